@@ -1,0 +1,11 @@
+//! Content: keep, find, move, trust.
+//!
+//! Everything is a [`Descriptor`](samebundle_spec::Descriptor) in a graph: an index points at manifests, a manifest at its
+//! config and layers, a referrer at its subject. Four kinds of place hold such graphs (memory, an OCI layout directory, an
+//! archive, a registry) behind the same small traits in [`store`]; one function moves them.
+//!
+//! This crate never prints, exits, reads the environment or asks the time.
+
+pub mod store;
+
+pub use store::{Referrers, Resolve, Sink, Source, Store, StoreError, Tags};

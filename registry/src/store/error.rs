@@ -1,0 +1,167 @@
+//! What can go wrong with a place that holds content.
+
+use std::fmt;
+use std::io;
+
+use samebundle_spec::{Classify, Digest, ErrorKind};
+
+/// Which end of a copy an error comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Where content comes from.
+    Source,
+    /// Where content goes to.
+    Destination,
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Source => "source",
+            Self::Destination => "destination",
+        })
+    }
+}
+
+/// An error of a place that holds content. Absent, denied, throttled, broken and altered are different errors.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Content or a tag is not there.
+    #[error("{subject} is not in {place}")]
+    NotFound {
+        /// A tag, a digest, a repository.
+        subject: String,
+        /// The place, as a person would name it.
+        place: String,
+    },
+    /// The bytes are not what the descriptor says: altered, cut or damaged.
+    #[error("content {digest} is altered or damaged: {why}")]
+    Mismatch {
+        /// The digest that was wanted.
+        digest: Digest,
+        /// What differs.
+        why: String,
+    },
+    /// Content is larger than this use of it allows.
+    #[error("content {digest} has {size} bytes, more than the {limit} that are read here")]
+    TooLarge {
+        /// The content.
+        digest: Digest,
+        /// Its size, bytes.
+        size: u64,
+        /// The limit, bytes.
+        limit: u64,
+    },
+    /// A document (manifest, index, layout file, archive) breaks the rules of its format.
+    #[error("{subject} is not valid: {why}")]
+    Invalid {
+        /// The document, and where it was.
+        subject: String,
+        /// What is wrong, with the position if there is one.
+        why: String,
+    },
+    /// Credentials are missing or do not suffice.
+    #[error("{place} denied {operation}: {why}")]
+    Denied {
+        /// The registry and repository.
+        place: String,
+        /// What was asked.
+        operation: &'static str,
+        /// The registry's answer, shortened.
+        why: String,
+    },
+    /// The other side did not answer, or answered with an error that passes, after all retries.
+    #[error("{place} could not {operation}: {why}")]
+    Unavailable {
+        /// The registry and repository.
+        place: String,
+        /// What was asked.
+        operation: &'static str,
+        /// The last failure.
+        why: String,
+    },
+    /// The other side does not do that at all.
+    #[error("{place} does not support {operation}")]
+    Unsupported {
+        /// The place.
+        place: String,
+        /// What was asked.
+        operation: &'static str,
+    },
+    /// Somebody else holds the lock, or the place refuses to overwrite.
+    #[error("{subject} is in use or already taken: {why}")]
+    Conflict {
+        /// The file, tag or name.
+        subject: String,
+        /// Who or what holds it.
+        why: String,
+    },
+    /// A file could not be read or written.
+    #[error("could not {operation} {path}")]
+    Io {
+        /// What was tried, as an infinitive.
+        operation: &'static str,
+        /// The file.
+        path: String,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The user cancelled.
+    #[error("cancelled")]
+    Cancelled,
+    /// Which side of a copy failed.
+    #[error("the {side} of the copy failed")]
+    Copy {
+        /// The side.
+        side: Side,
+        /// What failed there.
+        #[source]
+        source: Box<StoreError>,
+    },
+}
+
+impl StoreError {
+    /// Makes the error of a failed read of content: `InvalidData` is a mismatch, the rest input or output.
+    pub fn read(digest: Digest, source: io::Error) -> Self {
+        if source.kind() == io::ErrorKind::InvalidData {
+            Self::Mismatch {
+                digest,
+                why: source.to_string(),
+            }
+        } else {
+            Self::Io {
+                operation: "read",
+                path: digest.to_string(),
+                source,
+            }
+        }
+    }
+
+    /// Makes the error of a failed file operation.
+    pub fn io(operation: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.display().to_string();
+        move |source| Self::Io {
+            operation,
+            path,
+            source,
+        }
+    }
+}
+
+impl Classify for StoreError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Mismatch { .. } => ErrorKind::NotTrusted,
+            Self::TooLarge { .. } | Self::Invalid { .. } | Self::Unsupported { .. } => ErrorKind::Input,
+            Self::Denied { .. } => ErrorKind::Denied,
+            Self::Unavailable { .. } => ErrorKind::Unavailable,
+            Self::Conflict { .. } => ErrorKind::Conflict,
+            Self::Io { .. } => ErrorKind::Environment,
+            Self::Cancelled => ErrorKind::Interrupted,
+            Self::Copy { source, .. } => source.kind(),
+        }
+    }
+}

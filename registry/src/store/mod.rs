@@ -1,0 +1,143 @@
+//! The traits of a place that holds content, and the places themselves.
+//!
+//! A place is as much of [`Store`] as it can be: an archive that is being read is a [`Source`] and [`Resolve`], a remote
+//! registry is all of it. Each trait has one to three required methods; [`contract`](self) tests hold every implementation
+//! to the same behaviour.
+//!
+//! Invariants: content under a digest is immutable; a sink refuses bytes that do not have the digest and size of the
+//! descriptor and keeps nothing of them; a push of content that is there already is a success and reads nothing.
+
+mod content;
+mod error;
+
+use std::fmt::Debug;
+use std::pin::Pin;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use samebundle_spec::{Descriptor, MediaType, Tag};
+use tokio::io::AsyncRead;
+
+pub use content::{read_all, verified};
+pub use error::{Side, StoreError};
+
+/// Bytes that stream. Nothing of the size of a blob is ever held in memory.
+pub type ByteStream = Pin<Box<dyn AsyncRead + Send>>;
+
+/// A place that content can be read from.
+#[async_trait]
+pub trait Source: Debug + Send + Sync {
+    /// Streams content from byte `from` on, without any check of its digest.
+    ///
+    /// For resuming transfers and for serving. Everything that trusts or executes content calls [`SourceExt::fetch`].
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if it is not there; otherwise why it cannot be read.
+    async fn fetch_unverified(&self, descriptor: &Descriptor, from: u64) -> Result<ByteStream, StoreError>;
+
+    /// Tells whether the content is there.
+    ///
+    /// # Errors
+    /// If the place cannot say: denied, throttled and broken are never "no".
+    async fn contains(&self, descriptor: &Descriptor) -> Result<bool, StoreError>;
+}
+
+/// What every [`Source`] can do besides.
+#[async_trait]
+pub trait SourceExt: Source {
+    /// Streams content; the stream fails at its end if digest or size are not the descriptor's.
+    ///
+    /// # Errors
+    /// As [`Source::fetch_unverified`].
+    async fn fetch(&self, descriptor: &Descriptor) -> Result<ByteStream, StoreError> {
+        Ok(verified(self.fetch_unverified(descriptor, 0).await?, descriptor))
+    }
+
+    /// Reads small content whole and checks it.
+    ///
+    /// # Errors
+    /// As [`Source::fetch_unverified`], and if it is larger than `limit` bytes or not what its descriptor says.
+    async fn fetch_bytes(&self, descriptor: &Descriptor, limit: u64) -> Result<Bytes, StoreError> {
+        read_all(self.fetch_unverified(descriptor, 0).await?, descriptor, limit).await
+    }
+}
+
+impl<S: Source + ?Sized> SourceExt for S {}
+
+/// A place that content can be written to.
+#[async_trait]
+pub trait Sink: Debug + Send + Sync {
+    /// Writes content, all of it or nothing. `content` is not read if it is there already.
+    ///
+    /// # Errors
+    /// [`StoreError::Mismatch`] if the bytes are not what the descriptor says; otherwise why they cannot be written.
+    async fn push(&self, descriptor: &Descriptor, content: ByteStream) -> Result<(), StoreError>;
+}
+
+/// What every [`Sink`] can do besides.
+#[async_trait]
+pub trait SinkExt: Sink {
+    /// Writes small content.
+    ///
+    /// # Errors
+    /// As [`Sink::push`].
+    async fn push_bytes(&self, media_type: MediaType, bytes: Bytes) -> Result<Descriptor, StoreError> {
+        let descriptor = Descriptor::of(media_type, &bytes);
+        self.push(&descriptor, Box::pin(std::io::Cursor::new(bytes)))
+            .await?;
+        Ok(descriptor)
+    }
+}
+
+impl<S: Sink + ?Sized> SinkExt for S {}
+
+/// A place that knows content by tag.
+#[async_trait]
+pub trait Resolve: Debug + Send + Sync {
+    /// Returns what a tag points at now.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if there is no such tag.
+    async fn resolve(&self, tag: &Tag) -> Result<Descriptor, StoreError>;
+
+    /// Lists all tags, sorted.
+    ///
+    /// # Errors
+    /// If the place cannot say.
+    async fn tags(&self) -> Result<Vec<Tag>, StoreError>;
+}
+
+/// A place whose tags can be set.
+#[async_trait]
+pub trait Tags: Debug + Send + Sync {
+    /// Points a tag at content that is there already.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if the content is not there.
+    async fn tag(&self, descriptor: &Descriptor, tag: &Tag) -> Result<(), StoreError>;
+
+    /// Removes a tag; its content stays. Removing a tag that is not there is a success.
+    ///
+    /// # Errors
+    /// If the place cannot.
+    async fn untag(&self, tag: &Tag) -> Result<(), StoreError>;
+}
+
+/// A place that knows which manifests refer to another (signatures, provenance).
+#[async_trait]
+pub trait Referrers: Debug + Send + Sync {
+    /// Lists the manifests whose `subject` is `subject`, sorted by digest; with `artifact_type`, only those of that type.
+    ///
+    /// # Errors
+    /// If the place cannot say: an error is never "none".
+    async fn referrers(
+        &self,
+        subject: &Descriptor,
+        artifact_type: Option<&MediaType>,
+    ) -> Result<Vec<Descriptor>, StoreError>;
+}
+
+/// A place that can do everything.
+pub trait Store: Source + Sink + Resolve + Tags + Referrers {}
+
+impl<S: Source + Sink + Resolve + Tags + Referrers + ?Sized> Store for S {}

@@ -1,0 +1,36 @@
+//! What the runtime takes from outside instead of reading it: time, ids, directories, cancellation, events.
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::event::Events;
+
+/// A source of time and of ids that depend on it.
+pub trait Clock: Debug + Send + Sync {
+    /// Returns the time.
+    fn now(&self) -> SystemTime;
+
+    /// Returns a new ULID, 26 characters, never the same twice.
+    fn new_id(&self) -> String;
+}
+
+/// What an operation is given.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Time and ids.
+    pub clock: Arc<dyn Clock>,
+    /// The home: store, installations, runs, keys. One folder, layout in [`crate::home`](self).
+    pub home: PathBuf,
+    /// Quarantine and task scratch space, on the same file system as `home`.
+    pub scratch: PathBuf,
+    /// Cancelled when the user interrupts.
+    pub cancel: CancellationToken,
+    /// Where progress goes.
+    pub events: Arc<dyn Events>,
+    /// When true no socket is opened.
+    pub offline: bool,
+}

@@ -1,0 +1,63 @@
+//! What can go wrong with a driver.
+
+use samebundle_registry::StoreError;
+use samebundle_spec::{Classify, Digest, ErrorKind};
+
+/// An error of a driver: the container could not be run, or what became of it is not known.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DriverError {
+    /// This driver cannot run anything on this machine.
+    #[error("the {driver} driver cannot be used here: {why}")]
+    Unusable {
+        /// The driver.
+        driver: &'static str,
+        /// Why, and what to do about it.
+        why: String,
+    },
+    /// The image is not one that can be unpacked or run.
+    #[error("image {image} cannot be run: {why}")]
+    Image {
+        /// The image's manifest.
+        image: Digest,
+        /// Why.
+        why: String,
+    },
+    /// The image's content could not be read.
+    #[error("image {image} could not be read from the store")]
+    Content {
+        /// The image's manifest.
+        image: Digest,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// Setting up or starting the container failed.
+    #[error("could not {operation} for container {container}: {why}")]
+    Start {
+        /// What was tried, as an infinitive.
+        operation: &'static str,
+        /// The container.
+        container: String,
+        /// The cause.
+        why: String,
+    },
+    /// The container ended in a way that could not be seen.
+    #[error("it is not known what became of container {container}: {why}")]
+    Lost {
+        /// The container.
+        container: String,
+        /// What was seen last.
+        why: String,
+    },
+}
+
+impl Classify for DriverError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Unusable { .. } | Self::Start { .. } | Self::Lost { .. } => ErrorKind::Environment,
+            Self::Image { .. } => ErrorKind::Input,
+            Self::Content { source, .. } => source.kind(),
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! What happens to an installation: build, plan, run, record.
+//!
+//! Library code here never prints, exits, reads the environment or asks the time: it takes a [`Context`] and emits
+//! [`Event`]s. Drivers sit behind cargo features.
+
+pub mod context;
+pub mod driver;
+pub mod event;
+
+pub use context::{Clock, Context};
+pub use event::{Event, Events};

@@ -1,0 +1,26 @@
+//! The samebundle format: bytes in, values out.
+//!
+//! This crate is pure. It opens no file or socket, reads no clock and no environment, and is not async. Every value that
+//! comes from outside passes through one of its types once; code that holds such a value need not check it again.
+//!
+//! | module | what | source |
+//! | --- | --- | --- |
+//! | [`digest`], [`reference`], [`media_type`], [`descriptor`] | names of content | OCI image-spec 1.1, distribution-spec 1.1 |
+//! | [`name`] | names and versions of bundles, entry paths | `spec/100-bundle.md` |
+//! | [`limits`] | every size, count, depth and time taken from outside | |
+//! | [`exit`] | exit codes and the kind of an error | `spec/600-exit-codes.md` |
+
+pub mod descriptor;
+pub mod digest;
+pub mod exit;
+pub mod limits;
+pub mod media_type;
+pub mod name;
+pub mod reference;
+
+pub use descriptor::{Descriptor, Platform};
+pub use digest::{Algorithm, Digest, Digester};
+pub use exit::{Classify, ErrorKind};
+pub use media_type::MediaType;
+pub use name::{BundleName, EntryPath, Version};
+pub use reference::{Reference, Repository, Tag};

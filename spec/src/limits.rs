@@ -1,0 +1,50 @@
+//! Every size, count, depth and time taken from outside, with its unit and reason.
+
+/// Largest manifest or index, bytes (distribution-spec: registries must take 4 MiB; nobody sends more).
+pub const MANIFEST_BYTES: u64 = 4 << 20;
+/// Largest `bundle.json`, bytes. It travels as a config blob; 4 MiB holds thousands of images.
+pub const BUNDLE_JSON_BYTES: u64 = 4 << 20;
+/// Largest authoring manifest (`samebundle.yaml`), bytes. It is written by a person.
+pub const AUTHORING_BYTES: u64 = 1 << 20;
+/// Largest pipeline IR, bytes. The largest of the public corpus is 60 KiB.
+pub const PIPELINE_BYTES: u64 = 8 << 20;
+/// Deepest nesting of JSON or YAML, levels (serde_json's own guard is 128).
+pub const DOCUMENT_DEPTH: usize = 64;
+/// Largest integer in a strict JSON document: 2^53-1, beyond it RFC 8785 cannot tell numbers apart.
+pub const JSON_INTEGER: u64 = (1 << 53) - 1;
+/// Most descriptors in one manifest or index.
+pub const DESCRIPTORS: usize = 1_000;
+/// Deepest nesting of indexes: a bundle's index, an image's index, a platform manifest.
+pub const GRAPH_DEPTH: usize = 8;
+/// Most referrers that are read of one subject.
+pub const REFERRERS: usize = 1_000;
+/// Most signatures that are tried on one bundle, against verification as a denial of service.
+pub const SIGNATURES: usize = 16;
+/// Largest signature document (sigstore bundle, DSSE envelope, cosign payload), bytes.
+pub const SIGNATURE_BYTES: u64 = 1 << 20;
+/// Most entries in an archive or content layer.
+pub const ARCHIVE_ENTRIES: usize = 10_000;
+/// Deepest path in an archive, components.
+pub const PATH_DEPTH: usize = 32;
+/// Longest path in an archive, bytes.
+pub const PATH_BYTES: usize = 1_024;
+/// Longest component of a path, bytes (NAME_MAX).
+pub const COMPONENT_BYTES: usize = 255;
+/// Largest PAX or GNU extension header, bytes.
+pub const TAR_EXTENSION_BYTES: u64 = 64 << 10;
+/// Largest `index.json` or `oci-layout` file, bytes.
+pub const LAYOUT_INDEX_BYTES: u64 = 16 << 20;
+/// Most times larger that a gzip stream may be than its file.
+pub const DECOMPRESSION_RATIO: u64 = 1_032;
+/// Longest name of a bundle, installation or key, bytes.
+pub const NAME_BYTES: usize = 63;
+/// Longest version, bytes.
+pub const VERSION_BYTES: usize = 128;
+/// Longest tag, bytes (distribution-spec 1.1).
+pub const TAG_BYTES: usize = 128;
+/// Longest repository with registry, bytes (distribution-spec 1.1 recommends 255).
+pub const REPOSITORY_BYTES: usize = 255;
+/// Largest single output parameter of a task, bytes.
+pub const PARAMETER_BYTES: u64 = 16 << 20;
+/// Size of the buffer that bytes stream through, bytes.
+pub const STREAM_BUFFER: usize = 256 << 10;

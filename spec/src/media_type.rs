@@ -1,0 +1,129 @@
+//! Media types (RFC 6838) of the content that bundles are made of.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A media type: `type/subtype` with an optional `+suffix`, no parameters, at most 255 bytes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MediaType(Cow<'static, str>);
+
+/// A text that is no media type.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a media type (type/subtype)")]
+pub struct MediaTypeError {
+    /// The text, shortened.
+    text: String,
+}
+
+macro_rules! known {
+    ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
+        impl MediaType {
+            $($(#[$doc])* pub const $name: Self = Self(Cow::Borrowed($text));)*
+        }
+    };
+}
+
+known! {
+    /// OCI image index.
+    OCI_INDEX = "application/vnd.oci.image.index.v1+json";
+    /// OCI image manifest.
+    OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json";
+    /// OCI image configuration.
+    OCI_CONFIG = "application/vnd.oci.image.config.v1+json";
+    /// OCI layer, plain tar.
+    OCI_LAYER = "application/vnd.oci.image.layer.v1.tar";
+    /// OCI layer, gzip.
+    OCI_LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip";
+    /// OCI layer, zstd.
+    OCI_LAYER_ZSTD = "application/vnd.oci.image.layer.v1.tar+zstd";
+    /// The OCI empty descriptor's type; its content is `{}`.
+    OCI_EMPTY = "application/vnd.oci.empty.v1+json";
+    /// Docker schema 2 manifest, read only.
+    DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json";
+    /// Docker schema 2 manifest list, read only.
+    DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json";
+    /// Docker schema 2 image configuration, read only.
+    DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json";
+    /// Docker schema 2 layer, read only.
+    DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+    /// CNAB bundle.json as every implementation writes it.
+    CNAB_CONFIG = "application/vnd.cnab.config.v1+json";
+    /// CNAB bundle.json as cnab-spec 201 names it; read only.
+    CNAB_CONFIG_SPEC = "application/vnd.cnab.bundle.config.v1+json";
+    /// Artifact type of a bundle's index.
+    CNAB_MANIFEST = "application/vnd.cnab.manifest.v1";
+    /// Artifact type of the content artifact that carries pipeline, wheelhouse, modules and history.
+    CONTENT = "application/vnd.samebundle.content.v1";
+    /// Payload type of a signed statement in DSSE.
+    IN_TOTO = "application/vnd.in-toto+json";
+    /// A sigstore bundle v0.3.
+    SIGSTORE_BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json";
+    /// The payload of a cosign `.sig` layer.
+    COSIGN_PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json";
+}
+
+impl MediaType {
+    /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Tells whether this is an index (OCI or Docker).
+    pub fn is_index(&self) -> bool {
+        *self == Self::OCI_INDEX || *self == Self::DOCKER_LIST
+    }
+
+    /// Tells whether this is an image manifest (OCI or Docker).
+    pub fn is_manifest(&self) -> bool {
+        *self == Self::OCI_MANIFEST || *self == Self::DOCKER_MANIFEST
+    }
+
+    /// Tells whether content of this type has children in the content graph.
+    pub fn has_children(&self) -> bool {
+        self.is_index() || self.is_manifest()
+    }
+}
+
+impl FromStr for MediaType {
+    type Err = MediaTypeError;
+
+    fn from_str(text: &str) -> Result<Self, MediaTypeError> {
+        let part = |part: &str| {
+            part.len() <= 127
+                && part.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && part
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "!#$&-^_.+".contains(c))
+        };
+        match text.split_once('/') {
+            Some((kind, subtype)) if part(kind) && part(subtype) => Ok(Self(Cow::Owned(text.to_owned()))),
+            _ => Err(MediaTypeError {
+                text: text.chars().take(100).collect(),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for MediaType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for MediaType {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for MediaType {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}

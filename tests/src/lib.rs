@@ -1,0 +1,1 @@
+//! Sandbox, fakes and fault wrappers for the end-to-end tests.
