@@ -8,7 +8,7 @@ use bytes::Bytes;
 use samebundle_spec::{Descriptor, Digester};
 use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
-use super::{ByteStream, Side, StoreError};
+use super::{ByteStream, StoreError};
 
 /// Wraps a stream so that it fails with `InvalidData` unless it has exactly the descriptor's size and digest.
 ///
