@@ -6,6 +6,7 @@
 //!
 //! This crate never prints, exits, reads the environment or asks the time.
 
+pub mod durable;
 pub mod store;
 
 pub use store::{Referrers, Resolve, Sink, Source, Store, StoreError, Tags};
