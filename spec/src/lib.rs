@@ -7,12 +7,15 @@
 //! | --- | --- | --- |
 //! | [`digest`], [`reference`], [`media_type`], [`descriptor`] | names of content | OCI image-spec 1.1, distribution-spec 1.1 |
 //! | [`name`] | names and versions of bundles, entry paths | `spec/100-bundle.md` |
+//! | [`json`], [`canonical`] | strict JSON; the one text that is signed | RFC 8259, RFC 7493, RFC 8785 |
 //! | [`limits`] | every size, count, depth and time taken from outside | |
 //! | [`exit`] | exit codes and the kind of an error | `spec/600-exit-codes.md` |
 
+pub mod canonical;
 pub mod descriptor;
 pub mod digest;
 pub mod exit;
+pub mod json;
 pub mod limits;
 pub mod media_type;
 pub mod name;

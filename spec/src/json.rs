@@ -1,0 +1,198 @@
+//! Strict JSON (RFC 8259, narrowed to I-JSON, RFC 7493): one reading of a document, or none.
+//!
+//! Refused: a key that stands twice in an object at any level, nesting deeper than [`limits::DOCUMENT_DEPTH`], anything
+//! after the value, a byte-order mark, invalid UTF-8, lone surrogates, integers beyond ±(2^53-1), more bytes than the
+//! caller's limit. An error names line, column and the JSON pointer of the place. Nothing here recurses without a bound.
+
+mod scan;
+mod strict;
+
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_path_to_error::{Path, Segment, Track};
+
+use crate::{Classify, ErrorKind, limits};
+
+/// Why a document was refused, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{fault} ({place})")]
+pub struct JsonError {
+    /// What is wrong.
+    pub fault: JsonFault,
+    /// Where it is.
+    pub place: Place,
+}
+
+/// A place in a JSON document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in bytes, from 1 (0 where the fault is the end of a line).
+    pub column: usize,
+    /// JSON pointer (RFC 6901); empty for the whole document or where it is not known.
+    pub pointer: String,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}, column {}", self.line, self.column)?;
+        if self.pointer.is_empty() {
+            Ok(())
+        } else {
+            write!(f, ", at {}", self.pointer)
+        }
+    }
+}
+
+/// What is wrong with a document.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum JsonFault {
+    /// Longer than the caller allows.
+    #[error("the document has {size} bytes, more than the {limit} allowed")]
+    TooLarge {
+        /// Its size, bytes.
+        size: u64,
+        /// What is allowed, bytes.
+        limit: u64,
+    },
+    /// A byte-order mark at the start.
+    #[error("the document starts with a byte-order mark; write plain UTF-8")]
+    ByteOrderMark,
+    /// Nested too deeply.
+    #[error("nested deeper than {} levels", limits::DOCUMENT_DEPTH)]
+    Depth,
+    /// An integer that not every reader reads alike.
+    #[error("integer {text} is beyond ±(2^53-1); write it as a string")]
+    Integer {
+        /// The integer, shortened.
+        text: String,
+    },
+    /// A key stands twice in one object.
+    #[error("key {key:?} stands twice in one object")]
+    DuplicateKey {
+        /// The key.
+        key: String,
+    },
+    /// Not JSON, or something after the value.
+    #[error("not valid JSON: {why}")]
+    Syntax {
+        /// The parser's words.
+        why: String,
+    },
+    /// JSON, but not of the form that was asked for.
+    #[error("{why}")]
+    Form {
+        /// What was found and what is wanted.
+        why: String,
+    },
+}
+
+impl Classify for JsonError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Input
+    }
+}
+
+/// Parses `bytes`, at most `limit` of them, as one strict JSON value.
+///
+/// # Errors
+/// See the module's head.
+pub fn value(bytes: &[u8], limit: u64) -> Result<Value, JsonError> {
+    let size = bytes.len() as u64;
+    if size > limit {
+        return Err(fault_at(bytes, 0, JsonFault::TooLarge { size, limit }));
+    }
+    scan::check(bytes).map_err(|(offset, fault)| fault_at(bytes, offset, fault))?;
+    strict::parse(bytes)
+}
+
+/// Parses `bytes`, at most `limit` of them, as strict JSON of the form `T`.
+///
+/// # Errors
+/// As [`value`]; [`JsonFault::Form`] where the document is JSON but not a `T`.
+pub fn from_slice<T: DeserializeOwned>(bytes: &[u8], limit: u64) -> Result<T, JsonError> {
+    value(bytes, limit)?;
+    let mut track = Track::new();
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    T::deserialize(serde_path_to_error::Deserializer::new(
+        &mut deserializer,
+        &mut track,
+    ))
+    .map_err(|error| positioned(&error, &track.path(), None))
+}
+
+/// Reads `T` out of a value that [`value`] gave. Errors carry the pointer only; line and column are 0.
+///
+/// # Errors
+/// If the value is not a `T`.
+pub fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, JsonError> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let pointer = pointer(error.path());
+        let why = error.into_inner().to_string();
+        JsonError {
+            fault: JsonFault::Form { why },
+            place: Place {
+                line: 0,
+                column: 0,
+                pointer,
+            },
+        }
+    })
+}
+
+/// Appends `segment` to a JSON pointer (RFC 6901).
+pub fn child(pointer: &str, segment: &str) -> String {
+    format!("{pointer}/{}", segment.replace('~', "~0").replace('/', "~1"))
+}
+
+fn fault_at(bytes: &[u8], offset: usize, fault: JsonFault) -> JsonError {
+    let before = &bytes[..offset.min(bytes.len())];
+    let start = before
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |at| at + 1);
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    JsonError {
+        fault,
+        place: Place {
+            line,
+            column: before.len() - start + 1,
+            pointer: String::new(),
+        },
+    }
+}
+
+/// Turns a parser's error into ours; `fault` replaces the parser's words where we know more.
+fn positioned(error: &serde_json::Error, path: &Path, fault: Option<JsonFault>) -> JsonError {
+    let text = error.to_string();
+    // The parser appends its position, which the place carries.
+    let why = text
+        .rsplit_once(" at line ")
+        .map_or(text.clone(), |(why, _)| why.to_owned());
+    let fault = fault.unwrap_or_else(|| match error.classify() {
+        serde_json::error::Category::Data => JsonFault::Form { why },
+        _ => JsonFault::Syntax { why },
+    });
+    JsonError {
+        fault,
+        place: Place {
+            line: error.line(),
+            column: error.column(),
+            pointer: pointer(path),
+        },
+    }
+}
+
+fn pointer(path: &Path) -> String {
+    path.iter().fold(String::new(), |at, segment| match segment {
+        Segment::Seq { index } => child(&at, &index.to_string()),
+        Segment::Map { key } => child(&at, key),
+        Segment::Enum { .. } | Segment::Unknown => at,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! One pass over the bytes of a JSON document, before the parser: what the parser would let through or stumble over.
+//!
+//! It is no parser: on a document that is not JSON it may say nothing, and the parser then refuses.
+
+use super::JsonFault;
+use crate::limits;
+
+/// Checks for a byte-order mark, depth and integers that are too large. An error holds the byte offset.
+pub(super) fn check(bytes: &[u8]) -> Result<(), (usize, JsonFault)> {
+    if bytes.starts_with(b"\xef\xbb\xbf") {
+        return Err((0, JsonFault::ByteOrderMark));
+    }
+    let mut depth = 0_usize;
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => at = string_end(bytes, at + 1),
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > limits::DOCUMENT_DEPTH {
+                    return Err((at, JsonFault::Depth));
+                }
+                at += 1;
+            }
+            b']' | b'}' => {
+                depth = depth.saturating_sub(1);
+                at += 1;
+            }
+            b'-' | b'0'..=b'9' => {
+                let end = number_end(bytes, at);
+                check_number(&bytes[at..end]).map_err(|fault| (at, fault))?;
+                at = end;
+            }
+            _ => at += 1,
+        }
+    }
+    Ok(())
+}
+
+/// Returns the offset after the string whose first character is at `at`.
+fn string_end(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'\\' => at += 2,
+            b'"' => return at + 1,
+            _ => at += 1,
+        }
+    }
+    bytes.len()
+}
+
+fn number_end(bytes: &[u8], start: usize) -> usize {
+    let number = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+    bytes[start..]
+        .iter()
+        .position(|byte| !number(byte))
+        .map_or(bytes.len(), |length| start + length)
+}
+
+fn check_number(token: &[u8]) -> Result<(), JsonFault> {
+    if token.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')) {
+        return Ok(());
+    }
+    let digits = token.strip_prefix(b"-").unwrap_or(token);
+    let fits = digits.len() <= 16
+        && std::str::from_utf8(digits)
+            .ok()
+            .and_then(|digits| digits.parse::<u64>().ok())
+            .is_none_or(|number| number <= limits::JSON_INTEGER);
+    if fits {
+        return Ok(());
+    }
+    let text = String::from_utf8_lossy(&token[..token.len().min(40)]).into_owned();
+    Err(JsonFault::Integer { text })
+}
