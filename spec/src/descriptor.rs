@@ -2,9 +2,37 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, MediaType};
+use crate::{Algorithm, Digest, Digester, MediaType};
+
+/// Why a descriptor contradicts itself.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DescriptorError {
+    /// `data` is not base64 with padding (RFC 4648, section 4).
+    #[error("data is not base64 with padding")]
+    DataEncoding,
+    /// `data` is not the content that digest and size name.
+    #[error("data has {size} bytes and digest {digest}, the descriptor says {wanted_size} and {wanted}")]
+    DataContent {
+        /// Size of the data, bytes.
+        size: u64,
+        /// Digest of the data.
+        digest: Digest,
+        /// Size in the descriptor, bytes.
+        wanted_size: u64,
+        /// Digest in the descriptor.
+        wanted: Digest,
+    },
+    /// An entry of `urls` is no URI (RFC 3986).
+    #[error("url {url:?} is not a URI")]
+    Url {
+        /// The entry, shortened.
+        url: String,
+    },
+}
 
 /// Points at content: what it is, its digest and its size in bytes.
 ///
@@ -85,9 +113,61 @@ impl Descriptor {
         self
     }
 
+    /// Returns the inline content, if there is one and it is what digest and size say.
+    ///
+    /// # Errors
+    /// If `data` is not base64 or disagrees with digest or size.
+    pub fn inline(&self) -> Result<Option<Vec<u8>>, DescriptorError> {
+        let Some(data) = &self.data else {
+            return Ok(None);
+        };
+        let bytes = STANDARD.decode(data).map_err(|_| DescriptorError::DataEncoding)?;
+        let digest = hash(self.digest.algorithm(), &bytes);
+        if bytes.len() as u64 != self.size || digest != self.digest {
+            return Err(DescriptorError::DataContent {
+                size: bytes.len() as u64,
+                digest,
+                wanted_size: self.size,
+                wanted: self.digest,
+            });
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Checks what the types alone cannot: inline data and URLs.
+    ///
+    /// # Errors
+    /// If the descriptor contradicts itself.
+    pub fn check(&self) -> Result<(), DescriptorError> {
+        self.inline()?;
+        match self.urls.iter().find(|url| !is_uri(url)) {
+            Some(url) => Err(DescriptorError::Url {
+                url: url.chars().take(100).collect(),
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// Returns only what names content: media type, digest and size.
     #[must_use]
     pub fn bare(&self) -> Self {
         Self::new(self.media_type.clone(), self.digest, self.size)
     }
+}
+
+fn hash(algorithm: Algorithm, bytes: &[u8]) -> Digest {
+    let mut digester = Digester::new(algorithm);
+    digester.update(bytes);
+    digester.finish()
+}
+
+fn is_uri(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(scheme, rest)| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
+            && !rest.is_empty()
+            && rest.chars().all(|c| c.is_ascii_graphic())
+    })
 }

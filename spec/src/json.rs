@@ -9,7 +9,7 @@ mod strict;
 
 use std::fmt;
 
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment, Track};
 
@@ -146,6 +146,18 @@ pub fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, JsonError> {
 /// Appends `segment` to a JSON pointer (RFC 6901).
 pub fn child(pointer: &str, segment: &str) -> String {
     format!("{pointer}/{}", segment.replace('~', "~0").replace('/', "~1"))
+}
+
+/// Reads `null` as the default; Go programs write `null` for an empty list or map. For `#[serde(deserialize_with)]`.
+///
+/// # Errors
+/// If the value is neither `null` nor a `T`.
+pub fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 fn fault_at(bytes: &[u8], offset: usize, fault: JsonFault) -> JsonError {

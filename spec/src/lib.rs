@@ -6,6 +6,7 @@
 //! | module | what | source |
 //! | --- | --- | --- |
 //! | [`digest`], [`reference`], [`media_type`], [`descriptor`] | names of content | OCI image-spec 1.1, distribution-spec 1.1 |
+//! | [`manifest`], [`image_config`] | manifests, indexes, layouts, image configurations | OCI image-spec 1.1 |
 //! | [`name`] | names and versions of bundles, entry paths | `spec/100-bundle.md` |
 //! | [`json`], [`canonical`] | strict JSON; the one text that is signed | RFC 8259, RFC 7493, RFC 8785 |
 //! | [`limits`] | every size, count, depth and time taken from outside | |
@@ -15,8 +16,10 @@ pub mod canonical;
 pub mod descriptor;
 pub mod digest;
 pub mod exit;
+pub mod image_config;
 pub mod json;
 pub mod limits;
+pub mod manifest;
 pub mod media_type;
 pub mod name;
 pub mod reference;
@@ -24,6 +27,8 @@ pub mod reference;
 pub use descriptor::{Descriptor, Platform};
 pub use digest::{Algorithm, Digest, Digester};
 pub use exit::{Classify, ErrorKind};
+pub use image_config::ImageConfig;
+pub use manifest::{Document, Index, Manifest};
 pub use media_type::MediaType;
 pub use name::{BundleName, EntryPath, Version};
 pub use reference::{Reference, Repository, Tag};

@@ -2,6 +2,8 @@
 
 /// Largest manifest or index, bytes (distribution-spec: registries must take 4 MiB; nobody sends more).
 pub const MANIFEST_BYTES: u64 = 4 << 20;
+/// Largest image configuration, bytes. Build histories make it long; 4 MiB is what a manifest may be.
+pub const IMAGE_CONFIG_BYTES: u64 = 4 << 20;
 /// Largest `bundle.json`, bytes. It travels as a config blob; 4 MiB holds thousands of images.
 pub const BUNDLE_JSON_BYTES: u64 = 4 << 20;
 /// Largest authoring manifest (`samebundle.yaml`), bytes. It is written by a person.
