@@ -22,6 +22,7 @@ pub mod limits;
 pub mod manifest;
 pub mod media_type;
 pub mod name;
+pub mod record;
 pub mod reference;
 
 pub use descriptor::{Descriptor, Platform};

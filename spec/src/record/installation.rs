@@ -1,0 +1,54 @@
+//! What is installed, and why it was let in.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Format;
+use crate::{BundleName, Descriptor};
+
+/// A bundle that was installed under a name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Installation {
+    /// Format of this document.
+    pub format: Format,
+    /// The name that commands use.
+    pub name: BundleName,
+    /// Name of the bundle.
+    pub bundle: String,
+    /// Version of the bundle, as its `bundle.json` says.
+    pub version: String,
+    /// The bundle's index, in the local store.
+    pub index: Descriptor,
+    /// Where it came from, as the user wrote it with the digest that it had.
+    pub source: String,
+    /// Why it was let in.
+    pub verification: Verification,
+    /// Parameters for all runs, non-secret.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<String, Value>,
+    /// When it was installed, RFC 3339.
+    pub installed: String,
+}
+
+/// Why content was trusted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "kebab-case")]
+pub enum Verification {
+    /// Signatures satisfied the policy.
+    Signature {
+        /// Names of the keys in the trust store.
+        keys: Vec<String>,
+        /// The policy's scope that matched.
+        scope: String,
+        /// Sequence number of the signed statement.
+        sequence: u64,
+    },
+    /// The user accepted it without a trusted signature.
+    Consent {
+        /// How the consent was given.
+        reason: String,
+    },
+}

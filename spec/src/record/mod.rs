@@ -1,0 +1,12 @@
+//! What is remembered: installations and runs (`spec/500-records.md`).
+//!
+//! Every document carries `format`, a `major.minor` pair. Readers accept any minor of a major they know and refuse other
+//! majors; writers never write over a document of a newer minor, because they would drop what they do not know.
+
+mod format;
+mod installation;
+mod run;
+
+pub use format::{Format, FormatError};
+pub use installation::{Installation, Verification};
+pub use run::{ArtifactRecord, OutputRecord, ParameterRecord, Run, RunStatus, TaskRecord};

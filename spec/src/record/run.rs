@@ -1,0 +1,162 @@
+//! One run of a program or one action of a bundle: what went in, what was done, what came out.
+//!
+//! A run is also a CNAB claim and result (cnab-spec 400), written beside it; this document holds what those have no field
+//! for: tasks, images, inputs and outputs by digest.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Format, Verification};
+use crate::{BundleName, Digest};
+
+/// The record of one run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Run {
+    /// Format of this document.
+    pub format: Format,
+    /// The run's id, a ULID; also the id of its CNAB claim.
+    pub id: String,
+    /// The installation that ran.
+    pub installation: BundleName,
+    /// What ran: `run` for a program, otherwise the CNAB action.
+    pub action: String,
+    /// Name of the bundle.
+    pub bundle: String,
+    /// Version of the bundle.
+    pub version: String,
+    /// Digest of the bundle's index.
+    pub bundle_digest: Digest,
+    /// Why the bundle was trusted when it ran.
+    pub verification: Verification,
+    /// The driver that ran it.
+    pub driver: String,
+    /// Every parameter with its resolved value and who set it.
+    pub parameters: BTreeMap<String, ParameterRecord>,
+    /// What came of it.
+    pub status: RunStatus,
+    /// Why it failed, in one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// When it began, RFC 3339 in UTC.
+    pub started: String,
+    /// When it ended; absent while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<String>,
+    /// The tasks, in the order in which they began.
+    #[serde(default)]
+    pub tasks: Vec<TaskRecord>,
+    /// The program's outputs.
+    #[serde(default)]
+    pub outputs: BTreeMap<String, OutputRecord>,
+    /// Where the record came from, if it was imported: the file's bundle digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub imported_with: Option<Digest>,
+}
+
+/// A parameter of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ParameterRecord {
+    /// The value; absent for a secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Value>,
+    /// Who set it: `default`, `installation`, `run`.
+    pub set_by: String,
+    /// Whether the bundle marks it as sensitive; then the value is not kept.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub secret: bool,
+}
+
+/// What came of a run or a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RunStatus {
+    /// It is going on, or its process was killed and nobody has looked since.
+    Running,
+    /// It did what it should.
+    Succeeded,
+    /// The bundle's own work failed.
+    Failed,
+    /// The user interrupted it.
+    Cancelled,
+    /// It was not started, because something before it failed or a condition was false.
+    Skipped,
+    /// Its process was killed; found and resolved by a later start.
+    Interrupted,
+}
+
+impl RunStatus {
+    /// The word used in documents and on the terminal.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Skipped => "skipped",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// One task of a pipeline's run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskRecord {
+    /// Name of the task, with its parents' separated by `/`.
+    pub name: String,
+    /// What came of it.
+    pub status: RunStatus,
+    /// How often it was started.
+    pub attempts: u32,
+    /// Manifest digest of its image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Digest>,
+    /// When it began first, RFC 3339 in UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<String>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<String>,
+    /// Exit code of the last attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// Inputs by name.
+    #[serde(default)]
+    pub inputs: BTreeMap<String, OutputRecord>,
+    /// Outputs by name.
+    #[serde(default)]
+    pub outputs: BTreeMap<String, OutputRecord>,
+}
+
+/// A value that went in or came out: a parameter as it is, artifacts by digest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OutputRecord {
+    /// A parameter.
+    Value(Value),
+    /// Artifacts; most names have exactly one.
+    Artifacts(Vec<ArtifactRecord>),
+}
+
+/// An artifact by digest. The content of its file is under `outputs/` of the run, if it was kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArtifactRecord {
+    /// The schema title, e.g. `system.Model`.
+    pub artifact_type: String,
+    /// Digest of the file, or of the deterministic listing of a folder; absent if nothing was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// Bytes in all.
+    pub size: u64,
+    /// Path below the run's folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// What the component said about it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, Value>,
+}
