@@ -1,7 +1,6 @@
 //! What the runtime takes from outside instead of reading it: time, ids, directories, cancellation, events.
 
 use std::fmt::Debug;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -23,10 +22,8 @@ pub trait Clock: Debug + Send + Sync {
 pub struct Context {
     /// Time and ids.
     pub clock: Arc<dyn Clock>,
-    /// The home: store, installations, runs, keys. One folder, layout in [`crate::home`](self).
-    pub home: PathBuf,
-    /// Quarantine and task scratch space, on the same file system as `home`.
-    pub scratch: PathBuf,
+    /// Where everything is kept.
+    pub home: crate::home::Home,
     /// Cancelled when the user interrupts.
     pub cancel: CancellationToken,
     /// Where progress goes.

@@ -6,6 +6,9 @@
 pub mod context;
 pub mod driver;
 pub mod event;
+pub mod home;
+pub mod record;
 
 pub use context::{Clock, Context};
 pub use event::{Event, Events};
+pub use home::Home;

@@ -50,3 +50,5 @@ pub const REPOSITORY_BYTES: usize = 255;
 pub const PARAMETER_BYTES: u64 = 16 << 20;
 /// Size of the buffer that bytes stream through, bytes.
 pub const STREAM_BUFFER: usize = 256 << 10;
+/// Largest record of one run, bytes: ten thousand tasks with their inputs and outputs.
+pub const RUN_BYTES: u64 = 64 << 20;

@@ -1,0 +1,537 @@
+//! The command line. What stands here is the help, the man pages and the completions.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use samebundle_spec::BundleName;
+
+use crate::place::{LocalName, Place};
+
+/// Pack, sign, move and run machine-learning programs as one bundle.
+///
+/// A bundle holds a pipeline with its images, packages, parameters and past results. Install one by reference from a
+/// registry or from a file, run it with other parameters, and export it again with its new history.
+#[derive(Debug, Parser)]
+#[command(name = "samebundle", version, max_term_width = 100, propagate_version = false)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Global {
+    /// Keep everything in this folder [default: SAMEBUNDLE_HOME, or samebundle in the user's data folder]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    pub(crate) home: Option<PathBuf>,
+    /// How to print: text for people, json for programs
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text, help_heading = "Global options")]
+    pub(crate) output: Output,
+    /// Open no socket
+    #[arg(long, global = true, help_heading = "Global options")]
+    pub(crate) offline: bool,
+    /// Print more about what is done; twice: everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = "Global options")]
+    pub(crate) verbose: u8,
+}
+
+/// The form of what a command prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    Text,
+    /// One JSON object on standard output, events as JSON lines on standard error.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a bundle: write a samebundle.yaml
+    Init(Init),
+    /// Check a bundle's sources without building
+    Lint(Lint),
+    /// Build a bundle into the local store and print its digest
+    Build(Build),
+    /// Make, list, export and import signing keys
+    #[command(subcommand)]
+    Key(Key),
+    /// Decide whose bundles are trusted
+    #[command(subcommand)]
+    Trust(Trust),
+    /// Sign a bundle
+    Sign(Sign),
+    /// Check who signed a bundle and what the signature covers
+    Verify(Verify),
+    /// Copy a bundle from the local store to a registry, file or folder, with its signatures
+    Push(Push),
+    /// Copy a bundle into the local store, with its signatures
+    Pull(Pull),
+    /// Copy a bundle from any place to any place, with its signatures
+    Copy(Copy),
+    /// Show the content of a bundle: its graph, digests and sizes
+    Inspect(Inspect),
+    /// Explain a bundle to a person: parameters, credentials, outputs, rights and requirements
+    Explain(Explain),
+    /// Install a bundle: fetch, verify, check what it needs, and remember it by name
+    Install(Install),
+    /// Install a program or environment: the same as `install`
+    #[command(subcommand)]
+    Create(Create),
+    /// Replace an installation's bundle by another version
+    Upgrade(Upgrade),
+    /// Forget an installation; its runs stay
+    Uninstall(Uninstall),
+    /// List installations
+    List,
+    /// Show one installation
+    Show(Show),
+    /// Say what a run would do, and what this machine cannot give
+    Plan(RunArgs),
+    /// Run an installed program
+    Run(RunArgs),
+    /// List runs, newest first
+    Runs(Runs),
+    /// Print what a run's tasks printed
+    Logs(Logs),
+    /// List a run's outputs, or write them to a folder
+    Outputs(Outputs),
+    /// Write an installation with its history to one file
+    Export(Export),
+    /// Read an exported file: verify it and install what is in it
+    Import(Import),
+    /// Serve a registry
+    #[command(subcommand)]
+    Registry(Registry),
+    /// Check and measure the local store
+    #[command(subcommand)]
+    Store(Store),
+    /// Say what works on this machine and what does not
+    Doctor,
+    /// Print a shell's completions
+    Completions(Completions),
+    /// Write the manual pages
+    Manual(Manual),
+}
+
+/// How an unsigned bundle is consented to.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Consent {
+    /// Accept a bundle that nobody trusted has signed; the consent is recorded
+    #[arg(long)]
+    pub(crate) allow_unsigned: bool,
+    /// Accept a version older than one seen before; the consent is recorded
+    #[arg(long)]
+    pub(crate) allow_downgrade: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Init {
+    /// Folder to start in
+    #[arg(default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// Pipeline to start from: a .py or a compiled .yaml
+    #[arg(long)]
+    pub(crate) from: Option<PathBuf>,
+    /// Name of the bundle [default: the folder's name]
+    #[arg(long)]
+    pub(crate) name: Option<BundleName>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Lint {
+    /// Folder with samebundle.yaml
+    #[arg(default_value = ".")]
+    pub(crate) dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    /// Folder with samebundle.yaml
+    #[arg(default_value = ".")]
+    pub(crate) dir: PathBuf,
+    /// Name in the local store [default: the name in samebundle.yaml]
+    #[arg(short, long, value_name = "NAME")]
+    pub(crate) tag: Option<LocalName>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Key {
+    /// Make a new Ed25519 key pair
+    Generate(KeyGenerate),
+    /// List keys that can sign and keys that are trusted
+    List,
+    /// Print a public key
+    Export(KeyExport),
+    /// Take over a key made by cosign, OpenSSH, OpenSSL or minisign
+    Import(KeyImport),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyGenerate {
+    /// Name of the key
+    #[arg(long, default_value = "default")]
+    pub(crate) name: BundleName,
+    /// Store the private key without a passphrase
+    #[arg(long)]
+    pub(crate) no_passphrase: bool,
+    #[command(flatten)]
+    pub(crate) passphrase: Passphrase,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Passphrase {
+    /// Read the passphrase from this file [default: SAMEBUNDLE_PASSPHRASE_FILE, or ask on the terminal]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyExport {
+    /// Name of the key
+    #[arg(default_value = "default")]
+    pub(crate) name: BundleName,
+    /// Write to this file instead of standard output
+    #[arg(short, long)]
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyImport {
+    /// Name of the key
+    #[arg(long, default_value = "default")]
+    pub(crate) name: BundleName,
+    /// The private key
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) passphrase: Passphrase,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Trust {
+    /// Trust a public key for a scope
+    Add(TrustAdd),
+    /// Stop trusting a key
+    Remove(TrustRemove),
+    /// List what is trusted
+    List,
+    /// Say which rule decides about a bundle, and why
+    Explain(TrustExplain),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrustAdd {
+    /// Name to know the key by
+    pub(crate) name: BundleName,
+    /// The public key: PEM, OpenSSH or minisign
+    pub(crate) file: PathBuf,
+    /// Registry or repository that the key may sign for, e.g. registry.example/team [default: everything]
+    #[arg(long)]
+    pub(crate) scope: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrustRemove {
+    /// Name of the key
+    pub(crate) name: BundleName,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrustExplain {
+    /// The bundle
+    #[arg(value_name = "BUNDLE")]
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sign {
+    /// The bundle, in the local store or a registry
+    #[arg(value_name = "BUNDLE")]
+    pub(crate) place: Place,
+    /// Name of the key
+    #[arg(long, default_value = "default")]
+    pub(crate) key: BundleName,
+    /// Sequence number; a later one replaces an earlier one [default: seconds since 1970]
+    #[arg(long)]
+    pub(crate) sequence: Option<u64>,
+    /// Days until the signature expires [default: never]
+    #[arg(long, value_name = "DAYS")]
+    pub(crate) expires_in: Option<u32>,
+    /// Bind the signature to this repository; may be given several times
+    #[arg(long = "repository", value_name = "REGISTRY/REPO")]
+    pub(crate) repositories: Vec<String>,
+    #[command(flatten)]
+    pub(crate) passphrase: Passphrase,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// The bundle
+    #[arg(value_name = "BUNDLE")]
+    pub(crate) place: Place,
+    /// Decide by this policy instead of the home's
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Push {
+    /// The bundle in the local store
+    #[arg(value_name = "BUNDLE")]
+    pub(crate) from: Place,
+    /// Where to
+    #[arg(value_name = "DST")]
+    pub(crate) to: Place,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pull {
+    /// Where from
+    #[arg(value_name = "SRC")]
+    pub(crate) from: Place,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Copy {
+    /// Where from
+    #[arg(value_name = "SRC")]
+    pub(crate) from: Place,
+    /// Where to
+    #[arg(value_name = "DST")]
+    pub(crate) to: Place,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// The bundle
+    #[arg(value_name = "BUNDLE")]
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The bundle
+    #[arg(value_name = "BUNDLE")]
+    pub(crate) place: Place,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Install {
+    /// The bundle
+    #[arg(value_name = "BUNDLE")]
+    pub(crate) place: Place,
+    #[command(flatten)]
+    pub(crate) options: InstallOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InstallOptions {
+    /// Name of the installation [default: the bundle's name]
+    #[arg(long)]
+    pub(crate) name: Option<BundleName>,
+    /// Set a parameter for all runs, NAME=VALUE; may be given several times
+    #[arg(short, long = "param", value_name = "NAME=VALUE")]
+    pub(crate) params: Vec<String>,
+    /// Where a foreign bundle's install action runs, and what is checked: embedded, docker [default: what works]
+    #[arg(long, env = "SAME_ENVIRONMENT")]
+    pub(crate) env: Option<String>,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Create {
+    /// Install a program
+    Program(CreateFrom),
+    /// Install an environment
+    Environment(CreateFrom),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateFrom {
+    /// The bundle: a reference, or a file
+    #[arg(short, long = "file", value_name = "BUNDLE")]
+    pub(crate) file: Place,
+    #[command(flatten)]
+    pub(crate) options: InstallOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Upgrade {
+    /// The installation
+    pub(crate) name: BundleName,
+    /// The new bundle [default: the same place again]
+    #[arg(value_name = "BUNDLE")]
+    pub(crate) place: Option<Place>,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Uninstall {
+    /// The installation
+    pub(crate) name: BundleName,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// The installation
+    pub(crate) name: BundleName,
+}
+
+/// Arguments of `run` and `plan`; the bundle's own parameters are added as flags when the installation is known.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The installation
+    pub(crate) name: BundleName,
+    /// Set a parameter, NAME=VALUE; may be given several times
+    #[arg(short, long = "param", value_name = "NAME=VALUE")]
+    pub(crate) params: Vec<String>,
+    /// Read parameters from a JSON or YAML file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) params_file: Option<PathBuf>,
+    /// Where it runs: embedded, docker [default: what works]
+    #[arg(long, env = "SAME_ENVIRONMENT")]
+    pub(crate) env: Option<String>,
+    /// Action of a foreign bundle
+    #[arg(long, default_value = "run")]
+    pub(crate) action: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Runs {
+    /// Only runs of this installation
+    pub(crate) name: Option<BundleName>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// The run: its id, the beginning of it, or `last`
+    #[arg(default_value = "last")]
+    pub(crate) run: String,
+    /// Only this task
+    #[arg(long)]
+    pub(crate) task: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Outputs {
+    /// The run: its id, the beginning of it, or `last`
+    #[arg(default_value = "last")]
+    pub(crate) run: String,
+    /// Write the outputs to this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The installation, and the version to name the export by
+    #[arg(value_name = "NAME[:VERSION]")]
+    pub(crate) name: LocalName,
+    /// File to write [default: NAME-VERSION.tgz]
+    #[arg(short = 'o', long = "file", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Which runs go along: all, none, or last:N
+    #[arg(long, default_value = "last:5")]
+    pub(crate) runs: RunSelection,
+}
+
+/// Which runs an export takes along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RunSelection {
+    /// Every run.
+    All,
+    /// No run.
+    None,
+    /// The newest so many.
+    Last(usize),
+}
+
+impl std::str::FromStr for RunSelection {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "all" => Ok(Self::All),
+            "none" => Ok(Self::None),
+            _ => text
+                .strip_prefix("last:")
+                .and_then(|count| count.parse().ok())
+                .map(Self::Last)
+                .ok_or_else(|| "give all, none, or last:N".to_owned()),
+        }
+    }
+}
+
+impl RunSelection {
+    /// How many runs at most.
+    pub(crate) fn limit(self) -> usize {
+        match self {
+            Self::All => usize::MAX,
+            Self::None => 0,
+            Self::Last(count) => count,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The file
+    pub(crate) file: PathBuf,
+    /// Name of the installation [default: the one it was exported as]
+    #[arg(long)]
+    pub(crate) name: Option<BundleName>,
+    #[command(flatten)]
+    pub(crate) consent: Consent,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Registry {
+    /// Serve the OCI distribution API over a folder
+    Serve(Serve),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Address and port; port 0 takes a free one and prints it
+    #[arg(long, default_value = "127.0.0.1:5000")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// Folder that holds the content
+    #[arg(long)]
+    pub(crate) root: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Store {
+    /// Check that everything in the local store is whole
+    Check(StoreCheck),
+    /// Say how much space the local store takes
+    Usage,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreCheck {
+    /// Only check what is there and how large it is, without hashing
+    #[arg(long)]
+    pub(crate) quick: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Manual {
+    /// Folder to write to
+    #[arg(long, default_value = ".")]
+    pub(crate) dir: PathBuf,
+}

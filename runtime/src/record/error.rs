@@ -1,0 +1,83 @@
+//! What can go wrong with history on disk.
+
+use std::io;
+use std::path::Path;
+
+use samebundle_spec::record::FormatError;
+use samebundle_spec::{Classify, ErrorKind};
+
+/// An error of history on disk.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// No such installation.
+    #[error("nothing is installed as {name}")]
+    NoInstallation {
+        /// The name that was asked for.
+        name: String,
+    },
+    /// No such run.
+    #[error("there is no run {id}")]
+    NoRun {
+        /// The id, or the beginning of one, that was asked for.
+        id: String,
+    },
+    /// Several runs begin so.
+    #[error("{id} is the beginning of {count} runs; give more of it")]
+    AmbiguousRun {
+        /// The beginning that was asked for.
+        id: String,
+        /// How many runs begin so.
+        count: usize,
+    },
+    /// A document is damaged.
+    #[error("the record {path} is damaged: {why}")]
+    Damaged {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A document is of another version.
+    #[error("the record {path} cannot be used")]
+    Format {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: FormatError,
+    },
+    /// A file could not be read or written.
+    #[error("could not {operation} {path}")]
+    Io {
+        /// What was tried, as an infinitive.
+        operation: &'static str,
+        /// The file.
+        path: String,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl RecordError {
+    pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.display().to_string();
+        move |source| Self::Io {
+            operation,
+            path,
+            source,
+        }
+    }
+}
+
+impl Classify for RecordError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoInstallation { .. } | Self::NoRun { .. } => ErrorKind::NotFound,
+            Self::AmbiguousRun { .. } => ErrorKind::Usage,
+            Self::Damaged { .. } | Self::Format { .. } => ErrorKind::Input,
+            Self::Io { .. } => ErrorKind::Environment,
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! History on disk: installations and runs.
+
+mod error;
+mod installations;
+mod runs;
+
+pub use error::RecordError;
+pub use installations::Installations;
+pub use runs::{LogLine, RunHandle, Runs};
