@@ -9,6 +9,8 @@
 //! | [`manifest`], [`image_config`] | manifests, indexes, layouts, image configurations | OCI image-spec 1.1 |
 //! | [`name`] | names and versions of bundles, entry paths | `spec/100-bundle.md` |
 //! | [`json`], [`canonical`] | strict JSON; the one text that is signed | RFC 8259, RFC 7493, RFC 8785 |
+//! | [`signing`] | keys, statements, envelopes, the trust policy | `spec/300-signing.md` |
+//! | [`time`] | points in time | RFC 3339 |
 //! | [`limits`] | every size, count, depth and time taken from outside | |
 //! | [`exit`] | exit codes and the kind of an error | `spec/600-exit-codes.md` |
 
@@ -24,6 +26,8 @@ pub mod media_type;
 pub mod name;
 pub mod record;
 pub mod reference;
+pub mod signing;
+pub mod time;
 
 pub use descriptor::{Descriptor, Platform};
 pub use digest::{Algorithm, Digest, Digester};
@@ -33,3 +37,4 @@ pub use manifest::{Document, Index, Manifest};
 pub use media_type::MediaType;
 pub use name::{BundleName, EntryPath, Version};
 pub use reference::{Reference, Repository, Tag};
+pub use time::Timestamp;

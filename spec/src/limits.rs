@@ -52,3 +52,19 @@ pub const PARAMETER_BYTES: u64 = 16 << 20;
 pub const STREAM_BUFFER: usize = 256 << 10;
 /// Largest record of one run, bytes: ten thousand tasks with their inputs and outputs.
 pub const RUN_BYTES: u64 = 64 << 20;
+/// Largest trust policy, bytes. It is written by a person; thousands of scopes fit.
+pub const POLICY_BYTES: u64 = 1 << 20;
+/// Largest key file of any form, bytes. The longest known is under 1 KiB.
+pub const KEY_FILE_BYTES: u64 = 64 << 10;
+/// Largest file of high-water marks, bytes (about 300 a name: 200,000 names).
+pub const MARKS_BYTES: u64 = 64 << 20;
+/// How far the clocks of a signer and of this machine may differ, seconds.
+pub const CLOCK_SKEW_SECONDS: u64 = 300;
+/// How far a clock may be set back before verification refuses, seconds: a wrong time zone is not an attack.
+pub const CLOCK_SETBACK_SECONDS: u64 = 86_400;
+/// Most memory that the passphrase function of a key file may ask for, bytes (minisign's own setting asks for this).
+pub const KDF_MEMORY_BYTES: u64 = 1 << 30;
+/// Most work of the passphrase function of a key file, scrypt blocks N*r*p (twice minisign's own setting, some seconds).
+pub const KDF_BLOCKS: u64 = 1 << 24;
+/// Most rounds of bcrypt in an OpenSSH key file (`ssh-keygen -a`; default 24, some seconds at this).
+pub const BCRYPT_ROUNDS: u32 = 1_024;

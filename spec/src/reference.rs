@@ -136,6 +136,34 @@ fn valid_path_component(text: &str) -> bool {
         && separators.all(|run| run == "." || run == "_" || run == "__" || run.chars().all(|c| c == '-'))
 }
 
+impl FromStr for Repository {
+    type Err = ReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        match text.split_once('/') {
+            Some((registry, path)) => Self::new(registry, path),
+            None => Err(fault(
+                text,
+                "it needs a registry and a repository, registry/repository",
+            )),
+        }
+    }
+}
+
+impl Serialize for Repository {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Repository {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+}
+
 impl fmt::Display for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.registry, self.path)

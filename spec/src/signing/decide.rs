@@ -1,0 +1,292 @@
+//! The decision: do these signatures make this content trusted, by this policy, now? Pure.
+//!
+//! Two steps. [`examine`] turns one signature document into a statement by a known key, or a [`Fault`]: the signature is
+//! verified first and the payload parsed after. [`decide`] holds the statements against the policy. Every fault refuses
+//! unless the level of the rule says that it only warns; nothing that cannot be read counts as anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Bundle, BundleError, Fault, KeyId, KeyRing, Level, Place, Policy, PublicKey, Refusal, Rule, Scope,
+    Statement, StatementError,
+};
+use crate::{BundleName, Descriptor, MediaType, Tag, Timestamp, Version, limits};
+
+/// A statement and the trusted key that signed it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The key.
+    pub key: KeyId,
+    /// What it signed.
+    pub statement: Statement,
+}
+
+/// What the caller knows that the release must be. Empty parts are not compared.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// The bundle's name.
+    pub name: Option<BundleName>,
+    /// The bundle's version.
+    pub version: Option<Version>,
+}
+
+impl Expected {
+    /// What a tag promises: the version, if the tag is one (`+` written as `_`).
+    pub fn of_tag(tag: &Tag) -> Self {
+        Self {
+            name: None,
+            version: tag.as_str().replacen('_', "+", 1).parse().ok(),
+        }
+    }
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The bundle's index, resolved to its digest.
+    pub subject: &'a Descriptor,
+    /// Where it comes from.
+    pub place: &'a Place,
+    /// What it must be.
+    pub expected: &'a Expected,
+    /// The time: never before a time that was trusted earlier.
+    pub now: Timestamp,
+}
+
+/// Why content is trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The scope whose rule decided.
+    pub scope: Scope,
+    /// The rule.
+    pub rule: Rule,
+    /// The different keys that signed the release.
+    pub signers: BTreeSet<KeyId>,
+    /// The release; none only where the rule does not insist on one.
+    pub statement: Option<Statement>,
+    /// What was wrong and only warns at the rule's level.
+    pub warnings: Vec<Fault>,
+}
+
+/// Reads one signature document (a sigstore bundle) and verifies it with the trusted keys.
+///
+/// # Errors
+/// Why the document does not count. Keys come from `keys` only, never from the document.
+pub fn examine(document: &[u8], keys: &KeyRing) -> Result<Signed, Fault> {
+    let bundle = Bundle::from_bytes(document).map_err(|error| match error {
+        BundleError::OtherMaterial { what } => Fault::OtherMaterial { what },
+        BundleError::Form { why } => Fault::Unreadable { why },
+    })?;
+    let candidates: BTreeMap<KeyId, &PublicKey> = keys
+        .values()
+        .map(|key| (key.id(), key))
+        .filter(|(id, _)| bundle.may_be_by(*id))
+        .collect();
+    if candidates.is_empty() {
+        let hint = bundle.hint.chars().take(64).collect();
+        return Err(Fault::UnknownKey { hint });
+    }
+    let found = candidates.iter().find_map(|(id, key)| {
+        bundle
+            .envelope
+            .verified_payload(key)
+            .map(|payload| (*id, payload))
+    });
+    let Some((key, payload)) = found else {
+        return Err(Fault::BadSignature {
+            hint: bundle.hint.chars().take(64).collect(),
+        });
+    };
+    if bundle.envelope.payload_type() != MediaType::IN_TOTO.as_str() {
+        let found = bundle.envelope.payload_type().chars().take(100).collect();
+        return Err(Fault::OtherPredicate { found });
+    }
+    let statement = Statement::from_bytes(payload).map_err(|error| match error {
+        StatementError::OtherPredicate { found } => Fault::OtherPredicate { found },
+        StatementError::Form { why } => Fault::BadStatement { why },
+    })?;
+    Ok(Signed { key, statement })
+}
+
+/// A statement that stands by the policy.
+struct Vote<'a> {
+    signed: &'a Signed,
+    scope: &'a Scope,
+    rule: &'a Rule,
+    warnings: Vec<Fault>,
+}
+
+/// Signatures that say the same: name, version and sequence, under the same rule.
+type Group<'a> = (u64, &'a Version, &'a BundleName, &'a Scope);
+
+/// Decides whether the content is trusted.
+///
+/// A rule is met when `threshold` different keys of it signed the same name, version and sequence of this content. Of two
+/// releases that meet it the one with the higher sequence counts.
+///
+/// # Errors
+/// The [`Refusal`], with the fault of the signature that came closest.
+pub fn decide(
+    policy: &Policy,
+    keys: &KeyRing,
+    question: Question<'_>,
+    examined: &[Result<Signed, Fault>],
+) -> Result<Decision, Refusal> {
+    let base = policy.rule_for(question.place, &[]);
+    if let Some((scope, rule)) = base.filter(|(_, rule)| rule.level == Level::Skip) {
+        return Ok(unsigned(scope, rule, Vec::new()));
+    }
+    let place = question.place;
+    if base.is_none() && (*place != Place::Local || policy.rules().next().is_none()) {
+        return Err(Refusal::NoRule { place: place.clone() });
+    }
+    let mut faults = Vec::new();
+    let mut groups: BTreeMap<Group<'_>, Vec<Vote<'_>>> = BTreeMap::new();
+    for candidate in examined {
+        let vote = candidate.as_ref().map_err(Clone::clone);
+        match vote.and_then(|signed| judge(policy, keys, question, signed)) {
+            Ok(vote) => {
+                let release = &vote.signed.statement.release;
+                let group = (release.sequence, &release.version, &release.name, vote.scope);
+                groups.entry(group).or_default().push(vote);
+            }
+            Err(fault) => faults.push(fault),
+        }
+    }
+    let signers = |votes: &[Vote<'_>]| votes.iter().map(|vote| vote.signed.key).collect::<BTreeSet<_>>();
+    for votes in groups.values().rev() {
+        if let [first, ..] = votes.as_slice()
+            && signers(votes).len() >= first.rule.threshold
+        {
+            return Ok(Decision {
+                scope: first.scope.clone(),
+                rule: first.rule.clone(),
+                signers: signers(votes),
+                statement: Some(first.signed.statement.clone()),
+                warnings: votes.iter().flat_map(|vote| vote.warnings.clone()).collect(),
+            });
+        }
+    }
+    let closest = groups.values().max_by_key(|votes| signers(votes).len());
+    let few = closest.and_then(|votes| {
+        let first = votes.first()?;
+        Some(Refusal::TooFew {
+            scope: first.scope.clone(),
+            wanted: first.rule.threshold,
+            found: signers(votes).len(),
+        })
+    });
+    let refusal = few.unwrap_or_else(|| Refusal::of(place, faults.clone()));
+    match base.filter(|(_, rule)| rule.level == Level::Audit) {
+        Some((scope, rule)) if !faults.iter().any(Fault::is_integrity) => Ok(unsigned(scope, rule, faults)),
+        _ => Err(refusal),
+    }
+}
+
+fn unsigned(scope: &Scope, rule: &Rule, warnings: Vec<Fault>) -> Decision {
+    Decision {
+        scope: scope.clone(),
+        rule: rule.clone(),
+        signers: BTreeSet::new(),
+        statement: None,
+        warnings,
+    }
+}
+
+fn judge<'a>(
+    policy: &'a Policy,
+    keys: &KeyRing,
+    question: Question<'_>,
+    signed: &'a Signed,
+) -> Result<Vote<'a>, Fault> {
+    let release = &signed.statement.release;
+    let subject = question.subject;
+    if signed.statement.subject != subject.digest
+        || release.size != subject.size
+        || release.media_type != subject.media_type
+    {
+        return Err(Fault::OtherContent {
+            found: signed.statement.subject,
+        });
+    }
+    let Some((scope, rule)) = policy.rule_for(question.place, &release.repositories) else {
+        return Err(Fault::NoRule {
+            place: question.place.clone(),
+        });
+    };
+    if !rule.key_ids(keys).contains(&signed.key) {
+        return Err(Fault::KeyNotInRule {
+            key: signed.key,
+            scope: scope.clone(),
+        });
+    }
+    check_identity(question, signed)?;
+    let warnings = match check_time(question.now, rule, signed) {
+        Ok(()) => Vec::new(),
+        Err(fault) if rule.level > Level::Strict => vec![fault],
+        Err(fault) => return Err(fault),
+    };
+    Ok(Vote {
+        signed,
+        scope,
+        rule,
+        warnings,
+    })
+}
+
+fn check_identity(question: Question<'_>, signed: &Signed) -> Result<(), Fault> {
+    let release = &signed.statement.release;
+    if let Some(expected) = question
+        .expected
+        .name
+        .clone()
+        .filter(|name| *name != release.name)
+    {
+        return Err(Fault::WrongName {
+            expected,
+            found: release.name.clone(),
+        });
+    }
+    if let Some(expected) = question
+        .expected
+        .version
+        .clone()
+        .filter(|version| *version != release.version)
+    {
+        return Err(Fault::WrongVersion {
+            expected,
+            found: release.version.clone(),
+        });
+    }
+    match question.place {
+        Place::Registry(repository)
+            if !release.repositories.is_empty() && !release.repositories.contains(repository) =>
+        {
+            Err(Fault::WrongPlace {
+                found: repository.clone(),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Valid from `issued` (less the clock skew) to the last moment of the second `expires`.
+fn check_time(now: Timestamp, rule: &Rule, signed: &Signed) -> Result<(), Fault> {
+    let release = &signed.statement.release;
+    let skew = std::time::Duration::from_secs(limits::CLOCK_SKEW_SECONDS);
+    let issued = release.issued;
+    if issued > now.after(skew) {
+        return Err(Fault::NotYetValid { issued, now });
+    }
+    if let Some(expires) = release.expires.filter(|expires| now.whole_seconds() > *expires) {
+        return Err(Fault::Expired { expires, now });
+    }
+    let oldest = |days: u32| std::time::Duration::from_secs(u64::from(days) * 86_400);
+    match rule.max_age_days {
+        Some(days) if now > issued.after(oldest(days)) => Err(Fault::TooOld { issued, days }),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

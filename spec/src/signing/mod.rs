@@ -1,0 +1,32 @@
+//! Keys, statements, envelopes and the trust policy (`spec/300-signing.md`). Pure: randomness and time are passed in.
+//!
+//! | module | what | source |
+//! | --- | --- | --- |
+//! | [`key`] | Ed25519 keys, strict verification, key ids | RFC 8032, RFC 8410 |
+//! | [`statement`] | what is signed: a release | in-toto Statement v1 |
+//! | [`dsse`] | how it is signed | DSSE 1.0 |
+//! | [`sigstore`] | the document that holds the signature | sigstore bundle v0.3 |
+//! | [`cosign`] | the second form, for cosign's tag scheme | containers/image simple signing |
+//! | [`scope`], [`policy`] | whose signatures are wanted for what | |
+//! | [`decide`], [`refusal`] | the decision | |
+
+pub mod cosign;
+pub mod decide;
+pub mod dsse;
+pub mod key;
+pub mod policy;
+pub mod refusal;
+pub mod scope;
+pub mod sigstore;
+pub mod statement;
+#[cfg(test)]
+mod vectors;
+
+pub use decide::{Decision, Expected, Question, Signed, decide, examine};
+pub use dsse::Envelope;
+pub use key::{KeyError, KeyId, PublicKey, SigningKey};
+pub use policy::{KeyRing, Level, Policy, PolicyError, Right, Rule};
+pub use refusal::{Fault, Refusal};
+pub use scope::{Place, Scope, ScopeError};
+pub use sigstore::{Bundle, BundleError};
+pub use statement::{RELEASE_TYPE, Release, Statement, StatementError};

@@ -1,0 +1,195 @@
+//! Why signatures do not make content trusted.
+
+use super::{KeyId, Place, Scope};
+use crate::{BundleName, Classify, Digest, ErrorKind, Repository, Timestamp, Version};
+
+/// Why one signature does not count.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The document is not what it should be.
+    #[error("the signature document cannot be read: {why}")]
+    Unreadable {
+        /// What is wrong.
+        why: String,
+    },
+    /// Signed in a way that is not used for trust here.
+    #[error("it is signed with {what}; only keys of the trust store count")]
+    OtherMaterial {
+        /// What it is signed with.
+        what: &'static str,
+    },
+    /// No trusted key has this id.
+    #[error(
+        "it is signed by a key that is not in the trust store (hint {hint:?}); if you trust it, add it with `trust add`"
+    )]
+    UnknownKey {
+        /// The document's hint at the key, shortened.
+        hint: String,
+    },
+    /// The bytes were not signed by the key that they hint at.
+    #[error("the signature does not verify (hint {hint:?}): the statement or the signature was altered")]
+    BadSignature {
+        /// The document's hint at the key, shortened.
+        hint: String,
+    },
+    /// Signed, but it says something else than that this is a release.
+    #[error("it is a statement of type {found:?}, which says nothing about a release")]
+    OtherPredicate {
+        /// The type, shortened.
+        found: String,
+    },
+    /// Signed, but not a statement of the right form.
+    #[error("the signed statement cannot be read: {why}")]
+    BadStatement {
+        /// What is wrong.
+        why: String,
+    },
+    /// No rule says who should have signed.
+    #[error("the policy has no rule for {place}")]
+    NoRule {
+        /// Where the bundle comes from.
+        place: Place,
+    },
+    /// A trusted key, but not for this.
+    #[error("key {} is trusted, but not for {scope}", key.short())]
+    KeyNotInRule {
+        /// The key.
+        key: KeyId,
+        /// The scope whose rule was looked at.
+        scope: Scope,
+    },
+    /// The signature is about something else.
+    #[error("the signature is about other content, {found}")]
+    OtherContent {
+        /// What it is about.
+        found: Digest,
+    },
+    /// The right signature of another bundle.
+    #[error("{expected} was asked for, but this is signed as {found}")]
+    WrongName {
+        /// The name that was asked for.
+        expected: BundleName,
+        /// The name that was signed.
+        found: BundleName,
+    },
+    /// The right signature of another version.
+    #[error("version {expected} was asked for, but this is signed as version {found}")]
+    WrongVersion {
+        /// The version that was asked for.
+        expected: Version,
+        /// The version that was signed.
+        found: Version,
+    },
+    /// The statement binds itself to other repositories.
+    #[error("the release may not be served from {found}")]
+    WrongPlace {
+        /// Where it was found.
+        found: Repository,
+    },
+    /// Signed in the future.
+    #[error("it was signed at {issued}, but now it is {now}: check this machine's clock")]
+    NotYetValid {
+        /// When it was signed.
+        issued: Timestamp,
+        /// The time.
+        now: Timestamp,
+    },
+    /// No longer valid.
+    #[error("it expired at {expires} (now {now}); ask the publisher for a fresh signature")]
+    Expired {
+        /// The last second in which it was valid.
+        expires: Timestamp,
+        /// The time.
+        now: Timestamp,
+    },
+    /// Older than the rule takes.
+    #[error("it was signed at {issued}, more than the {days} days ago that the policy allows")]
+    TooOld {
+        /// When it was signed.
+        issued: Timestamp,
+        /// The rule's limit, days.
+        days: u32,
+    },
+}
+
+impl Fault {
+    /// Tells whether the fault means that bytes are not what somebody signed; no level overlooks that.
+    pub fn is_integrity(&self) -> bool {
+        matches!(self, Self::BadSignature { .. } | Self::OtherContent { .. })
+    }
+
+    /// How close the signature came to counting: the closest is what a person wants to hear of.
+    fn closeness(&self) -> u8 {
+        match self {
+            Self::Expired { .. } | Self::NotYetValid { .. } | Self::TooOld { .. } => 9,
+            Self::WrongName { .. } | Self::WrongVersion { .. } | Self::WrongPlace { .. } => 8,
+            Self::KeyNotInRule { .. } => 7,
+            Self::NoRule { .. } => 6,
+            Self::OtherContent { .. } => 5,
+            Self::BadSignature { .. } => 4,
+            Self::BadStatement { .. } | Self::Unreadable { .. } => 3,
+            Self::UnknownKey { .. } => 2,
+            Self::OtherPredicate { .. } => 1,
+            Self::OtherMaterial { .. } => 0,
+        }
+    }
+}
+
+/// Why content is not trusted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The policy's default is to reject.
+    #[error("the policy has no rule for {place}; add one with `trust add KEY FILE --scope SCOPE`")]
+    NoRule {
+        /// Where the bundle comes from.
+        place: Place,
+    },
+    /// There is no signature at all.
+    #[error("it is not signed")]
+    Unsigned,
+    /// Good signatures, but by fewer keys than the rule wants.
+    #[error("{found} of the {wanted} different keys that the rule for {scope} wants have signed it")]
+    TooFew {
+        /// The rule's scope.
+        scope: Scope,
+        /// How many keys must sign.
+        wanted: usize,
+        /// How many did.
+        found: usize,
+    },
+    /// None of the signatures counts; this one came closest.
+    #[error("{fault}")]
+    Signature {
+        /// What is wrong with the one that came closest.
+        fault: Fault,
+        /// What is wrong with the others.
+        others: Vec<Fault>,
+    },
+}
+
+impl Refusal {
+    /// The refusal for signatures all of which have faults; none means unsigned.
+    pub(super) fn of(place: &Place, mut faults: Vec<Fault>) -> Self {
+        faults.sort_by_key(|fault| std::cmp::Reverse(fault.closeness()));
+        if faults.is_empty() {
+            return Self::Unsigned;
+        }
+        match faults.remove(0) {
+            Fault::NoRule { .. } => Self::NoRule { place: place.clone() },
+            fault => Self::Signature {
+                fault,
+                others: faults,
+            },
+        }
+    }
+}
+
+impl Classify for Refusal {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoRule { .. } | Self::Unsigned | Self::TooFew { .. } | Self::Signature { .. } => {
+                ErrorKind::NotTrusted
+            }
+        }
+    }
+}
