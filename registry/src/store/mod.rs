@@ -7,8 +7,16 @@
 //! Invariants: content under a digest is immutable; a sink refuses bytes that do not have the digest and size of the
 //! descriptor and keeps nothing of them; a push of content that is there already is a success and reads nothing.
 
+mod blocking;
 mod content;
+#[cfg(any(test, feature = "testing"))]
+pub mod contract;
 mod error;
+pub mod layout;
+mod layout_index;
+mod listing;
+mod memory;
+mod section;
 
 use std::fmt::Debug;
 use std::pin::Pin;
@@ -20,6 +28,8 @@ use tokio::io::AsyncRead;
 
 pub use content::{read_all, verified};
 pub use error::{Side, StoreError};
+pub use layout::Layout;
+pub use memory::Memory;
 
 /// Bytes that stream. Nothing of the size of a blob is ever held in memory.
 pub type ByteStream = Pin<Box<dyn AsyncRead + Send>>;

@@ -1,0 +1,214 @@
+//! What a layout does on its disk, one blocking call each.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use samebundle_spec::{Descriptor, Digest, Digester, MediaType, Tag, limits};
+
+use super::files::{blob_path, ingest_folder, read_file, read_index, update_index, write_file};
+use super::ingest::{self, Ingest, make_folder, open_plain};
+use crate::store::StoreError;
+use crate::store::layout_index::{LAYOUT_FILE, LayoutIndex, check_layout_file};
+use crate::store::listing::{self, Listing};
+
+/// Content is read-only, also for its owner.
+const BLOB_MODE: u32 = 0o444;
+
+#[derive(Debug)]
+pub(super) struct Disk {
+    pub(super) root: PathBuf,
+    /// What each listed manifest refers to. Manifests never change, so neither does this.
+    known: Mutex<HashMap<Digest, Option<Listing>>>,
+}
+
+impl Disk {
+    pub(super) fn at(root: &Path) -> Self {
+        Self {
+            root: root.to_owned(),
+            known: Mutex::default(),
+        }
+    }
+
+    /// Checks that a layout is there.
+    pub(super) fn examine(&self) -> Result<(), StoreError> {
+        let path = self.root.join("oci-layout");
+        let bytes = read_file(&path)?.ok_or_else(|| self.not_found("an OCI image layout".to_owned()))?;
+        check_layout_file(&bytes, &path.display().to_string())?;
+        self.index().map(|_| ())
+    }
+
+    /// Makes what is missing of a layout and removes what killed writers left.
+    pub(super) fn create(&self) -> Result<(), StoreError> {
+        make_folder(&self.root.join("blobs").join("sha256"))?;
+        make_folder(&ingest_folder(&self.root))?;
+        ingest::sweep(&ingest_folder(&self.root))?;
+        update_index(&self.root, |_| Ok(false))?;
+        let path = self.root.join("oci-layout");
+        match read_file(&path)? {
+            Some(bytes) => check_layout_file(&bytes, &path.display().to_string()),
+            None => write_file(&self.root, "oci-layout", LAYOUT_FILE),
+        }
+    }
+
+    pub(super) fn not_found(&self, subject: String) -> StoreError {
+        StoreError::NotFound {
+            subject,
+            place: self.root.display().to_string(),
+        }
+    }
+
+    pub(super) fn index(&self) -> Result<LayoutIndex, StoreError> {
+        read_index(&self.root)
+    }
+
+    /// Opens content, with its length.
+    pub(super) fn open(&self, digest: &Digest) -> Result<(File, u64), StoreError> {
+        let path = blob_path(&self.root, digest);
+        match open_plain(&path) {
+            Ok(file) => {
+                let length = file.metadata().map_err(StoreError::io("examine", &path))?.len();
+                Ok((file, length))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(self.not_found(digest.to_string())),
+            Err(error) => Err(StoreError::io("open", &path)(error)),
+        }
+    }
+
+    /// Tells whether content of this digest and length is there.
+    pub(super) fn has(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
+        match self.open(&descriptor.digest) {
+            Ok((_, length)) => Ok(length == descriptor.size),
+            Err(StoreError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Reads a manifest and checks its digest.
+    pub(super) fn manifest(&self, descriptor: &Descriptor) -> Result<Vec<u8>, StoreError> {
+        let (file, length) = self.open(&descriptor.digest)?;
+        let mismatch = |why: String| StoreError::Mismatch {
+            digest: descriptor.digest,
+            why,
+        };
+        if length != descriptor.size {
+            return Err(mismatch(format!("{length} bytes, not {}", descriptor.size)));
+        }
+        if length > limits::MANIFEST_BYTES {
+            return Err(too_large(descriptor));
+        }
+        let mut bytes = Vec::new();
+        file.take(length)
+            .read_to_end(&mut bytes)
+            .map_err(|error| StoreError::read(descriptor.digest, error))?;
+        let mut digester = Digester::new(descriptor.digest.algorithm());
+        digester.update(&bytes);
+        let found = digester.finish();
+        if found == descriptor.digest {
+            Ok(bytes)
+        } else {
+            Err(mismatch(format!("it has digest {found}")))
+        }
+    }
+
+    /// Starts a file for content, with a handle to write it through.
+    pub(super) fn begin(&self) -> Result<(Ingest, File), StoreError> {
+        let ingest = Ingest::begin(&ingest_folder(&self.root))?;
+        let handle = ingest.handle()?;
+        Ok((ingest, handle))
+    }
+
+    /// Makes written content visible under its digest.
+    pub(super) fn commit(&self, ingest: Ingest, digest: &Digest) -> Result<(), StoreError> {
+        let target = blob_path(&self.root, digest);
+        make_folder(target.parent().unwrap_or(Path::new(".")))?;
+        ingest.commit(&target, BLOB_MODE)
+    }
+
+    /// Lists a referrer unless it is listed already.
+    pub(super) fn list(&self, listing: &Listing) -> Result<(), StoreError> {
+        update_index(&self.root, |index| Ok(index.list(&listing.descriptor)))
+    }
+
+    pub(super) fn tag(&self, descriptor: &Descriptor, tag: &Tag) -> Result<(), StoreError> {
+        if !self.has(descriptor)? {
+            return Err(self.not_found(descriptor.digest.to_string()));
+        }
+        update_index(&self.root, |index| {
+            let lost = index.set_tag(descriptor, tag);
+            self.keep_listed(index, &lost);
+            Ok(true)
+        })
+    }
+
+    pub(super) fn untag(&self, tag: &Tag) -> Result<(), StoreError> {
+        update_index(&self.root, |index| {
+            let lost = index.remove_tag(tag);
+            self.keep_listed(index, &lost);
+            Ok(!lost.is_empty())
+        })
+    }
+
+    /// Of what lost its tag, referrers stay listed, and so does what cannot be read to tell.
+    fn keep_listed(&self, index: &mut LayoutIndex, lost: &[Descriptor]) {
+        for entry in lost.iter().filter(|entry| entry.media_type.has_children()) {
+            match self.listing(entry) {
+                Ok(None) => {}
+                Ok(Some(listing)) => {
+                    index.list(&listing.descriptor);
+                }
+                Err(_) => {
+                    index.list(entry);
+                }
+            }
+        }
+    }
+
+    pub(super) fn referrers(
+        &self,
+        subject: &Digest,
+        artifact_type: Option<&MediaType>,
+    ) -> Result<Vec<Descriptor>, StoreError> {
+        let index = self.index()?;
+        let mut candidates = index.entries().to_vec();
+        if let Some(fallback) = index.fallback(subject) {
+            let bytes = self.manifest(&fallback)?;
+            candidates.extend(listing::document(&fallback, &bytes)?.children().cloned());
+        }
+        let mut found = Vec::new();
+        for candidate in candidates.iter().filter(|entry| entry.media_type.has_children()) {
+            // A manifest that cannot be read might be a signature: that is an error, not "none".
+            found.extend(
+                self.listing(candidate)?
+                    .filter(|listing| listing.subject == *subject)
+                    .map(|listing| listing.descriptor),
+            );
+        }
+        listing::list(found, subject, artifact_type)
+    }
+
+    /// What a listed manifest refers to.
+    fn listing(&self, entry: &Descriptor) -> Result<Option<Listing>, StoreError> {
+        if let Some(listing) = self.known().get(&entry.digest) {
+            return Ok(listing.clone());
+        }
+        let listing = listing::listing(entry, &self.manifest(entry)?)?;
+        self.known().insert(entry.digest, listing.clone());
+        Ok(listing)
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<Digest, Option<Listing>>> {
+        // Each change is a single insertion.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) fn too_large(descriptor: &Descriptor) -> StoreError {
+    StoreError::TooLarge {
+        digest: descriptor.digest,
+        size: descriptor.size,
+        limit: limits::MANIFEST_BYTES,
+    }
+}

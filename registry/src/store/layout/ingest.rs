@@ -1,0 +1,134 @@
+//! Files that come into being whole or not at all.
+//!
+//! A temporary file in `ingest/` is held under a kernel lock while its writer lives. It is synced, renamed to its place,
+//! and the folder of that place is synced: after that, and only then, the content is there. A writer that is killed leaves
+//! an unlocked file, which [`sweep`] removes.
+
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use crate::durable;
+use crate::store::StoreError;
+
+/// A file that is being written, not yet visible under its name.
+#[derive(Debug)]
+pub(super) struct Ingest {
+    file: NamedTempFile,
+}
+
+impl Ingest {
+    /// Starts a file in the folder `ingest`, and locks it.
+    pub(super) fn begin(ingest: &Path) -> Result<Self, StoreError> {
+        make_folder(ingest)?;
+        loop {
+            let file = tempfile::Builder::new()
+                .prefix("")
+                .tempfile_in(ingest)
+                .map_err(StoreError::io("create a file in", ingest))?;
+            file.as_file()
+                .lock()
+                .map_err(StoreError::io("lock", file.path()))?;
+            // A sweep may have taken it for a leftover before it was locked; then it has no name any more.
+            let links = file
+                .as_file()
+                .metadata()
+                .map_err(StoreError::io("examine", file.path()))?
+                .nlink();
+            if links > 0 {
+                return Ok(Self { file });
+            }
+        }
+    }
+
+    /// A second handle of the file, to write through. The lock holds until both are closed.
+    pub(super) fn handle(&self) -> Result<File, StoreError> {
+        self.file
+            .as_file()
+            .try_clone()
+            .map_err(StoreError::io("open", self.file.path()))
+    }
+
+    /// Makes the file durable under `target` with the mode given, in place of what is there.
+    pub(super) fn commit(self, target: &Path, mode: u32) -> Result<(), StoreError> {
+        let file = self.file.as_file();
+        file.set_permissions(Permissions::from_mode(mode))
+            .map_err(StoreError::io("set the mode of", self.file.path()))?;
+        // An error of fsync is final: a second call may say that all is well when it is not. The file is dropped.
+        file.sync_all()
+            .map_err(StoreError::io("sync", self.file.path()))?;
+        self.file
+            .persist(target)
+            .map_err(|error| StoreError::io("rename a file to", target)(error.error))?;
+        let folder = target.parent().unwrap_or(Path::new("."));
+        durable::sync_folder(folder).map_err(StoreError::io("sync the folder", folder))
+    }
+}
+
+/// Makes a folder and those above it, durably. Nothing happens if it is there.
+pub(super) fn make_folder(folder: &Path) -> Result<(), StoreError> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        make_folder(parent)?;
+        match fs::create_dir(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(StoreError::io("make the folder", folder)(error));
+            }
+            _ => return durable::sync_folder(parent).map_err(StoreError::io("sync the folder", parent)),
+        }
+    }
+    fs::create_dir_all(folder).map_err(StoreError::io("make the folder", folder))
+}
+
+/// Opens a regular file for reading. Links are not followed, and a pipe does not block.
+pub(super) fn open_plain(path: &Path) -> io::Result<File> {
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+    }
+}
+
+/// Returns the files in `ingest` whose writers are dead, each with a handle that holds its lock.
+pub(super) fn leftovers(ingest: &Path) -> Result<Vec<(PathBuf, File)>, StoreError> {
+    let entries = match fs::read_dir(ingest) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(StoreError::io("list", ingest)(error)),
+    };
+    let mut dead = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(StoreError::io("list", ingest))?.path();
+        // Its writer may rename it away at any time.
+        let Ok(file) = open_plain(&path) else { continue };
+        match file.try_lock() {
+            Ok(()) => dead.push((path, file)),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
+        }
+    }
+    Ok(dead)
+}
+
+/// Removes what killed writers left in `ingest`.
+pub(super) fn sweep(ingest: &Path) -> Result<(), StoreError> {
+    for (path, _lock) in leftovers(ingest)? {
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::io("remove", &path)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

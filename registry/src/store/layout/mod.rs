@@ -1,0 +1,199 @@
+//! A store in a directory: an OCI image layout (image-spec 1.1, image-layout.md) that other tools can open.
+//!
+//! ```text
+//! ROOT/oci-layout              {"imageLayoutVersion":"1.0.0"}
+//! ROOT/index.json              tags, and referrers without a tag
+//! ROOT/blobs/ALGORITHM/HEX     content, mode 0444, never changed
+//! ROOT/ingest/                 files that are being written; not part of the layout standard
+//! ROOT/lock                    held while index.json is read, changed and written
+//! ```
+//!
+//! Invariants: a name under `blobs` appears by a rename, after the bytes were checked and synced; `index.json` is replaced
+//! whole and lists only manifests that are there. A referrer is listed right after it is written; a push of a manifest
+//! that is there lists it again if it was cut off between the two.
+//!
+//! Concurrency: any number of processes may share a root. Writers of the same content both write and both rename; the
+//! bytes are the same. Locks are the kernel's: a killed process holds none.
+//!
+//! Failure: whatever fails or is killed leaves the layout as it was, and perhaps a file in `ingest` that
+//! [`Layout::create`] removes. Content whose length is wrong counts as absent and is replaced by the next push.
+
+mod check;
+mod disk;
+mod files;
+mod ingest;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use samebundle_spec::{Descriptor, MediaType, Tag, limits};
+use tokio::io::{AsyncWriteExt, BufReader};
+
+pub use check::{Finding, Report, check};
+
+use super::blocking::blocking;
+use super::section::section;
+use super::{ByteStream, Referrers, Resolve, Sink, Source, StoreError, Tags, listing, read_all, verified};
+use disk::Disk;
+
+/// A store in a directory. Clones share what they know of it.
+#[derive(Clone, Debug)]
+pub struct Layout {
+    disk: Arc<Disk>,
+}
+
+impl Layout {
+    /// Opens a layout that is there, without changing anything.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if `root` is no image layout; [`StoreError::Invalid`] if it is one of another version.
+    pub async fn open(root: &Path) -> Result<Self, StoreError> {
+        let layout = Self {
+            disk: Arc::new(Disk::at(root)),
+        };
+        layout.run(Disk::examine).await?;
+        Ok(layout)
+    }
+
+    /// Opens a layout, makes it if it is not there, and removes what killed processes left in it.
+    ///
+    /// # Errors
+    /// If a file cannot be written, or what is there is not a layout of this version.
+    pub async fn create(root: &Path) -> Result<Self, StoreError> {
+        let layout = Self {
+            disk: Arc::new(Disk::at(root)),
+        };
+        layout.run(Disk::create).await?;
+        Ok(layout)
+    }
+
+    /// The directory.
+    pub fn root(&self) -> &Path {
+        &self.disk.root
+    }
+
+    /// Every entry of `index.json` with its annotations, also those whose name is not a tag.
+    ///
+    /// # Errors
+    /// If `index.json` cannot be read or is not valid.
+    pub async fn entries(&self) -> Result<Vec<Descriptor>, StoreError> {
+        self.run(|disk| Ok(disk.index()?.entries().to_vec())).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Disk) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let disk = Arc::clone(&self.disk);
+        blocking(move || work(&disk)).await
+    }
+
+    async fn write(&self, descriptor: &Descriptor, content: ByteStream) -> Result<(), StoreError> {
+        let (ingest, handle) = self.run(Disk::begin).await?;
+        let mut reader = BufReader::with_capacity(limits::STREAM_BUFFER, verified(content, descriptor));
+        let mut file = tokio::fs::File::from_std(handle);
+        let written = async {
+            tokio::io::copy_buf(&mut reader, &mut file).await?;
+            file.flush().await
+        };
+        written
+            .await
+            .map_err(|error| StoreError::read(descriptor.digest, error))?;
+        drop(file.into_std().await);
+        let digest = descriptor.digest;
+        self.run(move |disk| disk.commit(ingest, &digest)).await
+    }
+
+    async fn push_manifest(&self, descriptor: &Descriptor, content: ByteStream) -> Result<(), StoreError> {
+        if descriptor.size > limits::MANIFEST_BYTES {
+            return Err(disk::too_large(descriptor));
+        }
+        let wanted = descriptor.clone();
+        let listing = match self.run(move |disk| disk.manifest(&wanted)).await {
+            Ok(bytes) => listing::listing(descriptor, &bytes)?,
+            // Absent, or damaged on the disk: the bytes that are offered take its place.
+            Err(StoreError::NotFound { .. } | StoreError::Mismatch { .. }) => {
+                let bytes = read_all(content, descriptor, limits::MANIFEST_BYTES).await?;
+                let listing = listing::listing(descriptor, &bytes)?;
+                self.write(descriptor, Box::pin(io::Cursor::new(bytes))).await?;
+                listing
+            }
+            Err(error) => return Err(error),
+        };
+        match listing {
+            Some(listing) => self.run(move |disk| disk.list(&listing)).await,
+            None => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl Source for Layout {
+    async fn fetch_unverified(&self, descriptor: &Descriptor, from: u64) -> Result<ByteStream, StoreError> {
+        let digest = descriptor.digest;
+        let (file, length) = self.run(move |disk| disk.open(&digest)).await?;
+        Ok(section(Arc::new(file), from, length.saturating_sub(from)))
+    }
+
+    async fn contains(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
+        let descriptor = descriptor.clone();
+        self.run(move |disk| disk.has(&descriptor)).await
+    }
+}
+
+#[async_trait]
+impl Sink for Layout {
+    async fn push(&self, descriptor: &Descriptor, content: ByteStream) -> Result<(), StoreError> {
+        if descriptor.media_type.has_children() {
+            self.push_manifest(descriptor, content).await
+        } else if self.contains(descriptor).await? {
+            Ok(())
+        } else {
+            self.write(descriptor, content).await
+        }
+    }
+}
+
+#[async_trait]
+impl Resolve for Layout {
+    async fn resolve(&self, tag: &Tag) -> Result<Descriptor, StoreError> {
+        let tag = tag.clone();
+        self.run(move |disk| disk.index()?.resolve(&tag, &disk.root.display().to_string()))
+            .await
+    }
+
+    async fn tags(&self) -> Result<Vec<Tag>, StoreError> {
+        self.run(|disk| Ok(disk.index()?.tags())).await
+    }
+}
+
+#[async_trait]
+impl Tags for Layout {
+    async fn tag(&self, descriptor: &Descriptor, tag: &Tag) -> Result<(), StoreError> {
+        let (descriptor, tag) = (descriptor.clone(), tag.clone());
+        self.run(move |disk| disk.tag(&descriptor, &tag)).await
+    }
+
+    async fn untag(&self, tag: &Tag) -> Result<(), StoreError> {
+        let tag = tag.clone();
+        self.run(move |disk| disk.untag(&tag)).await
+    }
+}
+
+#[async_trait]
+impl Referrers for Layout {
+    async fn referrers(
+        &self,
+        subject: &Descriptor,
+        artifact_type: Option<&MediaType>,
+    ) -> Result<Vec<Descriptor>, StoreError> {
+        let (digest, artifact_type) = (subject.digest, artifact_type.cloned());
+        self.run(move |disk| disk.referrers(&digest, artifact_type.as_ref()))
+            .await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! The `index.json` of an OCI image layout (image-spec 1.1, image-layout.md), in a directory or in an archive.
+//!
+//! An entry is a tag (annotation `org.opencontainers.image.ref.name`), a referrer that has no tag, or something that
+//! another tool listed. The entries of referrers are derived: they could be found again by reading every manifest.
+
+use std::collections::BTreeMap;
+
+use samebundle_spec::manifest::{ImageLayout, SchemaVersion};
+use samebundle_spec::{Descriptor, Digest, MediaType, Tag, json, limits};
+use serde::{Deserialize, Serialize};
+
+use super::StoreError;
+
+/// The annotation that names an entry.
+pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The content of the file `oci-layout`.
+pub(super) const LAYOUT_FILE: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// A parsed `index.json`. Entries that say the same are held once.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct LayoutIndex {
+    schema_version: SchemaVersion,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    media_type: Option<MediaType>,
+    // Go writes null for a list that is empty.
+    #[serde(default, deserialize_with = "json::null_as_default")]
+    manifests: Vec<Descriptor>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+}
+
+/// Checks the content of `oci-layout`.
+pub(super) fn check_layout_file(bytes: &[u8], subject: &str) -> Result<(), StoreError> {
+    match ImageLayout::parse(bytes) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(invalid(subject, error.to_string())),
+    }
+}
+
+fn invalid(subject: &str, why: String) -> StoreError {
+    StoreError::Invalid {
+        subject: subject.to_owned(),
+        why,
+    }
+}
+
+impl LayoutIndex {
+    /// An index that lists nothing.
+    pub(super) fn empty() -> Self {
+        Self {
+            schema_version: SchemaVersion,
+            media_type: Some(MediaType::OCI_INDEX),
+            manifests: Vec::new(),
+            annotations: BTreeMap::new(),
+        }
+    }
+
+    /// Parses the file and drops entries that are there twice. `subject` names it in errors.
+    pub(super) fn parse(bytes: &[u8], subject: &str) -> Result<Self, StoreError> {
+        let mut index: Self = json::from_slice(bytes, limits::LAYOUT_INDEX_BYTES)
+            .map_err(|error| invalid(subject, error.to_string()))?;
+        for entry in &index.manifests {
+            entry
+                .check()
+                .map_err(|error| invalid(subject, format!("the entry {}: {error}", entry.digest)))?;
+        }
+        let mut once: Vec<Descriptor> = Vec::with_capacity(index.manifests.len());
+        let mut seen: BTreeMap<Digest, Vec<usize>> = BTreeMap::new();
+        for entry in index.manifests {
+            let places = seen.entry(entry.digest).or_default();
+            if !places.iter().any(|&place| once[place] == entry) {
+                places.push(once.len());
+                once.push(entry);
+            }
+        }
+        index.manifests = once;
+        Ok(index)
+    }
+
+    /// Serializes the file.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        // Descriptors hold only text and integers: this cannot fail.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Every entry, as it stands.
+    pub(super) fn entries(&self) -> &[Descriptor] {
+        &self.manifests
+    }
+
+    /// All tags, sorted. Names that are no tags (full references, as other tools write) are left out.
+    pub(super) fn tags(&self) -> Vec<Tag> {
+        let mut tags: Vec<Tag> = self.manifests.iter().filter_map(name_of).collect();
+        tags.sort();
+        tags.dedup();
+        tags
+    }
+
+    /// What a tag points at, without the annotation that makes it a tag.
+    pub(super) fn resolve(&self, tag: &Tag, place: &str) -> Result<Descriptor, StoreError> {
+        let mut found: Option<&Descriptor> = None;
+        for entry in self.named(tag) {
+            if found.is_some_and(|other| other.digest != entry.digest) {
+                return Err(StoreError::Invalid {
+                    subject: format!("index.json of {place}"),
+                    why: format!("the tag {tag} names two manifests; remove it and tag one of them again"),
+                });
+            }
+            found = Some(entry);
+        }
+        found.map(without_name).ok_or_else(|| StoreError::NotFound {
+            subject: format!("tag {tag}"),
+            place: place.to_owned(),
+        })
+    }
+
+    fn named<'a>(&'a self, tag: &'a Tag) -> impl Iterator<Item = &'a Descriptor> {
+        self.manifests.iter().filter(move |entry| {
+            entry
+                .annotations
+                .get(REF_NAME)
+                .is_some_and(|name| name == tag.as_str())
+        })
+    }
+
+    /// The content that lists the referrers of `subject` by the fallback tag of distribution-spec 1.1, if there is any.
+    pub(super) fn fallback(&self, subject: &Digest) -> Option<Descriptor> {
+        let tag = Tag::referrers(subject);
+        self.named(&tag).next().map(without_name)
+    }
+
+    /// Points a tag at `descriptor`. Returns the entries that lost the tag.
+    pub(super) fn set_tag(&mut self, descriptor: &Descriptor, tag: &Tag) -> Vec<Descriptor> {
+        let lost = self.remove_tag(tag);
+        let mut entry = without_name(descriptor);
+        entry.data = None;
+        // An entry without a tag says nothing that the tagged one does not say.
+        self.manifests
+            .retain(|other| other.digest != entry.digest || other.annotations.contains_key(REF_NAME));
+        self.manifests.push(entry.with_annotation(REF_NAME, tag.as_str()));
+        lost.into_iter()
+            .filter(|old| old.digest != descriptor.digest)
+            .collect()
+    }
+
+    /// Removes a tag. Returns what it pointed at.
+    pub(super) fn remove_tag(&mut self, tag: &Tag) -> Vec<Descriptor> {
+        let mut lost = Vec::new();
+        self.manifests.retain(|entry| {
+            let named = entry
+                .annotations
+                .get(REF_NAME)
+                .is_some_and(|name| name == tag.as_str());
+            if named {
+                lost.push(without_name(entry));
+            }
+            !named
+        });
+        lost
+    }
+
+    /// Lists a manifest without a tag unless it is listed already. Returns whether that changed anything.
+    pub(super) fn list(&mut self, descriptor: &Descriptor) -> bool {
+        let there = self
+            .manifests
+            .iter()
+            .any(|entry| entry.digest == descriptor.digest);
+        if !there {
+            self.manifests.push(descriptor.clone());
+        }
+        !there
+    }
+}
+
+fn name_of(entry: &Descriptor) -> Option<Tag> {
+    entry.annotations.get(REF_NAME).and_then(|name| name.parse().ok())
+}
+
+fn without_name(entry: &Descriptor) -> Descriptor {
+    let mut entry = entry.clone();
+    entry.annotations.remove(REF_NAME);
+    entry
+}
