@@ -1,1 +1,21 @@
-//! Sandbox, fakes and fault wrappers for the end-to-end tests.
+//! Sandbox, peers and services for the end-to-end tests.
+//!
+//! A test gets a [`Sandbox`] (a folder of its own, thrown away), homes in it, and calls the built command there as a person
+//! would: nothing of the caller's environment or home is seen. What the machine lacks makes a test skip, printed and
+//! counted, never pass in silence ([`skip`]). Services that a test starts ([`Registry`], [`DockerEngine`]) end with it.
+
+mod docker;
+mod fixture;
+mod registry;
+mod sandbox;
+mod skip;
+mod tool;
+mod tree;
+
+pub use docker::DockerEngine;
+pub use fixture::{Greet, digits, greet};
+pub use registry::Registry;
+pub use sandbox::{Home, Ran, Running, Sandbox, command_under_test};
+pub use skip::skip;
+pub use tool::{cache, image, kfp, peer, repository};
+pub use tree::{copy_tree, tree_digest};

@@ -1,0 +1,47 @@
+# What a person types. `make` alone says what there is.
+#
+# Every target does its own set-up: it needs git, make, a C compiler and a Rust toolchain; the rest is installed (Debian,
+# Ubuntu) or its absence is said and the tests that want it are skipped, printed and counted.
+
+CARGO ?= cargo
+BINARY = $(or $(CARGO_TARGET_DIR),target)/debug/samebundle
+
+.PHONY: help test demo bench lint images setup build
+
+help:
+	@echo "make demo    build, sign, push, install, run, export, import without a network, run again: the whole road, timed"
+	@echo "make test    install what is missing, check format and lints, run every test"
+	@echo "make bench   measure against kfp.local, skopeo and crane, side by side"
+	@echo "make lint    format and lints alone"
+	@echo "make images  base images for the bundles in bundles/, as OCI layouts"
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --quiet --workspace --all-targets --all-features -- -D warnings
+
+build:
+	$(CARGO) build -p samebundle-cli
+
+images:
+	@tests/setup/packages world
+	@tests/setup/images --into bundles/digits/images python
+
+setup:
+	@tests/setup/packages world docker
+	@tests/setup/images
+	@tests/setup/python
+	@tests/setup/peers
+
+test:
+	@bash tests/run
+
+demo: images
+	@tests/setup/python
+	@bash tests/demo
+
+bench:
+	@tests/setup/packages world bench
+	@tests/setup/images
+	@tests/setup/python
+	@tests/setup/peers crane
+	@bash tests/bench/run

@@ -1,0 +1,58 @@
+//! A Docker engine for one test.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::sandbox::{Ran, Sandbox};
+use crate::tool::{peer, repository};
+
+/// An engine with all of its state in the sandbox; ends with this value.
+#[derive(Debug)]
+pub struct DockerEngine {
+    folder: PathBuf,
+    address: String,
+}
+
+impl DockerEngine {
+    /// Start one by `tests/cluster/docker-up`. The reason where it cannot be had here.
+    ///
+    /// # Errors
+    /// Why there is no engine: not installed, no root, or what its log said.
+    pub fn start(sandbox: &Sandbox) -> Result<Self, String> {
+        if peer("dockerd").is_none() {
+            return Err("dockerd is not installed (tests/setup/packages docker)".to_owned());
+        }
+        let folder = sandbox.path().join("docker");
+        let ran = Ran::of(Command::new(repository().join("tests/cluster/docker-up")).arg(&folder));
+        if ran.code != 0 {
+            return Err(format!("no Docker engine: {}", ran.stderr.trim()));
+        }
+        Ok(Self {
+            folder,
+            address: ran.stdout.trim().to_owned(),
+        })
+    }
+
+    /// Its address, as `DOCKER_HOST` takes it.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Call Docker's own client against it.
+    pub fn client(&self, arguments: &[&str]) -> Ran {
+        let client = ["/usr/bin/docker"]
+            .map(PathBuf::from)
+            .into_iter()
+            .find(|path| path.is_file());
+        let mut command = Command::new(client.or_else(|| peer("docker")).unwrap_or_default());
+        Ran::of(command.args(arguments).env("DOCKER_HOST", &self.address))
+    }
+}
+
+impl Drop for DockerEngine {
+    fn drop(&mut self) {
+        let _ = Command::new(repository().join("tests/cluster/docker-down"))
+            .arg(&self.folder)
+            .output();
+    }
+}

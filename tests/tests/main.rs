@@ -1,0 +1,6 @@
+//! The project as a whole, judged from outside: its shape, and its command run as a person runs it.
+//!
+//! One binary, so that it links once and its modules share what they build.
+
+mod budget;
+mod layering;
