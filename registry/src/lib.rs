@@ -7,6 +7,8 @@
 //! This crate never prints, exits, reads the environment or asks the time.
 
 pub mod durable;
+#[cfg(feature = "server")]
+pub mod server;
 pub mod store;
 
 pub use store::{Referrers, Resolve, Sink, Source, Store, StoreError, Tags};

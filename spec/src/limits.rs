@@ -68,3 +68,11 @@ pub const KDF_MEMORY_BYTES: u64 = 1 << 30;
 pub const KDF_BLOCKS: u64 = 1 << 24;
 /// Most rounds of bcrypt in an OpenSSH key file (`ssh-keygen -a`; default 24, some seconds at this).
 pub const BCRYPT_ROUNDS: u32 = 1_024;
+/// Largest blob that the registry server takes, bytes: 1 TiB, ten times what public registries take.
+pub const BLOB_BYTES: u64 = 1 << 40;
+/// Most uploads that are open at one time in the registry server; each holds a file.
+pub const UPLOADS: usize = 1_000;
+/// Longest time that an open upload may be idle, seconds: a day, for links that come and go.
+pub const UPLOAD_IDLE_SECONDS: u64 = 86_400;
+/// Most tags or referrers in one page of a listing (distribution's own cap).
+pub const PAGE: usize = 1_000;

@@ -125,6 +125,11 @@ pub enum StoreError {
 impl StoreError {
     /// Makes the error of a failed read of content: `InvalidData` is a mismatch, the rest input or output.
     pub fn read(digest: Digest, source: io::Error) -> Self {
+        // A stream of a remote place carries its own error.
+        let source = match source.downcast::<Self>() {
+            Ok(error) => return error,
+            Err(source) => source,
+        };
         if source.kind() == io::ErrorKind::InvalidData {
             Self::Mismatch {
                 digest,

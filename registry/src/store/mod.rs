@@ -82,6 +82,16 @@ pub trait Sink: Debug + Send + Sync {
     /// # Errors
     /// [`StoreError::Mismatch`] if the bytes are not what the descriptor says; otherwise why they cannot be written.
     async fn push(&self, descriptor: &Descriptor, content: ByteStream) -> Result<(), StoreError>;
+
+    /// Writes content of a source, which may be read more than once: so a sink behind a network can begin again.
+    ///
+    /// The bytes are checked on their way in, as in [`Sink::push`]; the source's own check is not needed.
+    ///
+    /// # Errors
+    /// As [`Sink::push`] and [`Source::fetch_unverified`].
+    async fn push_from(&self, descriptor: &Descriptor, source: &dyn Source) -> Result<(), StoreError> {
+        self.push(descriptor, source.fetch_unverified(descriptor, 0).await?).await
+    }
 }
 
 /// What every [`Sink`] can do besides.

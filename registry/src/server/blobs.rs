@@ -1,0 +1,122 @@
+//! Blobs: GET with one range (RFC 9110 14), HEAD, DELETE.
+
+use std::io::SeekFrom;
+
+use axum::body::Body;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use samebundle_spec::{Digest, limits};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+use tokio_util::io::ReaderStream;
+
+use super::refusal::Refusal;
+use super::route::Name;
+use super::storage::Storage;
+use crate::StoreError;
+
+/// Answers GET and HEAD.
+pub(super) async fn get(
+    storage: &Storage,
+    parts: &Parts,
+    repository: Name,
+    digest: Digest,
+) -> Result<Response, Refusal> {
+    let path = storage.content(&digest);
+    let (file, size) = storage
+        .run(move |storage| {
+            if !storage.has_blob(&repository, &digest) {
+                return Err(Refusal::BlobUnknown {
+                    repository: repository.as_str().to_owned(),
+                    digest,
+                });
+            }
+            let path = storage.content(&digest);
+            let file = std::fs::File::open(&path).map_err(StoreError::io("open", &path))?;
+            let size = file.metadata().map_err(StoreError::io("read", &path))?.len();
+            Ok((file, size))
+        })
+        .await?;
+    let range = wanted(&parts.headers, size, &digest)?;
+    let (start, length) = range.unwrap_or((0, size));
+    let status = if range.is_some() {
+        StatusCode::PARTIAL_CONTENT
+    } else {
+        StatusCode::OK
+    };
+    let body = if parts.method == Method::HEAD {
+        Body::empty()
+    } else {
+        let mut file = tokio::fs::File::from_std(file);
+        if start > 0 {
+            file.seek(SeekFrom::Start(start))
+                .await
+                .map_err(StoreError::io("read", &path))?;
+        }
+        let stream = ReaderStream::with_capacity(file.take(length), limits::STREAM_BUFFER);
+        Body::from_stream(stream)
+    };
+    let mut response = (
+        status,
+        [
+            (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+            (header::CONTENT_LENGTH, length.to_string()),
+            (header::ACCEPT_RANGES, "bytes".to_owned()),
+            (header::ETAG, etag(&digest)),
+            (header::CACHE_CONTROL, "max-age=31536000, immutable".to_owned()),
+        ],
+        [("docker-content-digest", digest.to_string())],
+        body,
+    )
+        .into_response();
+    if range.is_some() {
+        let end = start + length - 1;
+        if let Ok(value) = format!("bytes {start}-{end}/{size}").parse() {
+            response.headers_mut().insert(header::CONTENT_RANGE, value);
+        }
+    }
+    Ok(response)
+}
+
+pub(super) fn etag(digest: &Digest) -> String {
+    format!("\"{digest}\"")
+}
+
+/// The one range that is asked for, as start and length; `None` for the whole. Several ranges, other units and malformed
+/// ranges are answered with the whole, as RFC 9110 allows.
+fn wanted(headers: &HeaderMap, size: u64, digest: &Digest) -> Result<Option<(u64, u64)>, Refusal> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let Some(range) = text(header::RANGE).and_then(|range| range.strip_prefix("bytes=")) else {
+        return Ok(None);
+    };
+    if text(header::IF_RANGE).is_some_and(|tag| tag != etag(digest)) {
+        return Ok(None);
+    }
+    let Some((first, last)) = range.split_once('-') else {
+        return Ok(None);
+    };
+    let bounds = match (first.parse::<u64>(), last.parse::<u64>()) {
+        (Ok(first), Ok(last)) if first <= last => Some((first, last)),
+        (Ok(first), Err(_)) if last.is_empty() => Some((first, u64::MAX)),
+        (Err(_), Ok(suffix)) if first.is_empty() => {
+            if suffix == 0 {
+                return Err(Refusal::Range { size });
+            }
+            Some((size.saturating_sub(suffix), u64::MAX))
+        }
+        _ => None,
+    };
+    match bounds {
+        None => Ok(None),
+        Some((first, _)) if first >= size => Err(Refusal::Range { size }),
+        Some((first, last)) => Ok(Some((first, last.min(size - 1) - first + 1))),
+    }
+}
+
+/// Answers DELETE.
+pub(super) async fn delete(storage: &Storage, repository: Name, digest: Digest) -> Result<Response, Refusal> {
+    storage
+        .run(move |storage| storage.unlink_blob(&repository, &digest))
+        .await?;
+    Ok(StatusCode::ACCEPTED.into_response())
+}

@@ -1,0 +1,124 @@
+//! Listings in pages: tags (end-8) and referrers (end-12).
+
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Uri, header};
+use axum::response::{IntoResponse, Response};
+use samebundle_spec::{Digest, MediaType, limits};
+
+use super::refusal::Refusal;
+use super::route::{Name, parameter};
+use super::storage::Storage;
+
+/// A page: `n` of what sorts after `last`.
+fn page(uri: &Uri) -> Result<(usize, Option<String>), Refusal> {
+    let n = match parameter(uri, "n") {
+        None => limits::PAGE,
+        Some(text) => text.parse::<usize>().map_err(|_| Refusal::Parameter {
+            name: "n",
+            why: "it is not a number".to_owned(),
+        })?,
+    };
+    Ok((n.min(limits::PAGE), parameter(uri, "last")))
+}
+
+/// Adds `Link: <...>; rel="next"`.
+fn link(response: &mut Response, path: &str, n: usize, last: &str, more: &[(&str, &str)]) {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.append_pair("n", &n.to_string()).append_pair("last", last);
+    for (name, value) in more {
+        query.append_pair(name, value);
+    }
+    let text = format!("<{path}?{}>; rel=\"next\"", query.finish());
+    if let Ok(value) = HeaderValue::from_str(&text) {
+        response.headers_mut().insert(header::LINK, value);
+    }
+}
+
+/// Answers `tags/list`.
+pub(super) async fn tags(storage: &Storage, parts: &Parts, repository: Name) -> Result<Response, Refusal> {
+    let (n, last) = page(&parts.uri)?;
+    let name = repository.as_str().to_owned();
+    let tags = storage
+        .run(move |storage| {
+            if !storage.knows(&repository) {
+                return Err(Refusal::NameUnknown {
+                    name: repository.as_str().to_owned(),
+                });
+            }
+            Ok(storage.tags(&repository)?)
+        })
+        .await?;
+    let start = last.map_or(0, |last| {
+        tags.partition_point(|tag| tag.as_str() <= last.as_str())
+    });
+    let shown: Vec<&str> = tags[start..].iter().take(n).map(|tag| tag.as_str()).collect();
+    let body = serde_json::json!({ "name": name, "tags": shown }).to_string();
+    let mut response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
+    if let Some(last) = shown.last().filter(|_| start + shown.len() < tags.len()) {
+        link(&mut response, &format!("/v2/{name}/tags/list"), n, last, &[]);
+    }
+    Ok(response)
+}
+
+/// Answers `referrers/<subject>`: an index of the manifests that refer to it, of one artifact type if that is asked for.
+pub(super) async fn referrers(
+    storage: &Storage,
+    parts: &Parts,
+    repository: Name,
+    subject: Digest,
+) -> Result<Response, Refusal> {
+    let (n, last) = page(&parts.uri)?;
+    let n = n.max(1);
+    let wanted = parameter(&parts.uri, "artifactType");
+    let path = format!("/v2/{}/referrers/{subject}", repository.as_str());
+    let filter = wanted.clone();
+    let (shown, next) = storage
+        .run(move |storage| {
+            let mut digests = storage.referrers(&repository, &subject)?;
+            if let Some(last) = last.and_then(|last| last.parse::<Digest>().ok()) {
+                digests.retain(|digest| *digest > last);
+            }
+            let mut shown = Vec::new();
+            for digest in &digests {
+                let Some(entry) = storage.referrer(&repository, &subject, digest)? else {
+                    continue;
+                };
+                let kind = entry.artifact_type.as_ref().map(MediaType::as_str);
+                if filter.is_some() && filter.as_deref() != kind {
+                    continue;
+                }
+                if shown.len() == n {
+                    let last: Option<Digest> = shown
+                        .last()
+                        .map(|entry: &samebundle_spec::Descriptor| entry.digest);
+                    return Ok((shown, last));
+                }
+                shown.push(entry);
+            }
+            Ok((shown, None))
+        })
+        .await?;
+    let body = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": MediaType::OCI_INDEX.as_str(),
+        "manifests": shown,
+    });
+    let mut response = (
+        [(header::CONTENT_TYPE, MediaType::OCI_INDEX.as_str().to_owned())],
+        body.to_string(),
+    )
+        .into_response();
+    if let Some(last) = next {
+        let more: Vec<_> = wanted
+            .iter()
+            .map(|kind| ("artifactType", kind.as_str()))
+            .collect();
+        link(&mut response, &path, n, &last.to_string(), &more);
+    }
+    if wanted.is_some() {
+        response
+            .headers_mut()
+            .insert("oci-filters-applied", HeaderValue::from_static("artifactType"));
+    }
+    Ok(response)
+}

@@ -1,0 +1,264 @@
+//! Manifests by tag and digest: GET, HEAD, PUT, DELETE (end-3, 7, 9).
+
+use std::collections::BTreeMap;
+
+use axum::body::Body;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use samebundle_spec::{Descriptor, Digest, Digester, MediaType, limits};
+use serde::Deserialize;
+
+use super::blobs::etag;
+use super::refusal::Refusal;
+use super::route::{At, Name};
+use super::storage::{Expected, Kept, Storage};
+use crate::StoreError;
+
+/// What of a manifest the registry looks at. Everything else is kept as it came.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Outline {
+    schema_version: u32,
+    media_type: Option<MediaType>,
+    artifact_type: Option<MediaType>,
+    config: Option<Descriptor>,
+    layers: Option<Vec<Descriptor>>,
+    manifests: Option<Vec<Descriptor>>,
+    subject: Option<Descriptor>,
+    annotations: Option<BTreeMap<String, String>>,
+}
+
+fn invalid(why: impl ToString) -> Refusal {
+    Refusal::ManifestInvalid { why: why.to_string() }
+}
+
+impl Outline {
+    fn parse(bytes: &[u8], media_type: &MediaType) -> Result<Self, Refusal> {
+        let outline: Self = serde_json::from_slice(bytes).map_err(invalid)?;
+        if outline.schema_version != 2 {
+            return Err(invalid("schemaVersion is not 2"));
+        }
+        if outline.media_type.as_ref().is_some_and(|own| own != media_type) {
+            return Err(invalid("its mediaType is not the Content-Type of the request"));
+        }
+        let image = outline.config.is_some() || outline.layers.is_some();
+        if image && outline.manifests.is_some() {
+            return Err(invalid("it is both an index and an image"));
+        }
+        if media_type.is_index() != outline.manifests.is_some() || media_type.is_manifest() != image {
+            return Err(invalid(format!("it is not of the form of {media_type}")));
+        }
+        let count = outline.layers.as_ref().or(outline.manifests.as_ref());
+        if count.is_some_and(|list| list.len() > limits::DESCRIPTORS) {
+            return Err(invalid(format!(
+                "it names more than {} things",
+                limits::DESCRIPTORS
+            )));
+        }
+        Ok(outline)
+    }
+
+    /// Blobs that must be there. What has `urls` lives elsewhere (non-distributable layers).
+    fn blobs(&self) -> Vec<Digest> {
+        let layers = self.layers.iter().flatten().filter(|layer| layer.urls.is_empty());
+        self.config
+            .iter()
+            .chain(layers)
+            .map(|descriptor| descriptor.digest)
+            .collect()
+    }
+
+    /// Manifests that must be there; entries of an index that are of other types are blobs for all we know, and unchecked.
+    fn manifests(&self) -> Vec<Digest> {
+        self.manifests
+            .iter()
+            .flatten()
+            .filter(|entry| entry.media_type.has_children())
+            .map(|entry| entry.digest)
+            .collect()
+    }
+
+    /// The entry in the referrers list of its subject (distribution-spec, "Listing Referrers").
+    fn referrer(self, mut descriptor: Descriptor) -> Option<(Digest, Descriptor)> {
+        let subject = self.subject?.digest;
+        descriptor.artifact_type = self
+            .artifact_type
+            .or_else(|| self.config.map(|config| config.media_type));
+        descriptor.annotations = self.annotations.unwrap_or_default();
+        Some((subject, descriptor))
+    }
+}
+
+fn examine(bytes: Bytes, media_type: MediaType, digest: Digest) -> Result<Kept, Refusal> {
+    let outline = Outline::parse(&bytes, &media_type)?;
+    let descriptor = Descriptor::new(media_type, digest, bytes.len() as u64);
+    Ok(Kept {
+        blobs: outline.blobs(),
+        manifests: outline.manifests(),
+        subject: outline.referrer(descriptor.clone()),
+        descriptor,
+        bytes,
+    })
+}
+
+/// Answers GET and HEAD.
+pub(super) async fn get(
+    storage: &Storage,
+    parts: &Parts,
+    repository: Name,
+    at: At,
+) -> Result<Response, Refusal> {
+    let head = parts.method == Method::HEAD;
+    let (descriptor, body) = storage
+        .run(move |storage| {
+            let descriptor = storage.manifest(&repository, &at)?;
+            let body = if head {
+                Vec::new()
+            } else {
+                content(storage, &descriptor)?
+            };
+            Ok((descriptor, body))
+        })
+        .await?;
+    let digest = descriptor.digest.to_string();
+    Ok((
+        [
+            (header::CONTENT_TYPE, descriptor.media_type.to_string()),
+            (header::CONTENT_LENGTH, descriptor.size.to_string()),
+            (header::ETAG, etag(&descriptor.digest)),
+        ],
+        [("docker-content-digest", digest)],
+        Body::from(body),
+    )
+        .into_response())
+}
+
+fn content(storage: &Storage, descriptor: &Descriptor) -> Result<Vec<u8>, StoreError> {
+    let path = storage.content(&descriptor.digest);
+    std::fs::read(&path).map_err(StoreError::io("read", &path))
+}
+
+/// Answers PUT.
+pub(super) async fn put(
+    storage: &Storage,
+    parts: &Parts,
+    body: Body,
+    repository: Name,
+    at: At,
+) -> Result<Response, Refusal> {
+    let media_type = media_type(&parts.headers)?;
+    let expected = condition(&parts.headers);
+    let bytes = whole(parts, body).await?;
+    let digest = match &at {
+        At::Tag(_) => Digest::sha256(&bytes),
+        At::Digest(digest) => {
+            let mut digester = Digester::new(digest.algorithm());
+            digester.update(&bytes);
+            let found = digester.finish();
+            if found != *digest {
+                return Err(Refusal::Digest {
+                    why: format!("the manifest has digest {found}, not {digest}"),
+                });
+            }
+            found
+        }
+    };
+    let kept = examine(bytes, media_type, digest)?;
+    let subject = kept.subject.as_ref().map(|(subject, _)| *subject);
+    let location = format!("/v2/{}/manifests/{digest}", repository.as_str());
+    storage
+        .run(move |storage| {
+            let tag = match &at {
+                At::Tag(tag) => Some(tag),
+                At::Digest(_) => None,
+            };
+            storage.put_manifest(&repository, &kept, tag, expected.as_ref())
+        })
+        .await?;
+    let mut response = (
+        StatusCode::CREATED,
+        [(header::LOCATION, location), (header::ETAG, etag(&digest))],
+        [("docker-content-digest", digest.to_string())],
+    )
+        .into_response();
+    if let Some(subject) = subject
+        && let Ok(value) = HeaderValue::from_str(&subject.to_string())
+    {
+        response.headers_mut().insert("oci-subject", value);
+    }
+    Ok(response)
+}
+
+fn media_type(headers: &HeaderMap) -> Result<MediaType, Refusal> {
+    let text = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .ok_or_else(|| invalid("the request has no Content-Type"))?;
+    let media_type: MediaType = text
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .parse()
+        .map_err(invalid)?;
+    if media_type.has_children() {
+        Ok(media_type)
+    } else {
+        Err(invalid(format!("{media_type} is no type of a manifest")))
+    }
+}
+
+/// `If-Match: "<digest>"` and `If-None-Match: *`, for who changes a tag after reading it.
+fn condition(headers: &HeaderMap) -> Option<Expected> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    if let Some(tag) = text(header::IF_MATCH) {
+        return Some(Expected::Digest(tag.trim_matches('"').to_owned()));
+    }
+    text(header::IF_NONE_MATCH)
+        .filter(|value| *value == "*")
+        .map(|_| Expected::Nothing)
+}
+
+async fn whole(parts: &Parts, body: Body) -> Result<Bytes, Refusal> {
+    let limit = usize::try_from(limits::MANIFEST_BYTES).unwrap_or(usize::MAX);
+    let too_large = || Refusal::ManifestTooLarge {
+        limit: limits::MANIFEST_BYTES,
+    };
+    let declared = parts
+        .headers
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if declared.is_some_and(|declared| declared > limits::MANIFEST_BYTES) {
+        return Err(too_large());
+    }
+    axum::body::to_bytes(body, limit).await.map_err(|error| {
+        if std::error::Error::source(&error).is_some_and(|source| source.to_string().contains("limit")) {
+            too_large()
+        } else {
+            Refusal::UploadCut {
+                why: error.to_string(),
+            }
+        }
+    })
+}
+
+/// Answers DELETE.
+pub(super) async fn delete(storage: &Storage, repository: Name, at: At) -> Result<Response, Refusal> {
+    storage
+        .run(move |storage| {
+            let subject = match &at {
+                At::Tag(_) => None,
+                At::Digest(_) => {
+                    let descriptor = storage.manifest(&repository, &at)?;
+                    let bytes = content(storage, &descriptor)?;
+                    let outline: Outline = serde_json::from_slice(&bytes).map_err(invalid)?;
+                    outline.subject.map(|subject| subject.digest)
+                }
+            };
+            storage.delete_manifest(&repository, &at, subject.as_ref())
+        })
+        .await?;
+    Ok(StatusCode::ACCEPTED.into_response())
+}

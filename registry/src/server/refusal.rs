@@ -1,0 +1,131 @@
+//! Refusals: the status and error code of distribution-spec 1.1 ("Error Codes") for each.
+
+use axum::body::Body;
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use samebundle_spec::Digest;
+
+use super::uploads::Progress;
+use crate::StoreError;
+
+/// Why a request is not done.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Refusal {
+    #[error("no such resource")]
+    NoRoute,
+    #[error("{method} is not supported here")]
+    Unsupported { method: Method },
+    #[error("repository name {name:?} is not valid: {why}")]
+    Name { name: String, why: String },
+    #[error("repository {name} is not known")]
+    NameUnknown { name: String },
+    #[error("blob {digest} is not in repository {repository}")]
+    BlobUnknown { repository: String, digest: Digest },
+    #[error("manifest {reference} is not in repository {repository}")]
+    ManifestUnknown { repository: String, reference: String },
+    #[error("the manifest names {digest}, which is not in repository {repository}; push it first")]
+    ManifestBlobUnknown { repository: String, digest: Digest },
+    #[error("the manifest is not valid: {why}")]
+    ManifestInvalid { why: String },
+    #[error("the manifest has more than {limit} bytes")]
+    ManifestTooLarge { limit: u64 },
+    #[error("the tag was changed by somebody else")]
+    Precondition,
+    #[error("digest is not valid: {why}")]
+    Digest { why: String },
+    #[error("{why}")]
+    Size { why: String },
+    #[error("upload {id} is not known")]
+    UploadUnknown { id: String },
+    #[error("upload {id} is being written by another request")]
+    UploadBusy { id: String },
+    #[error("the upload stopped: {why}")]
+    UploadCut { why: String },
+    #[error("the chunk does not start where the upload ends ({} bytes)", .at.written)]
+    Chunk { at: Progress },
+    #[error("parameter {name} is not valid: {why}")]
+    Parameter { name: &'static str, why: String },
+    #[error("too many uploads are open; finish or cancel one")]
+    TooManyUploads,
+    #[error("the range is outside the {size} bytes of the blob")]
+    Range { size: u64 },
+    #[error("the registry could not do it")]
+    Storage(#[from] StoreError),
+}
+
+impl Refusal {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NoRoute
+            | Self::NameUnknown { .. }
+            | Self::BlobUnknown { .. }
+            | Self::ManifestUnknown { .. }
+            | Self::UploadUnknown { .. } => StatusCode::NOT_FOUND,
+            Self::Unsupported { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Name { .. }
+            | Self::ManifestBlobUnknown { .. }
+            | Self::ManifestInvalid { .. }
+            | Self::Digest { .. }
+            | Self::Size { .. }
+            | Self::UploadCut { .. }
+            | Self::Parameter { .. } => StatusCode::BAD_REQUEST,
+            Self::ManifestTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Precondition => StatusCode::PRECONDITION_FAILED,
+            Self::UploadBusy { .. } => StatusCode::CONFLICT,
+            Self::Chunk { .. } | Self::Range { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
+            Self::TooManyUploads => StatusCode::TOO_MANY_REQUESTS,
+            Self::Storage(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::NoRoute | Self::Unsupported { .. } | Self::Range { .. } => "UNSUPPORTED",
+            Self::Name { .. } => "NAME_INVALID",
+            Self::NameUnknown { .. } => "NAME_UNKNOWN",
+            Self::BlobUnknown { .. } => "BLOB_UNKNOWN",
+            Self::ManifestUnknown { .. } => "MANIFEST_UNKNOWN",
+            Self::ManifestBlobUnknown { .. } => "MANIFEST_BLOB_UNKNOWN",
+            Self::ManifestInvalid { .. } | Self::Precondition => "MANIFEST_INVALID",
+            Self::Digest { .. } => "DIGEST_INVALID",
+            Self::ManifestTooLarge { .. } | Self::Size { .. } => "SIZE_INVALID",
+            Self::UploadUnknown { .. } => "BLOB_UPLOAD_UNKNOWN",
+            Self::UploadBusy { .. } | Self::UploadCut { .. } | Self::Chunk { .. } => "BLOB_UPLOAD_INVALID",
+            Self::Parameter { .. } => "PAGINATION_NUMBER_INVALID",
+            Self::TooManyUploads => "TOOMANYREQUESTS",
+            Self::Storage(_) => "UNKNOWN",
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        if let Self::Storage(error) = &self {
+            tracing::error!(%error, source = ?std::error::Error::source(error), "storage failed");
+        }
+        let body = serde_json::json!({
+            "errors": [{ "code": self.code(), "message": self.to_string() }]
+        });
+        let mut response = (
+            self.status(),
+            [(header::CONTENT_TYPE, "application/json")],
+            Body::from(body.to_string()),
+        )
+            .into_response();
+        match self {
+            Self::Chunk { at } => at.write(response.headers_mut()),
+            Self::Range { size } => {
+                if let Ok(value) = format!("bytes */{size}").parse() {
+                    response.headers_mut().insert(header::CONTENT_RANGE, value);
+                }
+            }
+            Self::TooManyUploads => {
+                response
+                    .headers_mut()
+                    .insert(header::RETRY_AFTER, axum::http::HeaderValue::from_static("5"));
+            }
+            _ => {}
+        }
+        response
+    }
+}

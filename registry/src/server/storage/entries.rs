@@ -1,0 +1,264 @@
+//! What a repository has: blobs, manifests, tags and referrers.
+
+use std::path::PathBuf;
+
+use samebundle_spec::{Descriptor, Digest, Tag};
+
+use super::super::refusal::Refusal;
+use super::super::route::{At, Name};
+use super::{CONTENT_MODE, Storage, file_name, names, parse_file_name, read, remove, write};
+use crate::StoreError;
+
+const ENTRY_MODE: u32 = 0o644;
+
+/// A manifest to be kept: its bytes and what was read from them.
+#[derive(Debug)]
+pub(in crate::server) struct Kept {
+    /// Media type, digest and size.
+    pub(in crate::server) descriptor: Descriptor,
+    /// The bytes, as they came.
+    pub(in crate::server) bytes: bytes::Bytes,
+    /// What it refers to, and its entry in that manifest's list of referrers.
+    pub(in crate::server) subject: Option<(Digest, Descriptor)>,
+    /// Blobs and manifests that it names and that must be there.
+    pub(in crate::server) blobs: Vec<Digest>,
+    pub(in crate::server) manifests: Vec<Digest>,
+}
+
+impl Storage {
+    fn blob_entry(&self, name: &Name, digest: &Digest) -> PathBuf {
+        self.repository(name).join("_blobs").join(file_name(digest))
+    }
+
+    fn manifest_entry(&self, name: &Name, digest: &Digest) -> PathBuf {
+        self.repository(name).join("_manifests").join(file_name(digest))
+    }
+
+    fn tag_entry(&self, name: &Name, tag: &Tag) -> PathBuf {
+        self.repository(name).join("_tags").join(tag.as_str())
+    }
+
+    fn referrers_folder(&self, name: &Name, subject: &Digest) -> PathBuf {
+        self.repository(name).join("_referrers").join(file_name(subject))
+    }
+
+    /// Tells whether the repository has the blob.
+    pub(in crate::server) fn has_blob(&self, name: &Name, digest: &Digest) -> bool {
+        self.blob_entry(name, digest).is_file()
+    }
+
+    /// Shows content that is on disk in a repository.
+    pub(in crate::server) fn link_blob(&self, name: &Name, digest: &Digest) -> Result<(), StoreError> {
+        let entry = self.blob_entry(name, digest);
+        if entry.is_file() {
+            return Ok(());
+        }
+        write(&entry, b"", ENTRY_MODE)
+    }
+
+    /// Hides a blob from a repository; the content stays until it is collected.
+    pub(in crate::server) fn unlink_blob(&self, name: &Name, digest: &Digest) -> Result<(), Refusal> {
+        if remove(&self.blob_entry(name, digest))? {
+            Ok(())
+        } else {
+            Err(Refusal::BlobUnknown {
+                repository: name.as_str().to_owned(),
+                digest: *digest,
+            })
+        }
+    }
+
+    /// Keeps a manifest, its entry among the referrers of its subject, and then the tag.
+    ///
+    /// With `expected`, only if that is what the tag points at now.
+    pub(in crate::server) fn put_manifest(
+        &self,
+        name: &Name,
+        kept: &Kept,
+        tag: Option<&Tag>,
+        expected: Option<&Expected>,
+    ) -> Result<(), Refusal> {
+        let _writer = self.writer(name);
+        if let (Some(tag), Some(expected)) = (tag, expected) {
+            expected.check(self.tagged(name, tag)?)?;
+        }
+        self.require(name, kept)?;
+        let digest = kept.descriptor.digest;
+        let content = self.content(&digest);
+        if !content.is_file() {
+            write(&content, &kept.bytes, CONTENT_MODE)?;
+        }
+        if let Some((subject, entry)) = &kept.subject {
+            let path = self.referrers_folder(name, subject).join(file_name(&digest));
+            write(&path, &json(entry)?, ENTRY_MODE)?;
+        }
+        write(
+            &self.manifest_entry(name, &digest),
+            &json(&kept.descriptor)?,
+            ENTRY_MODE,
+        )?;
+        if let Some(tag) = tag {
+            write(
+                &self.tag_entry(name, tag),
+                digest.to_string().as_bytes(),
+                ENTRY_MODE,
+            )?;
+        }
+        Ok(())
+    }
+
+    fn require(&self, name: &Name, kept: &Kept) -> Result<(), Refusal> {
+        let missing = |digest: &Digest| Refusal::ManifestBlobUnknown {
+            repository: name.as_str().to_owned(),
+            digest: *digest,
+        };
+        for digest in &kept.blobs {
+            if !self.has_blob(name, digest) {
+                return Err(missing(digest));
+            }
+        }
+        for digest in &kept.manifests {
+            if !self.manifest_entry(name, digest).is_file() {
+                return Err(missing(digest));
+            }
+        }
+        Ok(())
+    }
+
+    fn tagged(&self, name: &Name, tag: &Tag) -> Result<Option<Digest>, StoreError> {
+        let path = self.tag_entry(name, tag);
+        let Some(bytes) = read(&path)? else {
+            return Ok(None);
+        };
+        match std::str::from_utf8(&bytes)
+            .ok()
+            .and_then(|text| text.parse().ok())
+        {
+            Some(digest) => Ok(Some(digest)),
+            None => Err(StoreError::Invalid {
+                subject: path.display().to_string(),
+                why: "it holds no digest".to_owned(),
+            }),
+        }
+    }
+
+    /// Finds a manifest.
+    pub(in crate::server) fn manifest(&self, name: &Name, at: &At) -> Result<Descriptor, Refusal> {
+        let unknown = || Refusal::ManifestUnknown {
+            repository: name.as_str().to_owned(),
+            reference: at.to_string(),
+        };
+        let digest = match at {
+            At::Digest(digest) => *digest,
+            At::Tag(tag) => self.tagged(name, tag)?.ok_or_else(unknown)?,
+        };
+        let path = self.manifest_entry(name, &digest);
+        let bytes = read(&path)?.ok_or_else(unknown)?;
+        Ok(entry(&path, &bytes)?)
+    }
+
+    /// Removes a tag, or a manifest with the tags that point at it and its place among the referrers of `subject`.
+    pub(in crate::server) fn delete_manifest(
+        &self,
+        name: &Name,
+        at: &At,
+        subject: Option<&Digest>,
+    ) -> Result<(), Refusal> {
+        let _writer = self.writer(name);
+        let unknown = || Refusal::ManifestUnknown {
+            repository: name.as_str().to_owned(),
+            reference: at.to_string(),
+        };
+        let digest = match at {
+            At::Tag(tag) => {
+                let removed = remove(&self.tag_entry(name, tag))?;
+                return if removed { Ok(()) } else { Err(unknown()) };
+            }
+            At::Digest(digest) => digest,
+        };
+        let path = self.manifest_entry(name, digest);
+        if !path.is_file() {
+            return Err(unknown());
+        }
+        for tag in self.tags(name)? {
+            if self.tagged(name, &tag)? == Some(*digest) {
+                remove(&self.tag_entry(name, &tag))?;
+            }
+        }
+        if let Some(subject) = subject {
+            remove(&self.referrers_folder(name, subject).join(file_name(digest)))?;
+        }
+        remove(&path)?;
+        Ok(())
+    }
+
+    /// Tells whether anything was ever pushed to the repository.
+    pub(in crate::server) fn knows(&self, name: &Name) -> bool {
+        let folder = self.repository(name);
+        ["_blobs", "_manifests", "_tags"]
+            .iter()
+            .any(|kind| folder.join(kind).is_dir())
+    }
+
+    /// All tags, sorted.
+    pub(in crate::server) fn tags(&self, name: &Name) -> Result<Vec<Tag>, StoreError> {
+        let names = names(&self.repository(name).join("_tags"))?;
+        Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// Digests of the manifests that refer to `subject`, sorted. The subject itself need not be there.
+    pub(in crate::server) fn referrers(
+        &self,
+        name: &Name,
+        subject: &Digest,
+    ) -> Result<Vec<Digest>, StoreError> {
+        let names = names(&self.referrers_folder(name, subject))?;
+        Ok(names.iter().filter_map(|name| parse_file_name(name)).collect())
+    }
+
+    /// The entry of one referrer; `None` if it was removed meanwhile.
+    pub(in crate::server) fn referrer(
+        &self,
+        name: &Name,
+        subject: &Digest,
+        digest: &Digest,
+    ) -> Result<Option<Descriptor>, StoreError> {
+        let path = self.referrers_folder(name, subject).join(file_name(digest));
+        read(&path)?.map(|bytes| entry(&path, &bytes)).transpose()
+    }
+}
+
+/// A condition on what a tag points at (`If-Match`, `If-None-Match: *`).
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::server) enum Expected {
+    Nothing,
+    Digest(String),
+}
+
+impl Expected {
+    fn check(&self, found: Option<Digest>) -> Result<(), Refusal> {
+        let agrees = match self {
+            Self::Nothing => found.is_none(),
+            Self::Digest(wanted) => found.is_some_and(|found| found.to_string() == *wanted),
+        };
+        if agrees {
+            Ok(())
+        } else {
+            Err(Refusal::Precondition)
+        }
+    }
+}
+
+fn json(descriptor: &Descriptor) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(descriptor).map_err(|error| StoreError::Invalid {
+        subject: descriptor.digest.to_string(),
+        why: error.to_string(),
+    })
+}
+
+fn entry(path: &std::path::Path, bytes: &[u8]) -> Result<Descriptor, StoreError> {
+    serde_json::from_slice(bytes).map_err(|error| StoreError::Invalid {
+        subject: path.display().to_string(),
+        why: error.to_string(),
+    })
+}

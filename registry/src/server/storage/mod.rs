@@ -1,0 +1,201 @@
+//! What is on disk, and the rules of writing it.
+//!
+//! ```text
+//! ROOT/lock                                        held by the process that serves this folder
+//! ROOT/blobs/<algorithm>/<hex>                     content of all repositories, once, 0444 (as in an OCI image layout)
+//! ROOT/uploads/<id>                                open uploads; emptied when the folder is opened
+//! ROOT/repositories/<name>/_blobs/<alg>-<hex>      empty: the repository has this blob
+//! ROOT/repositories/<name>/_manifests/<alg>-<hex>  the manifest's descriptor (JSON)
+//! ROOT/repositories/<name>/_tags/<tag>             the digest that the tag points at
+//! ROOT/repositories/<name>/_referrers/<subject>/<alg>-<hex>  descriptor of a referrer, as the listing shows it
+//! ```
+//!
+//! No component of a repository's name starts with `_`, so names and the four folders never meet. Every file appears by a
+//! rename after it and before its folder were synced. Content comes before the entry that shows it, the entry before the
+//! tag; so whatever a crash leaves, what can be seen is complete, and the rest is only space.
+
+mod entries;
+mod upload;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use samebundle_spec::Digest;
+
+use super::refusal::Refusal;
+use super::route::Name;
+use crate::{StoreError, durable};
+
+pub(super) use entries::{Expected, Kept};
+pub(super) use upload::Upload;
+
+/// How many locks the repositories share; more than the writers that there are at one time.
+const STRIPES: usize = 64;
+const CONTENT_MODE: u32 = 0o444;
+
+/// A folder of repositories. Cheap to clone; clones are the same storage.
+#[derive(Clone, Debug)]
+pub struct Storage(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    root: PathBuf,
+    uploads: Mutex<HashMap<String, Arc<Upload>>>,
+    writers: [Mutex<()>; STRIPES],
+    /// Held, never read: the kernel lock on the folder.
+    _lock: File,
+}
+
+/// Takes a mutex whose data cannot be left half-changed by a panic.
+fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn file_name(digest: &Digest) -> String {
+    format!("{}-{}", digest.algorithm().name(), digest.hex())
+}
+
+fn parse_file_name(name: &str) -> Option<Digest> {
+    name.replacen('-', ":", 1).parse().ok()
+}
+
+impl Storage {
+    /// Opens a folder, made if absent, and locks it.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if another process serves it; [`StoreError::Io`] otherwise.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        for folder in ["blobs/sha256", "blobs/sha512", "uploads", "repositories"] {
+            let path = root.join(folder);
+            std::fs::create_dir_all(&path).map_err(StoreError::io("create", &path))?;
+        }
+        let lock = root.join("lock");
+        let Some(held) = durable::try_lock(&lock).map_err(StoreError::io("lock", &lock))? else {
+            return Err(StoreError::Conflict {
+                subject: root.display().to_string(),
+                why: "another process serves this folder; give --root another one or stop it".to_owned(),
+            });
+        };
+        let uploads = root.join("uploads");
+        empty(&uploads).map_err(StoreError::io("empty", &uploads))?;
+        Ok(Self(Arc::new(Inner {
+            root: root.to_owned(),
+            uploads: Mutex::default(),
+            writers: std::array::from_fn(|_| Mutex::default()),
+            _lock: held,
+        })))
+    }
+
+    /// Where content of this digest is or would be.
+    pub(super) fn content(&self, digest: &Digest) -> PathBuf {
+        let algorithm = digest.algorithm().name();
+        self.0.root.join("blobs").join(algorithm).join(digest.hex())
+    }
+
+    fn repository(&self, name: &Name) -> PathBuf {
+        self.0.root.join("repositories").join(name.as_str())
+    }
+
+    /// Serialises the writers of a repository's manifests and tags.
+    fn writer(&self, name: &Name) -> MutexGuard<'_, ()> {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        let stripe = usize::try_from(hasher.finish() % STRIPES as u64).unwrap_or(0);
+        hold(&self.0.writers[stripe])
+    }
+
+    /// Runs `work`, which touches files, on a thread that may block.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let storage = self.clone();
+        tokio::task::spawn_blocking(move || work(&storage))
+            .await
+            .map_err(|error| stopped(&error))?
+    }
+}
+
+/// The error of a blocking task that panicked or was cut off by the runtime's end.
+pub(super) fn stopped(error: &tokio::task::JoinError) -> Refusal {
+    Refusal::Storage(StoreError::Unavailable {
+        place: "the registry".to_owned(),
+        operation: "finish the request",
+        why: error.to_string(),
+    })
+}
+
+fn empty(folder: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        std::fs::remove_file(entry?.path())?;
+    }
+    Ok(())
+}
+
+/// Makes a folder and its parents, and their names durable.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = folder.parent() {
+        make_folder(parent)?;
+        match std::fs::create_dir(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        durable::sync_folder(parent)?;
+    }
+    Ok(())
+}
+
+/// Writes a small file durably; its folder is made if absent.
+fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
+    let folder = path.parent().unwrap_or(path);
+    make_folder(folder).map_err(StoreError::io("create", folder))?;
+    durable::write(path, bytes, mode).map_err(StoreError::io("write", path))
+}
+
+/// Reads a small file; `None` if there is none.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StoreError::io("read", path)(error)),
+    }
+}
+
+/// Removes a file durably; says whether it was there.
+fn remove(path: &Path) -> Result<bool, StoreError> {
+    match std::fs::remove_file(path) {
+        Ok(()) => {
+            let folder = path.parent().unwrap_or(path);
+            durable::sync_folder(folder).map_err(StoreError::io("sync", folder))?;
+            Ok(true)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(StoreError::io("remove", path)(error)),
+    }
+}
+
+/// Names of the files in a folder, sorted; none if there is no folder.
+fn names(folder: &Path) -> Result<Vec<String>, StoreError> {
+    let listing = match std::fs::read_dir(folder) {
+        Ok(listing) => listing,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(StoreError::io("list", folder)(error)),
+    };
+    let mut names = Vec::new();
+    for entry in listing {
+        let name = entry.map_err(StoreError::io("list", folder))?.file_name();
+        // Half-written files are named ".new-..."; they are not entries.
+        if let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}

@@ -1,0 +1,240 @@
+//! Upload sessions: bytes to a file beside, hashed once as they come, renamed when their digest is right.
+//!
+//! A session is known only to this process. Bytes are written and hashed by one blocking task a request, which gets them
+//! through a bounded channel, so the network is read while the last bytes are hashed. The task owns the session's lock; a
+//! request that is dropped closes the channel and the task ends with all that came before in place.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Seek, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use samebundle_spec::{Algorithm, Digest, Digester, limits};
+use tokio::sync::mpsc;
+
+use super::super::refusal::Refusal;
+use super::super::route::Name;
+use super::{CONTENT_MODE, Storage, hold};
+use crate::{StoreError, durable};
+
+/// An open upload.
+#[derive(Debug)]
+pub(in crate::server) struct Upload {
+    id: String,
+    path: PathBuf,
+    repository: Name,
+    written: AtomicU64,
+    /// Seconds after `opened` at which bytes came last.
+    touched: AtomicU64,
+    opened: Instant,
+    state: Mutex<Writing>,
+}
+
+#[derive(Debug)]
+struct Writing {
+    file: File,
+    digester: Digester,
+    algorithm: Algorithm,
+}
+
+impl Upload {
+    pub(in crate::server) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Bytes written so far.
+    pub(in crate::server) fn written(&self) -> u64 {
+        self.written.load(Ordering::Acquire)
+    }
+
+    fn idle(&self) -> u64 {
+        self.opened
+            .elapsed()
+            .as_secs()
+            .saturating_sub(self.touched.load(Ordering::Relaxed))
+    }
+
+    fn take(&self) -> Result<MutexGuard<'_, Writing>, Refusal> {
+        match self.state.try_lock() {
+            Ok(state) => Ok(state),
+            Err(TryLockError::Poisoned(error)) => Ok(error.into_inner()),
+            Err(TryLockError::WouldBlock) => Err(Refusal::UploadBusy { id: self.id.clone() }),
+        }
+    }
+
+    /// Writes what the channel brings. With `length`, exactly so many bytes unless the channel closes early: one byte more
+    /// and all of this request is taken back.
+    pub(in crate::server) fn write_from(
+        &self,
+        chunks: &mut mpsc::Receiver<Bytes>,
+        length: Option<u64>,
+    ) -> Result<(), Refusal> {
+        let mut state = self.take()?;
+        let start = self.written();
+        let before = length.map(|_| state.digester.clone());
+        while let Some(chunk) = chunks.blocking_recv() {
+            let written = self.written() + chunk.len() as u64;
+            let too_long = length.is_some_and(|length| written - start > length);
+            if too_long || written > limits::BLOB_BYTES {
+                if let Some(digester) = before {
+                    self.roll_back(&mut state, start, digester)?;
+                }
+                return Err(Refusal::Size {
+                    why: "the body is longer than was said".to_owned(),
+                });
+            }
+            state
+                .file
+                .write_all(&chunk)
+                .map_err(StoreError::io("write", &self.path))?;
+            state.digester.update(&chunk);
+            self.written.store(written, Ordering::Release);
+            self.touched
+                .store(self.opened.elapsed().as_secs(), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn roll_back(&self, state: &mut Writing, start: u64, digester: Digester) -> Result<(), StoreError> {
+        let undo = |file: &mut File| {
+            file.set_len(start)?;
+            file.seek(io::SeekFrom::Start(start))
+        };
+        undo(&mut state.file).map_err(StoreError::io("cut", &self.path))?;
+        state.digester = digester;
+        self.written.store(start, Ordering::Release);
+        Ok(())
+    }
+
+    /// The digest of all that was written.
+    fn digest(&self, algorithm: Algorithm) -> Result<Digest, Refusal> {
+        let state = self.take()?;
+        if state.algorithm == algorithm {
+            return Ok(state.digester.clone().finish());
+        }
+        // Only when the client named no algorithm at the start and then finishes with another one.
+        let mut digester = Digester::new(algorithm);
+        let mut file = File::open(&self.path).map_err(StoreError::io("open", &self.path))?;
+        let mut buffer = vec![0; limits::STREAM_BUFFER];
+        loop {
+            let read = io::Read::read(&mut file, &mut buffer).map_err(StoreError::io("read", &self.path))?;
+            if read == 0 {
+                return Ok(digester.finish());
+            }
+            digester.update(&buffer[..read]);
+        }
+    }
+
+    fn seal(&self) -> Result<(), Refusal> {
+        let state = self.take()?;
+        let seal = |file: &File| {
+            file.set_permissions(std::fs::Permissions::from_mode(CONTENT_MODE))?;
+            file.sync_all()
+        };
+        seal(&state.file).map_err(StoreError::io("sync", &self.path))?;
+        Ok(())
+    }
+}
+
+impl Storage {
+    /// Opens an upload whose bytes will be hashed with `algorithm`.
+    pub(in crate::server) fn open_upload(
+        &self,
+        repository: &Name,
+        algorithm: Algorithm,
+    ) -> Result<Arc<Upload>, Refusal> {
+        self.expire();
+        let id = upload_id()?;
+        let path = self.0.root.join("uploads").join(&id);
+        let mut uploads = hold(&self.0.uploads);
+        if uploads.len() >= limits::UPLOADS {
+            return Err(Refusal::TooManyUploads);
+        }
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(StoreError::io("create", &path))?;
+        let upload = Arc::new(Upload {
+            id: id.clone(),
+            path,
+            repository: repository.clone(),
+            written: AtomicU64::new(0),
+            touched: AtomicU64::new(0),
+            opened: Instant::now(),
+            state: Mutex::new(Writing {
+                file,
+                digester: Digester::new(algorithm),
+                algorithm,
+            }),
+        });
+        uploads.insert(id, Arc::clone(&upload));
+        Ok(upload)
+    }
+
+    fn expire(&self) {
+        let stale: Vec<_> = hold(&self.0.uploads)
+            .values()
+            .filter(|upload| upload.idle() > limits::UPLOAD_IDLE_SECONDS)
+            .cloned()
+            .collect();
+        for upload in stale {
+            self.discard(&upload);
+        }
+    }
+
+    /// Finds an open upload of this repository. Another repository's is not there.
+    pub(in crate::server) fn upload(&self, repository: &Name, id: &str) -> Result<Arc<Upload>, Refusal> {
+        hold(&self.0.uploads)
+            .get(id)
+            .filter(|upload| upload.repository == *repository)
+            .cloned()
+            .ok_or_else(|| Refusal::UploadUnknown {
+                id: id.chars().take(64).collect(),
+            })
+    }
+
+    /// Ends an upload and removes its bytes.
+    pub(in crate::server) fn discard(&self, upload: &Upload) {
+        hold(&self.0.uploads).remove(&upload.id);
+        if let Err(error) = std::fs::remove_file(&upload.path) {
+            tracing::debug!(%error, id = upload.id, "upload file was not removed");
+        }
+    }
+
+    /// Ends an upload: its bytes become the blob `digest` of its repository, or nothing.
+    pub(in crate::server) fn commit(&self, upload: &Upload, digest: &Digest) -> Result<(), Refusal> {
+        let found = upload.digest(digest.algorithm())?;
+        if found != *digest {
+            self.discard(upload);
+            return Err(Refusal::Digest {
+                why: format!("the bytes that came have digest {found}, not {digest}"),
+            });
+        }
+        let content = self.content(digest);
+        if !content.is_file() {
+            upload.seal()?;
+            std::fs::rename(&upload.path, &content).map_err(StoreError::io("rename", &upload.path))?;
+            let folder = content.parent().unwrap_or(&content);
+            durable::sync_folder(folder).map_err(StoreError::io("sync", folder))?;
+        }
+        self.link_blob(&upload.repository, digest)?;
+        self.discard(upload);
+        Ok(())
+    }
+}
+
+/// 128 random bits: who does not know the id cannot guess it.
+fn upload_id() -> Result<String, StoreError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| StoreError::Unavailable {
+        place: "the system".to_owned(),
+        operation: "give random bytes",
+        why: error.to_string(),
+    })?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
