@@ -76,3 +76,19 @@ pub const UPLOADS: usize = 1_000;
 pub const UPLOAD_IDLE_SECONDS: u64 = 86_400;
 /// Most tags or referrers in one page of a listing (distribution's own cap).
 pub const PAGE: usize = 1_000;
+/// Largest listing page or token answer of a registry, bytes: a page of 1,000 names is 130 KiB.
+pub const LISTING_BYTES: u64 = 4 << 20;
+/// Largest error body that is read of a registry, bytes; what is shown of it is far shorter.
+pub const ERROR_BYTES: u64 = 64 << 10;
+/// Most tags that are read of one repository.
+pub const TAGS: usize = 100_000;
+/// Most redirects that are followed for one request.
+pub const REDIRECTS: usize = 5;
+/// Largest credentials file or answer of a credential helper, bytes.
+pub const CREDENTIALS_BYTES: u64 = 1 << 20;
+/// Longest time that a credential helper may take, seconds: they hang on locked keychains.
+pub const CREDENTIAL_HELPER_SECONDS: u64 = 30;
+/// Longest wait that a registry may ask for with Retry-After, seconds.
+pub const RETRY_AFTER_SECONDS: u64 = 900;
+/// Largest blob that is held in memory for a push, so that it can be sent again, bytes.
+pub const REPLAY_BYTES: u64 = 1 << 20;

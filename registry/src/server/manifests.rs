@@ -1,14 +1,12 @@
 //! Manifests by tag and digest: GET, HEAD, PUT, DELETE (end-3, 7, 9).
 
-use std::collections::BTreeMap;
-
 use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use samebundle_spec::manifest::Document;
 use samebundle_spec::{Descriptor, Digest, Digester, MediaType, limits};
-use serde::Deserialize;
 
 use super::blobs::etag;
 use super::refusal::Refusal;
@@ -16,90 +14,44 @@ use super::route::{At, Name};
 use super::storage::{Expected, Kept, Storage};
 use crate::StoreError;
 
-/// What of a manifest the registry looks at. Everything else is kept as it came.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Outline {
-    schema_version: u32,
-    media_type: Option<MediaType>,
-    artifact_type: Option<MediaType>,
-    config: Option<Descriptor>,
-    layers: Option<Vec<Descriptor>>,
-    manifests: Option<Vec<Descriptor>>,
-    subject: Option<Descriptor>,
-    annotations: Option<BTreeMap<String, String>>,
-}
-
 fn invalid(why: impl ToString) -> Refusal {
     Refusal::ManifestInvalid { why: why.to_string() }
 }
 
-impl Outline {
-    fn parse(bytes: &[u8], media_type: &MediaType) -> Result<Self, Refusal> {
-        let outline: Self = serde_json::from_slice(bytes).map_err(invalid)?;
-        if outline.schema_version != 2 {
-            return Err(invalid("schemaVersion is not 2"));
+/// Blobs and manifests that must be there before what names them. Layers with `urls` live elsewhere (non-distributable);
+/// entries of an index that are of other types are blobs for all we know, and are not looked for.
+fn needed(document: &Document) -> (Vec<Digest>, Vec<Digest>) {
+    match document {
+        Document::Manifest(manifest) => {
+            let layers = manifest.layers.iter().filter(|layer| layer.urls.is_empty());
+            let blobs = std::iter::once(&manifest.config).chain(layers);
+            (blobs.map(|blob| blob.digest).collect(), Vec::new())
         }
-        if outline.media_type.as_ref().is_some_and(|own| own != media_type) {
-            return Err(invalid("its mediaType is not the Content-Type of the request"));
+        Document::Index(index) => {
+            let entries = index.manifests.iter();
+            let entries = entries.filter(|entry| entry.media_type.has_children());
+            (Vec::new(), entries.map(|entry| entry.digest).collect())
         }
-        let image = outline.config.is_some() || outline.layers.is_some();
-        if image && outline.manifests.is_some() {
-            return Err(invalid("it is both an index and an image"));
-        }
-        if media_type.is_index() != outline.manifests.is_some() || media_type.is_manifest() != image {
-            return Err(invalid(format!("it is not of the form of {media_type}")));
-        }
-        let count = outline.layers.as_ref().or(outline.manifests.as_ref());
-        if count.is_some_and(|list| list.len() > limits::DESCRIPTORS) {
-            return Err(invalid(format!(
-                "it names more than {} things",
-                limits::DESCRIPTORS
-            )));
-        }
-        Ok(outline)
-    }
-
-    /// Blobs that must be there. What has `urls` lives elsewhere (non-distributable layers).
-    fn blobs(&self) -> Vec<Digest> {
-        let layers = self.layers.iter().flatten().filter(|layer| layer.urls.is_empty());
-        self.config
-            .iter()
-            .chain(layers)
-            .map(|descriptor| descriptor.digest)
-            .collect()
-    }
-
-    /// Manifests that must be there; entries of an index that are of other types are blobs for all we know, and unchecked.
-    fn manifests(&self) -> Vec<Digest> {
-        self.manifests
-            .iter()
-            .flatten()
-            .filter(|entry| entry.media_type.has_children())
-            .map(|entry| entry.digest)
-            .collect()
-    }
-
-    /// The entry in the referrers list of its subject (distribution-spec, "Listing Referrers").
-    fn referrer(self, mut descriptor: Descriptor) -> Option<(Digest, Descriptor)> {
-        let subject = self.subject?.digest;
-        descriptor.artifact_type = self
-            .artifact_type
-            .or_else(|| self.config.map(|config| config.media_type));
-        descriptor.annotations = self.annotations.unwrap_or_default();
-        Some((subject, descriptor))
     }
 }
 
 fn examine(bytes: Bytes, media_type: MediaType, digest: Digest) -> Result<Kept, Refusal> {
-    let outline = Outline::parse(&bytes, &media_type)?;
+    let document = Document::parse(&bytes, &media_type).map_err(invalid)?;
+    let (blobs, manifests) = needed(&document);
     let descriptor = Descriptor::new(media_type, digest, bytes.len() as u64);
+    let subject = document.subject().map(|subject| {
+        // The entry in the referrers list of its subject (distribution-spec, "Listing Referrers").
+        let mut entry = descriptor.clone();
+        entry.artifact_type = document.kind().cloned();
+        entry.annotations.clone_from(document.annotations());
+        (subject.digest, entry)
+    });
     Ok(Kept {
-        blobs: outline.blobs(),
-        manifests: outline.manifests(),
-        subject: outline.referrer(descriptor.clone()),
         descriptor,
         bytes,
+        subject,
+        blobs,
+        manifests,
     })
 }
 
@@ -253,8 +205,8 @@ pub(super) async fn delete(storage: &Storage, repository: Name, at: At) -> Resul
                 At::Digest(_) => {
                     let descriptor = storage.manifest(&repository, &at)?;
                     let bytes = content(storage, &descriptor)?;
-                    let outline: Outline = serde_json::from_slice(&bytes).map_err(invalid)?;
-                    outline.subject.map(|subject| subject.digest)
+                    let document = Document::parse(&bytes, &descriptor.media_type).map_err(invalid)?;
+                    document.subject().map(|subject| subject.digest)
                 }
             };
             storage.delete_manifest(&repository, &at, subject.as_ref())

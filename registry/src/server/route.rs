@@ -95,10 +95,11 @@ impl Route {
                 repository: Name::parse(name)?,
                 digest: digest(last)?,
             }),
-            "manifests" => Ok(Self::Manifest {
-                repository: Name::parse(name)?,
-                at: at(last)?,
-            }),
+            "manifests" => {
+                let repository = Name::parse(name)?;
+                let at = at(&repository, last)?;
+                Ok(Self::Manifest { repository, at })
+            }
             "referrers" => Ok(Self::Referrers {
                 repository: Name::parse(name)?,
                 subject: digest(last)?,
@@ -108,12 +109,12 @@ impl Route {
     }
 }
 
-fn at(text: &str) -> Result<At, Refusal> {
+fn at(repository: &Name, text: &str) -> Result<At, Refusal> {
     if text.contains(':') {
         return digest(text).map(At::Digest);
     }
     text.parse().map(At::Tag).map_err(|_| Refusal::ManifestUnknown {
-        repository: String::new(),
+        repository: repository.as_str().to_owned(),
         reference: text.chars().take(128).collect(),
     })
 }

@@ -1,0 +1,226 @@
+//! Answers of a registry: bodies within limits, and errors that say which of absent, denied, throttled, broken it is.
+
+use oci_client::errors::{OciEnvelope, OciErrorCode};
+use reqwest::header::HeaderMap;
+use reqwest::{Response, StatusCode};
+use samebundle_spec::{Digest, limits};
+
+use super::http::describe;
+use crate::StoreError;
+
+/// How much of a registry's words an error shows, characters.
+const SHOWN: usize = 300;
+
+/// Reads a body of at most `limit` bytes; `Err` says why not.
+pub(super) async fn read(mut response: Response, limit: u64) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if (body.len() + chunk.len()) as u64 > limit => {
+                return Err(format!("its answer is longer than {limit} bytes"));
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return Ok(body),
+            Err(error) => return Err(describe(&error)),
+        }
+    }
+}
+
+/// What was asked, for errors.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    /// Registry and repository.
+    pub(super) place: String,
+    /// What was asked, as in "could not ...".
+    pub(super) operation: &'static str,
+    /// A tag or a digest.
+    pub(super) subject: String,
+    /// The digest, if it was content that was asked for.
+    pub(super) digest: Option<Digest>,
+}
+
+impl Asked {
+    pub(super) fn unavailable(&self, why: impl Into<String>) -> StoreError {
+        StoreError::Unavailable {
+            place: self.place.clone(),
+            operation: self.operation,
+            why: why.into(),
+        }
+    }
+
+    pub(super) fn invalid(&self, why: impl Into<String>) -> StoreError {
+        StoreError::Invalid {
+            subject: format!("the answer of {} to {} {}", self.place, self.operation, self.subject),
+            why: why.into(),
+        }
+    }
+
+    pub(super) fn denied(&self, why: impl Into<String>) -> StoreError {
+        StoreError::Denied {
+            place: self.place.clone(),
+            operation: self.operation,
+            why: why.into(),
+        }
+    }
+
+    /// Makes the error of an answer that is not the one that was hoped for.
+    pub(super) async fn refused(&self, response: Response) -> StoreError {
+        let status = response.status();
+        let (code, words) = words(response).await;
+        let why = if words.is_empty() {
+            status.to_string()
+        } else {
+            format!("{words} ({status})")
+        };
+        self.classify(status, code.as_ref(), why)
+    }
+
+    fn classify(&self, status: StatusCode, code: Option<&OciErrorCode>, why: String) -> StoreError {
+        let place = self.place.clone();
+        match (status.as_u16(), code) {
+            (401 | 403, _) | (400, Some(OciErrorCode::Denied | OciErrorCode::Unauthorized)) => self.denied(why),
+            (404, _) => StoreError::NotFound {
+                subject: self.subject.clone(),
+                place,
+            },
+            (408 | 429 | 500.., _) if status.as_u16() != 501 => self.unavailable(why),
+            (405 | 501, _) | (_, Some(OciErrorCode::Unsupported)) => StoreError::Unsupported {
+                place,
+                operation: self.operation,
+            },
+            (409 | 412, _) => StoreError::Conflict {
+                subject: self.subject.clone(),
+                why,
+            },
+            (_, Some(OciErrorCode::DigestInvalid | OciErrorCode::SizeInvalid)) if self.digest.is_some() => {
+                StoreError::Mismatch {
+                    digest: self.digest.unwrap_or_else(|| Digest::sha256(b"")),
+                    why,
+                }
+            }
+            (_, Some(OciErrorCode::Toomanyrequests)) => self.unavailable(why),
+            _ => self.invalid(why),
+        }
+    }
+}
+
+/// The error code and the words of an error body, shortened and made harmless.
+async fn words(response: Response) -> (Option<OciErrorCode>, String) {
+    let body = read(response, limits::ERROR_BYTES).await.unwrap_or_default();
+    if let Ok(mut envelope) = serde_json::from_slice::<OciEnvelope>(&body)
+        && !envelope.errors.is_empty()
+    {
+        let first = envelope.errors.swap_remove(0);
+        let words = if first.message.is_empty() {
+            format!("{:?}", first.code)
+        } else {
+            first.message
+        };
+        return (Some(first.code), plain(&words));
+    }
+    (None, plain(&String::from_utf8_lossy(&body)))
+}
+
+/// Text without markup, control characters and runs of white space, at most [`SHOWN`] characters.
+fn plain(text: &str) -> String {
+    let mut shown = String::new();
+    let mut tag = false;
+    for c in text.chars() {
+        match c {
+            '<' => tag = true,
+            '>' if tag => {
+                tag = false;
+                space(&mut shown);
+            }
+            _ if tag => {}
+            c if c.is_whitespace() || c.is_control() => space(&mut shown),
+            // Characters that reorder or hide text in a terminal.
+            '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' => {}
+            c => shown.push(c),
+        }
+        if shown.chars().count() >= SHOWN {
+            shown.push('…');
+            break;
+        }
+    }
+    shown.trim().to_owned()
+}
+
+fn space(text: &mut String) {
+    if !text.is_empty() && !text.ends_with(' ') {
+        text.push(' ');
+    }
+}
+
+/// A header's text; empty if there is none.
+pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+}
+
+/// Compares `Docker-Content-Digest` with what was asked for or received. It proves nothing, but a difference tells.
+pub(super) fn compare(headers: &HeaderMap, digest: &Digest) -> Result<(), StoreError> {
+    match header(headers, "docker-content-digest").parse::<Digest>() {
+        Ok(told) if told.algorithm() == digest.algorithm() && told != *digest => Err(StoreError::Mismatch {
+            digest: *digest,
+            why: format!("the registry calls it {told}"),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The address of the next page: `Link: <...>; rel="next"` (RFC 8288).
+pub(super) fn next(headers: &HeaderMap) -> Option<&str> {
+    let link = header(headers, "link");
+    let (address, parameters) = link.strip_prefix('<')?.split_once('>')?;
+    let is_next = parameters
+        .split(';')
+        .any(|part| matches!(part.trim(), "rel=\"next\"" | "rel=next"));
+    is_next.then_some(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_words_of_html_and_nothing_that_moves_a_cursor() {
+        let html = "<html><head><title>502</title></head>\n<body>\x1b[2J<h1>Bad\tGateway</h1>\u{202e}x</body>";
+        assert_eq!(plain(html), "502 [2J Bad Gateway x");
+        assert_eq!(plain(&"a".repeat(10_000)).chars().count(), SHOWN + 1);
+    }
+
+    #[test]
+    fn tells_absent_denied_throttled_and_broken_apart() {
+        let asked = Asked {
+            place: "r/x".into(),
+            operation: "read",
+            subject: "t".into(),
+            digest: Some(Digest::sha256(b"")),
+        };
+        let kind = |status: u16, code: Option<OciErrorCode>| {
+            let status = StatusCode::from_u16(status).unwrap();
+            format!("{:?}", asked.classify(status, code.as_ref(), String::new()))
+        };
+        for (status, code, expected) in [
+            (401, None, "Denied"),
+            (403, None, "Denied"),
+            (404, None, "NotFound"),
+            (429, None, "Unavailable"),
+            (500, None, "Unavailable"),
+            (503, Some(OciErrorCode::Unsupported), "Unavailable"),
+            (501, None, "Unsupported"),
+            (405, None, "Unsupported"),
+            (409, None, "Conflict"),
+            (400, Some(OciErrorCode::DigestInvalid), "Mismatch"),
+            (400, Some(OciErrorCode::ManifestInvalid), "Invalid"),
+            (400, None, "Invalid"),
+            (302, None, "Invalid"),
+        ] {
+            let found = kind(status, code);
+            assert!(found.starts_with(expected), "{status}: {found}");
+        }
+    }
+}

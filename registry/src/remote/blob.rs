@@ -1,0 +1,295 @@
+//! Blobs: is it there, and pushing one.
+//!
+//! A push asks first whether the blob is there, then tries to mount it from the sibling repositories that are known, then
+//! opens an upload and sends the bytes in one body (which every registry takes; chunks not every one). Bytes are hashed as
+//! they go out and the last piece leaves only when the digest is right, so that wrong content is never complete on
+//! the other side, whatever it checks itself.
+//!
+//! What can be repeated: small content is held in memory and content that can be opened again is opened again
+//! ([`Sink::push_from`](crate::store::Sink::push_from)), so both are sent anew, in a new upload, after a failure. A stream
+//! that can be read once is retried as long as no byte of it was read.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use futures::Stream;
+use futures::stream::StreamExt;
+use reqwest::{Body, Method, Response, StatusCode};
+use samebundle_spec::{Descriptor, limits};
+use tokio_util::io::ReaderStream;
+
+use super::RemoteRepository;
+use super::answer::{compare, header};
+use super::http::Broken;
+use super::retry::{self, Attempts, Failure};
+use super::wire::{Call, Once};
+use crate::StoreError;
+use crate::store::{ByteStream, Source, read_all, verified};
+
+/// Where the bytes of a push come from.
+pub(super) enum Supply<'a> {
+    /// A stream; after it was taken there is none.
+    Stream(Arc<Mutex<Option<ByteStream>>>),
+    Bytes(Bytes),
+    Source(&'a dyn Source),
+}
+
+impl Supply<'_> {
+    pub(super) fn stream(content: ByteStream) -> Self {
+        Self::Stream(Arc::new(Mutex::new(Some(content))))
+    }
+
+    /// A body of the whole content, and where the error of its source will be. `None` if it was read before.
+    async fn body(&self, descriptor: &Descriptor) -> Result<Option<(Body, Fault)>, StoreError> {
+        let fault = Fault::default();
+        let body = match self {
+            Self::Bytes(bytes) => Body::from(bytes.clone()),
+            Self::Source(source) => {
+                let content = source.fetch_unverified(descriptor, 0).await?;
+                Body::wrap_stream(checked(content, descriptor, fault.clone()))
+            }
+            Self::Stream(slot) => {
+                if slot.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+                    return Ok(None);
+                }
+                let (slot, descriptor, fault) = (Arc::clone(slot), descriptor.clone(), fault.clone());
+                // The stream is taken when the first byte is wanted, that is, when there is a connection.
+                let body = futures::stream::once(async move {
+                    let content = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+                    let content = content.unwrap_or_else(|| Box::pin(io::empty()));
+                    checked(content, &descriptor, fault)
+                });
+                Body::wrap_stream(body.flatten())
+            }
+        };
+        Ok(Some((body, fault)))
+    }
+}
+
+/// The error of a body's source, which the client that sends the body would hide.
+#[derive(Clone, Debug, Default)]
+struct Fault(Arc<Mutex<Option<io::Error>>>);
+
+impl Fault {
+    fn set(&self, error: &io::Error) {
+        let copy = io::Error::new(error.kind(), error.to_string());
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(copy);
+    }
+
+    fn take(&self) -> Option<io::Error> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Content that is checked on its way, the last piece held back until the check is over.
+fn checked(
+    content: ByteStream,
+    descriptor: &Descriptor,
+    fault: Fault,
+) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
+    let pieces = ReaderStream::with_capacity(verified(content, descriptor), limits::STREAM_BUFFER);
+    futures::stream::unfold((pieces, None, fault), |(mut pieces, mut held, fault)| async move {
+        loop {
+            match pieces.next().await {
+                Some(Ok(piece)) => {
+                    if let Some(before) = held.replace(piece) {
+                        return Some((Ok(before), (pieces, held, fault)));
+                    }
+                }
+                Some(Err(error)) => {
+                    fault.set(&error);
+                    return Some((Err(error), (pieces, None, fault)));
+                }
+                None => return held.take().map(|last| (Ok(last), (pieces, None, fault))),
+            }
+        }
+    })
+}
+
+/// What an attempt came to, if not to its end.
+enum Again {
+    /// Wait and try again.
+    After(Failure, String),
+    /// Try again at once, with another token.
+    Now(StoreError),
+}
+
+impl RemoteRepository {
+    /// Tells whether the content is there, with the size that the descriptor says.
+    pub(super) async fn has(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
+        let digest = descriptor.digest;
+        let kind = if descriptor.media_type.has_children() { "manifests" } else { "blobs" };
+        let mut call = Call::new(
+            &self.place,
+            Method::HEAD,
+            &format!("{kind}/{digest}"),
+            "say whether content is there",
+            &digest.to_string(),
+        )
+        .about(&digest);
+        if kind == "manifests" {
+            call = call.with("accept", &super::manifest::accept());
+        }
+        let response = self.client.wire.send(&self.place, &call).await?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Ok(false),
+            _ => return Err(call.asked.refused(response).await),
+        }
+        compare(response.headers(), &digest)?;
+        match header(response.headers(), "content-length").parse::<u64>() {
+            Ok(size) if size != descriptor.size => Err(StoreError::Mismatch {
+                digest,
+                why: format!("the registry has {size} bytes, the descriptor says {}", descriptor.size),
+            }),
+            _ => Ok(true),
+        }
+    }
+
+    /// Pushes a blob that may be there already.
+    pub(super) async fn push_blob(&self, descriptor: &Descriptor, supply: Supply<'_>) -> Result<(), StoreError> {
+        if self.has(descriptor).await? {
+            return Ok(());
+        }
+        for sibling in self.siblings() {
+            if self.mount(descriptor, &sibling).await? {
+                return Ok(());
+            }
+        }
+        let supply = match supply {
+            Supply::Stream(slot) if descriptor.size <= limits::REPLAY_BYTES => {
+                let content = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let content = content.unwrap_or_else(|| Box::pin(io::empty()));
+                Supply::Bytes(read_all(content, descriptor, limits::REPLAY_BYTES).await?)
+            }
+            other => other,
+        };
+        self.upload(descriptor, &supply).await
+    }
+
+    async fn upload(&self, descriptor: &Descriptor, supply: &Supply<'_>) -> Result<(), StoreError> {
+        let mut attempts = Attempts::new(&self.client.wire.retry);
+        let mut renewed = false;
+        loop {
+            let call = self.session(descriptor).await?;
+            let Some((body, fault)) = supply.body(descriptor).await? else {
+                return Err(call.asked.unavailable(
+                    "the connection broke and the content cannot be read a second time; push again",
+                ));
+            };
+            let once = Once {
+                body,
+                length: descriptor.size,
+            };
+            let sent = self.client.wire.send_once(&call, once).await;
+            if let Some(error) = fault.take() {
+                return Err(StoreError::read(descriptor.digest, error));
+            }
+            match self.judge(&call, descriptor, sent).await? {
+                None => return Ok(()),
+                Some(Again::Now(error)) if renewed => return Err(error),
+                Some(Again::Now(_)) => renewed = true,
+                Some(Again::After(failure, why)) => {
+                    if !attempts.pause(failure, &call.asked.place, &why).await {
+                        let made = attempts.made();
+                        return Err(call.asked.unavailable(format!("{why}, after {made} attempts")));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn judge(
+        &self,
+        call: &Call,
+        descriptor: &Descriptor,
+        sent: Result<Response, Broken>,
+    ) -> Result<Option<Again>, StoreError> {
+        let response = match sent {
+            Err(broken) => return Ok(Some(Again::After(broken.failure, broken.why))),
+            Ok(response) => response,
+        };
+        match response.status() {
+            StatusCode::CREATED => {
+                compare(response.headers(), &descriptor.digest)?;
+                Ok(None)
+            }
+            status if retry::passes(status) => {
+                let (failure, why) = self.client.wire.passing(&response);
+                Ok(Some(Again::After(failure, why)))
+            }
+            // The session was lost, by a restart or behind a balancer: a new one may do.
+            StatusCode::NOT_FOUND => {
+                let why = "the upload session was lost".to_owned();
+                Ok(Some(Again::After(Failure::Passing(None), why)))
+            }
+            StatusCode::UNAUTHORIZED if self.client.wire.renew(call, &response).await? => {
+                Ok(Some(Again::Now(call.asked.refused(response).await)))
+            }
+            _ => Err(call.asked.refused(response).await),
+        }
+    }
+
+    /// Opens an upload; the call to send the bytes with.
+    async fn session(&self, descriptor: &Descriptor) -> Result<Call, StoreError> {
+        let digest = descriptor.digest;
+        let open = Call::new(
+            &self.place,
+            Method::POST,
+            "blobs/uploads/",
+            "open an upload",
+            &digest.to_string(),
+        )
+        .about(&digest);
+        let response = self.client.wire.send(&self.place, &open).await?;
+        if response.status() != StatusCode::ACCEPTED {
+            return Err(open.asked.refused(response).await);
+        }
+        let location = header(response.headers(), "location").to_owned();
+        let mut call = Call::new(&self.place, Method::PUT, "", "take a blob", &digest.to_string())
+            .about(&digest)
+            .with("content-type", "application/octet-stream");
+        call.url = self.place.own(&open.url, &location, &open.asked)?;
+        call.url.query_pairs_mut().append_pair("digest", &digest.to_string());
+        Ok(call)
+    }
+
+    /// Asks the registry to take the blob from another repository of its own; `false` if it does not.
+    async fn mount(&self, descriptor: &Descriptor, from: &samebundle_spec::Repository) -> Result<bool, StoreError> {
+        let digest = descriptor.digest;
+        let query = url::form_urlencoded::Serializer::new(String::new())
+            .append_pair("mount", &digest.to_string())
+            .append_pair("from", from.path())
+            .finish();
+        let mut call = Call::new(
+            &self.place,
+            Method::POST,
+            &format!("blobs/uploads/?{query}"),
+            "mount a blob",
+            &digest.to_string(),
+        );
+        call.scope = call.scope.mounting(from);
+        let response = self.client.wire.send(&self.place, &call).await?;
+        match response.status() {
+            StatusCode::CREATED => {
+                compare(response.headers(), &digest)?;
+                Ok(true)
+            }
+            // An upload was opened instead; it is given up, the push opens its own.
+            StatusCode::ACCEPTED => {
+                let location = header(response.headers(), "location").to_owned();
+                if let Ok(url) = self.place.own(&call.url, &location, &call.asked) {
+                    let mut cancel = call.clone();
+                    cancel.method = Method::DELETE;
+                    cancel.url = url;
+                    let _ = self.client.wire.attempt(&self.place, &cancel).await;
+                }
+                Ok(false)
+            }
+            // No right to the other repository, or no mounting at all: no reason not to upload.
+            status if status.is_client_error() => Ok(false),
+            _ => Err(call.asked.refused(response).await),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The clients that requests go out with, and which addresses they may go to.
+//!
+//! Plain http only to this machine and to hosts that are listed as insecure. No client follows redirects by itself or sends
+//! credentials of its own accord. No cookies, no decompression: bytes come as they were sent.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use reqwest::redirect::Policy;
+use reqwest::{Client, Request, Response, Url};
+use samebundle_spec::{Repository, reference};
+
+use super::ClientError;
+use super::retry::Failure;
+
+/// Longest time to a connection.
+const CONNECT: Duration = Duration::from_secs(20);
+/// Longest silence of the other side; registries take their time to sync a large blob before they answer.
+const SILENCE: Duration = Duration::from_secs(120);
+/// Where Docker Hub's registry really is.
+const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
+
+/// Sends requests to where they may go.
+#[derive(Debug)]
+pub(super) struct Http {
+    /// For this machine: never through a proxy.
+    local: Client,
+    remote: Client,
+    insecure: BTreeSet<String>,
+}
+
+/// A request that got no answer.
+#[derive(Debug)]
+pub(super) struct Broken {
+    pub(super) failure: Failure,
+    pub(super) why: String,
+}
+
+impl Http {
+    pub(super) fn new(user_agent: &str, insecure: BTreeSet<String>, proxy: bool) -> Result<Self, ClientError> {
+        // The process's TLS provider; somebody may have chosen one before, which then serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let build = |proxy: bool| {
+            let builder = Client::builder()
+                .user_agent(user_agent)
+                .redirect(Policy::none())
+                .referer(false)
+                .connect_timeout(CONNECT)
+                .read_timeout(SILENCE);
+            let builder = if proxy { builder } else { builder.no_proxy() };
+            builder.build().map_err(|error| ClientError::Tls {
+                why: describe(&error),
+            })
+        };
+        Ok(Self {
+            local: build(false)?,
+            remote: build(proxy)?,
+            insecure,
+        })
+    }
+
+    /// The address of a registry.
+    pub(super) fn base(&self, repository: &Repository) -> Result<Url, String> {
+        let registry = match repository.registry() {
+            reference::DOCKER_HUB => DOCKER_HUB_HOST,
+            other => other,
+        };
+        let plain = Url::parse(&format!("http://{registry}/")).map_err(|error| error.to_string())?;
+        if self.plain_allowed(&plain) {
+            return Ok(plain);
+        }
+        Url::parse(&format!("https://{registry}/")).map_err(|error| error.to_string())
+    }
+
+    /// Tells whether a request may go to this address at all: https, or plain http where that is allowed; no userinfo.
+    pub(super) fn allowed(&self, url: &Url) -> bool {
+        let clean = url.username().is_empty() && url.password().is_none();
+        clean && (url.scheme() == "https" || (url.scheme() == "http" && self.plain_allowed(url)))
+    }
+
+    fn plain_allowed(&self, url: &Url) -> bool {
+        is_local(url) || self.insecure.contains(&authority(url))
+    }
+
+    /// Sends one request, once.
+    pub(super) async fn send(&self, request: Request) -> Result<Response, Broken> {
+        let client = if is_local(request.url()) {
+            &self.local
+        } else {
+            &self.remote
+        };
+        client.execute(request).await.map_err(|error| Broken {
+            failure: if error.is_connect() {
+                Failure::Connect
+            } else {
+                Failure::Passing(None)
+            },
+            why: describe(&error),
+        })
+    }
+}
+
+/// `host` or `host:port`, as a registry is written in a reference.
+pub(super) fn authority(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port()
+        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+fn is_local(url: &Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
+        Some(url::Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
+        None => false,
+    }
+}
+
+/// The innermost reason, without the address: that may hold a signature of a storage service.
+pub(super) fn describe(error: &reqwest::Error) -> String {
+    let mut reason: &dyn std::error::Error = error;
+    while let Some(source) = reason.source() {
+        reason = source;
+    }
+    if std::ptr::addr_eq(reason, error) {
+        let what = if error.is_timeout() { "it took too long" } else { "the request failed" };
+        return what.to_owned();
+    }
+    reason.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn http(insecure: &[&str]) -> Http {
+        let insecure = insecure.iter().map(|host| (*host).to_owned()).collect();
+        Http::new("test", insecure, false).unwrap()
+    }
+
+    #[test]
+    fn speaks_plain_http_only_to_this_machine_and_listed_hosts() {
+        let http = http(&["plain.example:5000"]);
+        for (registry, expected) in [
+            ("localhost:5000", "http://localhost:5000/"),
+            ("127.0.0.1:5000", "http://127.0.0.1:5000/"),
+            ("127.9.9.9", "http://127.9.9.9/"),
+            ("[::1]:5000", "http://[::1]:5000/"),
+            ("plain.example:5000", "http://plain.example:5000/"),
+            ("plain.example:5001", "https://plain.example:5001/"),
+            ("10.0.0.1:5000", "https://10.0.0.1:5000/"),
+            ("localhost.example", "https://localhost.example/"),
+            ("docker.io", "https://registry-1.docker.io/"),
+        ] {
+            let repository = Repository::new(registry, "a").unwrap();
+            assert_eq!(http.base(&repository).unwrap().as_str(), expected);
+        }
+    }
+
+    #[test]
+    fn refuses_addresses_that_smuggle_or_downgrade() {
+        let http = http(&[]);
+        for (url, expected) in [
+            ("https://a.example/x", true),
+            ("http://a.example/x", false),
+            ("http://127.0.0.1:1/x", true),
+            ("http://169.254.169.254/latest", false),
+            ("https://user:pass@a.example/", false),
+            ("https://a.example@b.example/", false),
+            ("file:///etc/passwd", false),
+        ] {
+            assert_eq!(http.allowed(&url.parse().unwrap()), expected, "{url}");
+        }
+    }
+}

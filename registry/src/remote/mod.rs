@@ -1,0 +1,259 @@
+//! A repository of a remote registry as a [`Store`](crate::Store) (distribution-spec 1.1).
+//!
+//! ```text
+//! RemoteRepository (Source, Sink, Resolve, Tags, Referrers)
+//!   blob, range     blobs: is it there, push, pull and go on after a break
+//!   manifest        manifests and tags, hashed and read strictly
+//!   referrers       the API, or the fallback tag
+//!     wire          one request: authentication, redirects, asking again
+//!       auth, credentials   who we are, and to whom that is told
+//!       retry       what passes by itself, and how long to wait
+//!       http        the clients, and which addresses they may go to
+//!       answer      bodies within limits; errors: absent, denied, throttled and broken are different
+//! ```
+//!
+//! Invariants: what is read is believed only by its digest; credentials go to the origin they belong to and nowhere else;
+//! plain http is spoken to this machine and to hosts that are listed; no answer is read without a limit; every request that
+//! is repeated may be repeated. A media type of a manifest or index decides that content is at `/manifests/`, any other that
+//! it is at `/blobs/`. Concurrency: clones share connections and tokens; requests are independent. Failure: after all
+//! retries the error says what was asked, where, and the registry's own words, shortened and without markup.
+//!
+//! The crate `oci-client` gives the forms of error answers; its own requests are not used, for reasons that `peer_tests`
+//! shows: it sends passwords to any host that a challenge names, drops `Retry-After`, follows an upload's `Location`
+//! anywhere and reads answers without a limit.
+
+mod answer;
+mod auth;
+mod blob;
+pub mod credentials;
+mod http;
+mod manifest;
+mod range;
+mod referrers;
+mod retry;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use samebundle_spec::{Classify, Descriptor, Digest, ErrorKind, MediaType, Repository, Tag};
+
+use crate::store::{ByteStream, Referrers, Resolve, Sink, Source, StoreError, Tags};
+use blob::Supply;
+use credentials::Credentials;
+use wire::{Place, Wire};
+
+pub use auth::TokenHosts;
+pub use retry::RetryPolicy;
+
+/// How to speak to registries.
+#[derive(Clone, Debug, Default)]
+pub struct RemoteConfig {
+    /// Who we are.
+    pub credentials: Credentials,
+    /// Registries (`host` or `host:port`) that may be spoken to by plain http. This machine always may.
+    pub insecure: BTreeSet<String>,
+    /// Registries and hosts of token services that belong to them, beside the well-known ones.
+    pub token_hosts: TokenHosts,
+    /// How often and how patiently to ask again.
+    pub retry: RetryPolicy,
+    /// What this client calls itself.
+    pub user_agent: String,
+    /// Whether the proxy of the system's settings is used (never for this machine).
+    pub proxy: bool,
+    /// True if no socket may be opened: then there is no client.
+    pub offline: bool,
+}
+
+/// Why there is no client.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// Offline was asked for.
+    #[error("registries are not spoken to: offline was asked for; use the store, an archive or a layout")]
+    Offline,
+    /// TLS or the network could not be set up.
+    #[error("could not set up TLS: {why}")]
+    Tls {
+        /// The reason.
+        why: String,
+    },
+    /// A registry's address is none.
+    #[error("{repository} has no valid address: {why}")]
+    Address {
+        /// The repository.
+        repository: Repository,
+        /// The reason.
+        why: String,
+    },
+}
+
+impl Classify for ClientError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Offline => ErrorKind::Unavailable,
+            Self::Tls { .. } => ErrorKind::Environment,
+            Self::Address { .. } => ErrorKind::Input,
+        }
+    }
+}
+
+/// Connections, tokens and credentials, shared by the repositories of any number of registries.
+#[derive(Debug)]
+pub struct RemoteClient {
+    wire: Wire,
+}
+
+impl RemoteClient {
+    /// Sets up a client. Opens no connection yet. The TLS provider of the process becomes ring's unless there is one.
+    ///
+    /// # Errors
+    /// [`ClientError::Offline`] if offline was asked for; [`ClientError::Tls`] if TLS cannot be set up.
+    pub fn new(config: RemoteConfig) -> Result<Self, ClientError> {
+        if config.offline {
+            return Err(ClientError::Offline);
+        }
+        let user_agent = if config.user_agent.is_empty() {
+            concat!("samebundle/", env!("CARGO_PKG_VERSION"))
+        } else {
+            &config.user_agent
+        };
+        Ok(Self {
+            wire: Wire {
+                http: http::Http::new(user_agent, config.insecure, config.proxy)?,
+                auth: auth::Auth::new(config.credentials, config.token_hosts),
+                retry: config.retry,
+            },
+        })
+    }
+}
+
+/// A repository of a registry.
+#[derive(Clone, Debug)]
+pub struct RemoteRepository {
+    client: Arc<RemoteClient>,
+    place: Place,
+    siblings: Arc<Mutex<BTreeSet<Repository>>>,
+    /// The manifest that was pushed last: tagging it needs its bytes again.
+    last: Arc<tokio::sync::Mutex<Option<(Digest, Bytes)>>>,
+}
+
+impl RemoteRepository {
+    /// Names a repository; nothing is asked yet.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`] if the registry's name makes no address.
+    pub fn new(client: Arc<RemoteClient>, repository: Repository) -> Result<Self, ClientError> {
+        let base = client.wire.http.base(&repository).map_err(|why| ClientError::Address {
+            repository: repository.clone(),
+            why,
+        })?;
+        Ok(Self {
+            client,
+            place: Place { repository, base },
+            siblings: Arc::default(),
+            last: Arc::default(),
+        })
+    }
+
+    /// The repository.
+    pub fn repository(&self) -> &Repository {
+        &self.place.repository
+    }
+
+    /// Says that another repository has blobs that may be pushed here, so that they are mounted if it is on this registry.
+    pub fn add_sibling(&self, repository: &Repository) {
+        let here = &self.place.repository;
+        if repository.registry() == here.registry() && repository != here {
+            let mut siblings = self.siblings.lock().unwrap_or_else(PoisonError::into_inner);
+            siblings.insert(repository.clone());
+        }
+    }
+
+    fn siblings(&self) -> BTreeSet<Repository> {
+        self.siblings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn absent(&self, descriptor: &Descriptor) -> StoreError {
+        StoreError::NotFound {
+            subject: descriptor.digest.to_string(),
+            place: self.place.repository.to_string(),
+        }
+    }
+}
+
+#[async_trait]
+impl Source for RemoteRepository {
+    async fn fetch_unverified(&self, descriptor: &Descriptor, from: u64) -> Result<ByteStream, StoreError> {
+        if descriptor.media_type.has_children() {
+            self.fetch_manifest(descriptor, from).await
+        } else {
+            self.read_blob(descriptor, from).await
+        }
+    }
+
+    async fn contains(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
+        self.has(descriptor).await
+    }
+}
+
+#[async_trait]
+impl Sink for RemoteRepository {
+    async fn push(&self, descriptor: &Descriptor, content: ByteStream) -> Result<(), StoreError> {
+        if descriptor.media_type.has_children() {
+            self.push_manifest(descriptor, content).await
+        } else {
+            self.push_blob(descriptor, Supply::stream(content)).await
+        }
+    }
+
+    async fn push_from(&self, descriptor: &Descriptor, source: &dyn Source) -> Result<(), StoreError> {
+        if descriptor.media_type.has_children() {
+            let content = source.fetch_unverified(descriptor, 0).await?;
+            self.push_manifest(descriptor, content).await
+        } else {
+            self.push_blob(descriptor, Supply::Source(source)).await
+        }
+    }
+}
+
+#[async_trait]
+impl Resolve for RemoteRepository {
+    async fn resolve(&self, tag: &Tag) -> Result<Descriptor, StoreError> {
+        let read = self.read_manifest(tag.as_str(), None).await?;
+        read.map(|read| read.descriptor).ok_or_else(|| StoreError::NotFound {
+            subject: format!("tag {tag}"),
+            place: self.place.repository.to_string(),
+        })
+    }
+
+    async fn tags(&self) -> Result<Vec<Tag>, StoreError> {
+        self.list_tags().await
+    }
+}
+
+#[async_trait]
+impl Tags for RemoteRepository {
+    async fn tag(&self, descriptor: &Descriptor, tag: &Tag) -> Result<(), StoreError> {
+        self.put_tag(descriptor, tag).await
+    }
+
+    async fn untag(&self, tag: &Tag) -> Result<(), StoreError> {
+        self.delete_tag(tag).await
+    }
+}
+
+#[async_trait]
+impl Referrers for RemoteRepository {
+    async fn referrers(
+        &self,
+        subject: &Descriptor,
+        artifact_type: Option<&MediaType>,
+    ) -> Result<Vec<Descriptor>, StoreError> {
+        self.list_referrers(subject, artifact_type).await
+    }
+}

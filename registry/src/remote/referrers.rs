@@ -1,0 +1,211 @@
+//! Which manifests refer to another: the referrers API, or the fallback tag where a registry has none.
+//!
+//! Only 404, 405 and 501 mean "no such API"; denied, throttled and broken are errors and never "none". Each manifest that is
+//! listed is read, and counts only if its own subject is the one that was asked for: a listing proves nothing. The fallback
+//! tag is an index that everybody who pushes a referrer reads, extends and writes back; a condition (`If-Match`) where the
+//! registry knows it, and reading it again after, keep two writers from losing each other's entry.
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use reqwest::{Method, StatusCode};
+use samebundle_spec::manifest::{Document, Index};
+use samebundle_spec::{Descriptor, Digest, MediaType, Tag, limits};
+
+use super::RemoteRepository;
+use super::answer::{self, next};
+use super::manifest::Condition;
+use super::retry::{Attempts, Failure};
+use super::wire::Call;
+use crate::StoreError;
+
+/// Manifests that are read at one time to check their subject.
+const CHECKS: usize = 4;
+/// How often the fallback tag is written before a busy registry is an error.
+const WRITES: u32 = 8;
+
+/// What is under the fallback tag of a subject.
+enum Fallback {
+    Absent,
+    /// The list, and its entity tag if it came with one.
+    List(Index, String),
+    /// The subject itself: some registries read the tag as its digest. No list, and not to be overwritten.
+    Subject,
+}
+
+/// The descriptor of a referrer as listings show it.
+pub(super) fn entry(descriptor: &Descriptor, document: &Document) -> Descriptor {
+    let mut entry = descriptor.bare();
+    entry.artifact_type = document.kind().cloned();
+    entry.annotations.clone_from(document.annotations());
+    entry
+}
+
+impl RemoteRepository {
+    /// Lists the referrers of a subject, sorted by digest.
+    pub(super) async fn list_referrers(
+        &self,
+        subject: &Descriptor,
+        artifact_type: Option<&MediaType>,
+    ) -> Result<Vec<Descriptor>, StoreError> {
+        let listed = match self.ask_referrers(&subject.digest, artifact_type).await? {
+            Some(listed) => listed,
+            None => match self.read_fallback(&subject.digest).await? {
+                Fallback::List(index, _) => index.manifests,
+                Fallback::Absent | Fallback::Subject => Vec::new(),
+            },
+        };
+        let wanted = |entry: &Descriptor| artifact_type.is_none_or(|kind| entry.artifact_type.as_ref() == Some(kind));
+        let mut found: Vec<Descriptor> = stream::iter(listed.into_iter().filter(wanted))
+            .map(|entry| self.check(subject.digest, entry))
+            .buffer_unordered(CHECKS)
+            .try_filter_map(|entry| async { Ok(entry) })
+            .try_collect()
+            .await?;
+        found.sort_by_key(|entry| entry.digest);
+        found.dedup_by_key(|entry| entry.digest);
+        Ok(found)
+    }
+
+    /// Reads a manifest that is listed; `None` if it is gone or refers to something else.
+    async fn check(&self, subject: Digest, entry: Descriptor) -> Result<Option<Descriptor>, StoreError> {
+        if !entry.media_type.has_children() || entry.digest == subject {
+            return Ok(None);
+        }
+        let Some(read) = self.read_manifest(&entry.digest.to_string(), Some(&entry.digest)).await? else {
+            tracing::warn!(place = %self.place.repository, digest = %entry.digest, "a referrer that is listed is gone");
+            return Ok(None);
+        };
+        if read.document.subject().map(|subject| subject.digest) != Some(subject) {
+            tracing::warn!(place = %self.place.repository, digest = %entry.digest, "listed as a referrer, but refers to something else");
+            return Ok(None);
+        }
+        Ok(Some(self::entry(&read.descriptor, &read.document)))
+    }
+
+    /// Asks the API; `None` if the registry has none.
+    async fn ask_referrers(
+        &self,
+        subject: &Digest,
+        artifact_type: Option<&MediaType>,
+    ) -> Result<Option<Vec<Descriptor>>, StoreError> {
+        let query = artifact_type.map_or_else(String::new, |kind| {
+            let mut query = url::form_urlencoded::Serializer::new(String::new());
+            format!("?{}", query.append_pair("artifactType", kind.as_str()).finish())
+        });
+        let mut call = Call::new(
+            &self.place,
+            Method::GET,
+            &format!("referrers/{subject}{query}"),
+            "list referrers",
+            &format!("referrers of {subject}"),
+        )
+        .with("accept", MediaType::OCI_INDEX.as_str());
+        let mut listed = Vec::new();
+        let mut first = true;
+        loop {
+            let response = self.client.wire.send(&self.place, &call).await?;
+            match response.status().as_u16() {
+                200 => {}
+                404 | 405 | 501 if first => return Ok(None),
+                _ => return Err(call.asked.refused(response).await),
+            }
+            first = false;
+            let following = next(response.headers())
+                .map(|address| self.place.own(&call.url, address, &call.asked))
+                .transpose()?;
+            let body = answer::read(response, limits::MANIFEST_BYTES)
+                .await
+                .map_err(|why| call.asked.unavailable(why))?;
+            let page = match Document::parse(&body, &MediaType::OCI_INDEX) {
+                Ok(Document::Index(index)) => index.manifests,
+                Ok(Document::Manifest(_)) => return Err(call.asked.invalid("it is no index")),
+                Err(error) => return Err(call.asked.invalid(error.to_string())),
+            };
+            let empty = page.is_empty();
+            listed.extend(page);
+            if listed.len() > limits::REFERRERS {
+                return Err(call.asked.invalid(format!("more than {} referrers", limits::REFERRERS)));
+            }
+            match following {
+                Some(url) if !empty && url != call.url => call.url = url,
+                _ => return Ok(Some(listed)),
+            }
+        }
+    }
+
+    /// Reads the fallback tag.
+    async fn read_fallback(&self, subject: &Digest) -> Result<Fallback, StoreError> {
+        let tag = Tag::referrers(subject);
+        let Some(read) = self.read_manifest(tag.as_str(), None).await? else {
+            return Ok(Fallback::Absent);
+        };
+        let invalid = |why: String| StoreError::Invalid {
+            subject: format!("{tag} of {}", self.place.repository),
+            why,
+        };
+        match read.document {
+            _ if read.descriptor.digest == *subject => Ok(Fallback::Subject),
+            Document::Index(index) if index.manifests.len() > limits::REFERRERS => Err(invalid(format!(
+                "it lists more than {} referrers",
+                limits::REFERRERS
+            ))),
+            Document::Index(index) => Ok(Fallback::List(index, read.etag)),
+            Document::Manifest(_) => Err(invalid("the fallback tag of referrers holds no index".to_owned())),
+        }
+    }
+
+    /// Lists a referrer under the fallback tag of its subject.
+    pub(super) async fn add_to_fallback(&self, subject: &Digest, entry: Descriptor) -> Result<(), StoreError> {
+        let tag = Tag::referrers(subject);
+        let mut attempts = Attempts::new(&self.client.wire.retry);
+        for _ in 0..WRITES {
+            let (mut index, condition) = match self.read_fallback(subject).await? {
+                Fallback::Absent => (Index::new(Vec::new()), Condition::Absent),
+                Fallback::List(index, etag) => (index, Condition::Is(etag)),
+                Fallback::Subject => {
+                    return Err(StoreError::Conflict {
+                        subject: format!("{tag} of {}", self.place.repository),
+                        why: "the registry has no referrers API and resolves this tag to the subject itself".to_owned(),
+                    });
+                }
+            };
+            if index.manifests.iter().any(|listed| listed.digest == entry.digest) {
+                return Ok(());
+            }
+            index.manifests.push(entry.clone());
+            let bytes = Bytes::from(index.to_bytes());
+            match self
+                .put_manifest(tag.as_str(), &bytes, &MediaType::OCI_INDEX, &condition)
+                .await
+            {
+                // Read again: without conditions the last writer wins, and it may not have been us.
+                Ok(_) => {}
+                Err(StoreError::Conflict { why, .. }) => {
+                    let place = self.place.repository.to_string();
+                    attempts.pause(Failure::Passing(None), &place, &why).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StoreError::Conflict {
+            subject: format!("{tag} of {}", self.place.repository),
+            why: "others kept changing it; try again".to_owned(),
+        })
+    }
+
+    /// Sees to it that a manifest that was there before is listed: its push may have ended before it was.
+    pub(super) async fn settle_referrer(&self, descriptor: &Descriptor) -> Result<(), StoreError> {
+        let digest = descriptor.digest;
+        let Some(read) = self.read_manifest(&digest.to_string(), Some(&digest)).await? else {
+            return Ok(());
+        };
+        let Some(subject) = read.document.subject().map(|subject| subject.digest) else {
+            return Ok(());
+        };
+        if self.ask_referrers(&subject, None).await?.is_some() {
+            return Ok(());
+        }
+        self.add_to_fallback(&subject, entry(&read.descriptor, &read.document))
+            .await
+    }
+}

@@ -1,0 +1,203 @@
+//! When to ask again, and how long to wait before.
+//!
+//! Only requests that may be repeated come here: reads, writes of whole content under its digest or tag, and the opening
+//! of uploads. The wait doubles from [`RetryPolicy::first`] to [`RetryPolicy::longest`] with a jitter of half of it, and is
+//! never shorter than what the registry asked for with `Retry-After`, in seconds or as a date (RFC 9110 10.2.3).
+
+use std::time::{Duration, SystemTime};
+
+use reqwest::StatusCode;
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
+use samebundle_spec::limits;
+
+/// How often and how patiently to ask again.
+#[derive(Clone, Debug)]
+pub struct RetryPolicy {
+    /// The time, for registries that say until when to wait but not what time it is.
+    pub clock: fn() -> SystemTime,
+    /// How often a request is sent at most; also, how often a broken transfer may stop without progress.
+    pub attempts: u32,
+    /// How often at most if the registry cannot even be connected to.
+    pub connects: u32,
+    /// The first wait.
+    pub first: Duration,
+    /// The longest wait that is not asked for by the registry.
+    pub longest: Duration,
+    /// The longest wait that the registry may ask for; beyond it the request fails at once.
+    pub longest_asked: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            // Then a date without the registry's own is in the far future, and the request fails at once and says so.
+            clock: || SystemTime::UNIX_EPOCH,
+            attempts: 8,
+            connects: 3,
+            first: Duration::from_millis(500),
+            longest: Duration::from_secs(60),
+            longest_asked: Duration::from_secs(limits::RETRY_AFTER_SECONDS),
+        }
+    }
+}
+
+impl RetryPolicy {
+    pub(super) fn now(&self) -> SystemTime {
+        (self.clock)()
+    }
+}
+
+/// Tells whether a status passes by itself: throttled, overloaded, restarting.
+pub(super) fn passes(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
+}
+
+/// What failed, for [`Attempts::wait`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// No connection.
+    Connect,
+    /// The connection broke, or the answer came but says that the trouble passes; with the wait that was asked for.
+    Passing(Option<Duration>),
+}
+
+/// The attempts of one request.
+#[derive(Debug)]
+pub(super) struct Attempts<'a> {
+    policy: &'a RetryPolicy,
+    made: u32,
+}
+
+impl<'a> Attempts<'a> {
+    pub(super) fn new(policy: &'a RetryPolicy) -> Self {
+        Self { policy, made: 0 }
+    }
+
+    /// Goes on counting after `made` failures.
+    pub(super) fn after(policy: &'a RetryPolicy, made: u32) -> Self {
+        Self { policy, made }
+    }
+
+    pub(super) fn made(&self) -> u32 {
+        self.made
+    }
+
+    /// Counts a failure; returns how long to wait before the next attempt, or `None` if there is none.
+    pub(super) fn wait(&mut self, failure: Failure) -> Option<Duration> {
+        self.made += 1;
+        let (most, asked) = match failure {
+            Failure::Connect => (self.policy.connects.min(self.policy.attempts), None),
+            Failure::Passing(asked) => (self.policy.attempts, asked),
+        };
+        if self.made >= most || asked.is_some_and(|asked| asked > self.policy.longest_asked) {
+            return None;
+        }
+        let doublings = (self.made - 1).min(16);
+        let full = self
+            .policy
+            .first
+            .saturating_mul(1 << doublings)
+            .min(self.policy.longest);
+        let own = full.mul_f64(0.5 + 0.5 * fraction());
+        Some(asked.map_or(own, |asked| asked.max(own)))
+    }
+
+    /// Waits, or says that it is over.
+    pub(super) async fn pause(&mut self, failure: Failure, place: &str, why: &str) -> bool {
+        let Some(wait) = self.wait(failure) else { return false };
+        tracing::info!(place, why, made = self.made, wait_ms = wait.as_millis(), "asking again");
+        tokio::time::sleep(wait).await;
+        true
+    }
+}
+
+/// A random number in 0..1. Without randomness the jitter is none, which only costs a busier registry.
+fn fraction() -> f64 {
+    let mut bytes = [0; 4];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => f64::from(u32::from_le_bytes(bytes)) / f64::from(u32::MAX),
+        Err(_) => 1.0,
+    }
+}
+
+/// Reads `Retry-After`. A date is measured against the answer's own `Date`, so that no clocks need agree, or else `now`.
+pub(super) fn asked(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = httpdate::parse_http_date(text).ok()?;
+    let date = headers.get(DATE).and_then(|value| value.to_str().ok());
+    let now = date
+        .and_then(|date| httpdate::parse_http_date(date).ok())
+        .unwrap_or(now);
+    Some(until.duration_since(now).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderValue;
+
+    use super::*;
+
+    fn headers(after: &str, date: Option<&str>) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, HeaderValue::from_str(after).unwrap());
+        if let Some(date) = date {
+            headers.insert(DATE, HeaderValue::from_str(date).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn reads_both_forms_of_retry_after() {
+        let epoch = SystemTime::UNIX_EPOCH;
+        let later = "Thu, 01 Jan 1970 00:01:30 GMT";
+        assert_eq!(
+            asked(&headers("7", None), epoch),
+            Some(Duration::from_secs(7))
+        );
+        assert_eq!(
+            asked(&headers(later, None), epoch),
+            Some(Duration::from_secs(90))
+        );
+        let date = Some("Thu, 01 Jan 1970 00:01:00 GMT");
+        assert_eq!(
+            asked(&headers(later, date), epoch),
+            Some(Duration::from_secs(30))
+        );
+        let past = asked(&headers("Thu, 01 Jan 1970 00:00:01 GMT", date), epoch);
+        assert_eq!(past, Some(Duration::ZERO));
+        assert_eq!(asked(&headers("soon", None), epoch), None);
+    }
+
+    #[test]
+    fn waits_longer_and_longer_and_then_stops() {
+        let policy = RetryPolicy::default();
+        let mut attempts = Attempts::new(&policy);
+        let mut waits = Vec::new();
+        while let Some(wait) = attempts.wait(Failure::Passing(None)) {
+            waits.push(wait.as_secs_f64());
+        }
+        assert_eq!(waits.len(), 7);
+        for (index, wait) in waits.iter().enumerate() {
+            let full = 0.5 * f64::from(1 << index);
+            assert!((full / 2.0..=full.min(60.0)).contains(wait), "{index}: {wait}");
+        }
+    }
+
+    #[test]
+    fn waits_as_long_as_asked_but_not_for_ever() {
+        let policy = RetryPolicy::default();
+        let asked = |seconds| Failure::Passing(Some(Duration::from_secs(seconds)));
+        assert_eq!(
+            Attempts::new(&policy).wait(asked(40)),
+            Some(Duration::from_secs(40))
+        );
+        assert_eq!(Attempts::new(&policy).wait(asked(901)), None);
+        let mut connects = Attempts::new(&policy);
+        assert!(connects.wait(Failure::Connect).is_some());
+        assert!(connects.wait(Failure::Connect).is_some());
+        assert!(connects.wait(Failure::Connect).is_none());
+    }
+}

@@ -1,0 +1,272 @@
+//! One request to a registry, with all that it takes to get its answer: authentication, redirects, asking again.
+//!
+//! Credentials are added to requests to the registry's own origin (scheme, host, port) only; a redirect elsewhere is
+//! followed for reads, without them, and never from https to http.
+
+use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION};
+use reqwest::{Body, Method, Request, Response, StatusCode, Url};
+use samebundle_spec::{Digest, Repository, limits};
+
+use super::answer::{Asked, header};
+use super::auth::{Auth, Right, Scope};
+use super::http::{Broken, Http, authority};
+use super::retry::{self, Attempts, Failure, RetryPolicy};
+use crate::StoreError;
+
+/// What every request of one client goes through.
+#[derive(Debug)]
+pub(super) struct Wire {
+    pub(super) http: Http,
+    pub(super) auth: Auth,
+    pub(super) retry: RetryPolicy,
+}
+
+/// A request that may be sent any number of times.
+#[derive(Clone, Debug)]
+pub(super) struct Call {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    pub(super) scope: Scope,
+    pub(super) asked: Asked,
+}
+
+impl Call {
+    /// A request without a body to `v2/<repository>/<rest>`.
+    pub(super) fn new(
+        place: &Place,
+        method: Method,
+        rest: &str,
+        operation: &'static str,
+        subject: &str,
+    ) -> Self {
+        let right = match method {
+            Method::GET | Method::HEAD => Right::Pull,
+            Method::DELETE => Right::Delete,
+            _ => Right::Push,
+        };
+        Self {
+            method,
+            url: place.url(rest),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            scope: Scope::new(&place.repository, right),
+            asked: Asked {
+                place: place.repository.to_string(),
+                operation,
+                subject: subject.to_owned(),
+                digest: None,
+            },
+        }
+    }
+
+    /// The same, about this content.
+    pub(super) fn about(mut self, digest: &Digest) -> Self {
+        self.asked.digest = Some(*digest);
+        self
+    }
+
+    /// Adds a header; values come from typed values and cannot be malformed.
+    pub(super) fn with(mut self, name: &'static str, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+}
+
+/// A repository and the address of its registry.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) repository: Repository,
+    pub(super) base: Url,
+}
+
+impl Place {
+    pub(super) fn url(&self, rest: &str) -> Url {
+        let mut url = self.base.clone();
+        let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
+        url.set_path(&format!("/v2/{}/{path}", self.repository.path()));
+        url.set_query(query);
+        url
+    }
+
+    /// Resolves an address that the registry gave for going on (upload session, next page): its own origin only.
+    pub(super) fn own(&self, from: &Url, address: &str, asked: &Asked) -> Result<Url, StoreError> {
+        let mut url = from
+            .join(address)
+            .map_err(|_| asked.invalid("it names an address that is none"))?;
+        // Registries behind a proxy that ends TLS believe that they are reached by http.
+        let proxied = self.base.scheme() == "https" && url.scheme() == "http" && url.port().is_none();
+        if proxied && url.host_str() == self.base.host_str() && self.base.port().is_none() {
+            let _ = url.set_scheme("https");
+        }
+        let clean = url.username().is_empty() && url.password().is_none();
+        if clean && url.origin() == self.base.origin() {
+            Ok(url)
+        } else {
+            Err(asked.invalid(format!(
+                "it sends us on to {}, which is not its own address",
+                authority(&url)
+            )))
+        }
+    }
+}
+
+/// A body that can be sent once.
+pub(super) struct Once {
+    pub(super) body: Body,
+    pub(super) length: u64,
+}
+
+impl Wire {
+    /// Sends a request until it is answered by something that does not pass by itself.
+    pub(super) async fn send(&self, place: &Place, call: &Call) -> Result<Response, StoreError> {
+        let mut attempts = Attempts::new(&self.retry);
+        loop {
+            let (failure, why, response) = match self.attempt(place, call).await? {
+                Ok(response) if !retry::passes(response.status()) => return Ok(response),
+                Ok(response) => {
+                    let (failure, why) = self.passing(&response);
+                    (failure, why, Some(response))
+                }
+                Err(broken) => (broken.failure, broken.why, None),
+            };
+            if !attempts.pause(failure, &call.asked.place, &why).await {
+                return Err(self.given_up(call, failure, attempts.made(), why, response).await);
+            }
+        }
+    }
+
+    /// The failure that an answer stands for which passes by itself.
+    pub(super) fn passing(&self, response: &Response) -> (Failure, String) {
+        let asked = retry::asked(response.headers(), self.retry.now());
+        (Failure::Passing(asked), response.status().to_string())
+    }
+
+    async fn given_up(
+        &self,
+        call: &Call,
+        failure: Failure,
+        made: u32,
+        why: String,
+        response: Option<Response>,
+    ) -> StoreError {
+        let why = match response {
+            Some(response) => match call.asked.refused(response).await {
+                StoreError::Unavailable { why, .. } => why,
+                other => return other,
+            },
+            None => why,
+        };
+        let asked = match failure {
+            Failure::Passing(Some(wait)) => format!("; it asks to wait {} s", wait.as_secs()),
+            _ => String::new(),
+        };
+        call.asked.unavailable(format!("{why}, after {made} attempts{asked}"))
+    }
+
+    /// Sends a request once: with authentication and redirects, without asking again.
+    pub(super) async fn attempt(
+        &self,
+        place: &Place,
+        call: &Call,
+    ) -> Result<Result<Response, Broken>, StoreError> {
+        let mut url = call.url.clone();
+        let mut used = self.auth.header(&call.scope).await;
+        let mut met = false;
+        let mut redirects = 0;
+        loop {
+            let own = url.origin() == place.base.origin();
+            let mut request = request(call, url.clone());
+            if let (true, Some(value)) = (own, &used) {
+                request.headers_mut().insert(AUTHORIZATION, value.clone());
+            }
+            let response = match self.http.send(request).await {
+                Ok(response) => response,
+                Err(broken) => return Ok(Err(broken)),
+            };
+            if response.status() == StatusCode::UNAUTHORIZED && own && !met {
+                met = true;
+                let next = self.meet(call, &response, used.as_ref()).await?;
+                if next.is_none() {
+                    return Ok(Ok(response));
+                }
+                used = next;
+            } else if is_redirect(&response) && reads(&call.method) {
+                redirects += 1;
+                if redirects > limits::REDIRECTS {
+                    return Err(call.asked.invalid("it redirects in circles"));
+                }
+                url = self.follow(call, &url, &response)?;
+            } else {
+                return Ok(Ok(response));
+            }
+        }
+    }
+
+    async fn meet(
+        &self,
+        call: &Call,
+        response: &Response,
+        used: Option<&HeaderValue>,
+    ) -> Result<Option<HeaderValue>, StoreError> {
+        self.auth
+            .meet(&self.http, &self.retry, &call.scope, response, used)
+            .await
+    }
+
+    /// Sends a body that can be sent once, with the authentication that is there. No redirects, no second attempt.
+    pub(super) async fn send_once(&self, call: &Call, once: Once) -> Result<Response, Broken> {
+        let mut request = request(call, call.url.clone());
+        if let Some(value) = self.auth.header(&call.scope).await {
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
+        request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(once.length));
+        *request.body_mut() = Some(once.body);
+        self.http.send(request).await
+    }
+
+    /// Meets the challenge of an answer to [`Wire::send_once`]; tells whether a second attempt makes sense.
+    pub(super) async fn renew(&self, call: &Call, refused: &Response) -> Result<bool, StoreError> {
+        let used = self.auth.header(&call.scope).await;
+        Ok(self.meet(call, refused, used.as_ref()).await?.is_some())
+    }
+
+    fn follow(&self, call: &Call, from: &Url, response: &Response) -> Result<Url, StoreError> {
+        let to = from
+            .join(header(response.headers(), LOCATION.as_str()))
+            .map_err(|_| call.asked.invalid("it redirects to nowhere"))?;
+        let downgrade = from.scheme() == "https" && to.scheme() != "https";
+        if downgrade || !self.http.allowed(&to) {
+            return Err(call.asked.invalid(format!(
+                "it redirects to {} by {}, which is not allowed",
+                authority(&to),
+                to.scheme()
+            )));
+        }
+        Ok(to)
+    }
+}
+
+fn request(call: &Call, url: Url) -> Request {
+    let mut request = Request::new(call.method.clone(), url);
+    request.headers_mut().clone_from(&call.headers);
+    if !reads(&call.method) && call.method != Method::DELETE {
+        // Some registries want the length also where there is no body.
+        let length = HeaderValue::from(call.body.len());
+        request.headers_mut().insert(CONTENT_LENGTH, length);
+        *request.body_mut() = Some(call.body.clone().into());
+    }
+    request
+}
+
+fn reads(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+fn is_redirect(response: &Response) -> bool {
+    matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308)
+}
