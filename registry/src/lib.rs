@@ -7,6 +7,7 @@
 //! This crate never prints, exits, reads the environment or asks the time.
 
 pub mod durable;
+pub mod remote;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod store;

@@ -50,7 +50,10 @@ impl Asked {
 
     pub(super) fn invalid(&self, why: impl Into<String>) -> StoreError {
         StoreError::Invalid {
-            subject: format!("the answer of {} to {} {}", self.place, self.operation, self.subject),
+            subject: format!(
+                "the answer of {} to {} {}",
+                self.place, self.operation, self.subject
+            ),
             why: why.into(),
         }
     }
@@ -78,7 +81,9 @@ impl Asked {
     fn classify(&self, status: StatusCode, code: Option<&OciErrorCode>, why: String) -> StoreError {
         let place = self.place.clone();
         match (status.as_u16(), code) {
-            (401 | 403, _) | (400, Some(OciErrorCode::Denied | OciErrorCode::Unauthorized)) => self.denied(why),
+            (401 | 403, _) | (400, Some(OciErrorCode::Denied | OciErrorCode::Unauthorized)) => {
+                self.denied(why)
+            }
             (404, _) => StoreError::NotFound {
                 subject: self.subject.clone(),
                 place,
@@ -187,7 +192,8 @@ mod tests {
 
     #[test]
     fn shows_words_of_html_and_nothing_that_moves_a_cursor() {
-        let html = "<html><head><title>502</title></head>\n<body>\x1b[2J<h1>Bad\tGateway</h1>\u{202e}x</body>";
+        let html =
+            "<html><head><title>502</title></head>\n<body>\x1b[2J<h1>Bad\tGateway</h1>\u{202e}x</body>";
         assert_eq!(plain(html), "502 [2J Bad Gateway x");
         assert_eq!(plain(&"a".repeat(10_000)).chars().count(), SHOWN + 1);
     }

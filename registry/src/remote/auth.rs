@@ -96,7 +96,9 @@ pub(super) struct Auth {
 
 impl std::fmt::Debug for Auth {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Auth").field("credentials", &self.credentials).finish_non_exhaustive()
+        f.debug_struct("Auth")
+            .field("credentials", &self.credentials)
+            .finish_non_exhaustive()
     }
 }
 
@@ -160,7 +162,10 @@ impl Auth {
             .get(&scope.repository)
             .await
             .map_err(|error| asked.denied(with_source(&error)))?;
-        let Some(grant) = self.grant(http, retry, scope, refused, credential, &asked).await? else {
+        let Some(grant) = self
+            .grant(http, retry, scope, refused, credential, &asked)
+            .await?
+        else {
             return Ok(None);
         };
         if used == Some(&grant.header) {
@@ -188,7 +193,8 @@ impl Auth {
         }
         match challenge(refused.headers()) {
             Some(Challenge::Bearer { realm, service }) => {
-                let address = Url::parse(&realm).map_err(|_| asked.invalid("its token service has no address"))?;
+                let address =
+                    Url::parse(&realm).map_err(|_| asked.invalid("its token service has no address"))?;
                 let realm = Realm {
                     address,
                     service,
@@ -301,7 +307,9 @@ async fn fetch(
                 let status = response.status();
                 return Err(match asked.refused(response).await {
                     StoreError::Denied { why, .. } | StoreError::Invalid { why, .. } => asked.denied(why),
-                    StoreError::NotFound { .. } => asked.denied(format!("its token service answered {status}")),
+                    StoreError::NotFound { .. } => {
+                        asked.denied(format!("its token service answered {status}"))
+                    }
                     other => other,
                 });
             }
@@ -384,8 +392,8 @@ fn basic(username: &str, password: &str, asked: &Asked) -> Result<HeaderValue, S
 
 /// A header that is never logged.
 fn secret(text: &str, asked: &Asked) -> Result<HeaderValue, StoreError> {
-    let mut value =
-        HeaderValue::from_str(text).map_err(|_| asked.denied("the credentials hold characters that cannot be sent"))?;
+    let mut value = HeaderValue::from_str(text)
+        .map_err(|_| asked.denied("the credentials hold characters that cannot be sent"))?;
     value.set_sensitive(true);
     Ok(value)
 }

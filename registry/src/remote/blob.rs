@@ -57,7 +57,7 @@ impl Supply<'_> {
                 // The stream is taken when the first byte is wanted, that is, when there is a connection.
                 let body = futures::stream::once(async move {
                     let content = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-                    let content = content.unwrap_or_else(|| Box::pin(io::empty()));
+                    let content = content.unwrap_or_else(|| Box::pin(tokio::io::empty()));
                     checked(content, &descriptor, fault)
                 });
                 Body::wrap_stream(body.flatten())
@@ -89,22 +89,25 @@ fn checked(
     fault: Fault,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
     let pieces = ReaderStream::with_capacity(verified(content, descriptor), limits::STREAM_BUFFER);
-    futures::stream::unfold((pieces, None, fault), |(mut pieces, mut held, fault)| async move {
-        loop {
-            match pieces.next().await {
-                Some(Ok(piece)) => {
-                    if let Some(before) = held.replace(piece) {
-                        return Some((Ok(before), (pieces, held, fault)));
+    futures::stream::unfold(
+        (pieces, None, fault),
+        |(mut pieces, mut held, fault)| async move {
+            loop {
+                match pieces.next().await {
+                    Some(Ok(piece)) => {
+                        if let Some(before) = held.replace(piece) {
+                            return Some((Ok(before), (pieces, held, fault)));
+                        }
                     }
+                    Some(Err(error)) => {
+                        fault.set(&error);
+                        return Some((Err(error), (pieces, None, fault)));
+                    }
+                    None => return held.take().map(|last| (Ok(last), (pieces, None, fault))),
                 }
-                Some(Err(error)) => {
-                    fault.set(&error);
-                    return Some((Err(error), (pieces, None, fault)));
-                }
-                None => return held.take().map(|last| (Ok(last), (pieces, None, fault))),
             }
-        }
-    })
+        },
+    )
 }
 
 /// What an attempt came to, if not to its end.
@@ -119,7 +122,11 @@ impl RemoteRepository {
     /// Tells whether the content is there, with the size that the descriptor says.
     pub(super) async fn has(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
         let digest = descriptor.digest;
-        let kind = if descriptor.media_type.has_children() { "manifests" } else { "blobs" };
+        let kind = if descriptor.media_type.has_children() {
+            "manifests"
+        } else {
+            "blobs"
+        };
         let mut call = Call::new(
             &self.place,
             Method::HEAD,
@@ -141,14 +148,21 @@ impl RemoteRepository {
         match header(response.headers(), "content-length").parse::<u64>() {
             Ok(size) if size != descriptor.size => Err(StoreError::Mismatch {
                 digest,
-                why: format!("the registry has {size} bytes, the descriptor says {}", descriptor.size),
+                why: format!(
+                    "the registry has {size} bytes, the descriptor says {}",
+                    descriptor.size
+                ),
             }),
             _ => Ok(true),
         }
     }
 
     /// Pushes a blob that may be there already.
-    pub(super) async fn push_blob(&self, descriptor: &Descriptor, supply: Supply<'_>) -> Result<(), StoreError> {
+    pub(super) async fn push_blob(
+        &self,
+        descriptor: &Descriptor,
+        supply: Supply<'_>,
+    ) -> Result<(), StoreError> {
         if self.has(descriptor).await? {
             return Ok(());
         }
@@ -160,7 +174,7 @@ impl RemoteRepository {
         let supply = match supply {
             Supply::Stream(slot) if descriptor.size <= limits::REPLAY_BYTES => {
                 let content = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-                let content = content.unwrap_or_else(|| Box::pin(io::empty()));
+                let content = content.unwrap_or_else(|| Box::pin(tokio::io::empty()));
                 Supply::Bytes(read_all(content, descriptor, limits::REPLAY_BYTES).await?)
             }
             other => other,
@@ -251,12 +265,18 @@ impl RemoteRepository {
             .about(&digest)
             .with("content-type", "application/octet-stream");
         call.url = self.place.own(&open.url, &location, &open.asked)?;
-        call.url.query_pairs_mut().append_pair("digest", &digest.to_string());
+        call.url
+            .query_pairs_mut()
+            .append_pair("digest", &digest.to_string());
         Ok(call)
     }
 
     /// Asks the registry to take the blob from another repository of its own; `false` if it does not.
-    async fn mount(&self, descriptor: &Descriptor, from: &samebundle_spec::Repository) -> Result<bool, StoreError> {
+    async fn mount(
+        &self,
+        descriptor: &Descriptor,
+        from: &samebundle_spec::Repository,
+    ) -> Result<bool, StoreError> {
         let digest = descriptor.digest;
         let query = url::form_urlencoded::Serializer::new(String::new())
             .append_pair("mount", &digest.to_string())

@@ -38,7 +38,11 @@ pub(super) struct Broken {
 }
 
 impl Http {
-    pub(super) fn new(user_agent: &str, insecure: BTreeSet<String>, proxy: bool) -> Result<Self, ClientError> {
+    pub(super) fn new(
+        user_agent: &str,
+        insecure: BTreeSet<String>,
+        proxy: bool,
+    ) -> Result<Self, ClientError> {
         // The process's TLS provider; somebody may have chosen one before, which then serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let build = |proxy: bool| {
@@ -124,7 +128,11 @@ pub(super) fn describe(error: &reqwest::Error) -> String {
         reason = source;
     }
     if std::ptr::addr_eq(reason, error) {
-        let what = if error.is_timeout() { "it took too long" } else { "the request failed" };
+        let what = if error.is_timeout() {
+            "it took too long"
+        } else {
+            "the request failed"
+        };
         return what.to_owned();
     }
     reason.to_string()

@@ -65,7 +65,11 @@ fn content_type(headers: &HeaderMap) -> Option<MediaType> {
 
 impl RemoteRepository {
     /// Reads a manifest by digest or tag; `None` if there is none.
-    pub(super) async fn read_manifest(&self, at: &str, digest: Option<&Digest>) -> Result<Option<Read>, StoreError> {
+    pub(super) async fn read_manifest(
+        &self,
+        at: &str,
+        digest: Option<&Digest>,
+    ) -> Result<Option<Read>, StoreError> {
         let mut call = Call::new(
             &self.place,
             Method::GET,
@@ -86,7 +90,11 @@ impl RemoteRepository {
     }
 
     /// The content of a manifest descriptor.
-    pub(super) async fn fetch_manifest(&self, descriptor: &Descriptor, from: u64) -> Result<ByteStream, StoreError> {
+    pub(super) async fn fetch_manifest(
+        &self,
+        descriptor: &Descriptor,
+        from: u64,
+    ) -> Result<ByteStream, StoreError> {
         if descriptor.size > limits::MANIFEST_BYTES {
             return Err(StoreError::TooLarge {
                 digest: descriptor.digest,
@@ -113,17 +121,33 @@ impl RemoteRepository {
     }
 
     /// Pushes a manifest that may be there already, and sees to it that it is found as a referrer of its subject.
-    pub(super) async fn push_manifest(&self, descriptor: &Descriptor, content: ByteStream) -> Result<(), StoreError> {
+    pub(super) async fn push_manifest(
+        &self,
+        descriptor: &Descriptor,
+        content: ByteStream,
+    ) -> Result<(), StoreError> {
         if self.has(descriptor).await? {
             return self.settle_referrer(descriptor).await;
         }
         let bytes = read_all(content, descriptor, limits::MANIFEST_BYTES).await?;
-        let document = parse(&bytes, &descriptor.media_type, &format!("manifest {}", descriptor.digest))?;
-        let subject = self.put_manifest(&descriptor.digest.to_string(), &bytes, &descriptor.media_type, &Condition::None).await?;
+        let document = parse(
+            &bytes,
+            &descriptor.media_type,
+            &format!("manifest {}", descriptor.digest),
+        )?;
+        let subject = self
+            .put_manifest(
+                &descriptor.digest.to_string(),
+                &bytes,
+                &descriptor.media_type,
+                &Condition::None,
+            )
+            .await?;
         *self.last.lock().await = Some((descriptor.digest, bytes));
         match document.subject() {
             Some(wanted) if subject != Some(wanted.digest) => {
-                self.add_to_fallback(&wanted.digest, super::referrers::entry(descriptor, &document)).await
+                self.add_to_fallback(&wanted.digest, super::referrers::entry(descriptor, &document))
+                    .await
             }
             _ => Ok(()),
         }
@@ -221,7 +245,8 @@ impl RemoteRepository {
             let body = answer::read(response, limits::LISTING_BYTES)
                 .await
                 .map_err(|why| call.asked.unavailable(why))?;
-            let page: Page = serde_json::from_slice(&body).map_err(|error| call.asked.invalid(error.to_string()))?;
+            let page: Page =
+                serde_json::from_slice(&body).map_err(|error| call.asked.invalid(error.to_string()))?;
             let page = page.tags.unwrap_or_default();
             let empty = page.is_empty();
             tags.extend(page);
@@ -258,7 +283,11 @@ async fn examine(response: Response, asked: &Asked) -> Result<Read, StoreError> 
         });
     }
     compare(&headers, &digest)?;
-    let document = parse(&body, &media_type, &format!("manifest {} of {}", asked.subject, asked.place))?;
+    let document = parse(
+        &body,
+        &media_type,
+        &format!("manifest {} of {}", asked.subject, asked.place),
+    )?;
     let bytes = Bytes::from(body);
     let mut descriptor = Descriptor::new(media_type, digest, bytes.len() as u64);
     descriptor.artifact_type = match &document {

@@ -148,10 +148,14 @@ impl RemoteRepository {
     /// # Errors
     /// [`ClientError::Address`] if the registry's name makes no address.
     pub fn new(client: Arc<RemoteClient>, repository: Repository) -> Result<Self, ClientError> {
-        let base = client.wire.http.base(&repository).map_err(|why| ClientError::Address {
-            repository: repository.clone(),
-            why,
-        })?;
+        let base = client
+            .wire
+            .http
+            .base(&repository)
+            .map_err(|why| ClientError::Address {
+                repository: repository.clone(),
+                why,
+            })?;
         Ok(Self {
             client,
             place: Place { repository, base },
@@ -175,7 +179,10 @@ impl RemoteRepository {
     }
 
     fn siblings(&self) -> BTreeSet<Repository> {
-        self.siblings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.siblings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn absent(&self, descriptor: &Descriptor) -> StoreError {
@@ -225,10 +232,11 @@ impl Sink for RemoteRepository {
 impl Resolve for RemoteRepository {
     async fn resolve(&self, tag: &Tag) -> Result<Descriptor, StoreError> {
         let read = self.read_manifest(tag.as_str(), None).await?;
-        read.map(|read| read.descriptor).ok_or_else(|| StoreError::NotFound {
-            subject: format!("tag {tag}"),
-            place: self.place.repository.to_string(),
-        })
+        read.map(|read| read.descriptor)
+            .ok_or_else(|| StoreError::NotFound {
+                subject: format!("tag {tag}"),
+                place: self.place.repository.to_string(),
+            })
     }
 
     async fn tags(&self) -> Result<Vec<Tag>, StoreError> {

@@ -39,10 +39,14 @@ struct Reading {
 
 impl RemoteRepository {
     /// Streams a blob from byte `from` on. The first answer is awaited, so that an absent blob is known here.
-    pub(super) async fn read_blob(&self, descriptor: &Descriptor, from: u64) -> Result<ByteStream, StoreError> {
+    pub(super) async fn read_blob(
+        &self,
+        descriptor: &Descriptor,
+        from: u64,
+    ) -> Result<ByteStream, StoreError> {
         if from > 0 && from >= descriptor.size {
             if self.has(descriptor).await? {
-                return Ok(Box::pin(io::empty()));
+                return Ok(Box::pin(tokio::io::empty()));
             }
             return Err(self.absent(descriptor));
         }
@@ -102,7 +106,10 @@ impl Reading {
                 }
                 StatusCode::PARTIAL_CONTENT if ranged && self.is_rest(&response) => self.skip = 0,
                 StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if ranged => {
-                    tracing::info!(place = call.asked.place, "the registry does not serve ranges as it should");
+                    tracing::info!(
+                        place = call.asked.place,
+                        "the registry does not serve ranges as it should"
+                    );
                     self.ranges = false;
                     continue;
                 }
@@ -111,7 +118,11 @@ impl Reading {
             compare(response.headers(), &self.descriptor.digest)?;
             let etag = header(response.headers(), ETAG.as_str());
             // A weak tag says nothing about bytes.
-            self.etag = if etag.starts_with('"') { etag.to_owned() } else { String::new() };
+            self.etag = if etag.starts_with('"') {
+                etag.to_owned()
+            } else {
+                String::new()
+            };
             self.pieces = Some(response.bytes_stream().boxed());
             return Ok(());
         }
@@ -134,7 +145,9 @@ impl Reading {
     /// `Content-Range: bytes <at>-<end>/<size>` of what was asked for.
     fn is_rest(&self, response: &Response) -> bool {
         let range = header(response.headers(), CONTENT_RANGE.as_str());
-        let rest = range.strip_prefix("bytes ").and_then(|range| range.split_once('-'));
+        let rest = range
+            .strip_prefix("bytes ")
+            .and_then(|range| range.split_once('-'));
         rest.is_some_and(|(start, rest)| {
             let size = rest.split_once('/').map_or("*", |(_, size)| size);
             start.parse() == Ok(self.at) && (size == "*" || size.parse() == Ok(self.descriptor.size))
@@ -150,7 +163,8 @@ impl Reading {
             };
             let why = match pieces.next().await {
                 Some(Ok(piece)) => {
-                    let skipped = usize::try_from(self.skip).map_or(piece.len(), |skip| skip.min(piece.len()));
+                    let skipped =
+                        usize::try_from(self.skip).map_or(piece.len(), |skip| skip.min(piece.len()));
                     self.skip -= skipped as u64;
                     let piece = piece.slice(skipped..);
                     if piece.is_empty() {

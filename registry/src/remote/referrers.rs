@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use reqwest::{Method, StatusCode};
+use reqwest::Method;
 use samebundle_spec::manifest::{Document, Index};
 use samebundle_spec::{Descriptor, Digest, MediaType, Tag, limits};
 
@@ -54,7 +54,8 @@ impl RemoteRepository {
                 Fallback::Absent | Fallback::Subject => Vec::new(),
             },
         };
-        let wanted = |entry: &Descriptor| artifact_type.is_none_or(|kind| entry.artifact_type.as_ref() == Some(kind));
+        let wanted =
+            |entry: &Descriptor| artifact_type.is_none_or(|kind| entry.artifact_type.as_ref() == Some(kind));
         let mut found: Vec<Descriptor> = stream::iter(listed.into_iter().filter(wanted))
             .map(|entry| self.check(subject.digest, entry))
             .buffer_unordered(CHECKS)
@@ -71,7 +72,10 @@ impl RemoteRepository {
         if !entry.media_type.has_children() || entry.digest == subject {
             return Ok(None);
         }
-        let Some(read) = self.read_manifest(&entry.digest.to_string(), Some(&entry.digest)).await? else {
+        let Some(read) = self
+            .read_manifest(&entry.digest.to_string(), Some(&entry.digest))
+            .await?
+        else {
             tracing::warn!(place = %self.place.repository, digest = %entry.digest, "a referrer that is listed is gone");
             return Ok(None);
         };
@@ -124,7 +128,9 @@ impl RemoteRepository {
             let empty = page.is_empty();
             listed.extend(page);
             if listed.len() > limits::REFERRERS {
-                return Err(call.asked.invalid(format!("more than {} referrers", limits::REFERRERS)));
+                return Err(call
+                    .asked
+                    .invalid(format!("more than {} referrers", limits::REFERRERS)));
             }
             match following {
                 Some(url) if !empty && url != call.url => call.url = url,
@@ -155,7 +161,11 @@ impl RemoteRepository {
     }
 
     /// Lists a referrer under the fallback tag of its subject.
-    pub(super) async fn add_to_fallback(&self, subject: &Digest, entry: Descriptor) -> Result<(), StoreError> {
+    pub(super) async fn add_to_fallback(
+        &self,
+        subject: &Digest,
+        entry: Descriptor,
+    ) -> Result<(), StoreError> {
         let tag = Tag::referrers(subject);
         let mut attempts = Attempts::new(&self.client.wire.retry);
         for _ in 0..WRITES {
@@ -165,7 +175,8 @@ impl RemoteRepository {
                 Fallback::Subject => {
                     return Err(StoreError::Conflict {
                         subject: format!("{tag} of {}", self.place.repository),
-                        why: "the registry has no referrers API and resolves this tag to the subject itself".to_owned(),
+                        why: "the registry has no referrers API and resolves this tag to the subject itself"
+                            .to_owned(),
                     });
                 }
             };

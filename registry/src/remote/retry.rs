@@ -104,8 +104,16 @@ impl<'a> Attempts<'a> {
 
     /// Waits, or says that it is over.
     pub(super) async fn pause(&mut self, failure: Failure, place: &str, why: &str) -> bool {
-        let Some(wait) = self.wait(failure) else { return false };
-        tracing::info!(place, why, made = self.made, wait_ms = wait.as_millis(), "asking again");
+        let Some(wait) = self.wait(failure) else {
+            return false;
+        };
+        tracing::info!(
+            place,
+            why,
+            made = self.made,
+            wait_ms = wait.as_millis(),
+            "asking again"
+        );
         tokio::time::sleep(wait).await;
         true
     }
@@ -153,19 +161,10 @@ mod tests {
     fn reads_both_forms_of_retry_after() {
         let epoch = SystemTime::UNIX_EPOCH;
         let later = "Thu, 01 Jan 1970 00:01:30 GMT";
-        assert_eq!(
-            asked(&headers("7", None), epoch),
-            Some(Duration::from_secs(7))
-        );
-        assert_eq!(
-            asked(&headers(later, None), epoch),
-            Some(Duration::from_secs(90))
-        );
+        assert_eq!(asked(&headers("7", None), epoch), Some(Duration::from_secs(7)));
+        assert_eq!(asked(&headers(later, None), epoch), Some(Duration::from_secs(90)));
         let date = Some("Thu, 01 Jan 1970 00:01:00 GMT");
-        assert_eq!(
-            asked(&headers(later, date), epoch),
-            Some(Duration::from_secs(30))
-        );
+        assert_eq!(asked(&headers(later, date), epoch), Some(Duration::from_secs(30)));
         let past = asked(&headers("Thu, 01 Jan 1970 00:00:01 GMT", date), epoch);
         assert_eq!(past, Some(Duration::ZERO));
         assert_eq!(asked(&headers("soon", None), epoch), None);

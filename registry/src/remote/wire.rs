@@ -87,7 +87,9 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn url(&self, rest: &str) -> Url {
         let mut url = self.base.clone();
-        let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
+        let (path, query) = rest
+            .split_once('?')
+            .map_or((rest, None), |(path, query)| (path, Some(query)));
         url.set_path(&format!("/v2/{}/{path}", self.repository.path()));
         url.set_query(query);
         url
@@ -165,7 +167,8 @@ impl Wire {
             Failure::Passing(Some(wait)) => format!("; it asks to wait {} s", wait.as_secs()),
             _ => String::new(),
         };
-        call.asked.unavailable(format!("{why}, after {made} attempts{asked}"))
+        call.asked
+            .unavailable(format!("{why}, after {made} attempts{asked}"))
     }
 
     /// Sends a request once: with authentication and redirects, without asking again.
@@ -224,7 +227,9 @@ impl Wire {
         if let Some(value) = self.auth.header(&call.scope).await {
             request.headers_mut().insert(AUTHORIZATION, value);
         }
-        request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(once.length));
+        request
+            .headers_mut()
+            .insert(CONTENT_LENGTH, HeaderValue::from(once.length));
         *request.body_mut() = Some(once.body);
         self.http.send(request).await
     }

@@ -90,7 +90,8 @@ pub trait Sink: Debug + Send + Sync {
     /// # Errors
     /// As [`Sink::push`] and [`Source::fetch_unverified`].
     async fn push_from(&self, descriptor: &Descriptor, source: &dyn Source) -> Result<(), StoreError> {
-        self.push(descriptor, source.fetch_unverified(descriptor, 0).await?).await
+        self.push(descriptor, source.fetch_unverified(descriptor, 0).await?)
+            .await
     }
 }
 

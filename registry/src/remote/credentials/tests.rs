@@ -48,7 +48,8 @@ async fn finds_entries_by_host_and_longest_path() {
     let first = r#"{"auths": {"a.example": {"auth": "dXNlcjpwYXNz"}, "a.example/team": {"auth": "dGVhbTpkZWVw"},
         "https://index.docker.io/v1/": {"auth": "aHViOmh1Yg=="}, "empty.example": {},
         "t.example": {"identitytoken": "idt"}, "r.example": {"registrytoken": "rt"}}, "HttpHeaders": {"x": "y"}}"#;
-    let second = r#"{"auths": {"a.example": {"auth": "aHViOmh1Yg=="}, "empty.example": {"auth": "aHViOmh1Yg=="}}}"#;
+    let second =
+        r#"{"auths": {"a.example": {"auth": "aHViOmh1Yg=="}, "empty.example": {"auth": "aHViOmh1Yg=="}}}"#;
     let credentials = load(&folder, &[first, second]).unwrap();
     let own = [
         ("a.example", "x", Some(basic("user", "pass"))),
@@ -57,15 +58,30 @@ async fn finds_entries_by_host_and_longest_path() {
         ("a.example:5000", "x", None),
         ("docker.io", "library/x", Some(basic("hub", "hub"))),
         ("empty.example", "x", Some(basic("hub", "hub"))),
-        ("t.example", "x", Some(Credential::Identity(Zeroizing::new("idt".into())))),
-        ("r.example", "x", Some(Credential::Bearer(Zeroizing::new("rt".into())))),
+        (
+            "t.example",
+            "x",
+            Some(Credential::Identity(Zeroizing::new("idt".into()))),
+        ),
+        (
+            "r.example",
+            "x",
+            Some(Credential::Bearer(Zeroizing::new("rt".into()))),
+        ),
         ("b.example", "x", None),
     ];
     for (registry, path, expected) in own {
-        assert_eq!(find(&credentials, registry, path).await, expected, "{registry}/{path}");
+        assert_eq!(
+            find(&credentials, registry, path).await,
+            expected,
+            "{registry}/{path}"
+        );
     }
     let given = credentials.with("a.example", basic("me", "mine"));
-    assert_eq!(find(&given, "a.example", "team/x").await, Some(basic("me", "mine")));
+    assert_eq!(
+        find(&given, "a.example", "team/x").await,
+        Some(basic("me", "mine"))
+    );
 }
 
 #[tokio::test]
@@ -89,7 +105,11 @@ async fn asks_the_helper_of_the_registry_before_that_of_all() {
 #[tokio::test]
 async fn refuses_broken_files_without_quoting_them() {
     let folder = tempfile::tempdir().unwrap();
-    let error = load(&folder, &[r#"{"auths": {"a.example": {"auth": 5}}, "x": "hunter2"}"#]).unwrap_err();
+    let error = load(
+        &folder,
+        &[r#"{"auths": {"a.example": {"auth": 5}}, "x": "hunter2"}"#],
+    )
+    .unwrap_err();
     assert!(error.to_string().contains("line 1"), "{error}");
     let credentials = load(&folder, &[r#"{"auths": {"a.example": {"auth": "hunter2"}}}"#]).unwrap();
     let error = credentials
@@ -104,7 +124,16 @@ async fn refuses_broken_files_without_quoting_them() {
 /// Puts a helper on the PATH of a child only: the test's own environment stays as it is.
 async fn run(script: &str, timeout: Duration) -> Result<Option<Credential>, CredentialError> {
     let folder = tempfile::tempdir().unwrap();
-    let name = format!("samebundle-test-{}", folder.path().file_name().unwrap().to_str().unwrap().trim_start_matches('.'));
+    let name = format!(
+        "samebundle-test-{}",
+        folder
+            .path()
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .trim_start_matches('.')
+    );
     let path = folder.path().join(format!("docker-credential-{name}"));
     std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -114,10 +143,17 @@ async fn run(script: &str, timeout: Duration) -> Result<Option<Credential>, Cred
 #[tokio::test]
 async fn runs_helpers_and_reads_their_answers() {
     let limit = Duration::from_secs(20);
-    let found = run(r#"read server; printf '{"ServerURL":"%s","Username":"%s","Secret":"%s"}' x "$1" "$server""#, limit).await;
+    let found = run(
+        r#"read server; printf '{"ServerURL":"%s","Username":"%s","Secret":"%s"}' x "$1" "$server""#,
+        limit,
+    )
+    .await;
     assert_eq!(found.unwrap(), Some(basic("get", "server.example")));
     let found = run(r#"echo '{"Username":"<token>","Secret":"s"}'"#, limit).await;
-    assert_eq!(found.unwrap(), Some(Credential::Identity(Zeroizing::new("s".into()))));
+    assert_eq!(
+        found.unwrap(),
+        Some(Credential::Identity(Zeroizing::new("s".into())))
+    );
     let found = run("echo credentials not found in native keychain; exit 1", limit).await;
     assert_eq!(found.unwrap(), None);
     let found = run("echo locked; exit 1", limit).await;
