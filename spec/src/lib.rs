@@ -25,6 +25,7 @@ pub mod manifest;
 pub mod media_type;
 pub mod name;
 pub mod record;
+pub mod pipeline;
 pub mod reference;
 pub mod signing;
 pub mod time;

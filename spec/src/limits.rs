@@ -92,3 +92,15 @@ pub const CREDENTIAL_HELPER_SECONDS: u64 = 30;
 pub const RETRY_AFTER_SECONDS: u64 = 900;
 /// Largest blob that is held in memory for a push, so that it can be sent again, bytes.
 pub const REPLAY_BYTES: u64 = 1 << 20;
+/// Most documents in a pipeline file: the pipeline, one platform spec a platform, some to spare.
+pub const PIPELINE_DOCUMENTS: usize = 16;
+/// Most values (scalars, lists, mappings) in a pipeline file; the largest of the public corpus has 3,000.
+pub const PIPELINE_NODES: usize = 250_000;
+/// Most events that YAML aliases may add; compilers write none, people a few.
+pub const YAML_ALIAS_EVENTS: usize = 10_000;
+/// Longest name of a pipeline, bytes (the KFP API server's own rule).
+pub const PIPELINE_NAME_BYTES: usize = 128;
+/// Deepest nesting of DAGs in DAGs. Each is a thread of recursion; the deepest of the public corpus is 6.
+pub const DAG_DEPTH: usize = 32;
+/// Most bytes that are read again while lines of quoted scalars are indented, so that hostile files cost no more.
+pub const YAML_REPAIR_BYTES: u64 = 64 << 20;

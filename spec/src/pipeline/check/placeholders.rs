@@ -1,0 +1,144 @@
+//! Placeholders: well-formed, and for inputs and outputs that are there.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{Checker, nearest};
+use crate::pipeline::placeholder::{Argument, Part, Placeholder, argument, parts};
+use crate::pipeline::position::{Located, Position};
+use crate::pipeline::types::{Component, Container, ParameterSource, Task};
+
+pub(super) fn task(checker: &mut Checker<'_>, label: &str, task: &Task, component: &Component) {
+    for (name, input) in &task.parameters {
+        if let ParameterSource::Constant(value) = &input.source {
+            let names = Names::of(task, component);
+            constant(checker, label, (name, input.at), value, &names);
+        }
+    }
+    let Some(container) = checker.pipeline.container_of(component) else {
+        return;
+    };
+    let names = Names::of(task, component);
+    for word in container.command.iter().chain(&container.arguments) {
+        match argument(&word.value) {
+            Ok(argument) => self::argument_of(checker, label, word.at, &argument, &names),
+            Err(error) => checker.fault(word.at, Some(label.to_owned()), error.to_string(), REMEDY),
+        }
+    }
+    for text in texts(container) {
+        match parts(&text.value) {
+            Ok(parts) => argument_of(checker, label, text.at, &Argument::Text(parts), &names),
+            Err(error) => checker.fault(text.at, Some(label.to_owned()), error.to_string(), REMEDY),
+        }
+    }
+}
+
+const REMEDY: &str = "see the kfp documentation of container components for what there is";
+
+/// Texts of a container besides its command.
+fn texts(container: &Container) -> impl Iterator<Item = &Located<String>> {
+    let resources = &container.resources;
+    let quantities = [
+        &resources.cpu_limit,
+        &resources.memory_limit,
+        &resources.cpu_request,
+        &resources.memory_request,
+        &resources.accelerator_type,
+        &resources.accelerator_count,
+    ];
+    let environment = container.environment.iter().map(|(_, value)| value);
+    environment
+        .chain(quantities.into_iter().flatten())
+        .chain([&container.image])
+}
+
+/// The names that placeholders may refer to.
+struct Names {
+    parameters: BTreeSet<String>,
+    input_artifacts: BTreeSet<String>,
+    output_parameters: BTreeSet<String>,
+    output_artifacts: BTreeSet<String>,
+}
+
+impl Names {
+    fn of(task: &Task, component: &Component) -> Self {
+        let (inputs, outputs) = (&component.inputs, &component.outputs);
+        Self {
+            parameters: inputs
+                .parameters
+                .keys()
+                .chain(task.parameters.keys())
+                .cloned()
+                .collect(),
+            input_artifacts: inputs
+                .artifacts
+                .keys()
+                .chain(task.artifacts.keys())
+                .cloned()
+                .collect(),
+            output_parameters: outputs.parameters.keys().cloned().collect(),
+            output_artifacts: outputs.artifacts.keys().cloned().collect(),
+        }
+    }
+}
+
+fn argument_of(checker: &mut Checker<'_>, label: &str, at: Position, argument: &Argument, names: &Names) {
+    let mut unknown = Vec::new();
+    argument.visit(&mut |placeholder| unknown.extend(missing(placeholder, names)));
+    argument.visit_conditions(&mut |input| {
+        if !names.parameters.contains(input) && !names.input_artifacts.contains(input) {
+            unknown.push((format!("input {input:?}"), remedy(input, &names.parameters)));
+        }
+    });
+    for (what, remedy) in unknown {
+        let problem = format!("a placeholder names {what}, which the component does not have");
+        checker.fault(at, Some(label.to_owned()), problem, &remedy);
+    }
+}
+
+fn remedy(name: &str, names: &BTreeSet<String>) -> String {
+    nearest(name, names.iter(), "what the component declares")
+}
+
+/// Says what a placeholder refers to if that is not there.
+fn missing(placeholder: &Placeholder, names: &Names) -> Option<(String, String)> {
+    let (name, known, what) = match placeholder {
+        Placeholder::InputParameter(name) => (name, &names.parameters, "input parameter"),
+        Placeholder::InputArtifact(name, _) => (name, &names.input_artifacts, "input artifact"),
+        Placeholder::OutputParameterFile(name) => (name, &names.output_parameters, "output parameter"),
+        Placeholder::OutputArtifact(name, _) => (name, &names.output_artifacts, "output artifact"),
+        Placeholder::ExecutorInput | Placeholder::OutputFile | Placeholder::Run(_) => return None,
+    };
+    (!known.contains(name)).then(|| (format!("{what} {name:?}"), remedy(name, known)))
+}
+
+/// A constant may hold placeholders for other inputs of the same task, and facts about the run.
+fn constant(
+    checker: &mut Checker<'_>,
+    label: &str,
+    (name, at): (&str, Position),
+    value: &Value,
+    names: &Names,
+) {
+    match value {
+        Value::Array(items) => items
+            .iter()
+            .for_each(|item| constant(checker, label, (name, at), item, names)),
+        Value::Object(fields) => fields
+            .values()
+            .for_each(|item| constant(checker, label, (name, at), item, names)),
+        Value::String(text) => match parts(text) {
+            Ok(parts) => {
+                let own = Part::Placeholder(Placeholder::InputParameter(name.to_owned()));
+                if parts.contains(&own) {
+                    let problem = format!("the constant of input {name:?} is made of itself");
+                    checker.fault(at, Some(label.to_owned()), problem, "name another input");
+                }
+                argument_of(checker, label, at, &Argument::Text(parts), names);
+            }
+            Err(error) => checker.fault(at, Some(label.to_owned()), error.to_string(), REMEDY),
+        },
+        _ => {}
+    }
+}

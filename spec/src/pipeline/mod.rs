@@ -1,0 +1,97 @@
+//! KFP v2 pipelines in their intermediate representation (IR): read, checked, and asked about.
+//!
+//! A file is one or more YAML documents (JSON is YAML): a `PipelineSpec`, schema version 2.0 or 2.1, or a `PipelineJob` that
+//! wraps one, and a `PlatformSpec` a platform. Source: kubeflow/pipelines `api/v2alpha1/pipeline_spec.proto`.
+//!
+//! * [`Pipeline::parse`] refuses what is not of that shape; fields it does not know are kept as [`Pipeline::notes`], as
+//!   proto3 JSON grows.
+//! * [`Pipeline::check`] follows every reference and compares every type.
+//! * [`Pipeline::unsupported`] names what the native engine does not run yet.
+//!
+//! Invariant: whatever is walked is walked in the order of names, so results are the same everywhere.
+
+mod check;
+mod expression;
+mod inspect;
+mod install;
+mod node;
+mod placeholder;
+mod position;
+mod read;
+mod read_executor;
+mod read_task;
+mod reader;
+mod types;
+mod unsupported;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+pub use expression::{Expression, ExpressionError};
+pub use inspect::{Input, Output, OutputKind};
+pub use install::{InstallLine, install_lines};
+pub use placeholder::{
+    Argument, ArtifactProperty, Part, Placeholder, PlaceholderError, RunFact, argument, parts,
+};
+pub use position::{Fault, Located, PipelineError, Position};
+pub use types::{
+    ArtifactInput, ArtifactSource, ArtifactSpec, ArtifactType, Caching, Component, Container, Dag, DagOutput,
+    Executor, ExecutorKind, Implementation, ImportedUri, Importer, Interface, Iteration, IterationOver,
+    OutputOf, ParameterInput, ParameterSource, ParameterSpec, ParameterType, Resources, Retry, Task, Trigger,
+};
+pub use unsupported::Unsupported;
+pub use value::{ValueError, coerce, conform, from_text, text_of};
+
+/// A pipeline as it stands in its file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pipeline {
+    /// Name of the file, as the caller gave it; in every fault.
+    pub file: String,
+    /// The pipeline's name: `[a-z0-9][a-z0-9-]*`, at most 128 bytes.
+    pub name: Located<String>,
+    /// The name that it is shown by.
+    pub display_name: Option<String>,
+    /// A text for people.
+    pub description: Option<String>,
+    /// Version of the IR: `2.1.0`.
+    pub schema_version: String,
+    /// What compiled it, e.g. `kfp-2.17.0`.
+    pub sdk_version: Option<String>,
+    /// Where artifacts would go on a cluster.
+    pub default_root: Option<String>,
+    /// The outermost component, a DAG.
+    pub root: Component,
+    /// All others by name.
+    pub components: BTreeMap<String, Component>,
+    /// What runs, by label.
+    pub executors: BTreeMap<String, Executor>,
+    /// Platform specs as they are, by platform: `kubernetes`.
+    pub platforms: BTreeMap<String, Value>,
+    /// Values of a `PipelineJob`'s `runtimeConfig`.
+    pub parameter_values: BTreeMap<String, Value>,
+    /// What was not known when reading and has no effect.
+    pub notes: Vec<Fault>,
+}
+
+impl Pipeline {
+    /// Reads a pipeline file. `file_name` only stands in errors.
+    ///
+    /// # Errors
+    /// [`PipelineError`] with line and column if the bytes are not a pipeline.
+    pub fn parse(file_name: &str, bytes: &[u8]) -> Result<Self, PipelineError> {
+        read::pipeline(file_name, bytes)
+    }
+
+    /// Follows every reference and compares every type.
+    ///
+    /// # Errors
+    /// Everything that is wrong, in the order of the file.
+    pub fn check(&self) -> Result<(), Vec<Fault>> {
+        check::pipeline(self)
+    }
+}

@@ -1,0 +1,398 @@
+//! Tests over whole files.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{Pipeline, PipelineError};
+
+const HELLO: &str = r#"
+components:
+  comp-say:
+    executorLabel: exec-say
+    inputDefinitions:
+      parameters:
+        text: {parameterType: STRING}
+        times: {parameterType: NUMBER_INTEGER, defaultValue: 1.0, isOptional: true, literals: [1, 2, 3]}
+    outputDefinitions:
+      parameters:
+        said: {parameterType: STRING}
+      artifacts:
+        log: {artifactType: {schemaTitle: system.Dataset, schemaVersion: 0.0.1}}
+  comp-read:
+    executorLabel: exec-say
+    inputDefinitions:
+      artifacts:
+        log: {artifactType: {schemaTitle: system.Dataset, schemaVersion: 0.0.1}}
+      parameters:
+        text: {parameterType: STRING, isOptional: true}
+        count: {parameterType: NUMBER_INTEGER, isOptional: true}
+    outputDefinitions:
+      parameters:
+        said: {parameterType: STRING}
+deploymentSpec:
+  executors:
+    exec-say:
+      container:
+        image: alpine
+        command: [echo, "{{$.inputs.parameters['text']}}"]
+pipelineInfo: {name: hello}
+root:
+  inputDefinitions:
+    parameters:
+      word: {parameterType: STRING}
+      number: {parameterType: NUMBER_DOUBLE, defaultValue: 2.0}
+  outputDefinitions:
+    parameters:
+      result: {parameterType: STRING}
+  dag:
+    outputs:
+      parameters:
+        result: {valueFromParameter: {producerSubtask: say, outputParameterKey: said}}
+    tasks:
+      say:
+        componentRef: {name: comp-say}
+        cachingOptions: {enableCache: true}
+        inputs:
+          parameters:
+            text: {componentInputParameter: word}
+            times: {runtimeValue: {constant: 2.0}}
+      read:
+        componentRef: {name: comp-read}
+        dependentTasks: [say]
+        inputs:
+          artifacts:
+            log: {taskOutputArtifact: {producerTask: say, outputArtifactKey: log}}
+schemaVersion: 2.1.0
+sdkVersion: kfp-2.14.6
+"#;
+
+/// What is wrong with HELLO after a change: the faults, one a line, without the file's name.
+fn verdict(from: &str, to: &str) -> String {
+    assert!(HELLO.contains(from), "{from:?} is not in the file");
+    let text = HELLO.replacen(from, to, 1);
+    match Pipeline::parse("f", text.as_bytes()) {
+        Err(error) => error.to_string(),
+        Ok(pipeline) => match pipeline.check() {
+            Ok(()) => String::new(),
+            Err(faults) => faults
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join("\n"),
+        },
+    }
+}
+
+#[test]
+fn a_sound_pipeline_has_no_faults_and_tells_about_itself() {
+    assert_eq!(verdict("hello", "hello"), "");
+    let pipeline = Pipeline::parse("f", HELLO.as_bytes()).unwrap();
+    assert_eq!(pipeline.notes, []);
+    assert_eq!(pipeline.unsupported(), []);
+    assert_eq!(pipeline.images().into_iter().collect::<Vec<_>>(), ["alpine"]);
+    let inputs = pipeline.inputs();
+    assert_eq!(inputs[0].name, "number");
+    assert_eq!(inputs[0].default.as_ref().unwrap().to_string(), "2.0");
+    assert!(inputs[0].optional && !inputs[1].optional);
+    assert_eq!(pipeline.outputs()[0].name, "result");
+}
+
+/// A change to [`HELLO`], from and to, and what is then wrong.
+const FAULTS: &[(&str, &str, &str)] = &[
+    (
+        "componentRef: {name: comp-say}",
+        "componentRef: {name: comp-sai}",
+        "f:46:30: task say: component \"comp-sai\" does not exist; did you mean \"comp-say\"?",
+    ),
+    (
+        "executorLabel: exec-say",
+        "executorLabel: exec-x",
+        "f:4:20: task say: executor \"exec-x\" does not exist; name an executor of the file",
+    ),
+    (
+        "dependentTasks: [say]",
+        "dependentTasks: [sy]",
+        "f:54:26: task read: task \"sy\" does not exist in the same DAG; did you mean \"say\"?",
+    ),
+    (
+        "text: {componentInputParameter: word}",
+        "text: {componentInputParameter: wrod}",
+        "f:50:19: task say: the pipeline has no input parameter \"wrod\"; did you mean \"word\"?",
+    ),
+    (
+        "            text: {componentInputParameter: word}\n",
+        "",
+        "f:46:9: task say: required input \"text\" (STRING) has no value; give it a value, or make it optional",
+    ),
+    (
+        "times: {runtimeValue: {constant: 2.0}}",
+        "times: {componentInputParameter: number}",
+        "f:51:20: task say: input \"times\" is a NUMBER_INTEGER and is given a NUMBER_DOUBLE; give it a value of its \
+          type, or change the type of the one or the other",
+    ),
+    (
+        "constant: 2.0",
+        "constant: two",
+        "f:51:20: task say: constant of input \"times\": \"two\" is not a NUMBER_INTEGER; give a constant of the \
+          declared type",
+    ),
+    (
+        "constant: 2.0",
+        "constant: 9",
+        "f:51:20: task say: constant 9 of input \"times\" is none of its literals; use one of 1, 2, 3",
+    ),
+    (
+        "defaultValue: 1.0",
+        "defaultValue: 1.5",
+        "f:8:16: default of input \"times\" of component \"comp-say\": 1.5 is not a NUMBER_INTEGER; give a default of \
+          the declared type",
+    ),
+    (
+        "outputArtifactKey: log",
+        "outputArtifactKey: logs",
+        "f:57:78: task read: task \"say\" has no output artifact \"logs\"; did you mean \"log\"?",
+    ),
+    (
+        "outputParameterKey: said",
+        "outputParameterKey: sad",
+        "f:43:81: task say: task \"say\" has no output parameter \"sad\"; did you mean \"said\"?",
+    ),
+    (
+        "parameters['text']",
+        "parameters['txet']",
+        "f:30:25: task read: a placeholder names input parameter \"txet\", which the component does not have; did you mean \
+             \"text\"?\nf:30:25: task say: a placeholder names input parameter \"txet\", which the component does not have; did \
+             you mean \"text\"?",
+    ),
+    (
+        "componentRef: {name: comp-say}\n",
+        "componentRef: {name: comp-say}\n        dependentTasks: [read]\n",
+        "f:54:9: task read: it waits for itself: read -> say -> read; remove one of these dependencies",
+    ),
+    (
+        "times: {runtimeValue: {constant: 2.0}}",
+        "tims: {runtimeValue: {constant: 2.0}}",
+        "f:51:19: task say: component \"comp-say\" has no input parameter \"tims\"; did you mean \"times\"?",
+    ),
+    (
+        "times: {runtimeValue: {constant: 2.0}}",
+        "times: {runtimeValue: {constant: 2.0}, componentInputParameter: x}",
+        "f:51:20: input \"times\" of task \"say\" has not exactly one source; take it from a constant, an input of the \
+          component or an output of a task",
+    ),
+    (
+        "name: hello",
+        "name: Hello",
+        "f:31:22: \"Hello\" is no name for a pipeline; use small letters, digits and '-', a letter or digit first, at \
+          most 128 bytes",
+    ),
+    (
+        "schemaVersion: 2.1.0",
+        "schemaVersion: 3.0.0",
+        "f:58:16: \"schemaVersion\" is \"3.0.0\"; versions 2.0 and 2.1 are read; compile the pipeline with the kfp SDK 2",
+    ),
+    (
+        "      say:\n",
+        "      ../say:\n",
+        "f:45:7: \"../say\" is no name for a task; use letters, digits, '-', '_' and '.', a letter or digit first",
+    ),
+    (
+        "sdkVersion: kfp-2.14.6",
+        "schemaVersion: 2.1.0",
+        "f:59:1: not a valid YAML document: duplicate mapping key: schemaVersion; compile the pipeline again",
+    ),
+];
+
+#[test]
+fn every_fault_is_named_with_its_place_and_a_remedy() {
+    let mut wrong = String::new();
+    for (from, to, wanted) in FAULTS {
+        let got = verdict(from, to);
+        if got != *wanted {
+            writeln!(wrong, "{to:?}\n  wanted {wanted}\n  got    {got}").unwrap();
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn what_the_engine_does_not_do_yet_is_named() {
+    let list = |from: &str, to: &str| {
+        let text = HELLO.replacen(from, to, 1);
+        let pipeline = Pipeline::parse("f", text.as_bytes()).unwrap();
+        let list = pipeline.unsupported();
+        list.iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    let trigger = "componentRef: {name: comp-read}\n        triggerPolicy: {condition: 'true', strategy: \
+                   ALL_UPSTREAM_TASKS_COMPLETED}\n";
+    assert_eq!(
+        list("componentRef: {name: comp-read}\n", trigger),
+        "f:54:36: task read needs a condition, which is not supported yet\n\
+         f:54:54: task read needs to run after a failure (exit handler), which is not supported yet"
+    );
+    assert_eq!(
+        list("enableCache: true", "enableCache: true, cacheKey: k"),
+        "f:47:55: task say needs a cache key of its own, which is not supported yet"
+    );
+    assert_eq!(
+        list(
+            "container:\n        image: alpine",
+            "importer:\n        artifactUri: {constant: x}"
+        )
+        .lines()
+        .count(),
+        2
+    );
+}
+
+#[test]
+fn a_job_holds_a_pipeline_and_its_values_and_json_is_read_too() {
+    let pipeline =
+        r#"{"schemaVersion": "2.1.0", "pipelineInfo": {"name": "p"}, "root": {"dag": {"tasks": {}}}}"#;
+    let text =
+        format!(r#"{{"pipelineSpec": {pipeline}, "runtimeConfig": {{"parameterValues": {{"a": 1}}}}}}"#);
+    let job = Pipeline::parse("f.json", text.as_bytes()).unwrap();
+    assert_eq!(job.parameter_values["a"], 1);
+    assert_eq!(job.name.value, "p");
+    let snake = pipeline
+        .replace("schemaVersion", "schema_version")
+        .replace("pipelineInfo", "pipeline_info");
+    assert_eq!(Pipeline::parse("f", snake.as_bytes()).unwrap().name.value, "p");
+}
+
+#[test]
+fn hostile_documents_are_refused() {
+    let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+    let bomb = "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n\
+                d: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d,*d,*d,*d]\n";
+    let merge = "a: &a {b: 1}\nc: {<<: *a}\n";
+    for text in [
+        &deep,
+        bomb,
+        merge,
+        "a: [",
+        "a: .inf",
+        "- 1",
+        "",
+        "# nothing\n",
+        "a: 1\na: 2",
+    ] {
+        let error = Pipeline::parse("f", text.as_bytes()).unwrap_err();
+        assert!(error.to_string().starts_with("f:"), "{error}");
+    }
+    let error = Pipeline::parse("f", b"a: b\nc: \xff").unwrap_err();
+    assert!(
+        matches!(error, PipelineError::NotText { .. }) && error.position().to_string() == "2:4",
+        "{error}"
+    );
+}
+
+/// Every field of a pipeline taken away, or made something else: an answer, never a panic.
+#[test]
+fn no_change_of_a_line_makes_it_panic() {
+    let lines: Vec<&str> = HELLO.lines().collect();
+    for (index, line) in lines.iter().enumerate() {
+        let key = line.split(':').next().unwrap_or_default();
+        for with in [
+            String::new(),
+            format!("{key}:"),
+            format!("{key}: 1"),
+            format!("{key}: [x]"),
+            format!("{key}: {{y: 1}}"),
+        ] {
+            let mut changed = lines.clone();
+            changed[index] = &with;
+            if let Ok(pipeline) = Pipeline::parse("f", changed.join("\n").as_bytes()) {
+                let _ = pipeline.check();
+                pipeline.unsupported();
+                pipeline.inputs();
+                pipeline.outputs();
+            }
+        }
+    }
+}
+
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    let mut entries: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            files(&path, found);
+        } else if path
+            .extension()
+            .is_some_and(|end| ["yaml", "yml", "json"].iter().any(|known| end == *known))
+        {
+            found.push(path);
+        }
+    }
+}
+
+/// Upstream's verdict by file, from the folder's index.
+fn verdicts(root: &Path) -> Vec<(String, String)> {
+    let Ok(text) = fs::read_to_string(root.join("expected.tsv")) else {
+        return Vec::new();
+    };
+    let rows = text.lines().skip(1).filter_map(|line| {
+        let mut columns = line.split('\t');
+        Some((columns.next()?.to_owned(), columns.next()?.to_owned()))
+    });
+    rows.collect()
+}
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests take the folder of outside vectors from the environment"
+)]
+fn corpus_of_compiled_pipelines() {
+    let Ok(root) = std::env::var("SAMEBUNDLE_VECTORS") else {
+        println!("skipped: SAMEBUNDLE_VECTORS is not set");
+        return;
+    };
+    let root = PathBuf::from(root).join("kfp");
+    let mut found = Vec::new();
+    files(&root, &mut found);
+    assert!(!found.is_empty(), "no pipelines under {}", root.display());
+    let verdicts = verdicts(&root);
+    let mut wrong = 0;
+    for path in &found {
+        let name = path.strip_prefix(&root).unwrap().to_string_lossy().into_owned();
+        let stated = verdicts
+            .iter()
+            .find(|(file, _)| *file == name)
+            .map(|(_, verdict)| verdict.as_str());
+        let rejected = stated == Some("rejected") || name.starts_with("invalid/");
+        let wanted = if rejected { "rejected" } else { "accepted" };
+        let faults = match Pipeline::parse(&name, &fs::read(path).unwrap()) {
+            Err(error) => error.to_string(),
+            Ok(pipeline) => {
+                let faults = pipeline.check().err().unwrap_or_default();
+                faults
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect::<Vec<_>>()
+                    .join(" | ")
+            }
+        };
+        let placed = faults.strip_prefix(&format!("{name}:")).is_some_and(|rest| {
+            let mut numbers = rest.split(':').take(2);
+            numbers.all(|number| number.parse::<u32>().is_ok_and(|number| number > 0))
+        });
+        let got = if faults.is_empty() { "accepted" } else { "rejected" };
+        println!("{name}: wanted {wanted}, got {got} {faults}");
+        wrong += usize::from(got != wanted || (rejected && !placed));
+    }
+    assert_eq!(
+        wrong,
+        0,
+        "{wrong} of {} pipelines have another verdict",
+        found.len()
+    );
+}

@@ -1,0 +1,184 @@
+//! What a pipeline asks for that the native engine does not do yet. Refused at build, with the task's name.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::Pipeline;
+use super::position::Position;
+use super::types::{Component, ExecutorKind, Implementation, ParameterSource, Task};
+
+/// Something that a task asks for and that is not there yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    /// Name of the file.
+    pub file: String,
+    /// Where it stands.
+    pub at: Position,
+    /// The task, with the component of the DAG it is in before it; the pipeline's name where no task is concerned.
+    pub task: String,
+    /// What it asks for.
+    pub feature: String,
+}
+
+impl fmt::Display for Unsupported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            file,
+            at,
+            task,
+            feature,
+        } = self;
+        write!(
+            f,
+            "{file}:{at}: task {task} needs {feature}, which is not supported yet"
+        )
+    }
+}
+
+/// What Kubernetes gives a task that changes what it sees. Everything else only says where and how it is placed.
+const KUBERNETES: [(&str, &str); 9] = [
+    ("secretAsEnv", "a Kubernetes secret as environment"),
+    ("secretAsVolume", "a Kubernetes secret as a volume"),
+    ("configMapAsEnv", "a Kubernetes config map as environment"),
+    ("configMapAsVolume", "a Kubernetes config map as a volume"),
+    ("pvcMount", "a Kubernetes volume claim"),
+    ("genericEphemeralVolume", "a Kubernetes ephemeral volume"),
+    ("emptyDirMounts", "a Kubernetes emptyDir volume"),
+    ("fieldPathAsEnv", "facts about its Kubernetes pod"),
+    ("securityContext", "a Kubernetes security context"),
+];
+
+impl Pipeline {
+    /// Returns what the native engine does not do yet, in the order of the file. A task that may be cached
+    /// (`enableCache`, the SDK's default) needs nothing: running it again is what the option allows. A `cacheKey` of the
+    /// author's own is a demand.
+    pub fn unsupported(&self) -> Vec<Unsupported> {
+        let mut found = Found {
+            pipeline: self,
+            list: Vec::new(),
+        };
+        found.component("", &self.root);
+        for (name, component) in &self.components {
+            found.component(name, component);
+        }
+        for (name, spec) in &self.root.inputs.artifacts {
+            if !spec.optional {
+                let feature = format!("the artifact {name:?} as an input of the pipeline");
+                found.add(spec.at, self.name.value.clone(), feature);
+            }
+        }
+        if self.platforms.get("kubernetes").is_some_and(wants_workspace) {
+            let feature = "a workspace that its tasks share".to_owned();
+            found.add(Position::START, self.name.value.clone(), feature);
+        }
+        found.list.sort_by_key(|one| one.at);
+        found.list
+    }
+}
+
+fn wants_workspace(platform: &Value) -> bool {
+    platform.pointer("/pipelineConfig/workspace").is_some()
+}
+
+struct Found<'a> {
+    pipeline: &'a Pipeline,
+    list: Vec<Unsupported>,
+}
+
+impl Found<'_> {
+    fn add(&mut self, at: Position, task: String, feature: String) {
+        self.list.push(Unsupported {
+            file: self.pipeline.file.clone(),
+            at,
+            task,
+            feature,
+        });
+    }
+
+    fn component(&mut self, scope: &str, component: &Component) {
+        let Implementation::Dag(dag) = &component.implementation else {
+            return;
+        };
+        for (name, task) in &dag.tasks {
+            let label = if scope.is_empty() {
+                name.clone()
+            } else {
+                format!("{scope}/{name}")
+            };
+            self.task(&label, task);
+            self.executor(&label, task);
+        }
+    }
+
+    fn task(&mut self, label: &str, task: &Task) {
+        let mut add = |at, feature: &str| self.add(at, label.to_owned(), feature.to_owned());
+        if let Some(iterator) = &task.iterator {
+            add(iterator.at, "a loop");
+        }
+        if let Some(condition) = &task.trigger.condition {
+            add(condition.at, "a condition");
+        }
+        if let Some(at) = task.trigger.always {
+            add(at, "to run after a failure (exit handler)");
+        }
+        if let Some(key) = &task.caching.key {
+            add(key.at, "a cache key of its own");
+        }
+        for input in task.parameters.values() {
+            if let ParameterSource::FinalStatus(producer) = &input.source {
+                add(producer.at, "the final status of another task (exit handler)");
+            }
+        }
+    }
+
+    fn executor(&mut self, label: &str, task: &Task) {
+        let pipeline = self.pipeline;
+        let Some(Implementation::Executor(executor_label)) = pipeline
+            .component(&task.component.value)
+            .map(|component| &component.implementation)
+        else {
+            return;
+        };
+        let Some(executor) = pipeline.executors.get(&executor_label.value) else {
+            return;
+        };
+        match &executor.kind {
+            ExecutorKind::Container(container) => {
+                if container.image.value.contains("{{$") {
+                    self.add(
+                        container.image.at,
+                        label.to_owned(),
+                        "an image chosen at run time".to_owned(),
+                    );
+                }
+                let uses_workspace = |text: &str| text.contains("{{$.workspace_path}}");
+                let mut texts = container.command.iter().chain(&container.arguments);
+                if let Some(text) = texts.find(|text| uses_workspace(text.as_str())) {
+                    self.add(
+                        text.at,
+                        label.to_owned(),
+                        "a workspace that its tasks share".to_owned(),
+                    );
+                }
+            }
+            ExecutorKind::Importer(_) => self.add(executor.at, label.to_owned(), "an importer".to_owned()),
+            ExecutorKind::Other(kind) => {
+                self.add(
+                    executor.at,
+                    label.to_owned(),
+                    format!("an executor of kind {kind:?}"),
+                );
+            }
+        }
+        let on_kubernetes = pipeline.platforms.get("kubernetes").and_then(|platform| {
+            let executors = platform.pointer("/deploymentSpec/executors")?;
+            executors.get(&executor_label.value)
+        });
+        for (field, feature) in KUBERNETES {
+            if on_kubernetes.is_some_and(|executor| executor.get(field).is_some()) {
+                self.add(executor.at, label.to_owned(), feature.to_owned());
+            }
+        }
+    }
+}
