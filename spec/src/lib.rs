@@ -11,9 +11,11 @@
 //! | [`json`], [`canonical`] | strict JSON; the one text that is signed | RFC 8259, RFC 7493, RFC 8785 |
 //! | [`signing`] | keys, statements, envelopes, the trust policy | `spec/300-signing.md` |
 //! | [`time`] | points in time | RFC 3339 |
+//! | [`bundle`] | `bundle.json`, parameters, the bundle's index, our extension | cnab-spec 101, 103, 201 |
 //! | [`limits`] | every size, count, depth and time taken from outside | |
 //! | [`exit`] | exit codes and the kind of an error | `spec/600-exit-codes.md` |
 
+pub mod bundle;
 pub mod canonical;
 pub mod descriptor;
 pub mod digest;
@@ -30,6 +32,7 @@ pub mod reference;
 pub mod signing;
 pub mod time;
 
+pub use bundle::Bundle;
 pub use descriptor::{Descriptor, Platform};
 pub use digest::{Algorithm, Digest, Digester};
 pub use exit::{Classify, ErrorKind};

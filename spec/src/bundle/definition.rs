@@ -1,0 +1,211 @@
+//! Definitions: JSON Schemas (draft-07) that parameters and outputs must fit.
+//!
+//! Schemas come from outside: references outside the document are refused and never fetched, patterns run in linear
+//! time, and a reference that only leads back to itself is refused before it can recurse.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+/// Why a schema cannot be used, or a value does not fit it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DefinitionError {
+    /// The schema is not one.
+    #[error("{0}")]
+    Schema(String),
+    /// A reference that leads outside the document, or nowhere but to itself.
+    #[error("reference {0:?} does not lead to another place in the same document")]
+    Reference(String),
+    /// The value does not fit.
+    #[error("{0}")]
+    Value(String),
+    /// The text is not of the definition's type.
+    #[error("{text:?} is not {wanted}")]
+    Text {
+        /// The text, shortened; hidden where it is secret.
+        text: String,
+        /// The types that it may have.
+        wanted: String,
+    },
+}
+
+/// A compiled definition.
+#[derive(Debug)]
+pub struct Definition<'a> {
+    schema: &'a Value,
+    validator: jsonschema::Validator,
+}
+
+impl<'a> Definition<'a> {
+    /// Compiles `schema`; `#/definitions/NAME` leads to `siblings` unless the schema has definitions of its own.
+    ///
+    /// # Errors
+    /// If it is not a draft-07 schema or has a reference that leads outside or back to itself.
+    pub fn new(schema: &'a Value, siblings: &BTreeMap<String, Value>) -> Result<Self, DefinitionError> {
+        let mut document = schema.clone();
+        if let Value::Object(object) = &mut document
+            && has_reference(schema)
+            && !object.contains_key("definitions")
+        {
+            let siblings: Map<_, _> = siblings.clone().into_iter().collect();
+            object.insert("definitions".to_owned(), siblings.into());
+        }
+        check_references(&document, &document)?;
+        let validator = jsonschema::draft7::options()
+            .offline()
+            .with_pattern_options(jsonschema::PatternOptions::regex())
+            .build(&document)
+            .map_err(|error| DefinitionError::Schema(error.to_string()))?;
+        Ok(Self { schema, validator })
+    }
+
+    /// Checks a value. The message of a secret's error does not hold the value.
+    ///
+    /// # Errors
+    /// If it does not fit.
+    pub fn check(&self, value: &Value) -> Result<(), DefinitionError> {
+        self.validator.validate(value).map_err(|error| {
+            let text = if self.is_secret() {
+                error.masked().to_string()
+            } else {
+                error.to_string()
+            };
+            DefinitionError::Value(text)
+        })
+    }
+
+    /// Tells whether values are secret (`writeOnly`): they must not reach logs, records or screens.
+    pub fn is_secret(&self) -> bool {
+        flag(self.schema, "writeOnly")
+    }
+
+    /// Tells whether the value is fixed after install (`readOnly`).
+    pub fn is_fixed(&self) -> bool {
+        flag(self.schema, "readOnly")
+    }
+
+    /// Returns the default.
+    pub fn default_value(&self) -> Option<&'a Value> {
+        self.schema.get("default")
+    }
+
+    /// Returns the types that a value may have; empty is any.
+    pub fn types(&self) -> Vec<&'a str> {
+        match self.schema.get("type") {
+            Some(Value::String(one)) => vec![one],
+            Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Reads a value as a person writes it on a command line: a string stays as it is, all else is JSON. Where several
+    /// types fit, the string comes last; where none is declared, JSON is tried and else it is a string.
+    ///
+    /// # Errors
+    /// If the text is of none of the types.
+    pub fn from_text(&self, text: &str) -> Result<Value, DefinitionError> {
+        let types = self.types();
+        let parsed = crate::json::value(text.as_bytes(), crate::limits::PARAMETER_BYTES).ok();
+        if let Some(value) = parsed
+            && (types.is_empty() || types.iter().any(|kind| is_type(&value, kind)))
+            && !(value.is_string() && !types.is_empty())
+        {
+            return Ok(value);
+        }
+        if types.is_empty() || types.contains(&"string") {
+            return Ok(Value::String(text.to_owned()));
+        }
+        let text = if self.is_secret() {
+            "the value".to_owned()
+        } else {
+            text.chars().take(60).collect()
+        };
+        let wanted = types.join(" or ");
+        Err(DefinitionError::Text { text, wanted })
+    }
+}
+
+fn flag(schema: &Value, name: &str) -> bool {
+    schema.get(name).and_then(Value::as_bool).unwrap_or(false)
+}
+
+fn is_type(value: &Value, kind: &str) -> bool {
+    match kind {
+        "null" => value.is_null(),
+        "boolean" => value.is_boolean(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "number" => value.is_number(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        _ => false,
+    }
+}
+
+fn has_reference(value: &Value) -> bool {
+    match value {
+        Value::Object(object) => object.contains_key("$ref") || object.values().any(has_reference),
+        Value::Array(items) => items.iter().any(has_reference),
+        _ => false,
+    }
+}
+
+/// Checks every `$ref` beneath `value`: it is local, leads somewhere, and following references alone comes to an end.
+fn check_references(value: &Value, document: &Value) -> Result<(), DefinitionError> {
+    match value {
+        Value::Object(object) => {
+            if let Some(Value::String(reference)) = object.get("$ref") {
+                check_reference(value, reference, document)?;
+            }
+            object
+                .iter()
+                .filter(|(key, _)| !matches!(key.as_str(), "default" | "enum" | "const" | "examples"))
+                .try_for_each(|(_, inner)| check_references(inner, document))
+        }
+        Value::Array(items) => items
+            .iter()
+            .try_for_each(|inner| check_references(inner, document)),
+        _ => Ok(()),
+    }
+}
+
+/// Walks through all schemas that `start` applies to the same instance; coming back to `start` would never end.
+fn check_reference(start: &Value, reference: &str, document: &Value) -> Result<(), DefinitionError> {
+    let error = || DefinitionError::Reference(reference.chars().take(100).collect());
+    let mut seen: Vec<*const Value> = Vec::new();
+    let mut open = same_instance(start, document).ok_or_else(error)?;
+    while let Some(schema) = open.pop() {
+        if std::ptr::eq(schema, start) {
+            return Err(error());
+        }
+        if !seen.contains(&std::ptr::from_ref(schema)) {
+            seen.push(schema);
+            open.extend(same_instance(schema, document).ok_or_else(error)?);
+        }
+    }
+    Ok(())
+}
+
+/// Returns the schemas that `schema` applies to its own instance; `None` if its reference leads nowhere in the document.
+fn same_instance<'a>(schema: &'a Value, document: &'a Value) -> Option<Vec<&'a Value>> {
+    let Value::Object(object) = schema else {
+        return Some(Vec::new());
+    };
+    if let Some(Value::String(reference)) = object.get("$ref") {
+        let target = document.pointer(reference.strip_prefix('#')?)?;
+        return Some(vec![target]);
+    }
+    let list = |key| object.get(key).and_then(Value::as_array).into_iter().flatten();
+    let mut applied: Vec<_> = list("allOf").chain(list("anyOf")).chain(list("oneOf")).collect();
+    applied.extend(
+        ["not", "if", "then", "else"]
+            .iter()
+            .filter_map(|key| object.get(*key)),
+    );
+    if let Some(Value::Object(dependencies)) = object.get("dependencies") {
+        applied.extend(dependencies.values());
+    }
+    Some(applied)
+}
+
+#[cfg(test)]
+mod tests;

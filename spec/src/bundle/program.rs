@@ -1,0 +1,216 @@
+//! Our extension of a bundle that is a program: `custom["dev.samebundle.program"]`.
+//!
+//! It names what is in the bundle by component, so that every tool that copies the bundle copies all of it. It is never
+//! in `requiredExtensions`: other CNAB tools carry and run the bundle without knowing it. Newer minor versions may add
+//! fields beside these; what a program *requires* is closed, because a requirement that is not understood is not met.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::quantity::Quantity;
+use super::rules::Fault;
+use super::view::View;
+use crate::{Digest, json};
+
+/// The extension's key under `custom`.
+pub const KEY: &str = "dev.samebundle.program";
+/// The version that is written. `samebundle.dev/v1.N` is read as well.
+pub const API_VERSION: &str = "samebundle.dev/v1";
+
+/// What is ours in a program's `bundle.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ProgramExtension {
+    /// Version of this form.
+    pub api_version: String,
+    /// The component that is the content artifact.
+    pub content: String,
+    /// The pipeline, if the program is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<PipelinePart>,
+    /// The component of every image that the pipeline names, by the name there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, String>,
+    /// Whether the content artifact has a wheelhouse.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub wheelhouse: bool,
+    /// What the program needs where it runs.
+    #[serde(default, skip_serializing_if = "Requirements::is_empty")]
+    pub requires: Requirements,
+    /// Data by pointer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<DataPointer>,
+}
+
+/// The pipeline in the content artifact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct PipelinePart {
+    /// Name of the pipeline (`pipelineInfo.name`).
+    pub name: String,
+    /// Digest of the pipeline's layer.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub digest: Digest,
+}
+
+/// Data that stays where it is: what it is, where, and how to tell that it is the right one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DataPointer {
+    /// The name by which the program knows it.
+    pub name: String,
+    /// Where it is.
+    pub uri: String,
+    /// Its digest.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub digest: Digest,
+    /// Its size, bytes.
+    pub size: u64,
+}
+
+/// What a program needs where it runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Requirements {
+    /// Machine resources.
+    #[serde(default, skip_serializing_if = "Resources::is_empty")]
+    pub resources: Resources,
+    /// Add-ons that the environment must have, by bundle name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addons: Vec<String>,
+    /// Rights beyond the default; policy must grant each to the signer.
+    #[serde(default, skip_serializing_if = "Rights::is_empty")]
+    pub rights: Rights,
+}
+
+/// Machine resources.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Resources {
+    /// Processors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    pub cpu: Option<Quantity>,
+    /// Memory, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    pub memory: Option<Quantity>,
+    /// Accelerators.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpu: Option<Gpu>,
+    /// Disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<Disk>,
+}
+
+/// Accelerators.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Gpu {
+    /// How many.
+    pub count: u32,
+    /// Which, e.g. `nvidia.com/gpu`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Memory of each, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    pub memory: Option<Quantity>,
+}
+
+/// Disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Disk {
+    /// Free space, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+    pub size: Option<Quantity>,
+    /// Storage class, e.g. `standard` or `premium`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
+}
+
+/// Rights beyond the default. All are off unless asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Rights {
+    /// Tasks may use the network.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub network: bool,
+    /// Tasks run privileged.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub privileged: bool,
+    /// Tasks may use the host's container engine.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub docker_socket: bool,
+    /// Directories of the host that tasks see.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_paths: Vec<String>,
+}
+
+impl Requirements {
+    /// Tells whether nothing is required.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Resources {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl Rights {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Returns the words that a policy grants these rights by.
+    pub fn words(&self) -> Vec<&'static str> {
+        [
+            (self.network, "network"),
+            (self.privileged, "privileged"),
+            (self.docker_socket, "docker-socket"),
+            (!self.host_paths.is_empty(), "host-paths"),
+        ]
+        .into_iter()
+        .filter_map(|(asked, word)| asked.then_some(word))
+        .collect()
+    }
+}
+
+impl ProgramExtension {
+    /// Checks the version, and that every component is among the bundle's images. An error has the place in here.
+    pub(super) fn check(&self, view: &View) -> Result<(), (String, Fault)> {
+        let known = self.api_version == API_VERSION || self.api_version.starts_with("samebundle.dev/v1.");
+        if !known {
+            let fault = Fault::ApiVersion(self.api_version.chars().take(40).collect());
+            return Err(("/apiVersion".to_owned(), fault));
+        }
+        if !view.images.contains_key(&self.content) {
+            return Err(("/content".to_owned(), Fault::NoComponent(self.content.clone())));
+        }
+        match self
+            .images
+            .iter()
+            .find(|(_, component)| !view.images.contains_key(*component))
+        {
+            Some((image, component)) => {
+                let place = json::child("/images", image);
+                Err((place, Fault::NoComponent(component.clone())))
+            }
+            None => Ok(()),
+        }
+    }
+}
