@@ -15,16 +15,14 @@ pub enum DescriptorError {
     #[error("data is not base64 with padding")]
     DataEncoding,
     /// `data` is not the content that digest and size name.
-    #[error("data has {size} bytes and digest {digest}, the descriptor says {wanted_size} and {wanted}")]
+    #[error("data has {size} bytes and digest {digest}, unlike the descriptor, which says {wanted} bytes")]
     DataContent {
         /// Size of the data, bytes.
         size: u64,
         /// Digest of the data.
         digest: Digest,
         /// Size in the descriptor, bytes.
-        wanted_size: u64,
-        /// Digest in the descriptor.
-        wanted: Digest,
+        wanted: u64,
     },
     /// An entry of `urls` is no URI (RFC 3986).
     #[error("url {url:?} is not a URI")]
@@ -127,8 +125,7 @@ impl Descriptor {
             return Err(DescriptorError::DataContent {
                 size: bytes.len() as u64,
                 digest,
-                wanted_size: self.size,
-                wanted: self.digest,
+                wanted: self.size,
             });
         }
         Ok(Some(bytes))

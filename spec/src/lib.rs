@@ -31,6 +31,8 @@ pub mod record;
 pub mod reference;
 pub mod signing;
 pub mod time;
+#[cfg(test)]
+mod vectors;
 
 pub use bundle::Bundle;
 pub use descriptor::{Descriptor, Platform};

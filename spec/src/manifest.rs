@@ -63,9 +63,9 @@ pub enum ManifestError {
         /// Its media type.
         media_type: MediaType,
         /// Its digest.
-        digest: crate::Digest,
+        digest: Box<crate::Digest>,
         /// How.
-        source: DescriptorError,
+        source: Box<DescriptorError>,
     },
     /// A document of this type is neither manifest nor index.
     #[error("{media_type} is neither a manifest nor an index")]
@@ -167,6 +167,10 @@ pub struct Index {
 
 /// A manifest or an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "few are held at a time; a box would be one more thing to match"
+)]
 pub enum Document {
     /// A manifest.
     Manifest(Manifest),
@@ -359,8 +363,8 @@ impl Document {
         for descriptor in self.children().chain(self.subject()) {
             descriptor.check().map_err(|source| ManifestError::Descriptor {
                 media_type: descriptor.media_type.clone(),
-                digest: descriptor.digest,
-                source,
+                digest: Box::new(descriptor.digest),
+                source: Box::new(source),
             })?;
         }
         Ok(())

@@ -108,7 +108,7 @@ impl<'a> Definition<'a> {
         let parsed = crate::json::value(text.as_bytes(), crate::limits::PARAMETER_BYTES).ok();
         if let Some(value) = parsed
             && (types.is_empty() || types.iter().any(|kind| is_type(&value, kind)))
-            && !(value.is_string() && !types.is_empty())
+            && (types.is_empty() || !value.is_string())
         {
             return Ok(value);
         }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::json;
+use crate::vectors;
 
 fn text(value: &Value) -> String {
     String::from_utf8(to_vec(value).unwrap()).unwrap()
@@ -112,12 +113,11 @@ fn canonical_files(folder: &Path, found: &mut Vec<PathBuf>) {
 /// Every file of the CNAB vectors whose name says that it is canonical is a fixed point, byte for byte.
 #[test]
 fn cnab_canonical_vectors() {
-    let Some(root) = std::env::var_os("SAMEBUNDLE_VECTORS") else {
-        println!("skipped: SAMEBUNDLE_VECTORS is not set");
+    let Some(root) = vectors::folder("cnab") else {
         return;
     };
     let mut found = Vec::new();
-    canonical_files(&Path::new(&root).join("cnab"), &mut found);
+    canonical_files(&root, &mut found);
     assert!(!found.is_empty());
     for path in found {
         let bytes = std::fs::read(&path).unwrap();

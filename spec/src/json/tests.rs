@@ -1,8 +1,7 @@
-use std::path::Path;
-
 use serde::Deserialize;
 
 use super::*;
+use crate::vectors;
 
 const LIMIT: u64 = 1 << 20;
 
@@ -92,11 +91,9 @@ fn names_line_column_and_pointer_of_a_wrong_form() {
 /// stands twice is refused by rule, as that and nothing else.
 #[test]
 fn json_test_suite_vectors() {
-    let Some(root) = std::env::var_os("SAMEBUNDLE_VECTORS") else {
-        println!("skipped: SAMEBUNDLE_VECTORS is not set");
+    let Some(folder) = vectors::folder("security/jsontestsuite/test_parsing") else {
         return;
     };
-    let folder = Path::new(&root).join("security/jsontestsuite/test_parsing");
     let mut names: Vec<_> = std::fs::read_dir(folder)
         .unwrap()
         .map(|entry| entry.unwrap().path())

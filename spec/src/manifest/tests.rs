@@ -1,10 +1,9 @@
-use std::path::Path;
-
 use serde_json::{Value, json};
 
 use super::*;
 use crate::Digest;
 use crate::ImageConfig;
+use crate::vectors;
 
 const DIGEST: &str = "sha256:c86f7763873b6c0aae22d963bab59b4f5debbed6685761b5951584f6efb0633b";
 
@@ -209,11 +208,9 @@ fn unregistered_digest(bytes: &[u8]) -> bool {
 
 #[test]
 fn oci_image_spec_vectors() {
-    let Some(root) = std::env::var_os("SAMEBUNDLE_VECTORS") else {
-        println!("skipped: SAMEBUNDLE_VECTORS is not set");
+    let Some(folder) = vectors::folder("security/oci-image-spec/vectors") else {
         return;
     };
-    let folder = Path::new(&root).join("security/oci-image-spec/vectors");
     let index: Value = serde_json::from_slice(&std::fs::read(folder.join("index.json")).unwrap()).unwrap();
     let cases = index["vectors"].as_array().unwrap();
     let mut wrong = Vec::new();

@@ -2,6 +2,7 @@ use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::bundle::layout::{Layout, LayoutError};
+use crate::vectors;
 use crate::{Digest, Document};
 
 /// The public helloworld bundle (cnab-spec 201), canonical.
@@ -155,11 +156,10 @@ fn goldens(root: &Path) -> Vec<[PathBuf; 3]> {
 
 #[test]
 fn golden_push_vectors() {
-    let Some(root) = std::env::var_os("SAMEBUNDLE_VECTORS") else {
-        println!("skipped: SAMEBUNDLE_VECTORS is not set");
+    let Some(root) = vectors::folder("cnab") else {
         return;
     };
-    let goldens = goldens(&Path::new(&root).join("cnab"));
+    let goldens = goldens(&root);
     assert!(!goldens.is_empty());
     for [bundle_path, manifest_path, index_path] in goldens {
         let read = |path: &Path| std::fs::read(path).unwrap();
@@ -180,7 +180,7 @@ fn golden_push_vectors() {
         };
         Layout::read(&index).unwrap().check(&bundle).unwrap();
     }
-    digests_file(&Path::new(&root).join("cnab/golden-helloworld"));
+    digests_file(&root.join("golden-helloworld"));
 }
 
 /// Each line `hex  file  N bytes` of `DIGESTS.txt` is what we compute of that file.
