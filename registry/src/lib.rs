@@ -6,10 +6,13 @@
 //!
 //! This crate never prints, exits, reads the environment or asks the time.
 
+pub mod copy;
 pub mod durable;
+mod graph;
 pub mod remote;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod store;
 
-pub use store::{Referrers, Resolve, Sink, Source, Store, StoreError, Tags};
+pub use copy::copy;
+pub use store::{Origin, Referrers, Resolve, Sink, Source, Store, StoreError, Tags, Target};

@@ -18,6 +18,10 @@ pub const JSON_INTEGER: u64 = (1 << 53) - 1;
 pub const DESCRIPTORS: usize = 1_000;
 /// Deepest nesting of indexes: a bundle's index, an image's index, a platform manifest.
 pub const GRAPH_DEPTH: usize = 8;
+/// Most contents in the graph of one root: a hundred images of a hundred layers, ten times over.
+pub const GRAPH_CONTENTS: usize = 100_000;
+/// Most bytes of manifests that are kept in memory while a graph is copied; the rest are read again.
+pub const GRAPH_MANIFEST_BYTES: usize = 16 << 20;
 /// Most referrers that are read of one subject.
 pub const REFERRERS: usize = 1_000;
 /// Most signatures that are tried on one bundle, against verification as a denial of service.

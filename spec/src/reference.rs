@@ -37,7 +37,19 @@ impl Tag {
 
     /// The tag under which cosign looks for a signature of `subject`.
     pub fn cosign(subject: &Digest) -> Self {
-        Self(format!("{}-{}.sig", subject.algorithm().name(), subject.hex()))
+        let [signature, ..] = Self::cosign_all(subject);
+        signature
+    }
+
+    /// The tags under which cosign looks for signatures, attestations and bills of materials of `subject`.
+    pub fn cosign_all(subject: &Digest) -> [Self; 3] {
+        ["sig", "att", "sbom"].map(|suffix| {
+            Self(format!(
+                "{}-{}.{suffix}",
+                subject.algorithm().name(),
+                subject.hex()
+            ))
+        })
     }
 }
 

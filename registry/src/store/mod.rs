@@ -29,6 +29,7 @@ use tokio::io::AsyncRead;
 pub use content::{read_all, verified};
 pub use error::{Side, StoreError};
 pub use layout::Layout;
+pub(crate) use listing::document;
 pub use memory::Memory;
 
 /// Bytes that stream. Nothing of the size of a blob is ever held in memory.
@@ -157,6 +158,16 @@ pub trait Referrers: Debug + Send + Sync {
         artifact_type: Option<&MediaType>,
     ) -> Result<Vec<Descriptor>, StoreError>;
 }
+
+/// A place that content can be copied from, with its tags and referrers.
+pub trait Origin: Source + Resolve + Referrers {}
+
+impl<S: Source + Resolve + Referrers + ?Sized> Origin for S {}
+
+/// A place that content can be copied to.
+pub trait Target: Source + Sink + Tags {}
+
+impl<S: Source + Sink + Tags + ?Sized> Target for S {}
 
 /// A place that can do everything.
 pub trait Store: Source + Sink + Resolve + Tags + Referrers {}

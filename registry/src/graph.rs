@@ -1,0 +1,286 @@
+//! Finds everything that belongs to some content: its children, what refers to it, and cosign's signature tags.
+//!
+//! Content is named by digest and every manifest is checked before it is followed, so the graph has no cycles. What it
+//! takes is bounded by [`limits`]: the depth of indexes, the contents of one graph, the referrers of one subject.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use samebundle_spec::{Descriptor, Digest, Tag, limits};
+
+use crate::store::{Origin, SourceExt, StoreError, document};
+
+/// What a piece of content is known by: the same bytes may be both a manifest and a plain file of some layer.
+pub(crate) type Key = (bool, Digest);
+
+/// One piece of content.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    /// The content.
+    pub(crate) descriptor: Descriptor,
+    /// 0 for what has no children, else one more than its highest child.
+    pub(crate) height: usize,
+    /// It has a subject.
+    pub(crate) refers: bool,
+    /// The digest of something that it belongs to was not among the roots: a signature or the like brought it in.
+    pub(crate) beside: bool,
+    children: Vec<Key>,
+}
+
+/// Everything that belongs to some roots.
+#[derive(Debug, Default)]
+pub(crate) struct Graph {
+    nodes: BTreeMap<Key, Node>,
+    /// Manifests that were small enough to keep.
+    kept: BTreeMap<Digest, Bytes>,
+    /// Tags by which cosign finds signatures, with what they point at.
+    pub(crate) cosign: BTreeMap<Tag, Descriptor>,
+}
+
+/// What besides the children belongs to content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beside {
+    /// Nothing.
+    Nothing,
+    /// The referrers of every manifest, of those again, and cosign's tags.
+    Referrers,
+}
+
+/// What was learned of one manifest.
+struct Seen {
+    key: Key,
+    bytes: Bytes,
+    refers: bool,
+    children: Vec<Descriptor>,
+    referrers: Vec<Descriptor>,
+    cosign: Vec<(Tag, Descriptor)>,
+}
+
+pub(crate) fn key(descriptor: &Descriptor) -> Key {
+    (descriptor.media_type.has_children(), descriptor.digest)
+}
+
+impl Graph {
+    /// Walks `source` from `roots` on, asking for `concurrency` manifests at once.
+    ///
+    /// # Errors
+    /// If a manifest cannot be read, is not valid or altered, or a limit is passed.
+    pub(crate) async fn walk<O: Origin + ?Sized>(
+        source: &O,
+        roots: &[Descriptor],
+        beside: Beside,
+        concurrency: usize,
+    ) -> Result<Self, StoreError> {
+        let mut graph = Self::default();
+        let mut frontier: Vec<Key> = Vec::new();
+        for root in roots {
+            graph.add(root, false, &mut frontier)?;
+        }
+        // One round finds the children and referrers of all manifests of the round before. Indexes nest, and signatures
+        // may be signed again.
+        for _ in 0..=2 * limits::GRAPH_DEPTH {
+            if frontier.is_empty() {
+                graph.measure()?;
+                return Ok(graph);
+            }
+            let wanted: Vec<Descriptor> = std::mem::take(&mut frontier)
+                .iter()
+                .filter_map(|key| graph.nodes.get(key))
+                .map(|node| node.descriptor.clone())
+                .collect();
+            let round: Vec<Seen> = stream::iter(wanted)
+                .map(|descriptor| see(source, descriptor, beside))
+                .buffered(concurrency.max(1))
+                .try_collect()
+                .await?;
+            for seen in round {
+                graph.learn(seen, &mut frontier)?;
+            }
+        }
+        Err(too_deep(roots))
+    }
+
+    fn learn(&mut self, seen: Seen, frontier: &mut Vec<Key>) -> Result<(), StoreError> {
+        let beside = self.nodes.get(&seen.key).is_some_and(|node| node.beside);
+        for child in &seen.children {
+            self.add(child, beside, frontier)?;
+        }
+        for (tag, signature) in seen.cosign {
+            self.add(&signature, true, frontier)?;
+            self.cosign.insert(tag, signature);
+        }
+        for referrer in &seen.referrers {
+            self.add(&referrer.bare(), true, frontier)?;
+        }
+        if let Some(node) = self.nodes.get_mut(&seen.key) {
+            node.children = seen.children.iter().map(key).collect();
+            node.refers = seen.refers;
+        }
+        let kept: usize = self.kept.values().map(Bytes::len).sum();
+        if kept + seen.bytes.len() <= limits::GRAPH_MANIFEST_BYTES {
+            self.kept.insert(seen.key.1, seen.bytes);
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        descriptor: &Descriptor,
+        beside: bool,
+        frontier: &mut Vec<Key>,
+    ) -> Result<(), StoreError> {
+        let key = key(descriptor);
+        if let Some(node) = self.nodes.get_mut(&key) {
+            if node.descriptor.size != descriptor.size {
+                return Err(StoreError::Invalid {
+                    subject: format!("the graph of {}", descriptor.digest),
+                    why: format!(
+                        "it is said to have {} and {} bytes",
+                        node.descriptor.size, descriptor.size
+                    ),
+                });
+            }
+            return Ok(());
+        }
+        if self.nodes.len() >= limits::GRAPH_CONTENTS {
+            return Err(StoreError::Invalid {
+                subject: format!("the graph of {}", descriptor.digest),
+                why: format!("more than {} contents", limits::GRAPH_CONTENTS),
+            });
+        }
+        if key.0 {
+            frontier.push(key);
+        }
+        let node = Node {
+            descriptor: descriptor.bare(),
+            height: 0,
+            refers: false,
+            beside,
+            children: Vec::new(),
+        };
+        self.nodes.insert(key, node);
+        Ok(())
+    }
+
+    /// Sets the height of every node.
+    fn measure(&mut self) -> Result<(), StoreError> {
+        for _ in 0..=limits::GRAPH_DEPTH + 1 {
+            let heights: BTreeMap<Key, usize> = self
+                .nodes
+                .iter()
+                .filter(|(key, _)| key.0)
+                .map(|(key, node)| (*key, self.above(node)))
+                .collect();
+            let mut changed = false;
+            for (key, height) in heights {
+                if let Some(node) = self.nodes.get_mut(&key) {
+                    changed |= node.height != height;
+                    node.height = height;
+                }
+            }
+            if !changed {
+                return Ok(());
+            }
+        }
+        let roots: Vec<Descriptor> = self.nodes.values().map(|node| node.descriptor.clone()).collect();
+        Err(too_deep(&roots))
+    }
+
+    fn above(&self, node: &Node) -> usize {
+        let children = node.children.iter().filter_map(|child| self.nodes.get(child));
+        1 + children.map(|child| child.height).max().unwrap_or(0)
+    }
+
+    /// Every piece of content, sorted by kind and digest.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
+    }
+
+    /// A manifest's bytes, checked, if they were kept.
+    pub(crate) fn bytes(&self, descriptor: &Descriptor) -> Option<Bytes> {
+        let kept = descriptor
+            .media_type
+            .has_children()
+            .then(|| self.kept.get(&descriptor.digest));
+        kept.flatten().cloned()
+    }
+
+    /// Splits the content into rounds: each needs only what was in the rounds before. `root` comes after everything that
+    /// does not itself contain it, alone.
+    pub(crate) fn rounds(&self, root: &Descriptor) -> Vec<Vec<&Node>> {
+        let root = key(root);
+        let mut containing: BTreeSet<Key> = BTreeSet::new();
+        let mut by_height: BTreeMap<usize, Vec<&Node>> = BTreeMap::new();
+        for node in self.nodes.values() {
+            by_height.entry(node.height).or_default().push(node);
+        }
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        for nodes in by_height.into_values() {
+            let (contains, others): (Vec<&Node>, Vec<&Node>) = nodes
+                .into_iter()
+                .filter(|node| key(&node.descriptor) != root)
+                .partition(|node| {
+                    node.children
+                        .iter()
+                        .any(|child| *child == root || containing.contains(child))
+                });
+            containing.extend(contains.iter().map(|node| key(&node.descriptor)));
+            before.push(others);
+            after.push(contains);
+        }
+        before.push(self.nodes.get(&root).into_iter().collect());
+        before.extend(after);
+        before.retain(|round| !round.is_empty());
+        before
+    }
+}
+
+fn too_deep(roots: &[Descriptor]) -> StoreError {
+    let root = roots.first().map(|root| root.digest.to_string());
+    StoreError::Invalid {
+        subject: format!("the graph of {}", root.unwrap_or_default()),
+        why: format!("nested deeper than {} levels", limits::GRAPH_DEPTH),
+    }
+}
+
+/// Reads one manifest and asks what belongs to it.
+async fn see<O: Origin + ?Sized>(
+    source: &O,
+    descriptor: Descriptor,
+    beside: Beside,
+) -> Result<Seen, StoreError> {
+    let bytes = source.fetch_bytes(&descriptor, limits::MANIFEST_BYTES).await?;
+    let document = document(&descriptor, &bytes)?;
+    let (referrers, cosign) = match beside {
+        Beside::Nothing => (Vec::new(), Vec::new()),
+        Beside::Referrers => (
+            source.referrers(&descriptor, None).await?,
+            cosign_tags(source, &descriptor.digest).await?,
+        ),
+    };
+    Ok(Seen {
+        key: key(&descriptor),
+        refers: document.subject().is_some(),
+        children: document.children().cloned().collect(),
+        bytes,
+        referrers,
+        cosign,
+    })
+}
+
+async fn cosign_tags<O: Origin + ?Sized>(
+    source: &O,
+    digest: &Digest,
+) -> Result<Vec<(Tag, Descriptor)>, StoreError> {
+    let mut found = Vec::new();
+    for tag in Tag::cosign_all(digest) {
+        match source.resolve(&tag).await {
+            Ok(descriptor) => found.push((tag, descriptor)),
+            Err(StoreError::NotFound { .. }) => {}
+            // Throttled or broken is never "unsigned".
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
