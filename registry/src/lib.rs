@@ -13,6 +13,7 @@ pub mod remote;
 #[cfg(feature = "server")]
 pub mod server;
 pub mod store;
+pub mod trust;
 
 pub use copy::copy;
 pub use store::{Origin, Referrers, Resolve, Sink, Source, Store, StoreError, Tags, Target};

@@ -26,7 +26,7 @@ pub struct Policy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
-    /// Names of the keys, any of which may sign.
+    /// Names of the keys, any of which may sign. Without any, nothing from this scope is let in.
     pub keys: Vec<BundleName>,
     /// How many different keys must have signed the same release; at least 1.
     #[serde(default = "one")]
@@ -179,7 +179,7 @@ impl Policy {
             Some("a key stands twice".to_owned())
         } else if rule.level == Level::Skip {
             (scope == Scope::ANY).then(|| "level skip is not allowed for '*'".to_owned())
-        } else if rule.threshold == 0 || rule.threshold > rule.keys.len() {
+        } else if rule.threshold == 0 || rule.threshold > rule.keys.len().max(1) {
             let (threshold, keys) = (rule.threshold, rule.keys.len());
             Some(format!(
                 "its threshold is {threshold}, but must be from 1 to its {keys} keys"
@@ -230,7 +230,7 @@ impl Policy {
                 return Err(error(format!("there is no trusted key {name}")));
             }
             let distinct = rule.key_ids(keys).len();
-            if rule.level != Level::Skip && distinct < rule.threshold {
+            if rule.level != Level::Skip && !rule.keys.is_empty() && distinct < rule.threshold {
                 let threshold = rule.threshold;
                 return Err(error(format!(
                     "it wants {threshold} different keys, but names {distinct}"

@@ -1,0 +1,114 @@
+//! Why a bundle cannot be signed or is not trusted.
+
+use samebundle_spec::signing::{Place, Refusal};
+use samebundle_spec::{BundleName, Classify, Digest, ErrorKind, Timestamp, Version, limits};
+
+use super::MarksError;
+use crate::store::StoreError;
+
+/// Why a bundle cannot be signed or is not trusted. Every refusal is exit code 4; what kept us from looking keeps its own.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrustError {
+    /// The signatures do not meet the policy.
+    #[error("the bundle {subject} from {place} is not trusted: {refusal}")]
+    Refused {
+        /// The bundle's index.
+        subject: Digest,
+        /// Where it comes from.
+        place: Place,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// A newer release was seen before.
+    #[error(
+        "{name} {found} (sequence {sequence}) is older than the release {newest} (sequence {newest_sequence}) that was seen before; \
+         take a newer one, or allow the downgrade"
+    )]
+    RolledBack {
+        /// The bundle's name.
+        name: BundleName,
+        /// Its version.
+        found: Version,
+        /// Its sequence.
+        sequence: u64,
+        /// The newest version seen.
+        newest: Version,
+        /// The newest sequence seen.
+        newest_sequence: u64,
+    },
+    /// The machine's clock is far behind a time that was trusted before.
+    #[error(
+        "this machine's clock says {now}, but {last} was seen before: it was set back; set it right, then try again"
+    )]
+    ClockSetBack {
+        /// The clock's time.
+        now: Timestamp,
+        /// The last trusted time.
+        last: Timestamp,
+    },
+    /// The index is not named by SHA-256, which signatures bind.
+    #[error("{subject} is not a SHA-256 digest; signatures bind only those")]
+    Algorithm {
+        /// The bundle's index.
+        subject: Digest,
+    },
+    /// So many signatures that trying them all would be an attack.
+    #[error(
+        "{subject} has {found} signatures, more than the {} that are tried; remove what does not belong there",
+        limits::SIGNATURES
+    )]
+    TooMany {
+        /// The bundle's index.
+        subject: Digest,
+        /// How many there are.
+        found: usize,
+    },
+    /// It could not be found out whether there are signatures. Not the same as "unsigned".
+    #[error("could not look for signatures of {subject}")]
+    Lookup {
+        /// The bundle's index.
+        subject: Digest,
+        /// What failed.
+        #[source]
+        source: StoreError,
+    },
+    /// What was seen before could not be read or written.
+    #[error(transparent)]
+    Marks(#[from] MarksError),
+    /// The statement cannot be signed.
+    #[error("the statement cannot be signed: {why}")]
+    Statement {
+        /// What is wrong.
+        why: String,
+    },
+    /// The signature could not be pushed.
+    #[error("could not attach the signature to {subject}")]
+    Attach {
+        /// The bundle's index.
+        subject: Digest,
+        /// What failed.
+        #[source]
+        source: StoreError,
+    },
+}
+
+impl Classify for TrustError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Refused { refusal, .. } => refusal.kind(),
+            Self::RolledBack { .. }
+            | Self::ClockSetBack { .. }
+            | Self::Algorithm { .. }
+            | Self::TooMany { .. } => ErrorKind::NotTrusted,
+            // A signature that is listed and not there is a stripped one.
+            Self::Lookup {
+                source: StoreError::NotFound { .. },
+                ..
+            } => ErrorKind::NotTrusted,
+            Self::Lookup { source, .. } | Self::Attach { source, .. } => source.kind(),
+            Self::Marks(error) => error.kind(),
+            Self::Statement { .. } => ErrorKind::Input,
+        }
+    }
+}

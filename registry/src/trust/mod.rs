@@ -1,0 +1,34 @@
+//! Trust: keys, policy, signing and verifying (`spec/300-signing.md`).
+//!
+//! | module | what |
+//! | --- | --- |
+//! | [`keys`] | secret and public key files: make, save, load, import |
+//! | [`trust_store`] | trusted keys and policy on disk |
+//! | [`attach`] | sign: push a signature beside a bundle, in both forms that cosign reads |
+//! | [`discover`] | find the signatures of a bundle |
+//! | [`verify`] | decide whether a bundle is trusted |
+//! | [`verified`] | the proof of that, which installing and running ask for |
+//! | [`marks`] | what was seen before, against rollback |
+//!
+//! Invariants: whatever cannot be looked at, read or understood refuses; an error while looking is never "unsigned"; keys
+//! come from the trust store only. What a signature covers is the digest of the index; every store re-hashes what it
+//! reads ([`SourceExt::fetch`](crate::store::SourceExt::fetch)), so it covers all content.
+
+pub mod attach;
+pub mod discover;
+mod error;
+mod guard;
+pub mod keys;
+pub mod marks;
+pub mod trust_store;
+pub mod verified;
+pub mod verify;
+
+pub use attach::{Attached, sign};
+pub use error::TrustError;
+pub use guard::GuardError;
+pub use keys::{KeyFileError, Passphrase};
+pub use marks::{Marks, MarksError};
+pub use trust_store::{TrustStore, TrustStoreError};
+pub use verified::{Basis, Signer, Verified};
+pub use verify::{Request, verify};

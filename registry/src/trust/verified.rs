@@ -1,0 +1,148 @@
+//! The proof that content may be used, which installing and running ask for.
+//!
+//! There are two ways to one: the policy was met, or the user consented, which is recorded. It cannot be copied, so that
+//! each use has its own check.
+
+use std::collections::BTreeSet;
+
+use samebundle_spec::BundleName;
+use samebundle_spec::record::Verification;
+use samebundle_spec::signing::{Fault, KeyId, KeyRing, Level, Release, Right, Scope};
+
+/// A value that may be used, and why.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Verified<T> {
+    value: T,
+    basis: Basis,
+}
+
+/// Why a value may be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Basis {
+    /// The policy was met.
+    Policy {
+        /// The scope whose rule decided.
+        scope: Scope,
+        /// How strictly the rule is held.
+        level: Level,
+        /// The keys that signed the release; empty only where the rule does not insist.
+        signers: Vec<Signer>,
+        /// What they signed; none only where the rule does not insist.
+        release: Option<Release>,
+        /// The rights beyond the default that the rule grants.
+        rights: BTreeSet<Right>,
+        /// What was wrong and only warns at this level.
+        warnings: Vec<Fault>,
+        /// The sequence of the newer release that was seen before, if this one may follow it all the same.
+        downgraded_from: Option<u64>,
+    },
+    /// The user accepted it without a trusted signature.
+    Consent {
+        /// How the consent was given.
+        reason: String,
+    },
+}
+
+/// A trusted key that signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signer {
+    /// Its names in the trust store; mostly one.
+    pub names: Vec<BundleName>,
+    /// Its id.
+    pub id: KeyId,
+}
+
+impl Signer {
+    pub(super) fn of(id: KeyId, keys: &KeyRing) -> Self {
+        let names = keys.iter().filter(|(_, key)| key.id() == id);
+        Self {
+            names: names.map(|(name, _)| name.clone()).collect(),
+            id,
+        }
+    }
+}
+
+impl<T> Verified<T> {
+    pub(super) fn new(value: T, basis: Basis) -> Self {
+        Self { value, basis }
+    }
+
+    /// Takes a value without a trusted signature, because the user said so. Must be recorded and shown.
+    pub fn by_consent(value: T, reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        Self {
+            value,
+            basis: Basis::Consent { reason },
+        }
+    }
+
+    /// The value.
+    pub fn get(&self) -> &T {
+        &self.value
+    }
+
+    /// Why it may be used.
+    pub fn basis(&self) -> &Basis {
+        &self.basis
+    }
+
+    /// What was signed, if it was.
+    pub fn release(&self) -> Option<&Release> {
+        match &self.basis {
+            Basis::Policy { release, .. } => release.as_ref(),
+            Basis::Consent { .. } => None,
+        }
+    }
+
+    /// The rights beyond the default that the signer's rule grants; none by consent.
+    pub fn rights(&self) -> BTreeSet<Right> {
+        match &self.basis {
+            Basis::Policy { rights, .. } => rights.clone(),
+            Basis::Consent { .. } => BTreeSet::new(),
+        }
+    }
+
+    /// Puts in place of the value one that was read through it, such as the bundle that an index holds. Only for what the
+    /// value binds by digest.
+    ///
+    /// # Errors
+    /// That of `read`.
+    pub fn try_map<U, E>(self, read: impl FnOnce(T) -> Result<U, E>) -> Result<Verified<U>, E> {
+        Ok(Verified {
+            value: read(self.value)?,
+            basis: self.basis,
+        })
+    }
+
+    /// Returns value and basis, where the proof ends.
+    pub fn into_parts(self) -> (T, Basis) {
+        (self.value, self.basis)
+    }
+
+    /// What records say about it.
+    pub fn verification(&self) -> Verification {
+        match &self.basis {
+            Basis::Policy {
+                signers,
+                scope,
+                release,
+                ..
+            } => Verification::Signature {
+                keys: signers
+                    .iter()
+                    .map(|signer| {
+                        signer
+                            .names
+                            .first()
+                            .map_or_else(|| signer.id.to_string(), ToString::to_string)
+                    })
+                    .collect(),
+                scope: scope.to_string(),
+                sequence: release.as_ref().map_or(0, |release| release.sequence),
+            },
+            Basis::Consent { reason } => Verification::Consent {
+                reason: reason.clone(),
+            },
+        }
+    }
+}
