@@ -108,3 +108,9 @@ pub const PIPELINE_NAME_BYTES: usize = 128;
 pub const DAG_DEPTH: usize = 32;
 /// Most bytes that are read again while lines of quoted scalars are indented, so that hostile files cost no more.
 pub const YAML_REPAIR_BYTES: u64 = 64 << 20;
+/// Longest run of a tool at build (pip, the kfp compiler), seconds. Large wheels over a slow line take minutes.
+pub const BUILD_TOOL_SECONDS: u64 = 1_800;
+/// Most of a build tool's output that is kept to be shown, bytes: some screens.
+pub const TOOL_OUTPUT_BYTES: usize = 8 << 10;
+/// Largest `samebundle.lock`, bytes. It has a line a wheel.
+pub const LOCK_BYTES: u64 = 4 << 20;

@@ -58,6 +58,12 @@ known! {
     CNAB_MANIFEST = "application/vnd.cnab.manifest.v1";
     /// Artifact type of the content artifact that carries pipeline, wheelhouse, modules and history.
     CONTENT = "application/vnd.samebundle.content.v1";
+    /// Layer of the content artifact: the pipeline, KFP v2 IR in YAML.
+    PIPELINE = "application/vnd.samebundle.pipeline.v1+yaml";
+    /// Layer of the content artifact: a plain tar of wheels, sorted by name.
+    WHEELHOUSE = "application/vnd.samebundle.wheelhouse.v1.tar";
+    /// Layer of the content artifact: a plain tar of run records.
+    HISTORY = "application/vnd.samebundle.history.v1.tar";
     /// Payload type of a signed statement in DSSE.
     IN_TOTO = "application/vnd.in-toto+json";
     /// A sigstore bundle v0.3.
