@@ -77,7 +77,7 @@ impl Greet {
     /// A new home that trusts the key for every place.
     pub fn trusting(&self, sandbox: &Sandbox, name: &str) -> Home {
         let home = sandbox.home(name);
-        let _ = home.ok(["trust", "add", "release", text(&self.key()), "--scope", "*"]);
+        let _ = home.ok(["trust", "add", "release", text(&self.key())]);
         home
     }
 }

@@ -15,7 +15,7 @@ mod tree;
 pub use docker::DockerEngine;
 pub use fixture::{Greet, digits, greet};
 pub use registry::Registry;
-pub use sandbox::{Home, Ran, Running, Sandbox, command_under_test};
+pub use sandbox::{Home, Ran, Running, Sandbox, command_under_test, is_root};
 pub use skip::skip;
 pub use tool::{cache, image, kfp, peer, repository};
 pub use tree::{copy_tree, tree_digest};

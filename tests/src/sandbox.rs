@@ -97,6 +97,30 @@ impl Home {
         command
     }
 
+    /// The same call in a network namespace of its own, without any route; none where this machine cannot make one.
+    pub fn cut_off<I, S>(&self, arguments: I) -> Option<Command>
+    where
+        I: IntoIterator<Item = S>,
+        S: AsRef<OsStr>,
+    {
+        let flags: &[&str] = if is_root() { &["-n"] } else { &["-r", "-n"] };
+        let works = Command::new("unshare")
+            .args(flags)
+            .arg("true")
+            .output()
+            .is_ok_and(|out| out.status.success());
+        let mut command = Command::new("unshare");
+        command
+            .args(flags)
+            .arg("--")
+            .arg(command_under_test())
+            .arg("--home")
+            .arg(&self.folder)
+            .args(arguments);
+        self.furnish(&mut command);
+        works.then_some(command)
+    }
+
     /// Give a command the sandbox's environment and working folder, and nothing of the caller's but what names the
     /// package registries.
     pub fn furnish(&self, command: &mut Command) {
@@ -181,6 +205,12 @@ impl Home {
     {
         Running::of(&mut self.command(arguments))
     }
+}
+
+/// Whether this process is root.
+pub fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|meta| meta.uid() == 0)
 }
 
 /// A command that goes on; killed when dropped.

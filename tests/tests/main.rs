@@ -3,4 +3,13 @@
 //! One binary, so that it links once and its modules share what they build.
 
 mod budget;
+mod concurrency;
+mod cosign;
+mod crash;
+mod docker;
+mod flow;
 mod layering;
+mod readme;
+mod rootless;
+mod tamper;
+mod transfer;

@@ -8,9 +8,9 @@ BUSYBOX = "busybox:1"
 
 
 @dsl.container_component
-def greet(name: str, times: int, greeting: dsl.OutputPath(str), words: dsl.Output[dsl.Dataset]):
+def greet(who: str, times: int, greeting: dsl.OutputPath(str), words: dsl.Output[dsl.Dataset]):
     script = 'mkdir -p "$(dirname "$2")" "$(dirname "$3")"; printf "hello %s" "$0" > "$2"; i=0; while [ $i -lt $1 ]; do echo "$i $0"; i=$((i+1)); done > "$3"'
-    return dsl.ContainerSpec(image=BUSYBOX, command=["sh", "-c", script], args=[name, times, greeting, words.path])
+    return dsl.ContainerSpec(image=BUSYBOX, command=["sh", "-c", script], args=[who, times, greeting, words.path])
 
 
 @dsl.container_component
@@ -25,7 +25,7 @@ class Said(NamedTuple):
 
 
 @dsl.pipeline(name="greet", description="Say hello, then louder.")
-def pipeline(name: str = "world", times: int = 3) -> Said:
-    said = greet(name=name, times=times)
+def pipeline(who: str = "world", times: int = 3) -> Said:
+    said = greet(who=who, times=times)
     louder = shout(words=said.outputs["words"])
     return Said(greeting=said.outputs["greeting"], loud=louder.outputs["loud"])
