@@ -1,0 +1,382 @@
+"""Side by side measurements of samebundle, skopeo, crane, runc and kfp.local; prints tables with ratios.
+
+Each figure is the least of a few runs, the tools taking turns; memory is the largest resident set of any process that the
+command started. A ratio is samebundle's time divided by the best rival's: below 1 is faster. Registries listen on the
+loopback, store in files, and are wiped before every counted push and copy.
+"""
+
+import argparse
+import gzip
+import hashlib
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+
+MIB = 1024 * 1024
+LIMIT_MIB = 64
+
+
+class Failed(Exception):
+    pass
+
+
+def run(command, env=None, cwd=None):
+    """Run a command; (seconds, CPU seconds, peak memory in MiB). Raises with its words when it fails."""
+    with tempfile.TemporaryFile() as out:
+        start = time.monotonic()
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env, cwd=cwd)
+        _, status, usage = os.wait4(process.pid, 0)
+        wall = time.monotonic() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode != 0:
+            out.seek(0)
+            raise Failed(f"{' '.join(map(str, command))}: exit {process.returncode}\n{out.read().decode(errors='replace')[-2000:]}")
+    # ru_maxrss is in KiB; of a child made by fork it can start at the parent's own, so the parent stays small.
+    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+
+
+class Registry:
+    """Debian's docker-registry on a free port; `wipe` empties it."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self.process = None
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.address = "127.0.0.1:%d" % probe.getsockname()[1]
+
+    def wipe(self):
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        config = self.folder / "config.yml"
+        config.write_text(
+            f"version: 0.1\nlog: {{level: error, accesslog: {{disabled: true}}}}\n"
+            f"storage: {{filesystem: {{rootdirectory: {self.folder}/data}}}}\nhttp: {{addr: {self.address}}}\n"
+        )
+        log = open(self.folder / "log", "w")
+        self.process = subprocess.Popen(["docker-registry", "serve", str(config)], stdout=log, stderr=log)
+        host, port = self.address.split(":")
+        for _ in range(400):
+            try:
+                socket.create_connection((host, int(port)), 0.2).close()
+                return
+            except OSError:
+                time.sleep(0.02)
+        raise Failed("docker-registry did not start")
+
+    def stop(self):
+        if self.process:
+            self.process.terminate()
+            self.process.wait()
+            self.process = None
+
+
+class Table:
+    """A few tools that do the same thing in turn."""
+
+    def __init__(self, title, times):
+        self.title, self.times, self.rows = title, times, []
+
+    def add(self, name, command, before=lambda: None):
+        self.rows.append((name, command, before))
+
+    def measure(self):
+        results = {name: [] for name, _, _ in self.rows}
+        for _ in range(self.times):
+            for name, command, before in self.rows:
+                if results[name] is None:
+                    continue
+                before()
+                try:
+                    results[name].append(command() if callable(command) else run(command))
+                except (Failed, OSError) as error:
+                    print(f"{self.title}: {name}: {error}", file=sys.stderr)
+                    results[name] = None
+        return self.show(results)
+
+    def show(self, results):
+        best = {name: min(row[0] for row in rows) for name, rows in results.items() if rows}
+        rivals = [wall for name, wall in best.items() if not name.startswith("samebundle")]
+        print(f"\n### {self.title} (least of {self.times})\n| tool | wall s | cpu s | rss MiB | ratio |\n|---|---|---|---|---|")
+        for name, rows in results.items():
+            if not rows:
+                print(f"| {name} | failed | | | |")
+                continue
+            ours = name.startswith("samebundle") and rivals
+            ratio = f"{best[name] / min(rivals):.2f}" if ours else ""
+            print(f"| {name} | {best[name]:.3f} | {min(r[1] for r in rows):.2f} | {max(r[2] for r in rows):.0f} | {ratio} |")
+        sys.stdout.flush()
+        return results
+
+
+def noise(path, size, seed):
+    """Incompressible content, the same for the same seed."""
+    chance = random.Random(seed)
+    with open(path, "wb") as file:
+        while size > 0:
+            file.write(chance.randbytes(min(size, MIB)))
+            size -= MIB
+
+
+def image(folder, layers, size):
+    """An image of raw tar layers as an OCI layout, tagged bench:1."""
+    blobs = folder / "blobs/sha256"
+    blobs.mkdir(parents=True)
+
+    def put(data, media, **more):
+        digest = hashlib.sha256(data).hexdigest()
+        (blobs / digest).write_bytes(data)
+        return {"mediaType": media, "digest": f"sha256:{digest}", "size": len(data), **more}
+
+    entries = []
+    for number in range(layers):
+        raw = folder / "raw"
+        noise(raw, size, number)
+        tar = folder / "tar"
+        with tarfile.open(tar, "w") as out:
+            info = out.gettarinfo(raw, f"data/{number}.bin")
+            info.mtime = info.uid = info.gid = 0
+            info.uname = info.gname = ""
+            with open(raw, "rb") as file:
+                out.addfile(info, file)
+        digest = hashlib.sha256()
+        with open(tar, "rb") as file:
+            while piece := file.read(MIB):
+                digest.update(piece)
+        length = tar.stat().st_size
+        tar.rename(blobs / digest.hexdigest())
+        raw.unlink()
+        entries.append({
+            "mediaType": "application/vnd.oci.image.layer.v1.tar",
+            "digest": f"sha256:{digest.hexdigest()}",
+            "size": length,
+        })
+    oci = "application/vnd.oci.image."
+    config = put(
+        json.dumps({
+            "architecture": "amd64", "os": "linux", "config": {},
+            "rootfs": {"type": "layers", "diff_ids": [entry["digest"] for entry in entries]},
+        }).encode(),
+        oci + "config.v1+json",
+    )
+    manifest = {"schemaVersion": 2, "mediaType": oci + "manifest.v1+json", "config": config, "layers": entries}
+    top = put(json.dumps(manifest).encode(), oci + "manifest.v1+json", annotations={"org.opencontainers.image.ref.name": "bench:1"})
+    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "mediaType": oci + "index.v1+json", "manifests": [top]}))
+    (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    return folder
+
+
+class Bench:
+    def __init__(self, options):
+        self.options = options
+        self.work = pathlib.Path(options.work)
+        self.cache = pathlib.Path(options.cache)
+        self.full = options.size == "full"
+        self.times = options.times if self.full else 1
+        self.a, self.b = Registry(self.work / "a"), Registry(self.work / "b")
+        self.failed = []
+        os.environ["HOME"] = str(self.work)
+
+    def same(self, home, *arguments):
+        return [self.options.samebundle, "--home", str(self.work / home), *map(str, arguments)]
+
+    def empty(self, *names):
+        def clean():
+            for name in names:
+                path = self.work / name
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        return clean
+
+    def transfer(self, title, layout):
+        """push, pull, copy, archive and load of one image, every tool from and to the same kinds of place."""
+        home = "home-" + layout.name
+        from_layout = f"oci:{layout}:bench:1"
+        at_a, at_b = f"{self.a.address}/bench/image:1", f"{self.b.address}/bench/image:1"
+        skopeo = ["skopeo", "--insecure-policy", "copy", "--quiet", "--preserve-digests"]
+
+        table = Table(f"push {title} to an empty registry", self.times)
+        table.add("samebundle copy", self.same(home, "copy", f"layout:{layout}", at_a), self.a.wipe)
+        table.add("skopeo copy", [*skopeo, "--dest-tls-verify=false", from_layout, f"docker://{at_a}"], self.a.wipe)
+        table.add("crane push", ["crane", "push", "--insecure", str(layout), at_a], self.a.wipe)
+        table.measure()
+
+        table = Table(f"pull {title} to an empty layout", self.times)
+        places = [self.work / f"pulled-{name}" for name in ("same", "skopeo", "crane")]
+        clean = self.empty(*(place.name for place in places))
+        table.add("samebundle copy", self.same(home, "copy", at_a, f"layout:{places[0]}"), clean)
+        table.add("skopeo copy", [*skopeo, "--src-tls-verify=false", f"docker://{at_a}", f"oci:{places[1]}:bench:1"], clean)
+        table.add("crane pull", ["crane", "pull", "--insecure", "--format=oci", at_a, str(places[2])], clean)
+        table.measure()
+        clean()
+
+        table = Table(f"copy {title} between registries", self.times)
+        table.add("samebundle copy", self.same(home, "copy", at_a, at_b), self.b.wipe)
+        table.add("skopeo copy", [*skopeo, "--src-tls-verify=false", "--dest-tls-verify=false", f"docker://{at_a}", f"docker://{at_b}"], self.b.wipe)
+        table.add("crane copy", ["crane", "copy", "--insecure", at_a, at_b], self.b.wipe)
+        table.measure()
+
+        table = Table(f"archive {title}: registry to one tar", self.times)
+        tars = [self.work / f"{name}.tar" for name in ("same", "skopeo", "crane")]
+        clean = self.empty(*(tar.name for tar in tars))
+        table.add("samebundle copy", self.same(home, "copy", at_a, f"archive:{tars[0]}"), clean)
+        table.add("skopeo copy", [*skopeo, "--src-tls-verify=false", f"docker://{at_a}", f"oci-archive:{tars[1]}:bench:1"], clean)
+        table.add("crane pull", ["crane", "pull", "--insecure", at_a, str(tars[2])], clean)
+        table.measure()
+
+        run(self.same(home, "copy", at_a, f"archive:{tars[0]}"))
+        run([*skopeo, "--src-tls-verify=false", f"docker://{at_a}", f"oci-archive:{tars[1]}:bench:1"])
+        run(["crane", "pull", "--insecure", at_a, str(tars[2])])
+        table = Table(f"load {title}: one tar to an empty registry", self.times)
+        table.add("samebundle copy", self.same(home, "copy", f"archive:{tars[0]}", at_b), self.b.wipe)
+        table.add("skopeo copy", [*skopeo, "--dest-tls-verify=false", f"oci-archive:{tars[1]}:bench:1", f"docker://{at_b}"], self.b.wipe)
+        table.add("crane push", ["crane", "push", "--insecure", str(tars[2]), at_b], self.b.wipe)
+        table.measure()
+        clean()
+        self.a.stop()
+        self.b.stop()
+
+    def memory(self, layout):
+        """Peak memory of every step of the road with the large layer in a bundle."""
+        source = self.work / "bundle"
+        shutil.copytree(pathlib.Path("tests/programs/greet"), source)
+        os.makedirs(source / "images")
+        os.symlink(layout, source / "images/busybox")
+        manifest = source / "samebundle.yaml"
+        manifest.write_text(manifest.read_text().replace("layout:images/busybox", f"layout:{layout}"))
+        self.a.wipe()
+        place, file = f"{self.a.address}/bench/bundle:1", self.work / "bundle.tgz"
+        steps = [
+            ("build", self.same("m1", "build", source, "-t", "greet")),
+            ("push", self.same("m1", "push", "greet", place)),
+            ("pull", self.same("m2", "pull", place, "--allow-unsigned")),
+            ("install", self.same("m2", "install", "greet", "--allow-unsigned")),
+            ("export", self.same("m2", "export", "greet", "-o", file)),
+            ("import", self.same("m3", "import", file, "--allow-unsigned")),
+        ]
+        print(f"\n### peak memory of the road with a {'1 GiB' if self.full else '16 MiB'} layer (limit {LIMIT_MIB} MiB)")
+        print("| step | wall s | cpu s | rss MiB | |\n|---|---|---|---|---|")
+        for name, command in steps:
+            try:
+                wall, cpu, rss = run(command)
+            except Failed as error:
+                print(f"| {name} | failed | | | |\n{error}")
+                self.failed.append(f"memory: {name} failed")
+                break
+            verdict = "ok" if rss <= LIMIT_MIB else "TOO MUCH"
+            print(f"| {name} | {wall:.2f} | {cpu:.2f} | {rss:.0f} | {verdict} |")
+            if rss > LIMIT_MIB:
+                self.failed.append(f"memory: {name} took {rss:.0f} MiB")
+        self.a.stop()
+        for home in ("m1", "m2", "m3"):
+            shutil.rmtree(self.work / home, ignore_errors=True)
+
+    def start_up(self):
+        table = Table("start-up: --version, 20 times", max(self.times, 3))
+
+        def twenty(command):
+            def go():
+                total = [run(command) for _ in range(20)]
+                return sum(r[0] for r in total), sum(r[1] for r in total), max(r[2] for r in total)
+            return go
+
+        table.add("samebundle --version", twenty([self.options.samebundle, "--version"]))
+        table.add("crane version", twenty(["crane", "version"]))
+        table.add("skopeo --version", twenty(["skopeo", "--version"]))
+        table.measure()
+
+    def engine(self):
+        """What a task costs over a bare `runc run` of the same image."""
+        source = self.work / "greet"
+        shutil.copytree(pathlib.Path("tests/programs/greet"), source)
+        manifest = source / "samebundle.yaml"
+        busybox = (self.cache / "images/busybox").resolve()
+        manifest.write_text(manifest.read_text().replace("layout:images/busybox", f"layout:{busybox}"))
+        run(self.same("engine", "build", source, "-t", "greet"))
+        run(self.same("engine", "install", "greet", "--allow-unsigned"))
+        root = self.work / "runc"
+        (root / "rootfs").mkdir(parents=True)
+        layer = next(json.loads((busybox / "blobs/sha256" / e["digest"][7:]).read_text())["layers"][0]["digest"][7:]
+                     for e in json.loads((busybox / "index.json").read_text())["manifests"])
+        with gzip.open(busybox / "blobs/sha256" / layer) as raw, tarfile.open(fileobj=raw) as tar:
+            tar.extractall(root / "rootfs", filter="fully_trusted")
+        run(["runc", "spec"], cwd=root)
+        config = json.loads((root / "config.json").read_text())
+        config["process"].update(terminal=False, args=["true"], rlimits=[])
+        config["process"]["capabilities"] = {}
+        (root / "config.json").write_text(json.dumps(config))
+        state = self.work / "runc-state"
+
+        def twice():
+            # greet has two tasks: two containers here too.
+            total = [run(["runc", "--root", str(state), "run", "-b", str(root), f"bench-{n}"]) for n in range(2)]
+            return sum(r[0] for r in total), sum(r[1] for r in total), max(r[2] for r in total)
+
+        table = Table("two tasks on busybox: a whole run against two bare `runc run`", max(self.times, 3))
+        table.add("samebundle run greet", self.same("engine", "run", "greet", "--env", "embedded"))
+        table.add("runc run, twice", twice)
+        table.measure()
+
+    def digits(self):
+        """The digits pipeline, run again, against kfp.local on the same compiled pipeline."""
+        source = self.work / "digits"
+        shutil.copytree("bundles/digits", source, ignore=shutil.ignore_patterns("images", "__pycache__"))
+        manifest = source / "samebundle.yaml"
+        python = (self.cache / "images/python").resolve()
+        manifest.write_text(manifest.read_text().replace("layout:images/python", f"layout:{python}"))
+        run(self.same("digits-home", "build", source, "-t", "digits"))
+        run(self.same("digits-home", "install", "digits", "--allow-unsigned"))
+        first = run(self.same("digits-home", "run", "digits", "--env", "embedded"))
+        print(f"\ndigits, first run (packages are installed once): {first[0]:.2f} s")
+        script = "import sys; sys.path.insert(0, sys.argv[1]); from kfp import local; import pipeline; " \
+            "local.init(runner=local.SubprocessRunner(), pipeline_root=sys.argv[2], raise_on_error=True); pipeline.digits()"
+        table = Table("digits, second run, against kfp.local (aim: ratio <= 0.125)", 1)
+        table.add("samebundle run digits", self.same("digits-home", "run", "digits", "--env", "embedded"))
+        table.add("kfp.local", [str(self.cache / "python/bin/python"), "-c", script, str(source), str(self.work / "kfp")])
+        results = table.measure()
+        ours, theirs = results["samebundle run digits"], results["kfp.local"]
+        if ours and theirs and ours[0][0] > theirs[0][0] / 8:
+            self.failed.append(f"digits: {ours[0][0]:.1f} s is more than an eighth of {theirs[0][0]:.1f} s")
+
+    def all(self):
+        large, layers, size = (1024 * MIB, 12, 15 * MIB) if self.full else (16 * MIB, 12, MIB // 4)
+        print(f"samebundle bench, {self.options.size}, load {os.getloadavg()[0]:.1f}, {os.cpu_count()} cores")
+        self.start_up()
+        self.engine()
+        if self.full:
+            self.digits()
+        model = image(self.work / "model", 1, large)
+        many = image(self.work / "many", layers, size)
+        self.memory(model)
+        self.transfer("1 layer of 1 GiB" if self.full else "1 layer of 16 MiB", model)
+        self.transfer(f"{layers} layers, {layers * size // MIB} MiB", many)
+        if self.failed:
+            print("\nnot reached:\n" + "\n".join(self.failed))
+        return 1 if self.failed else 0
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for name in ("--samebundle", "--work", "--cache"):
+        parser.add_argument(name, required=True)
+    parser.add_argument("--size", choices=("full", "small"), required=True)
+    parser.add_argument("--times", type=int, default=3)
+    bench = Bench(parser.parse_args())
+    try:
+        return bench.all()
+    finally:
+        bench.a.stop()
+        bench.b.stop()
+
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+sys.exit(main())
