@@ -12,9 +12,11 @@
 //! | [`signing`] | keys, statements, envelopes, the trust policy | `spec/300-signing.md` |
 //! | [`time`] | points in time | RFC 3339 |
 //! | [`bundle`] | `bundle.json`, parameters, the bundle's index, our extension | cnab-spec 101, 103, 201 |
+//! | [`authoring`], [`yaml`] | `samebundle.yaml`; strict YAML | `spec/100-bundle.md` |
 //! | [`limits`] | every size, count, depth and time taken from outside | |
 //! | [`exit`] | exit codes and the kind of an error | `spec/600-exit-codes.md` |
 
+pub mod authoring;
 pub mod bundle;
 pub mod canonical;
 pub mod descriptor;
@@ -33,6 +35,7 @@ pub mod signing;
 pub mod time;
 #[cfg(test)]
 mod vectors;
+pub mod yaml;
 
 pub use bundle::Bundle;
 pub use descriptor::{Descriptor, Platform};
