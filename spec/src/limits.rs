@@ -114,3 +114,7 @@ pub const BUILD_TOOL_SECONDS: u64 = 1_800;
 pub const TOOL_OUTPUT_BYTES: usize = 8 << 10;
 /// Largest `samebundle.lock`, bytes. It has a line a wheel.
 pub const LOCK_BYTES: u64 = 4 << 20;
+/// Most files and folders in one output of a task; listings are kept in memory (about 200 bytes each).
+pub const OUTPUT_ENTRIES: usize = 1_000_000;
+/// Deepest nesting of folders in an output of a task; each holds an open handle.
+pub const OUTPUT_DEPTH: usize = 64;

@@ -1,0 +1,100 @@
+//! What flows between tasks: parameters and artifacts.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use samebundle_spec::Digest;
+use samebundle_spec::pipeline::ArtifactType;
+use samebundle_spec::record::{ArtifactRecord, OutputRecord};
+use serde_json::{Map, Value, json};
+
+/// An artifact.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Artifact {
+    /// Name of the output that made it.
+    pub(super) name: String,
+    pub(super) artifact_type: ArtifactType,
+    /// Path in containers, or the address of something elsewhere.
+    pub(super) uri: String,
+    /// The folder of this machine that it is in and where containers see that folder; none if it is elsewhere.
+    pub(super) place: Option<Place>,
+    pub(super) metadata: Map<String, Value>,
+    /// None if nothing was written.
+    pub(super) digest: Option<Digest>,
+    /// Bytes in all.
+    pub(super) size: u64,
+    /// Path below the run's folder.
+    pub(super) path: Option<String>,
+}
+
+/// A folder of this machine and where containers see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) host: PathBuf,
+    pub(super) target: String,
+}
+
+impl Artifact {
+    /// Returns it as KFP's `RuntimeArtifact`.
+    pub(super) fn to_runtime(&self) -> Value {
+        let mut kind = Map::new();
+        let ArtifactType {
+            schema_title,
+            schema_version,
+            instance_schema,
+        } = &self.artifact_type;
+        for (key, text) in [
+            ("instanceSchema", instance_schema),
+            ("schemaTitle", schema_title),
+            ("schemaVersion", schema_version),
+        ] {
+            if !text.is_empty() {
+                kind.insert(key.to_owned(), Value::from(text.as_str()));
+            }
+        }
+        json!({ "metadata": self.metadata, "name": self.name, "type": kind, "uri": self.uri })
+    }
+
+    fn to_record(&self) -> ArtifactRecord {
+        ArtifactRecord {
+            artifact_type: self.artifact_type.schema_title.clone(),
+            digest: self.digest,
+            size: self.size,
+            path: self.path.clone(),
+            metadata: self.metadata.clone().into_iter().collect(),
+        }
+    }
+}
+
+/// Parameters and artifacts by name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Values {
+    pub(super) parameters: BTreeMap<String, Value>,
+    pub(super) artifacts: BTreeMap<String, Vec<Artifact>>,
+}
+
+/// What a task produced.
+pub(super) type Produced = Values;
+
+impl Values {
+    pub(super) fn to_records(&self) -> BTreeMap<String, OutputRecord> {
+        let parameters = self
+            .parameters
+            .iter()
+            .map(|(name, value)| (name.clone(), OutputRecord::Value(value.clone())));
+        let artifacts = self.artifacts.iter().map(|(name, artifacts)| {
+            let records = artifacts.iter().map(Artifact::to_record).collect();
+            (name.clone(), OutputRecord::Artifacts(records))
+        });
+        parameters.chain(artifacts).collect()
+    }
+}
+
+/// How a task ended.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum TaskEnd {
+    Done(Produced),
+    Failed,
+    Cancelled,
+    Skipped,
+}

@@ -1,0 +1,146 @@
+//! Gives a task its inputs: from constants, from the component that it is in, from tasks before it.
+
+use std::collections::BTreeMap;
+
+use samebundle_spec::pipeline::{
+    ArtifactSource, Component, Expression, OutputOf, ParameterSource, Task, coerce, conform,
+};
+use serde_json::Value;
+
+use super::artifact::{TaskEnd, Values};
+use super::error::TaskError;
+use super::facts::Facts;
+use super::resolve::Resolver;
+
+/// What a task can see of the DAG that it is in.
+#[derive(Clone, Copy)]
+pub(super) struct Surroundings<'a> {
+    /// Inputs of the component that the task is in.
+    pub(super) inputs: &'a Values,
+    /// How the tasks before it ended.
+    pub(super) ended: &'a BTreeMap<&'a str, TaskEnd>,
+    pub(super) facts: &'a Facts,
+    /// Path of the task.
+    pub(super) path: &'a str,
+}
+
+impl Surroundings<'_> {
+    fn produced(&self, output: &OutputOf) -> Option<&Values> {
+        match self.ended.get(output.task.as_str())? {
+            TaskEnd::Done(produced) => Some(produced),
+            TaskEnd::Failed | TaskEnd::Cancelled | TaskEnd::Skipped => None,
+        }
+    }
+}
+
+/// Binds all inputs of a task, in the types that its component declares.
+///
+/// Constants with placeholders come last, because they may name any other input of the task.
+pub(super) fn inputs(
+    task: &Task,
+    component: &Component,
+    around: Surroundings<'_>,
+) -> Result<Values, TaskError> {
+    let mut values = Values::default();
+    let mut later = BTreeMap::new();
+    for (name, input) in &task.parameters {
+        let value = match &input.source {
+            ParameterSource::Constant(value) if value.to_string().contains("{{$") => {
+                later.insert(name, value);
+                continue;
+            }
+            ParameterSource::Constant(value) => Some(value.clone()),
+            ParameterSource::ComponentInput(source) => around.inputs.parameters.get(source).cloned(),
+            ParameterSource::TaskOutput(output) => around
+                .produced(output)
+                .and_then(|produced| produced.parameters.get(output.key.as_str()).cloned()),
+            // Refused before anything runs: part of exit handlers.
+            ParameterSource::FinalStatus(_) => None,
+        };
+        let Some(mut value) = value.filter(|value| !value.is_null()) else {
+            continue;
+        };
+        if let Some(selector) = &input.selector {
+            let picked = Expression::parse(selector.as_str()).and_then(|expression| expression.pick(&value));
+            value = picked.map_err(|source| TaskError::Expression {
+                input: name.clone(),
+                source,
+            })?;
+        }
+        insert(&mut values, component, name, &value)?;
+    }
+    for (name, value) in later {
+        let resolver = Resolver {
+            inputs: &values,
+            facts: around.facts,
+            task: around.path,
+            container: None,
+        };
+        let value = resolver.value(value)?;
+        insert(&mut values, component, name, &value)?;
+    }
+    artifacts(task, component, around, &mut values)?;
+    defaults(component, &mut values)?;
+    Ok(values)
+}
+
+fn insert(values: &mut Values, component: &Component, name: &str, value: &Value) -> Result<(), TaskError> {
+    let value = match component.inputs.parameters.get(name) {
+        Some(spec) => coerce(value, spec.parameter_type).map_err(|source| TaskError::Value {
+            input: name.to_owned(),
+            source,
+        })?,
+        None => value.clone(),
+    };
+    values.parameters.insert(name.to_owned(), value);
+    Ok(())
+}
+
+fn artifacts(
+    task: &Task,
+    component: &Component,
+    around: Surroundings<'_>,
+    values: &mut Values,
+) -> Result<(), TaskError> {
+    for (name, input) in &task.artifacts {
+        let found = match &input.source {
+            ArtifactSource::ComponentInput(source) => around.inputs.artifacts.get(source),
+            ArtifactSource::TaskOutput(output) => around
+                .produced(output)
+                .and_then(|produced| produced.artifacts.get(output.key.as_str())),
+        };
+        if let Some(list) = found {
+            values.artifacts.insert(name.clone(), list.clone());
+        }
+    }
+    let missing = component
+        .inputs
+        .artifacts
+        .iter()
+        .find(|(name, spec)| !spec.optional && !values.artifacts.contains_key(*name));
+    match missing {
+        Some((name, _)) => Err(TaskError::NoArtifact { input: name.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// A component's own defaults count wherever nothing was given.
+fn defaults(component: &Component, values: &mut Values) -> Result<(), TaskError> {
+    for (name, spec) in &component.inputs.parameters {
+        if values.parameters.contains_key(name) {
+            continue;
+        }
+        match &spec.default {
+            Some(default) => {
+                let value = conform(default, spec.parameter_type).map_err(|source| TaskError::Value {
+                    input: name.clone(),
+                    source,
+                })?;
+                values.parameters.insert(name.clone(), value);
+            }
+            None if spec.optional => {}
+            None => return Err(TaskError::NoValue { input: name.clone() }),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,202 @@
+//! Collects what a task wrote: parameters and artifacts.
+//!
+//! A parameter in the executor output counts before its own file, as in KFP. An artifact is what lies at its path; where
+//! the component put something beside it (`np.savez` adds `.npz`), it is the whole folder that it has for itself.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use samebundle_spec::pipeline::{Component, ParameterSpec, ParameterType, coerce, from_text};
+use samebundle_spec::{json, limits};
+use serde_json::{Map, Value};
+
+use super::artifact::{Artifact, Produced, Values};
+use super::error::TaskError;
+use super::folder::Folder;
+
+const EXECUTOR_OUTPUT: &str = "output_metadata.json";
+
+/// Reads the outputs of a task. `planned` says where its artifacts were to go, `folder` where containers see all of it,
+/// `path` is its path below the run's folder.
+pub(super) fn outputs(
+    component: &Component,
+    planned: &Values,
+    host: &Path,
+    folder: &str,
+    path: &str,
+) -> Result<Produced, TaskError> {
+    let written = Folder::open(host)?;
+    let said = ExecutorOutput::read(&written)?;
+    let mut produced = Produced::default();
+    for (name, spec) in &component.outputs.parameters {
+        let value = parameter(&written, &said, name, spec)?;
+        produced.parameters.insert(name.clone(), value);
+    }
+    for (name, planned) in &planned.artifacts {
+        let spec = component.outputs.artifacts.get(name);
+        let several = spec.is_some_and(|spec| spec.list);
+        let Some(template) = planned.first() else { continue };
+        let said = said.artifacts.get(name).map(Vec::as_slice).unwrap_or_default();
+        let many = if several {
+            said
+        } else {
+            said.get(..1).unwrap_or_default()
+        };
+        let none = [Map::new()];
+        let each = if many.is_empty() && !several {
+            &none[..]
+        } else {
+            many
+        };
+        let mut list = Vec::new();
+        for said in each {
+            list.push(artifact(&written, template, said, folder, path)?);
+        }
+        produced.artifacts.insert(name.clone(), list);
+    }
+    Ok(produced)
+}
+
+fn parameter(
+    written: &Folder,
+    said: &ExecutorOutput,
+    name: &str,
+    spec: &ParameterSpec,
+) -> Result<Value, TaskError> {
+    let wrong = |source| TaskError::OutputValue {
+        output: name.to_owned(),
+        source,
+    };
+    if let Some(value) = said.parameters.get(name).filter(|value| !value.is_null()) {
+        return coerce(value, spec.parameter_type).map_err(wrong);
+    }
+    let path = format!("parameters/{name}");
+    let bytes = written.read(&path, limits::PARAMETER_BYTES)?;
+    let bytes = bytes.ok_or_else(|| TaskError::NoOutput {
+        output: name.to_owned(),
+    })?;
+    let text = String::from_utf8(bytes).map_err(|_| TaskError::ExecutorOutput {
+        path,
+        why: "not UTF-8".to_owned(),
+    })?;
+    // A shell's `echo true > file` ends the line; a string is kept to the last byte.
+    let text = match spec.parameter_type {
+        ParameterType::String => text.as_str(),
+        _ => text.trim(),
+    };
+    from_text(text, spec.parameter_type).map_err(wrong)
+}
+
+fn artifact(
+    written: &Folder,
+    template: &Artifact,
+    said: &Map<String, Value>,
+    folder: &str,
+    path: &str,
+) -> Result<Artifact, TaskError> {
+    let mut artifact = template.clone();
+    if let Some(Value::Object(metadata)) = said.get("metadata") {
+        artifact.metadata = metadata.clone();
+    }
+    if let Some(uri) = said
+        .get("uri")
+        .and_then(Value::as_str)
+        .filter(|uri| !uri.is_empty())
+    {
+        artifact.uri = uri.to_owned();
+    }
+    if artifact.uri.contains("://") {
+        // It says that it put it elsewhere: a pointer, no content of ours.
+        artifact.place = None;
+        return Ok(artifact);
+    }
+    let outside = || TaskError::Outside {
+        output: template.name.clone(),
+        uri: artifact.uri.clone(),
+    };
+    let own = artifact
+        .uri
+        .strip_prefix(folder)
+        .and_then(|rest| rest.strip_prefix('/'));
+    let own = own
+        .filter(|own| own.split('/').all(|name| !["", ".", ".."].contains(&name)))
+        .ok_or_else(outside)?;
+    let place = artifact
+        .place
+        .as_ref()
+        .and_then(|place| place.target.strip_prefix(folder));
+    let place = place
+        .map(|place| place.trim_start_matches('/'))
+        .ok_or_else(outside)?;
+    let at = match own.strip_prefix(place).and_then(|rest| rest.strip_prefix('/')) {
+        // In the folder that it has for itself: alone it is itself, with others it is the folder.
+        Some(name) => match written.names(place)?.as_slice() {
+            [only] if only == name => own,
+            [] => return Ok(artifact),
+            _ => place,
+        },
+        None => {
+            let (parent, _) = own.rsplit_once('/').ok_or_else(outside)?;
+            let target = format!("{folder}/{parent}");
+            if let Some(place) = &mut artifact.place {
+                let up = place.host.ancestors().nth(2).map(Path::to_path_buf);
+                place.host = up.unwrap_or_default().join(parent);
+                place.target = target;
+            }
+            own
+        }
+    };
+    if let Some(content) = written.digest(at)? {
+        artifact.digest = Some(content.digest);
+        artifact.size = content.size;
+        artifact.path = Some(format!("outputs/{path}/{at}"));
+    }
+    Ok(artifact)
+}
+
+/// What the component says of its outputs in `output_metadata.json` (KFP's `ExecutorOutput`).
+#[derive(Debug, Default)]
+struct ExecutorOutput {
+    parameters: BTreeMap<String, Value>,
+    artifacts: BTreeMap<String, Vec<Map<String, Value>>>,
+}
+
+impl ExecutorOutput {
+    fn read(written: &Folder) -> Result<Self, TaskError> {
+        let Some(bytes) = written.read(EXECUTOR_OUTPUT, limits::PARAMETER_BYTES)? else {
+            return Ok(Self::default());
+        };
+        let broken = |why: String| TaskError::ExecutorOutput {
+            path: EXECUTOR_OUTPUT.to_owned(),
+            why,
+        };
+        let value =
+            json::value(&bytes, limits::PARAMETER_BYTES).map_err(|error| broken(error.to_string()))?;
+        let part = |name: &str| match value.get(name) {
+            None | Some(Value::Null) => Ok(Map::new()),
+            Some(Value::Object(fields)) => Ok(fields.clone()),
+            Some(_) => Err(broken(format!("{name:?} is no mapping"))),
+        };
+        let mut parameters: BTreeMap<String, Value> = part("parameterValues")?.into_iter().collect();
+        // The older form wraps each value: {"parameters": {"x": {"intValue": 1}}}.
+        for (name, wrapped) in part("parameters")? {
+            let inner = wrapped
+                .as_object()
+                .and_then(|fields| fields.values().next())
+                .cloned();
+            parameters.entry(name).or_insert(inner.unwrap_or(wrapped));
+        }
+        let mut artifacts = BTreeMap::new();
+        for (name, entry) in part("artifacts")? {
+            let list = entry.get("artifacts").and_then(Value::as_array);
+            let list = list.ok_or_else(|| broken(format!("artifact {name:?} has no list of artifacts")))?;
+            let maps: Option<Vec<_>> = list.iter().map(|one| one.as_object().cloned()).collect();
+            let maps = maps.ok_or_else(|| broken(format!("artifact {name:?} is no mapping")))?;
+            artifacts.insert(name, maps);
+        }
+        Ok(Self {
+            parameters,
+            artifacts,
+        })
+    }
+}

@@ -1,0 +1,313 @@
+//! Runs one container for one attempt of a task.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use samebundle_registry::store::SourceExt;
+use samebundle_spec::pipeline::{Component, Container, Located};
+use samebundle_spec::{Descriptor, Digest, ImageConfig, Manifest, limits};
+
+use super::artifact::{Artifact, TaskEnd, Values};
+use super::error::{ProgramError, TaskError};
+use super::facts::ROOT;
+use super::resolve::{ContainerView, Resolver};
+use super::{Engine, collect, executor_input, folder, quantity, wheelhouse};
+use crate::driver::{Limits, LogSink, Mount, Operation, Outcome};
+use crate::event::{Event, Events};
+
+/// Why an attempt failed, as a sentence with the last lines that were printed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    task: String,
+    why: String,
+    lines: Vec<String>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "task {} failed: {}", self.task, self.why)?;
+        if !self.lines.is_empty() {
+            write!(f, "; its last lines were:")?;
+            self.lines.iter().try_for_each(|line| write!(f, "\n    {line}"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Engine<'_> {
+    /// Runs the container of a task once and collects its outputs.
+    pub(super) async fn container(
+        &self,
+        path: &str,
+        component: &Component,
+        inputs: &Values,
+        attempt: u32,
+    ) -> Result<TaskEnd, Failure> {
+        let failure = |error: TaskError| Failure {
+            task: path.to_owned(),
+            why: error.to_string(),
+            lines: Vec::new(),
+        };
+        let Some(container) = self.plan.pipeline.container_of(component) else {
+            return Ok(TaskEnd::Skipped);
+        };
+        let Some(image) = self.plan.images.get(container.image.as_str()) else {
+            return Ok(TaskEnd::Skipped);
+        };
+        self.records().task(path).image = Some(image.digest);
+        let permit = tokio::select! {
+            permit = self.permits.acquire() => permit,
+            () = self.halt.cancelled() => return Ok(TaskEnd::Cancelled),
+        };
+        let host = self.outputs.join(path);
+        let target = format!("{ROOT}/{path}");
+        let planned = executor_input::planned_outputs(component, &host, &target);
+        prepare(&host, &planned).map_err(|error| failure(TaskError::Folder(error)))?;
+        let operation = self.operation(path, (component, container), image, inputs, &planned, attempt);
+        let Some(operation) = operation.await.map_err(failure)? else {
+            return Ok(TaskEnd::Cancelled);
+        };
+        let log = TaskLog::new(path, &*self.context.events);
+        let outcome = self.driver.run(&operation, &log, &self.halt).await;
+        drop(permit);
+        match outcome {
+            Err(source) => {
+                let task = path.to_owned();
+                self.stop(ProgramError::Driver { task, source });
+                Ok(TaskEnd::Failed)
+            }
+            Ok(Outcome::Cancelled) => Ok(TaskEnd::Cancelled),
+            Ok(Outcome::Failed { code, out_of_memory }) => {
+                self.records().task(path).exit_code = Some(code);
+                let memory = if out_of_memory {
+                    ", its memory limit was reached"
+                } else {
+                    ""
+                };
+                Err(Failure {
+                    task: path.to_owned(),
+                    why: format!("it exited with code {code}{memory}"),
+                    lines: log.last(),
+                })
+            }
+            Ok(Outcome::Succeeded) => {
+                self.records().task(path).exit_code = Some(0);
+                let (component, path) = (component.clone(), path.to_owned());
+                let collected = tokio::task::spawn_blocking(move || {
+                    collect::outputs(&component, &planned, &host, &target, &path)
+                });
+                let collected = collected.await.map_err(|error| TaskError::Folder(error.into()));
+                collected
+                    .and_then(|outputs| outputs)
+                    .map(TaskEnd::Done)
+                    .map_err(failure)
+            }
+        }
+    }
+
+    /// Describes the container. None if the run was cancelled while packages were installed.
+    async fn operation(
+        &self,
+        path: &str,
+        (component, container): (&Component, &Container),
+        image: &Descriptor,
+        inputs: &Values,
+        planned: &Values,
+        attempt: u32,
+    ) -> Result<Option<Operation>, TaskError> {
+        let folder = format!("{ROOT}/{path}");
+        let input = executor_input::build(component, inputs, planned, &folder);
+        let resolver = Resolver {
+            inputs,
+            facts: &self.facts,
+            task: path,
+            container: Some(ContainerView {
+                executor_input: &input,
+                outputs: planned,
+                folder: &folder,
+            }),
+        };
+        let mut command = Vec::new();
+        if container.command.is_empty() && !container.arguments.is_empty() {
+            command = self.entry_point(container, image).await?;
+        }
+        let words = container.command.iter().chain(&container.arguments);
+        command.extend(resolver.command(words.map(Located::as_str))?);
+        let mut environment = BTreeMap::new();
+        if self.plan.wheelhouse.is_some() {
+            environment = wheelhouse::environment();
+        }
+        for (name, value) in &container.environment {
+            environment.insert(name.clone(), resolver.text(value.as_str())?);
+        }
+        let limits = self.limits(path, container, &resolver)?;
+        let Some(extra_layers) = self.installed_layers(path, container, image).await else {
+            return Ok(None);
+        };
+        Ok(Some(Operation {
+            run_id: self.plan.run_id.clone(),
+            name: operation_name(path, attempt),
+            image: image.clone(),
+            extra_layers,
+            command,
+            environment,
+            mounts: self.mounts(path, inputs),
+            limits,
+            keep_upper: None,
+            working_dir: None,
+        }))
+    }
+
+    /// Arguments without a command go to the image's entry point.
+    async fn entry_point(&self, container: &Container, image: &Descriptor) -> Result<Vec<String>, TaskError> {
+        let unreadable = |source| TaskError::EntryPoint {
+            image: container.image.value.clone(),
+            source,
+        };
+        let bytes = self.store.fetch_bytes(image, limits::MANIFEST_BYTES).await;
+        let manifest: Manifest = serde_json::from_slice(&bytes.map_err(|source| unreadable(Some(source)))?)
+            .map_err(|_| unreadable(None))?;
+        let bytes = self
+            .store
+            .fetch_bytes(&manifest.config, limits::MANIFEST_BYTES)
+            .await;
+        let config: ImageConfig = serde_json::from_slice(&bytes.map_err(|source| unreadable(Some(source)))?)
+            .map_err(|_| unreadable(None))?;
+        Ok(config.config.entrypoint)
+    }
+
+    fn limits(
+        &self,
+        path: &str,
+        container: &Container,
+        resolver: &Resolver<'_>,
+    ) -> Result<Limits, TaskError> {
+        let resources = &container.resources;
+        let text = |field: &Option<Located<String>>| -> Result<Option<String>, TaskError> {
+            let text = field
+                .as_ref()
+                .map(|field| resolver.text(field.as_str()))
+                .transpose()?;
+            Ok(text.filter(|text| !text.is_empty()))
+        };
+        let mut limits = self.plan.limits.clone();
+        if let Some(cores) = text(&resources.cpu_limit)? {
+            limits.cpus = Some(quantity::cores(&cores)?);
+        }
+        if let Some(bytes) = text(&resources.memory_limit)? {
+            limits.memory = Some(quantity::bytes(&bytes)?);
+        }
+        let count = text(&resources.accelerator_count)?;
+        let count = count.map(|text| quantity::count(&text)).transpose()?.unwrap_or(0);
+        if let (Some(resource), true) = (text(&resources.accelerator_type)?, count > 0) {
+            self.stop(ProgramError::Accelerator {
+                task: path.to_owned(),
+                count,
+                resource,
+                driver: self.driver.name(),
+            });
+        }
+        Ok(limits)
+    }
+
+    /// What a task sees: its own outputs, its input artifacts, the wheels.
+    fn mounts(&self, path: &str, inputs: &Values) -> Vec<Mount> {
+        let own = Mount {
+            source: self.outputs.join(path),
+            target: format!("{ROOT}/{path}"),
+            writable: true,
+        };
+        let mut mounts = vec![own];
+        mounts.extend(self.plan.wheelhouse.as_ref().map(super::Wheelhouse::mount));
+        let places = inputs
+            .artifacts
+            .values()
+            .flatten()
+            .filter_map(|artifact| artifact.place.as_ref());
+        for place in places {
+            if mounts.iter().all(|mount| mount.target != place.target) {
+                mounts.push(Mount {
+                    source: place.host.clone(),
+                    target: place.target.clone(),
+                    writable: false,
+                });
+            }
+        }
+        mounts
+    }
+}
+
+/// Makes the folders of an attempt, without what an earlier one left.
+fn prepare(host: &std::path::Path, planned: &Values) -> std::io::Result<()> {
+    folder::remove(host)?;
+    folder::make(host)?;
+    folder::make(&host.join("parameters"))?;
+    folder::make(&host.join("artifacts"))?;
+    let places = planned
+        .artifacts
+        .values()
+        .flatten()
+        .filter_map(|artifact: &Artifact| artifact.place.as_ref());
+    for place in places {
+        folder::make(&place.host)?;
+    }
+    Ok(())
+}
+
+/// Names a container: readable, unique in the run, `[a-z0-9-]`, at most 63 bytes.
+pub(super) fn operation_name(path: &str, attempt: u32) -> String {
+    const READABLE: usize = 40;
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() {
+            c.to_ascii_lowercase()
+        } else {
+            '-'
+        }
+    };
+    let readable: String = path.chars().rev().take(READABLE).map(plain).collect();
+    let readable: String = readable.chars().rev().collect();
+    let unique = &Digest::sha256(path.as_bytes()).hex()[..8];
+    format!("{}-{unique}-{attempt}", readable.trim_matches('-'))
+}
+
+/// Passes a task's lines on and keeps the last.
+struct TaskLog<'a> {
+    task: &'a str,
+    events: &'a dyn Events,
+    last: Mutex<VecDeque<String>>,
+}
+
+impl<'a> TaskLog<'a> {
+    /// How many lines stand in the message of a failure.
+    const LINES: usize = 10;
+
+    fn new(task: &'a str, events: &'a dyn Events) -> Self {
+        Self {
+            task,
+            events,
+            last: Mutex::default(),
+        }
+    }
+
+    fn last(&self) -> Vec<String> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.iter().cloned().collect()
+    }
+}
+
+impl LogSink for TaskLog<'_> {
+    fn line(&self, line: &str, stderr: bool) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.len() == Self::LINES {
+            last.pop_front();
+        }
+        last.push_back(line.to_owned());
+        drop(last);
+        self.events.emit(Event::TaskLog {
+            task: self.task.to_owned(),
+            line: line.to_owned(),
+            stderr,
+        });
+    }
+}

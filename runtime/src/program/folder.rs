@@ -1,0 +1,380 @@
+//! Reads what a task wrote, never through a link. The task's process may be hostile and everything below its folder is
+//! its own; so each component is opened below the handle of the one before, and links, devices, sockets and pipes are
+//! refused, not skipped.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use rustix::fs::{Dir, FileType, Mode, OFlags};
+use samebundle_spec::{Algorithm, Digest, Digester, limits};
+
+use super::error::TaskError;
+
+/// Makes a folder that any user of a container may write to. What is above it is as the umask says.
+pub(super) fn make(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777))
+}
+
+/// Removes a folder with everything in it, if it is there. Links are removed, not followed.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A folder that a task wrote to.
+#[derive(Debug)]
+pub(super) struct Folder {
+    handle: OwnedFd,
+}
+
+/// What is at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Content {
+    /// Of a file: SHA-256 of its bytes. Of a folder: SHA-256 of its listing.
+    pub(super) digest: Digest,
+    /// Bytes of all files.
+    pub(super) size: u64,
+}
+
+const FLAGS: OFlags = OFlags::RDONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC)
+    .union(OFlags::NONBLOCK);
+
+impl Folder {
+    /// Opens a folder that this process made.
+    pub(super) fn open(path: &Path) -> Result<Self, TaskError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let handle =
+            rustix::fs::open(path, flags, Mode::empty()).map_err(|error| TaskError::Folder(error.into()))?;
+        Ok(Self { handle })
+    }
+
+    /// Opens what is at a path below, none if nothing is.
+    fn find(&self, path: &str) -> Result<Option<(OwnedFd, FileType)>, TaskError> {
+        let mut handle = rustix::io::dup(&self.handle).map_err(unreadable(path))?;
+        let mut kind = FileType::Directory;
+        for component in path.split('/') {
+            if kind != FileType::Directory {
+                return Ok(None);
+            }
+            match open(&handle, component, path)? {
+                Some((next, found)) => (handle, kind) = (next, found),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some((handle, kind)))
+    }
+
+    /// Reads a file whole; none if it is not there.
+    pub(super) fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, TaskError> {
+        let (handle, kind) = match self.find(path)? {
+            None => return Ok(None),
+            Some(found) => found,
+        };
+        if kind != FileType::RegularFile {
+            return Err(special(path, kind));
+        }
+        let mut bytes = Vec::new();
+        let mut file = File::from(handle).take(limit + 1);
+        file.read_to_end(&mut bytes)
+            .map_err(|source| TaskError::Unreadable {
+                path: path.to_owned(),
+                source,
+            })?;
+        if bytes.len() as u64 > limit {
+            return Err(TaskError::TooLarge {
+                path: path.to_owned(),
+                limit,
+                unit: "bytes",
+            });
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Lists the names in a folder; none if it is not there.
+    pub(super) fn names(&self, path: &str) -> Result<Vec<String>, TaskError> {
+        match self.find(path)? {
+            None => Ok(Vec::new()),
+            Some((handle, FileType::Directory)) => {
+                let names = entries(&handle, path)?;
+                Ok(names
+                    .iter()
+                    .map(|name| String::from_utf8_lossy(name).into_owned())
+                    .collect())
+            }
+            Some((_, kind)) => Err(special(path, kind)),
+        }
+    }
+
+    /// Digests a file or folder; none if nothing is there.
+    ///
+    /// A folder's digest is that of its listing: for every entry, in the order of the paths' bytes, a line
+    /// `file SHA256 SIZE PATH` or `folder PATH`, with `PATH` relative, `/` between names, and bytes other than letters,
+    /// digits and `._-+@=,` written as `%XX`. Owners, times and modes do not count.
+    pub(super) fn digest(&self, path: &str) -> Result<Option<Content>, TaskError> {
+        let (handle, kind) = match self.find(path)? {
+            None => return Ok(None),
+            Some(found) => found,
+        };
+        match kind {
+            FileType::RegularFile => digest_file(handle, path).map(Some),
+            FileType::Directory => {
+                let mut listing = Listing {
+                    top: path,
+                    lines: Vec::new(),
+                    size: 0,
+                };
+                listing.folder(&handle, "", 0)?;
+                Ok(Some(listing.finish()))
+            }
+            other => Err(special(path, other)),
+        }
+    }
+}
+
+fn unreadable(path: &str) -> impl Fn(rustix::io::Errno) -> TaskError + '_ {
+    move |error| TaskError::Unreadable {
+        path: path.to_owned(),
+        source: error.into(),
+    }
+}
+
+fn special(path: &str, kind: FileType) -> TaskError {
+    let kind = match kind {
+        FileType::RegularFile => "file where a folder should be",
+        FileType::Directory => "folder where a file should be",
+        FileType::Symlink => "link",
+        FileType::Fifo => "pipe",
+        FileType::Socket => "socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "device",
+        _ => "thing of unknown kind",
+    };
+    TaskError::Special {
+        path: path.to_owned(),
+        kind,
+    }
+}
+
+/// Opens one name in a folder without following it; none if it is not there. `path` stands in errors.
+fn open(
+    folder: &OwnedFd,
+    name: impl rustix::path::Arg + Copy,
+    path: &str,
+) -> Result<Option<(OwnedFd, FileType)>, TaskError> {
+    use rustix::io::Errno;
+    match rustix::fs::openat(folder, name, FLAGS, Mode::empty()) {
+        Ok(handle) => {
+            let stat = rustix::fs::fstat(&handle).map_err(unreadable(path))?;
+            let kind = FileType::from_raw_mode(stat.st_mode);
+            match kind {
+                FileType::RegularFile | FileType::Directory => Ok(Some((handle, kind))),
+                other => Err(special(path, other)),
+            }
+        }
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(Errno::LOOP) => Err(special(path, FileType::Symlink)),
+        Err(Errno::NXIO) => Err(special(path, FileType::Socket)),
+        Err(error) => Err(unreadable(path)(error)),
+    }
+}
+
+/// Returns the names in a folder, sorted.
+fn entries(folder: &OwnedFd, path: &str) -> Result<Vec<Vec<u8>>, TaskError> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(folder).map_err(unreadable(path))? {
+        let entry = entry.map_err(unreadable(path))?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_vec());
+        }
+        if names.len() > limits::OUTPUT_ENTRIES {
+            return Err(too_many(path));
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn too_many(path: &str) -> TaskError {
+    TaskError::TooLarge {
+        path: path.to_owned(),
+        limit: limits::OUTPUT_ENTRIES as u64,
+        unit: "entries",
+    }
+}
+
+fn digest_file(handle: OwnedFd, path: &str) -> Result<Content, TaskError> {
+    let mut file = File::from(handle);
+    let mut digester = Digester::new(Algorithm::Sha256);
+    let mut buffer = vec![0; limits::STREAM_BUFFER];
+    let mut size = 0;
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => {
+                digester.update(&buffer[..read]);
+                size += read as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(source) => {
+                return Err(TaskError::Unreadable {
+                    path: path.to_owned(),
+                    source,
+                });
+            }
+        }
+    }
+    Ok(Content {
+        digest: digester.finish(),
+        size,
+    })
+}
+
+/// The listing of a folder while it is made.
+struct Listing<'a> {
+    top: &'a str,
+    lines: Vec<(String, String)>,
+    size: u64,
+}
+
+impl Listing<'_> {
+    fn folder(&mut self, handle: &OwnedFd, prefix: &str, depth: usize) -> Result<(), TaskError> {
+        if depth > limits::OUTPUT_DEPTH {
+            return Err(TaskError::TooLarge {
+                path: self.top.to_owned(),
+                limit: limits::OUTPUT_DEPTH as u64,
+                unit: "levels of folders",
+            });
+        }
+        for name in entries(handle, self.top)? {
+            let shown = escaped(&name);
+            let path = if prefix.is_empty() {
+                shown
+            } else {
+                format!("{prefix}/{shown}")
+            };
+            let full = format!("{}/{path}", self.top);
+            if self.lines.len() >= limits::OUTPUT_ENTRIES {
+                return Err(too_many(self.top));
+            }
+            match open(handle, name.as_slice(), &full)? {
+                Some((inner, FileType::Directory)) => {
+                    self.lines.push((path.clone(), format!("folder {path}\n")));
+                    self.folder(&inner, &path, depth + 1)?;
+                }
+                Some((file, _)) => {
+                    let content = digest_file(file, &full)?;
+                    self.size += content.size;
+                    let line = format!("file {} {} {path}\n", content.digest.hex(), content.size);
+                    self.lines.push((path, line));
+                }
+                // The container is gone; nobody takes names away.
+                None => return Err(unreadable(&full)(rustix::io::Errno::NOENT)),
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Content {
+        self.lines.sort();
+        let mut digester = Digester::new(Algorithm::Sha256);
+        for (_, line) in &self.lines {
+            digester.update(line.as_bytes());
+        }
+        Content {
+            digest: digester.finish(),
+            size: self.size,
+        }
+    }
+}
+
+fn escaped(name: &[u8]) -> String {
+    let mut out = String::new();
+    for byte in name {
+        if byte.is_ascii_alphanumeric() || b"._-+@=,".contains(byte) {
+            out.push(char::from(*byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    fn folder() -> (tempfile::TempDir, Folder) {
+        let home = tempfile::tempdir().unwrap();
+        let folder = Folder::open(home.path()).unwrap();
+        (home, folder)
+    }
+
+    #[test]
+    fn a_folder_has_the_digest_of_its_listing_whatever_the_order_and_the_times() {
+        let (home, folder) = folder();
+        fs::create_dir_all(home.path().join("a/b")).unwrap();
+        fs::write(home.path().join("a/x"), "1").unwrap();
+        fs::write(home.path().join("a/b/y z"), "22").unwrap();
+        let found = folder.digest("a").unwrap().unwrap();
+        let (one, two) = (Digest::sha256(b"1").hex(), Digest::sha256(b"22").hex());
+        let listing = format!("folder b\nfile {two} 2 b/y%20z\nfile {one} 1 x\n");
+        assert_eq!(found.digest, Digest::sha256(listing.as_bytes()));
+        assert_eq!(found.size, 3);
+        assert_eq!(
+            folder.digest("a/x").unwrap().unwrap().digest,
+            Digest::sha256(b"1")
+        );
+        assert_eq!(folder.digest("nothing").unwrap(), None);
+        assert_eq!(folder.digest("a/x/deeper").unwrap(), None);
+    }
+
+    #[test]
+    fn links_pipes_and_sockets_are_refused_at_every_level() {
+        let (home, folder) = folder();
+        let secret = home.path().join("secret");
+        fs::write(&secret, "s").unwrap();
+        fs::create_dir_all(home.path().join("out")).unwrap();
+        symlink(&secret, home.path().join("out/file")).unwrap();
+        symlink(home.path(), home.path().join("out/up")).unwrap();
+        let _socket = UnixListener::bind(home.path().join("out/socket")).unwrap();
+        for path in ["out/file", "out/up", "out/socket", "out/up/secret", "out"] {
+            assert!(
+                matches!(folder.digest(path), Err(TaskError::Special { .. })),
+                "{path}"
+            );
+        }
+        assert!(matches!(
+            folder.read("out/file", 10),
+            Err(TaskError::Special { kind: "link", .. })
+        ));
+        assert!(matches!(
+            folder.read("out/up/secret", 10),
+            Err(TaskError::Special { kind: "link", .. })
+        ));
+        assert!(matches!(folder.read("..", 10), Err(TaskError::Special { .. })));
+    }
+
+    #[test]
+    fn files_are_read_up_to_their_limit() {
+        let (home, folder) = folder();
+        fs::write(home.path().join("f"), "12345").unwrap();
+        assert_eq!(folder.read("f", 5).unwrap().as_deref(), Some(&b"12345"[..]));
+        assert!(matches!(
+            folder.read("f", 4),
+            Err(TaskError::TooLarge { limit: 4, .. })
+        ));
+        assert_eq!(folder.read("g", 4).unwrap(), None);
+    }
+}

@@ -1,0 +1,274 @@
+//! Layers of installed packages: what a component's `pip install` lines put into its root is made once and overlaid from
+//! then on, so that its own unchanged command finds everything satisfied.
+//!
+//! A layer belongs to a key: image manifest, install lines, wheelhouse. The first task with a key runs a container that
+//! only installs; what that wrote becomes a layer in the store, remembered in a small file `KEY.json`. Both are a cache:
+//! where the file or the layer is gone, it is made again. Concurrency: a kernel lock a key, so two runs do not do it
+//! twice. Failure: where installing does not go (a wheel is missing), the task runs without a layer and its own pip says
+//! why.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use samebundle_registry::StoreError;
+use samebundle_registry::durable;
+use samebundle_spec::pipeline::{Container, InstallLine};
+use samebundle_spec::{Algorithm, Descriptor, Digest, Digester, MediaType, limits};
+
+use super::container::operation_name;
+use super::{Engine, wheelhouse};
+use crate::driver::{DriverError, LogSink, Operation, Outcome};
+use crate::event::Event;
+
+/// Part of every key; changes when what is run to install changes.
+const FORM: &str = "1";
+
+/// Why there is no layer of installed packages.
+#[derive(Debug, thiserror::Error)]
+enum InstallError {
+    #[error("{operation} {}: {source}", path.display())]
+    File {
+        operation: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("pip exited with code {0}")]
+    Failed(i32),
+    #[error("the run was cancelled")]
+    Cancelled,
+}
+
+fn file(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> InstallError {
+    let path = path.to_owned();
+    move |source| InstallError::File {
+        operation,
+        path,
+        source,
+    }
+}
+
+impl Engine<'_> {
+    /// Returns the layers to put over a task's image. None if the run was cancelled meanwhile.
+    pub(super) async fn installed_layers(
+        &self,
+        path: &str,
+        container: &Container,
+        image: &Descriptor,
+    ) -> Option<Vec<Descriptor>> {
+        let lines = container.install_lines();
+        let (Some(folder), Some(wheels)) = (&self.plan.installed, &self.plan.wheelhouse) else {
+            return Some(Vec::new());
+        };
+        if lines.is_empty() {
+            return Some(Vec::new());
+        }
+        let key = key(&image.digest, &lines, &wheels.digest);
+        match self.layer(folder, &key, image, &lines).await {
+            Ok(layer) => Some(vec![layer]),
+            Err(InstallError::Cancelled) => None,
+            Err(error) => {
+                self.context.events.emit(Event::Notice {
+                    text: format!("packages of task {path} are installed by the task itself: {error}"),
+                });
+                Some(Vec::new())
+            }
+        }
+    }
+
+    async fn layer(
+        &self,
+        folder: &Path,
+        key: &Digest,
+        image: &Descriptor,
+        lines: &[InstallLine],
+    ) -> Result<Descriptor, InstallError> {
+        std::fs::create_dir_all(folder).map_err(file("make", folder))?;
+        let memory = folder.join(format!("{}.json", key.hex()));
+        let _lock = self.lock(&folder.join(format!("{}.lock", key.hex()))).await?;
+        if let Some(layer) = remembered(&memory)
+            && self.store.contains(&layer).await?
+        {
+            return Ok(layer);
+        }
+        let room = self.context.home.scratch();
+        let scratch = tempfile::Builder::new().prefix("install-").tempdir_in(&room);
+        let scratch = scratch.map_err(file("make a folder in", &room))?;
+        let tar = scratch.path().join("layer.tar");
+        self.install(key, image, lines, &tar).await?;
+        let layer = describe(&tar).await?;
+        let content = tokio::fs::File::open(&tar).await.map_err(file("read", &tar))?;
+        self.store.push(&layer, Box::pin(content)).await?;
+        let text = serde_json::to_vec(&layer)
+            .map_err(io::Error::from)
+            .map_err(file("write", &memory))?;
+        durable::write(&memory, &text, 0o644).map_err(file("write", &memory))?;
+        Ok(layer)
+    }
+
+    /// Waits for the lock of a key without holding a thread.
+    async fn lock(&self, path: &Path) -> Result<File, InstallError> {
+        const PAUSE: Duration = Duration::from_millis(50);
+        loop {
+            if let Some(lock) = durable::try_lock(path).map_err(file("lock", path))? {
+                return Ok(lock);
+            }
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                () = self.halt.cancelled() => return Err(InstallError::Cancelled),
+            }
+        }
+    }
+
+    /// Runs a container that only installs, and keeps what it wrote as a tar.
+    async fn install(
+        &self,
+        key: &Digest,
+        image: &Descriptor,
+        lines: &[InstallLine],
+        tar: &Path,
+    ) -> Result<(), InstallError> {
+        let operation = Operation {
+            run_id: self.plan.run_id.clone(),
+            name: operation_name(&format!("install {}", key.short()), 1),
+            image: image.clone(),
+            extra_layers: Vec::new(),
+            command: vec!["sh".to_owned(), "-ec".to_owned(), script(lines)],
+            environment: wheelhouse::environment(),
+            mounts: self
+                .plan
+                .wheelhouse
+                .iter()
+                .map(super::Wheelhouse::mount)
+                .collect(),
+            limits: crate::driver::Limits {
+                network: false,
+                ..self.plan.limits.clone()
+            },
+            keep_upper: Some(tar.to_owned()),
+            working_dir: None,
+        };
+        let log = InstallLog { engine: self };
+        match self.driver.run(&operation, &log, &self.halt).await? {
+            Outcome::Succeeded => Ok(()),
+            Outcome::Failed { code, .. } => Err(InstallError::Failed(code)),
+            Outcome::Cancelled => Err(InstallError::Cancelled),
+        }
+    }
+}
+
+/// Names what a layer is made of.
+fn key(image: &Digest, lines: &[InstallLine], wheelhouse: &Digest) -> Digest {
+    let mut digester = Digester::new(Algorithm::Sha256);
+    let mut add = |text: &str| {
+        digester.update(&(text.len() as u64).to_be_bytes());
+        digester.update(text.as_bytes());
+    };
+    [FORM, &image.to_string(), &wheelhouse.to_string()]
+        .into_iter()
+        .for_each(&mut add);
+    for line in lines {
+        add(&line.arguments.len().to_string());
+        line.arguments.iter().for_each(|word| add(word));
+    }
+    digester.finish()
+}
+
+/// The component's own lines, one after the other, without its program.
+fn script(lines: &[InstallLine]) -> String {
+    let mut script =
+        String::from("command -v pip >/dev/null || python3 -m ensurepip || python3 -m ensurepip --user\n");
+    for line in lines {
+        script.push_str("python3 -m pip install");
+        for word in &line.arguments {
+            script.push_str(&format!(" '{}'", word.replace('\'', r"'\''")));
+        }
+        script.push('\n');
+    }
+    script
+}
+
+fn remembered(memory: &Path) -> Option<Descriptor> {
+    let mut bytes = Vec::new();
+    let file = File::open(memory).ok()?;
+    file.take(limits::MANIFEST_BYTES).read_to_end(&mut bytes).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+async fn describe(tar: &Path) -> Result<Descriptor, InstallError> {
+    let path = tar.to_owned();
+    let hashed = tokio::task::spawn_blocking(move || -> io::Result<(Digest, u64)> {
+        let mut file = File::open(&path)?;
+        let mut digester = Digester::new(Algorithm::Sha256);
+        let mut buffer = vec![0; limits::STREAM_BUFFER];
+        let mut size = 0;
+        loop {
+            match file.read(&mut buffer)? {
+                0 => return Ok((digester.finish(), size)),
+                read => {
+                    digester.update(&buffer[..read]);
+                    size += read as u64;
+                }
+            }
+        }
+    });
+    let hashed = hashed.await.map_err(io::Error::from).and_then(|hashed| hashed);
+    let (digest, size) = hashed.map_err(file("read", tar))?;
+    Ok(Descriptor::new(MediaType::OCI_LAYER, digest, size))
+}
+
+/// What pip prints while it installs for all; shown under one name.
+struct InstallLog<'a> {
+    engine: &'a Engine<'a>,
+}
+
+impl LogSink for InstallLog<'_> {
+    fn line(&self, line: &str, stderr: bool) {
+        self.engine.context.events.emit(Event::TaskLog {
+            task: "install".to_owned(),
+            line: line.to_owned(),
+            stderr,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(words: &[&str]) -> InstallLine {
+        InstallLine {
+            arguments: words.iter().map(|word| (*word).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn a_key_tells_all_that_matters_apart() {
+        let (image, wheels) = (Digest::sha256(b"i"), Digest::sha256(b"w"));
+        let base = key(&image, &[line(&["a", "b"])], &wheels);
+        assert_eq!(base, key(&image, &[line(&["a", "b"])], &wheels));
+        for other in [
+            key(&wheels, &[line(&["a", "b"])], &wheels),
+            key(&image, &[line(&["a", "b"])], &image),
+            key(&image, &[line(&["ab"])], &wheels),
+            key(&image, &[line(&["a"]), line(&["b"])], &wheels),
+            key(&image, &[line(&["b", "a"])], &wheels),
+        ] {
+            assert_ne!(base, other);
+        }
+    }
+
+    #[test]
+    fn words_reach_pip_as_they_are() {
+        let script = script(&[line(&["--quiet", "a; rm -rf /", "it's"])]);
+        assert!(
+            script.ends_with("python3 -m pip install '--quiet' 'a; rm -rf /' 'it'\\''s'\n"),
+            "{script}"
+        );
+    }
+}

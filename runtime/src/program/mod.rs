@@ -1,0 +1,246 @@
+//! The native engine: runs a KFP v2 pipeline through a [`Driver`], task by task, as its dependencies allow.
+//!
+//! Every task is a container. What it writes lands in `RUN/outputs/TASK/` of this machine and is seen in the container as
+//! `/samebundle/outputs/TASK/`; what it reads is mounted read-only at the path where it was written. `TASK` is the task's
+//! name with its parents' before it, so nothing that a task can see differs between two equal runs: no run id, no machine
+//! path. Of the facts that placeholders ask for, all but the create time are the same in every run with the same
+//! pipeline (see [`facts`](self)).
+//!
+//! ```text
+//! TASK/output_metadata.json       the executor output (KFP's own contract), written by the task
+//! TASK/parameters/NAME            an output parameter as text
+//! TASK/artifacts/NAME/NAME        an output artifact, a file or folder; what is put beside it belongs to it
+//! ```
+//!
+//! Concurrency: one future a task in one tree, at most `parallelism` containers at a time; nested DAGs hold no place.
+//! Failure: a task that fails stops what depends on it, everything else is finished; an error of the driver stops the
+//! run. Cancelling stops the containers and starts no more.
+
+mod artifact;
+mod bind;
+mod collect;
+mod container;
+mod dag;
+mod error;
+mod executor_input;
+mod facts;
+mod folder;
+mod installed;
+mod quantity;
+mod records;
+mod resolve;
+mod task;
+mod wheelhouse;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use samebundle_registry::store::Store;
+use samebundle_spec::Descriptor;
+use samebundle_spec::pipeline::{Implementation, Pipeline, coerce};
+use samebundle_spec::record::{OutputRecord, RunStatus, TaskRecord};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::driver::{Driver, Limits};
+
+use artifact::{Produced, TaskEnd, Values};
+use facts::Facts;
+use records::Records;
+
+pub use error::{ProgramError, TaskError};
+pub use quantity::{Need, QuantityError, bytes, cores, needs};
+pub use wheelhouse::Wheelhouse;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct ProgramPlan {
+    /// The pipeline, checked.
+    pub pipeline: Arc<Pipeline>,
+    /// Values of its input parameters; what is absent takes its default.
+    pub parameters: BTreeMap<String, Value>,
+    /// The manifest (one platform) of every image, by the text that the pipeline has for it.
+    pub images: BTreeMap<String, Descriptor>,
+    /// The run, a ULID. Only the driver sees it.
+    pub run_id: String,
+    /// The run's own folder; `outputs/` is made in it.
+    pub run_dir: PathBuf,
+    /// What the components install, if the bundle carries it.
+    pub wheelhouse: Option<Wheelhouse>,
+    /// Folder that remembers layers of installed packages (`HOME/layers/installed`); none: every task installs for itself.
+    pub installed: Option<PathBuf>,
+    /// Limits of a task that names none, and whether tasks have a network.
+    pub limits: Limits,
+    /// Most containers at the same time.
+    pub parallelism: usize,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct ProgramOutcome {
+    /// Succeeded, failed or cancelled.
+    pub status: RunStatus,
+    /// Why it failed: the task and the last lines that it printed.
+    pub message: Option<String>,
+    /// All tasks in the order in which they began, skipped ones last.
+    pub tasks: Vec<TaskRecord>,
+    /// The pipeline's outputs by name, as far as they were produced.
+    pub outputs: BTreeMap<String, OutputRecord>,
+    /// Set if the driver failed, not the program.
+    pub error: Option<ProgramError>,
+}
+
+/// Runs a pipeline to its end.
+///
+/// `store` holds the images; installed layers are kept there.
+///
+/// # Errors
+/// [`ProgramError`] if nothing was started: the pipeline is faulty or needs what is not there yet, a parameter is wrong,
+/// an image is not among the plan's. What goes wrong later is in the outcome.
+pub async fn run(
+    plan: &ProgramPlan,
+    driver: &dyn Driver,
+    store: &dyn Store,
+    context: &Context,
+) -> Result<ProgramOutcome, ProgramError> {
+    let pipeline = &*plan.pipeline;
+    admit(plan)?;
+    let inputs = root_inputs(plan)?;
+    let Implementation::Dag(dag) = &pipeline.root.implementation else {
+        return Err(ProgramError::NoDag);
+    };
+    let outputs = plan.run_dir.join("outputs");
+    folder::make(&outputs).map_err(|source| ProgramError::Folder {
+        path: outputs.clone(),
+        source,
+    })?;
+    let engine = Engine {
+        plan,
+        driver,
+        store,
+        context,
+        outputs,
+        facts: Facts::new(pipeline, context.clock.now()),
+        permits: Semaphore::new(plan.parallelism.max(1)),
+        records: Mutex::new(Records::default()),
+        halt: context.cancel.child_token(),
+        broken: Mutex::new(None),
+    };
+    let end = engine.dag(&pipeline.root, dag, "", inputs).await;
+    Ok(engine.outcome(end))
+}
+
+/// Refuses what cannot be run before anything is made.
+fn admit(plan: &ProgramPlan) -> Result<(), ProgramError> {
+    plan.pipeline.check().map_err(ProgramError::Faults)?;
+    let unsupported = plan.pipeline.unsupported();
+    if !unsupported.is_empty() {
+        return Err(ProgramError::Unsupported(unsupported));
+    }
+    match plan
+        .pipeline
+        .images()
+        .into_iter()
+        .find(|image| !plan.images.contains_key(*image))
+    {
+        Some(image) => Err(ProgramError::NoImage {
+            image: image.to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Gives every input of the pipeline its value.
+fn root_inputs(plan: &ProgramPlan) -> Result<Values, ProgramError> {
+    let declared = plan.pipeline.inputs();
+    if let Some(name) = plan
+        .parameters
+        .keys()
+        .find(|name| declared.iter().all(|input| input.name != **name))
+    {
+        return Err(ProgramError::UnknownParameter { name: name.clone() });
+    }
+    let mut values = Values::default();
+    for input in declared {
+        let given = plan.parameters.get(&input.name).filter(|value| !value.is_null());
+        let Some(value) = given.or(input.default.as_ref()) else {
+            if input.optional {
+                continue;
+            }
+            return Err(ProgramError::MissingParameter { name: input.name });
+        };
+        let value = coerce(value, input.parameter_type).map_err(|source| ProgramError::WrongParameter {
+            name: input.name.clone(),
+            source,
+        })?;
+        let form = |literal: &Value| coerce(literal, input.parameter_type).as_ref() == Ok(&value);
+        if !input.literals.is_empty() && !input.literals.iter().any(form) {
+            let allowed = input.literals.iter().map(Value::to_string).collect::<Vec<_>>();
+            return Err(ProgramError::NotALiteral {
+                name: input.name,
+                value: value.to_string(),
+                allowed: allowed.join(", "),
+            });
+        }
+        values.parameters.insert(input.name, value);
+    }
+    Ok(values)
+}
+
+/// One run that goes on.
+struct Engine<'a> {
+    plan: &'a ProgramPlan,
+    driver: &'a dyn Driver,
+    store: &'a dyn Store,
+    context: &'a Context,
+    /// `RUN/outputs`
+    outputs: PathBuf,
+    facts: Facts,
+    permits: Semaphore,
+    records: Mutex<Records>,
+    /// Cancelled by the user, or because the driver failed.
+    halt: CancellationToken,
+    broken: Mutex<Option<ProgramError>>,
+}
+
+impl Engine<'_> {
+    fn records(&self) -> std::sync::MutexGuard<'_, Records> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stops the run because of an error that is not the program's. The first one counts.
+    fn stop(&self, error: ProgramError) {
+        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        broken.get_or_insert(error);
+        self.halt.cancel();
+    }
+
+    fn outcome(self, end: TaskEnd) -> ProgramOutcome {
+        let error = self.broken.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let records = self.records.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let (status, produced) = match end {
+            TaskEnd::Done(produced) => (RunStatus::Succeeded, produced),
+            TaskEnd::Failed | TaskEnd::Skipped => (RunStatus::Failed, Produced::default()),
+            TaskEnd::Cancelled if error.is_some() => (RunStatus::Failed, Produced::default()),
+            TaskEnd::Cancelled => (RunStatus::Cancelled, Produced::default()),
+        };
+        let (tasks, message) = records.finish();
+        ProgramOutcome {
+            status,
+            message: error
+                .as_ref()
+                .map(ToString::to_string)
+                .or(message)
+                .filter(|_| status == RunStatus::Failed),
+            tasks,
+            outputs: produced.to_records(),
+            error,
+        }
+    }
+}
