@@ -7,6 +7,7 @@ pub mod context;
 pub mod driver;
 pub mod event;
 pub mod home;
+pub mod image;
 pub mod program;
 pub mod record;
 

@@ -118,3 +118,21 @@ pub const LOCK_BYTES: u64 = 4 << 20;
 pub const OUTPUT_ENTRIES: usize = 1_000_000;
 /// Deepest nesting of folders in an output of a task; each holds an open handle.
 pub const OUTPUT_DEPTH: usize = 64;
+/// Most layers of one image (Docker's own limit is 127).
+pub const IMAGE_LAYERS: usize = 128;
+/// Largest layer when unpacked, bytes. Images with CUDA have layers of 10 GiB; far beyond that it is a bomb.
+pub const LAYER_BYTES: u64 = 128 << 30;
+/// Most entries in one image layer. A full distribution with CUDA and conda has about 400,000 files.
+pub const LAYER_ENTRIES: usize = 2_000_000;
+/// Longest path or link target in an image layer, bytes (PATH_MAX).
+pub const LAYER_PATH_BYTES: usize = 4_096;
+/// Deepest path in an image layer, components. Node's nested modules reach about 40.
+pub const LAYER_PATH_DEPTH: usize = 256;
+/// Largest window of a zstd stream, as a power of two of bytes (64 MiB): what reading it may cost in memory.
+pub const ZSTD_WINDOW_LOG: u32 = 26;
+/// Longest line of a container's output that is passed on whole, bytes; longer ones are cut into pieces.
+pub const LOG_LINE_BYTES: usize = 64 << 10;
+/// Largest message between a driver and its container helper, bytes. A specification with its environment.
+pub const HELPER_MESSAGE_BYTES: u64 = 8 << 20;
+/// Largest `passwd` or `group` file of an image, bytes.
+pub const ACCOUNT_FILE_BYTES: u64 = 1 << 20;

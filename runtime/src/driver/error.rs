@@ -3,6 +3,8 @@
 use samebundle_registry::StoreError;
 use samebundle_spec::{Classify, Digest, ErrorKind};
 
+use crate::image::ImageError;
+
 /// An error of a driver: the container could not be run, or what became of it is not known.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -32,6 +34,9 @@ pub enum DriverError {
         #[source]
         source: StoreError,
     },
+    /// The image could not be read or unpacked.
+    #[error(transparent)]
+    Unpack(#[from] ImageError),
     /// Setting up or starting the container failed.
     #[error("could not {operation} for container {container}: {why}")]
     Start {
@@ -58,6 +63,7 @@ impl Classify for DriverError {
             Self::Unusable { .. } | Self::Start { .. } | Self::Lost { .. } => ErrorKind::Environment,
             Self::Image { .. } => ErrorKind::Input,
             Self::Content { source, .. } => source.kind(),
+            Self::Unpack(source) => source.kind(),
         }
     }
 }

@@ -7,7 +7,12 @@
 //! Every driver marks what it makes with the operation's run id, so that [`Driver::recover`] finds what a killed process
 //! left behind. All of them pass the contract suite.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod contract;
+#[cfg(all(feature = "embedded", target_os = "linux"))]
+pub mod embedded;
 mod error;
+mod log;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

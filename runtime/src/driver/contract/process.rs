@@ -1,0 +1,152 @@
+//! What a container's program sees and says.
+
+use samebundle_spec::{Classify, ErrorKind, limits};
+
+use super::{Bench, Verdict, image, lines, same, told};
+use crate::driver::Outcome;
+
+pub(super) async fn tells_exit_codes(bench: &Bench) -> Verdict {
+    for code in [0, 1, 3, 255] {
+        let (outcome, log) = bench.run(&bench.shell("exit", &format!("exit {code}"))).await;
+        let wanted = match code {
+            0 => Outcome::Succeeded,
+            code => Outcome::Failed {
+                code,
+                out_of_memory: false,
+            },
+        };
+        let outcome = outcome.map_err(|error| format!("{}; {log:?}", told(&Err(error))))?;
+        same("outcome", wanted, outcome)?;
+    }
+    Ok(())
+}
+
+pub(super) async fn tells_signals(bench: &Bench) -> Verdict {
+    // The first process of a container cannot kill itself, so a child does the dying and the shell passes it on.
+    let (outcome, _) = bench
+        .run(&bench.shell("signal", "sh -c 'kill -9 $$'; exit $?"))
+        .await;
+    match outcome {
+        Ok(Outcome::Failed {
+            code: 137,
+            out_of_memory: false,
+        }) => Ok(()),
+        other => Err(format!("wanted 137, got {}", told(&other))),
+    }
+}
+
+pub(super) async fn says_that_there_is_no_such_program(bench: &Bench) -> Verdict {
+    let mut operation = bench.shell("missing", "");
+    operation.command = lines(&["/no/such/program"]);
+    match bench.run(&operation).await {
+        (Err(error), _) => {
+            same("kind", ErrorKind::Environment, error.kind())?;
+            let text = told(&Err(error));
+            if text.contains("/no/such/program") {
+                Ok(())
+            } else {
+                Err(format!("the error does not name the program: {text}"))
+            }
+        }
+        (other, _) => Err(format!("wanted an error, got {}", told(&other))),
+    }
+}
+
+pub(super) async fn streams_both_outputs(bench: &Bench) -> Verdict {
+    let (outcome, log) = bench
+        .run(&bench.shell("outputs", "echo one; echo two >&2; echo; printf three"))
+        .await;
+    same("outcome", "Succeeded".to_owned(), told(&outcome))?;
+    same("standard output", lines(&["one", "", "three"]), log.lines(false))?;
+    same("standard error", lines(&["two"]), log.lines(true))
+}
+
+pub(super) async fn cuts_long_lines(bench: &Bench) -> Verdict {
+    let line = "dd if=/dev/zero bs=1000 count=200 2>/dev/null; echo; echo end";
+    let got = bench.output(&bench.shell("long", line)).await?;
+    let longest = got.iter().map(String::len).max().unwrap_or(0);
+    if longest > limits::LOG_LINE_BYTES {
+        return Err(format!("a line of {longest} bytes was passed on whole"));
+    }
+    same("bytes", 200_003, got.iter().map(String::len).sum())?;
+    same("last line", Some("end"), got.last().map(String::as_str))
+}
+
+pub(super) async fn sets_the_environment(bench: &Bench) -> Verdict {
+    let mut operation = bench.shell(
+        "environment",
+        "env | grep -v ^SHLVL | grep -v ^PWD | sort; hostname",
+    );
+    operation.environment = [("GIVEN", "a b=c"), ("FROM_IMAGE", "replaced")]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+    let wanted = [
+        "FROM_IMAGE=replaced",
+        "GIVEN=a b=c",
+        "HOME=/root",
+        "HOSTNAME=samebundle",
+        "PATH=/bin",
+        "samebundle",
+    ];
+    same("environment", lines(&wanted), bench.output(&operation).await?)
+}
+
+pub(super) async fn starts_in_the_working_folder(bench: &Bench) -> Verdict {
+    let mut operation = bench.shell("folder", "pwd");
+    same(
+        "the image's",
+        lines(&["/work/here"]),
+        bench.output(&operation).await?,
+    )?;
+    operation.working_dir = Some("/made/for/it".to_owned());
+    same(
+        "the operation's",
+        lines(&["/made/for/it"]),
+        bench.output(&operation).await?,
+    )
+}
+
+pub(super) async fn runs_the_images_own_command(bench: &Bench) -> Verdict {
+    let mut operation = bench.shell("own", "");
+    operation.command.clear();
+    same(
+        "output",
+        lines(&["the image speaks"]),
+        bench.output(&operation).await?,
+    )
+}
+
+pub(super) async fn runs_as_the_images_user(bench: &Bench) -> Verdict {
+    let program = bench
+        .output(&bench.shell(
+            "program",
+            "cat /bin/busybox | dd of=/dev/null 2>/dev/null; echo read",
+        ))
+        .await?;
+    same("busybox", lines(&["read"]), program)?;
+    for (user, wanted) in [
+        ("worker", "1234 2345 /home/worker"),
+        ("1234", "1234 2345 /home/worker"),
+        ("77:88", "77 88 /"),
+        ("worker:root", "1234 0 /home/worker"),
+        ("", "0 0 /root"),
+    ] {
+        let image = image::with_user(bench, user).await?;
+        let mut operation = bench.shell(
+            "user",
+            "echo $(id -u) $(id -g) $HOME; echo x > /tmp/x; : > /work/y",
+        );
+        operation.image = image;
+        same(user, lines(&[wanted]), bench.output(&operation).await?)?;
+    }
+    let mut operation = bench.shell("user", "true");
+    operation.image = image::with_user(bench, "nobody-there").await?;
+    let (outcome, _) = bench.run(&operation).await;
+    let text = told(&outcome);
+    same(&text, true, outcome.is_err() && text.contains("nobody-there"))
+}
+
+pub(super) async fn reads_nothing_from_standard_input(bench: &Bench) -> Verdict {
+    let got = bench.output(&bench.shell("input", "cat; echo end")).await?;
+    same("output", lines(&["end"]), got)
+}

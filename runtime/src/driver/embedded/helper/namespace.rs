@@ -1,0 +1,96 @@
+//! The helper's own namespaces: mounts, network, and without root a user namespace in which it is root.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use libcontainer::network::link::LinkClient;
+use libcontainer::network::wrapper::create_network_client;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+
+use super::failure::{Failure, Step};
+
+const CGROUP_ROOT: &str = "/sys/fs/cgroup";
+/// Where the container seems to be in the hierarchies that libcontainer sees.
+pub(super) const CGROUP_PATH: &str = "/samebundle";
+
+/// Enters new namespaces. Without `network` the new network namespace has nothing but a loopback device.
+pub(super) fn enter(rootless: bool, network: bool) -> Result<(), Failure> {
+    let mut flags = CloneFlags::CLONE_NEWNS;
+    if !network {
+        flags |= CloneFlags::CLONE_NEWNET;
+    }
+    if rootless {
+        let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
+        unshare(CloneFlags::CLONE_NEWUSER | flags).step("make a user namespace")?;
+        map_ids(0, uid.as_raw(), 0, gid.as_raw()).step("map the user of a namespace")?;
+    } else {
+        unshare(flags).step("make namespaces")?;
+    }
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_SLAVE | MsFlags::MS_REC, none).step("make mounts private")?;
+    if !network {
+        // Programs that talk to themselves over 127.0.0.1 expect the loopback device to be up.
+        create_network_client_and_raise_loopback().step("bring up the loopback device")?;
+    }
+    veil_cgroups().step("hide the cgroups")
+}
+
+/// Maps one user and one group of the process's new namespace to those outside. The kernel allows it to anyone for
+/// themselves once `setgroups` is given up.
+pub(super) fn map_ids(uid: u32, outer_uid: u32, gid: u32, outer_gid: u32) -> io::Result<()> {
+    fs::write("/proc/self/setgroups", "deny")?;
+    fs::write("/proc/self/uid_map", format!("{uid} {outer_uid} 1"))?;
+    fs::write("/proc/self/gid_map", format!("{gid} {outer_gid} 1"))
+}
+
+fn create_network_client_and_raise_loopback() -> Result<(), libcontainer::network::NetworkError> {
+    /// The kernel gives the loopback device of every network namespace this number.
+    const LOOPBACK: u32 = 1;
+    LinkClient::new(create_network_client())?.set_up(LOOPBACK)
+}
+
+/// Hides the machine's cgroups from libcontainer, in the helper's own mount namespace.
+///
+/// The driver itself makes the cgroup and moves the container into it, because it can then go on without one where the
+/// machine does not allow it. libcontainer cannot: it makes a folder in every hierarchy that it finds or fails. It finds
+/// them by mount point, so each gets an empty file system over it with the files that libcontainer writes.
+fn veil_cgroups() -> io::Result<()> {
+    veil(Path::new(CGROUP_ROOT))?;
+    for point in cgroup_v1_mounts()? {
+        if !point.starts_with(CGROUP_ROOT) {
+            veil(&point)?;
+        }
+        let folder = point.join(CGROUP_PATH.trim_start_matches('/'));
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join("cgroup.procs"), "")?;
+        // A cpuset takes from the one above what it has not; empty ones are refused.
+        for place in [point.as_path(), &folder] {
+            fs::write(place.join("cpuset.cpus"), "0")?;
+            fs::write(place.join("cpuset.mems"), "0")?;
+        }
+    }
+    Ok(())
+}
+
+fn veil(point: &Path) -> io::Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    Ok(mount(
+        Some("tmpfs"),
+        point,
+        Some("tmpfs"),
+        flags,
+        Some("mode=755,size=1m"),
+    )?)
+}
+
+fn cgroup_v1_mounts() -> io::Result<Vec<PathBuf>> {
+    let text = fs::read_to_string("/proc/self/mountinfo")?;
+    let mounts = text.lines().filter_map(|line| {
+        let (fields, kind) = line.split_once(" - ")?;
+        kind.starts_with("cgroup ")
+            .then(|| fields.split(' ').nth(4).map(PathBuf::from))?
+    });
+    Ok(mounts.collect())
+}

@@ -1,0 +1,98 @@
+//! The last steps in the container's first process before its program takes over.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use libcontainer::oci_spec::runtime::Spec;
+use libcontainer::workload::default::DefaultExecutor;
+use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
+use nix::sched::{CloneFlags, unshare};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal};
+
+use super::namespace;
+
+/// Ties the program to the helper, changes the user where the namespace has only one, and executes.
+#[derive(Clone, Debug)]
+pub(super) struct Workload {
+    /// Becomes readable when the helper ends.
+    helper: Arc<OwnedFd>,
+    /// User and group to be seen as, if another than the namespace's root.
+    seen_as: Option<(u32, u32)>,
+}
+
+impl Workload {
+    /// To be made in the helper.
+    pub(super) fn new(seen_as: Option<(u32, u32)>) -> rustix::io::Result<Self> {
+        let this: Pid = rustix::process::getpid();
+        Ok(Self {
+            helper: Arc::new(rustix::process::pidfd_open(this, PidfdFlags::empty())?),
+            seen_as,
+        })
+    }
+
+    /// Lets the kernel kill this process when the helper ends. If it has ended before, this process is the one to end:
+    /// nobody would ever tell it to start.
+    fn die_with_helper(&self) -> std::io::Result<()> {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        let mut ended = [PollFd::new(&*self.helper, PollFlags::IN)];
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        match poll(&mut ended, Some(&now))? {
+            0 => Ok(()),
+            _ => Err(std::io::Error::other("the helper is gone")),
+        }
+    }
+}
+
+impl Executor for Workload {
+    fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
+        let invalid = |why: String| ExecutorValidationError::ArgValidationError(why);
+        self.die_with_helper()
+            .map_err(|error| invalid(error.to_string()))?;
+        let process = spec.process().as_ref();
+        let program = process
+            .and_then(|process| process.args().as_ref())
+            .and_then(|args| args.first())
+            .ok_or_else(|| invalid("there is no command".to_owned()))?;
+        let environment = process.and_then(|process| process.env().as_ref());
+        let path = environment
+            .into_iter()
+            .flatten()
+            .find_map(|variable| variable.strip_prefix("PATH="));
+        if is_found(program, path.unwrap_or_default()) {
+            Ok(())
+        } else {
+            Err(invalid(format!("the image has no program {program:?}")))
+        }
+    }
+
+    fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
+        if let Some((uid, gid)) = self.seen_as {
+            let failed =
+                |error: std::io::Error| ExecutorError::Other(format!("could not map the user: {error}"));
+            unshare(CloneFlags::CLONE_NEWUSER).map_err(|error| failed(error.into()))?;
+            // The files to write belong to root while a process is not dumpable.
+            rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)
+                .map_err(|error| failed(error.into()))?;
+            namespace::map_ids(uid, 0, gid, 0).map_err(failed)?;
+        }
+        DefaultExecutor {}.exec(spec)
+    }
+}
+
+fn is_found(program: &str, path: &str) -> bool {
+    let executable = |file: PathBuf| {
+        file.metadata()
+            .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    };
+    if program.contains('/') {
+        return executable(PathBuf::from(program));
+    }
+    path.split(':')
+        .any(|folder| executable(Path::new(folder).join(program)))
+}

@@ -1,0 +1,309 @@
+//! The embedded driver: containers on Linux with nothing to install.
+//!
+//! Every container has a [helper process](helper_main) of its own, this program started again, in which libcontainer runs;
+//! the driver itself never makes namespaces. The helper ends when the driver does (their socket closes), the container's
+//! first process when the helper does (parent-death signal), and everything in the container with that (its own process
+//! namespace). Mounts are in the helper's namespace and go with it. So a kill of the driver leaves only folders and an
+//! empty cgroup, which [`Driver::recover`](super::Driver::recover) removes.
+//!
+//! Root and not root: without root the helper is root in a user namespace that has one user. Files of the image belong to
+//! that user, whoever owned them in the image; an image that wants another user runs as that one, mapped to the same.
+//!
+//! Layout: `HOME/layers/` (see [`crate::image`]), `HOME/scratch/RUN/NAME/` for one container: `root`, `upper`, `work`,
+//! `l` (links to layers), `bundle`, `state`, `marks.json`.
+
+mod capacity;
+mod cgroup;
+mod helper;
+mod process;
+mod protocol;
+mod scratch;
+mod supervisor;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use samebundle_registry::store::Source;
+use tokio_util::sync::CancellationToken;
+
+use super::{Capacity, Driver, DriverError, LogSink, Operation, Outcome};
+use crate::image::{self, Form, Image, Layer, Layers};
+use cgroup::Cgroup;
+use protocol::{Bind, Report, Run, Task};
+use scratch::Scratch;
+use supervisor::{End, Supervisor};
+
+pub use helper::helper_main;
+
+/// How to start the program whose `main` calls [`helper_main`].
+#[derive(Clone, Debug)]
+pub struct Helper {
+    /// Absolute path of the program, usually this one's own.
+    pub program: PathBuf,
+    /// Arguments that make it call [`helper_main`].
+    pub arguments: Vec<String>,
+}
+
+/// Runs containers through helper processes.
+#[derive(Debug)]
+pub struct EmbeddedDriver {
+    home: PathBuf,
+    source: Arc<dyn Source>,
+    helper: Helper,
+    layers: Layers,
+    rootless: bool,
+}
+
+const NAME: &str = "embedded";
+
+impl EmbeddedDriver {
+    /// A driver that keeps layers and scratch folders under `home` (an absolute path) and reads images from `source`.
+    pub fn new(home: &Path, source: Arc<dyn Source>, helper: Helper) -> Self {
+        let rootless = !is_real_root();
+        let form = if rootless { Form::User } else { Form::Root };
+        Self {
+            home: home.to_owned(),
+            layers: Layers::new(home, form, Arc::clone(&source)),
+            source,
+            helper,
+            rootless,
+        }
+    }
+
+    async fn unpack(&self, image: &Image, operation: &Operation) -> Result<Vec<PathBuf>, DriverError> {
+        let extra: Vec<Layer> = operation.extra_layers.iter().map(Layer::single).collect();
+        let mut folders = Vec::new();
+        for layer in image.layers.iter().chain(&extra) {
+            folders.push(self.layers.ensure(layer).await?);
+        }
+        Ok(folders)
+    }
+
+    async fn task(&self, operation: &Operation, folder: &Path) -> Result<Task, DriverError> {
+        let image = image::read(&*self.source, &operation.image).await?;
+        let layers = self.unpack(&image, operation).await?;
+        let command = command(&image, operation)?;
+        let mut environment: BTreeMap<String, String> = BTreeMap::new();
+        for variable in &image.config.config.env {
+            if let Some((key, value)) = variable.split_once('=') {
+                environment.insert(key.to_owned(), value.to_owned());
+            }
+        }
+        environment.extend(operation.environment.clone());
+        let working_dir = operation
+            .working_dir
+            .clone()
+            .unwrap_or(image.config.config.working_dir);
+        Ok(Task::Run(Box::new(Run {
+            name: operation.name.clone(),
+            folder: folder.to_owned(),
+            layers,
+            rootless: self.rootless,
+            command,
+            environment,
+            working_dir: format!("/{}", working_dir.trim_start_matches('/')),
+            user: image.config.config.user,
+            mounts: mounts(operation),
+            network: operation.limits.network,
+            pids: operation.limits.pids,
+            keep_upper: operation.keep_upper.clone(),
+        })))
+    }
+
+    async fn see_through(
+        &self,
+        operation: &Operation,
+        scratch: &mut Scratch,
+        log: &dyn LogSink,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome, DriverError> {
+        let task = tokio::select! {
+            task = self.task(operation, scratch.folder()) => task?,
+            () = cancel.cancelled() => return Ok(Outcome::Cancelled),
+        };
+        scratch.marks.cgroup = Cgroup::make(&cgroup_name(operation), &operation.limits);
+        scratch
+            .mark()
+            .map_err(failed("write the marks", &operation.name))?;
+        let supervisor = Supervisor::start(&self.helper, &task)
+            .await
+            .map_err(failed("start the helper", &operation.name))?;
+        scratch.marks.helper = supervisor.seen();
+        scratch
+            .mark()
+            .map_err(failed("write the marks", &operation.name))?;
+        let end = supervisor.run(scratch, log, cancel).await;
+        let end = end.map_err(failed("follow the helper", &operation.name))?;
+        outcome(end, operation, &scratch.marks.cgroup)
+    }
+}
+
+/// Root of the machine, not of a user namespace.
+fn is_real_root() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    rustix::process::geteuid().is_root() && map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
+fn cgroup_name(operation: &Operation) -> String {
+    format!("samebundle-{}-{}", operation.run_id, operation.name)
+}
+
+fn failed(operation: &'static str, container: &str) -> impl FnOnce(io::Error) -> DriverError {
+    let container = container.to_owned();
+    move |error| DriverError::Start {
+        operation,
+        container,
+        why: error.to_string(),
+    }
+}
+
+fn command(image: &Image, operation: &Operation) -> Result<Vec<String>, DriverError> {
+    let command = if operation.command.is_empty() {
+        [
+            image.config.config.entrypoint.as_slice(),
+            &image.config.config.cmd,
+        ]
+        .concat()
+    } else {
+        operation.command.clone()
+    };
+    if command.is_empty() {
+        return Err(DriverError::Image {
+            image: operation.image.digest,
+            why: "it names no command, and none was given".to_owned(),
+        });
+    }
+    Ok(command)
+}
+
+fn mounts(operation: &Operation) -> Vec<Bind> {
+    let mut mounts: Vec<Bind> = operation
+        .mounts
+        .iter()
+        .map(|mount| Bind {
+            source: mount.source.clone(),
+            target: mount.target.clone(),
+            writable: mount.writable,
+        })
+        .collect();
+    if operation.limits.network {
+        for file in ["/etc/resolv.conf", "/etc/hosts"] {
+            if Path::new(file).is_file() && !mounts.iter().any(|mount| mount.target == file) {
+                mounts.push(Bind {
+                    source: file.into(),
+                    target: file.to_owned(),
+                    writable: false,
+                });
+            }
+        }
+    }
+    mounts
+}
+
+fn outcome(end: End, operation: &Operation, cgroup: &Cgroup) -> Result<Outcome, DriverError> {
+    let container = operation.name.clone();
+    match end {
+        End::Cancelled => Ok(Outcome::Cancelled),
+        End::Reported(Some(Report::Exited { code: 0 })) => Ok(Outcome::Succeeded),
+        End::Reported(Some(Report::Exited { code })) => Ok(Outcome::Failed {
+            code,
+            out_of_memory: cgroup.out_of_memory(),
+        }),
+        End::Reported(Some(Report::Failed { operation, why })) => Err(DriverError::Start {
+            operation: "run it",
+            container,
+            why: format!("could not {operation}: {why}"),
+        }),
+        End::Reported(other) => Err(DriverError::Lost {
+            container,
+            why: format!("the helper ended; it said last: {other:?}"),
+        }),
+    }
+}
+
+#[async_trait]
+impl Driver for EmbeddedDriver {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn probe(&self) -> Result<Capacity, DriverError> {
+        let unusable = |why: String| DriverError::Unusable { driver: NAME, why };
+        let run_id = format!("probe-{}", std::process::id());
+        let mut scratch = Scratch::make(&self.home, &run_id, "probe")
+            .map_err(|error| unusable(format!("{} cannot be written: {error}", self.home.display())))?;
+        scratch.marks.cgroup = Cgroup::make(&format!("samebundle-{run_id}"), &capacity::PROBE_LIMITS);
+        let task = Task::Probe {
+            folder: scratch.folder().to_owned(),
+            rootless: self.rootless,
+        };
+        let report = probe(&self.helper, &task).await;
+        let capacity =
+            |overlay| capacity::capacity(&self.home, &scratch.marks.cgroup, self.rootless, overlay);
+        let result = match report {
+            Ok(Some(Report::Probed { overlay })) => Ok(capacity(overlay)),
+            Ok(Some(Report::Failed { operation, why })) => Err(unusable(format!(
+                "could not {operation}: {why}; allow user namespaces (sysctl user.max_user_namespaces, \
+                 kernel.unprivileged_userns_clone), run as root, or choose --env docker"
+            ))),
+            Ok(other) => Err(unusable(format!("its helper ended; it said last: {other:?}"))),
+            Err(error) => Err(unusable(format!(
+                "its helper {} cannot be started: {error}",
+                self.helper.program.display()
+            ))),
+        };
+        scratch
+            .remove()
+            .and_then(|()| image::beneath::remove_path(&scratch::of_run(&self.home, &run_id)))
+            .map_err(|error| unusable(format!("could not clean up: {error}")))?;
+        result
+    }
+
+    async fn run(
+        &self,
+        operation: &Operation,
+        log: &dyn LogSink,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome, DriverError> {
+        let mut scratch = Scratch::make(&self.home, &operation.run_id, &operation.name)
+            .map_err(failed("make the scratch folder", &operation.name))?;
+        let result = self.see_through(operation, &mut scratch, log, cancel).await;
+        let removed = tokio::task::spawn_blocking(move || scratch.remove())
+            .await
+            .map_err(io::Error::other)
+            .and_then(std::convert::identity)
+            .map_err(failed("clean up", &operation.name));
+        result.and_then(|outcome| removed.map(|()| outcome))
+    }
+
+    async fn recover(&self, run_id: &str) -> Result<usize, DriverError> {
+        let folder = scratch::of_run(&self.home, run_id);
+        let task = tokio::task::spawn_blocking(move || recover(&folder));
+        task.await
+            .map_err(io::Error::other)
+            .and_then(std::convert::identity)
+            .map_err(failed("end what is left", run_id))
+    }
+}
+
+async fn probe(helper: &Helper, task: &Task) -> io::Result<Option<Report>> {
+    Supervisor::start(helper, task).await?.report().await
+}
+
+fn recover(folder: &Path) -> io::Result<usize> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    let mut count = 0;
+    for entry in entries {
+        Scratch::found(entry?.path()).remove()?;
+        count += 1;
+    }
+    image::beneath::remove_path(folder)?;
+    Ok(count)
+}

@@ -1,0 +1,87 @@
+//! What a container leaves on disk while it runs: `HOME/scratch/RUN/NAME/`, with `marks.json` naming its processes and
+//! cgroup for whoever finds it after a crash.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::cgroup::Cgroup;
+use super::process::Seen;
+use crate::image::beneath;
+
+/// What has to be ended and removed besides the folder.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Marks {
+    pub(super) helper: Option<Seen>,
+    pub(super) container: Option<Seen>,
+    pub(super) cgroup: Cgroup,
+}
+
+/// The folder of one container.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    folder: PathBuf,
+    pub(super) marks: Marks,
+}
+
+/// The folder of a run.
+pub(super) fn of_run(home: &Path, run_id: &str) -> PathBuf {
+    home.join("scratch").join(run_id)
+}
+
+impl Scratch {
+    /// Makes the folder of a container; what an earlier one of that name left is removed first.
+    pub(super) fn make(home: &Path, run_id: &str, name: &str) -> io::Result<Self> {
+        let folder = of_run(home, run_id).join(name);
+        if folder.exists() {
+            Self::found(folder.clone()).remove()?;
+        }
+        fs::create_dir_all(&folder)?;
+        Ok(Self {
+            folder,
+            marks: Marks::default(),
+        })
+    }
+
+    /// Takes over a folder that was left.
+    pub(super) fn found(folder: PathBuf) -> Self {
+        let text = fs::read(folder.join("marks.json")).unwrap_or_default();
+        Self {
+            marks: serde_json::from_slice(&text).unwrap_or_default(),
+            folder,
+        }
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Writes down what there is to end. Before a process is started it is not known, and a helper whose driver ends in
+    /// that moment ends by itself.
+    pub(super) fn mark(&self) -> io::Result<()> {
+        let new = self.folder.join("marks.json.new");
+        fs::write(&new, serde_json::to_vec(&self.marks)?)?;
+        fs::rename(new, self.folder.join("marks.json"))
+    }
+
+    /// Ends the processes and removes cgroup and folder.
+    pub(super) fn remove(&self) -> io::Result<()> {
+        let Marks {
+            helper,
+            container,
+            cgroup,
+        } = &self.marks;
+        for process in [helper, container].into_iter().flatten() {
+            if !process.end() {
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("{process:?} does not end"),
+                ));
+            }
+        }
+        cgroup.remove()?;
+        beneath::remove_path(&self.folder)
+    }
+}

@@ -1,0 +1,101 @@
+//! The bytes of a layer on their way from the store to the tar reader: decompressed, counted and hashed.
+
+use std::cell::Cell;
+use std::io::{self, BufReader, Read};
+use std::rc::Rc;
+
+use flate2::bufread::MultiGzDecoder;
+use samebundle_spec::{Algorithm, Descriptor, Digest, Digester, limits};
+
+/// How many more bytes the tar reader may take. It reads extension headers whole into memory, so between entries this is
+/// small, and within an entry's own content it is not limited.
+#[derive(Clone, Debug)]
+pub(super) struct Allowance(Rc<Cell<u64>>);
+
+impl Allowance {
+    /// What the headers before one entry may have: name, link name and PAX records, each padded.
+    const HEADERS: u64 = 4 * (limits::TAR_EXTENSION_BYTES + 1_024);
+
+    pub(super) fn headers(&self) {
+        self.0.set(Self::HEADERS);
+    }
+
+    pub(super) fn content(&self) {
+        self.0.set(u64::MAX);
+    }
+}
+
+/// The uncompressed tar of a layer. Hashes what passes.
+pub(super) struct TarStream<'a> {
+    inner: Box<dyn Read + 'a>,
+    digester: Digester,
+    total: u64,
+    limit: u64,
+    allowance: Allowance,
+}
+
+fn refused(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+impl<'a> TarStream<'a> {
+    /// Starts to read a blob. The compression is told by the content's first bytes, as all engines do it: media types in
+    /// the wild lie.
+    pub(super) fn new(blob: &Descriptor, diff_id: Option<Digest>, bytes: impl Read + 'a) -> io::Result<Self> {
+        let mut bytes = BufReader::with_capacity(limits::STREAM_BUFFER, bytes);
+        let start = io::BufRead::fill_buf(&mut bytes)?;
+        let gzip = start.starts_with(&[0x1f, 0x8b]);
+        let zstd =
+            start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) || start.starts_with(&[0x50, 0x2a, 0x4d, 0x18]);
+        let mut limit = limits::LAYER_BYTES;
+        let inner: Box<dyn Read + 'a> = if gzip {
+            limit = limit.min(blob.size.saturating_mul(limits::DECOMPRESSION_RATIO));
+            Box::new(MultiGzDecoder::new(bytes))
+        } else if zstd {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(bytes)?;
+            decoder.window_log_max(limits::ZSTD_WINDOW_LOG)?;
+            Box::new(decoder)
+        } else {
+            Box::new(bytes)
+        };
+        let algorithm = diff_id.map_or(Algorithm::Sha256, |id| id.algorithm());
+        Ok(Self {
+            inner,
+            digester: Digester::new(algorithm),
+            total: 0,
+            limit,
+            allowance: Allowance(Rc::new(Cell::new(u64::MAX))),
+        })
+    }
+
+    pub(super) fn allowance(&self) -> Allowance {
+        self.allowance.clone()
+    }
+
+    /// Reads what follows the tar's end mark, and returns the digest of all.
+    pub(super) fn finish(mut self) -> io::Result<Digest> {
+        self.allowance.content();
+        io::copy(&mut self, &mut io::sink())?;
+        Ok(self.digester.finish())
+    }
+}
+
+impl Read for TarStream<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.allowance.0.get();
+        let wanted = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        if wanted == 0 && !buffer.is_empty() {
+            return Err(refused("the headers of an entry are too large".to_owned()));
+        }
+        let count = self.inner.read(&mut buffer[..wanted])?;
+        self.digester.update(&buffer[..count]);
+        self.total += count as u64;
+        if self.total > self.limit {
+            return Err(refused(format!("it unpacks to more than {} bytes", self.limit)));
+        }
+        if left != u64::MAX {
+            self.allowance.0.set(left - count as u64);
+        }
+        Ok(count)
+    }
+}
