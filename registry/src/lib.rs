@@ -10,7 +10,7 @@ pub mod copy;
 pub mod durable;
 mod graph;
 pub mod remote;
-#[cfg(feature = "server")]
+#[cfg(any(test, feature = "server"))]
 pub mod server;
 pub mod store;
 pub mod trust;

@@ -18,7 +18,7 @@
 //! it is at `/blobs/`. Concurrency: clones share connections and tokens; requests are independent. Failure: after all
 //! retries the error says what was asked, where, and the registry's own words, shortened and without markup.
 //!
-//! The crate `oci-client` gives the forms of error answers; its own requests are not used, for reasons that `peer_tests`
+//! The crate `oci-client` gives the forms of error answers; its own requests are not used, for reasons that `tests/peer.rs`
 //! shows: it sends passwords to any host that a challenge names, drops `Retry-After`, follows an upload's `Location`
 //! anywhere and reads answers without a limit.
 
@@ -106,6 +106,8 @@ impl Classify for ClientError {
 #[derive(Debug)]
 pub struct RemoteClient {
     wire: Wire,
+    /// Held while a fallback tag is read, extended and written.
+    fallback: tokio::sync::Mutex<()>,
 }
 
 impl RemoteClient {
@@ -128,6 +130,7 @@ impl RemoteClient {
                 auth: auth::Auth::new(config.credentials, config.token_hosts),
                 retry: config.retry,
             },
+            fallback: tokio::sync::Mutex::default(),
         })
     }
 }

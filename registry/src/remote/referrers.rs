@@ -20,8 +20,6 @@ use crate::StoreError;
 
 /// Manifests that are read at one time to check their subject.
 const CHECKS: usize = 4;
-/// How often the fallback tag is written before a busy registry is an error.
-const WRITES: u32 = 8;
 
 /// What is under the fallback tag of a subject.
 enum Fallback {
@@ -167,41 +165,48 @@ impl RemoteRepository {
         entry: Descriptor,
     ) -> Result<(), StoreError> {
         let tag = Tag::referrers(subject);
+        let conflict = |why: &str| StoreError::Conflict {
+            subject: format!("{tag} of {}", self.place.repository),
+            why: why.to_owned(),
+        };
+        // One writer in this process; others elsewhere are met by the condition and by reading again.
+        let _writer = self.client.fallback.lock().await;
         let mut attempts = Attempts::new(&self.client.wire.retry);
-        for _ in 0..WRITES {
+        let mut written = false;
+        loop {
             let (mut index, condition) = match self.read_fallback(subject).await? {
                 Fallback::Absent => (Index::new(Vec::new()), Condition::Absent),
                 Fallback::List(index, etag) => (index, Condition::Is(etag)),
                 Fallback::Subject => {
-                    return Err(StoreError::Conflict {
-                        subject: format!("{tag} of {}", self.place.repository),
-                        why: "the registry has no referrers API and resolves this tag to the subject itself"
-                            .to_owned(),
-                    });
+                    return Err(conflict(
+                        "the registry has no referrers API and resolves this tag to the subject itself",
+                    ));
                 }
             };
             if index.manifests.iter().any(|listed| listed.digest == entry.digest) {
                 return Ok(());
             }
-            index.manifests.push(entry.clone());
-            let bytes = Bytes::from(index.to_bytes());
-            match self
-                .put_manifest(tag.as_str(), &bytes, &MediaType::OCI_INDEX, &condition)
-                .await
-            {
-                // Read again: without conditions the last writer wins, and it may not have been us.
-                Ok(_) => {}
-                Err(StoreError::Conflict { why, .. }) => {
-                    let place = self.place.repository.to_string();
-                    attempts.pause(Failure::Passing(None), &place, &why).await;
+            // Without conditions the last writer wins, and it was not us.
+            let mut lost = std::mem::take(&mut written);
+            if !lost {
+                index.manifests.push(entry.clone());
+                let bytes = Bytes::from(index.to_bytes());
+                let media_type = MediaType::OCI_INDEX;
+                match self
+                    .put_manifest(tag.as_str(), &bytes, &media_type, &condition)
+                    .await
+                {
+                    Ok(_) => written = true,
+                    Err(StoreError::Conflict { .. }) => lost = true,
+                    Err(error) => return Err(error),
                 }
-                Err(error) => return Err(error),
+            }
+            let why = "others keep changing the list of referrers; try again";
+            let place = self.place.repository.to_string();
+            if lost && !attempts.pause(Failure::Passing(None), &place, why).await {
+                return Err(conflict(why));
             }
         }
-        Err(StoreError::Conflict {
-            subject: format!("{tag} of {}", self.place.repository),
-            why: "others kept changing it; try again".to_owned(),
-        })
     }
 
     /// Sees to it that a manifest that was there before is listed: its push may have ended before it was.

@@ -1,0 +1,67 @@
+//! One request in five fails, by a schedule that a seed gives; everything must end well.
+
+use super::front::{Fault, Front, answer};
+use super::*;
+use crate::store::{Memory, SinkExt, SourceExt};
+use samebundle_spec::manifest::Manifest;
+
+fn fault(seed: u64, number: usize) -> Fault {
+    let mut bytes = noise(8, seed.wrapping_mul(1_000_003).wrapping_add(number as u64 + 1));
+    let dice = u64::from_le_bytes(bytes.split_off(0).try_into().unwrap());
+    if dice % 5 != 0 {
+        return Fault::None;
+    }
+    match (dice / 5) % 6 {
+        0 => answer(500, &[], "<html>oops</html>"),
+        1 => answer(503, &[("retry-after", "0")], ""),
+        2 => answer(429, &[("retry-after", "Thu, 01 Jan 1970 00:00:00 GMT")], ""),
+        3 => Fault::Cut(0),
+        4 => Fault::Cut(((dice / 30) % 200_000) as usize),
+        _ => Fault::CutRequest(((dice / 30) % 200_000) as usize),
+    }
+}
+
+async fn road(seed: u64) -> Result<(), StoreError> {
+    let front = Front::start(move |_, number| fault(seed, number)).await;
+    let place = repository_at(&front.address, config());
+    let memory = Memory::new();
+    let config = memory.push_bytes(MediaType::OCI_EMPTY, "{}".into()).await?;
+    let mut layers = Vec::new();
+    for (index, size) in [40_000, 300_000, 1_500_000].into_iter().enumerate() {
+        let bytes = noise(size, seed + index as u64);
+        layers.push(memory.push_bytes(MediaType::OCI_LAYER, bytes.into()).await?);
+    }
+    let manifest = Manifest::new(config.clone(), layers.clone());
+    let root = memory
+        .push_bytes(MediaType::OCI_MANIFEST, manifest.to_bytes().into())
+        .await?;
+    let kind: MediaType = "application/vnd.example.signature".parse().unwrap();
+    let signature = Manifest::artifact(kind, Vec::new()).with_subject(root.clone());
+    let signature = memory
+        .push_bytes(MediaType::OCI_MANIFEST, signature.to_bytes().into())
+        .await?;
+    let all: Vec<&Descriptor> = std::iter::once(&config)
+        .chain(&layers)
+        .chain([&root, &signature])
+        .collect();
+    for descriptor in &all {
+        place.push_from(descriptor, &memory).await?;
+    }
+    let tag: Tag = "v1".parse().unwrap();
+    place.tag(&root, &tag).await?;
+    assert_eq!(place.resolve(&tag).await?.digest, root.digest);
+    assert_eq!(place.referrers(&root, None).await?.len(), 1);
+    for descriptor in all {
+        place.fetch_bytes(descriptor, 1 << 22).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_failure_in_five_is_survived() {
+    for seed in 1..=20 {
+        if let Err(error) = road(seed).await {
+            panic!("seed {seed}: {error:?}");
+        }
+    }
+}
