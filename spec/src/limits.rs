@@ -40,6 +40,13 @@ pub const COMPONENT_BYTES: usize = 255;
 pub const TAR_EXTENSION_BYTES: u64 = 64 << 10;
 /// Largest `index.json` or `oci-layout` file, bytes.
 pub const LAYOUT_INDEX_BYTES: u64 = 16 << 20;
+/// Most zeros behind the end of an archive, bytes; tar pads to 10 KiB.
+pub const TAR_TRAILER_BYTES: u64 = 1 << 20;
+/// Most times larger that a compressed archive may become. What bundles are made of is compressed already; a bomb is
+/// a thousand times larger.
+pub const ARCHIVE_RATIO: u64 = 100;
+/// From this size on the ratio counts, bytes: small archives are mostly padding.
+pub const ARCHIVE_RATIO_FROM: u64 = 16 << 20;
 /// Most times larger that a gzip stream may be than its file.
 pub const DECOMPRESSION_RATIO: u64 = 1_032;
 /// Longest name of a bundle, installation or key, bytes.

@@ -7,6 +7,7 @@
 //! Invariants: content under a digest is immutable; a sink refuses bytes that do not have the digest and size of the
 //! descriptor and keeps nothing of them; a push of content that is there already is a success and reads nothing.
 
+pub mod archive;
 mod blocking;
 mod content;
 #[cfg(any(test, feature = "testing"))]
@@ -17,6 +18,7 @@ mod layout_index;
 mod listing;
 mod memory;
 mod section;
+pub mod tar_entries;
 
 use std::fmt::Debug;
 use std::pin::Pin;

@@ -86,7 +86,7 @@ pub(super) fn make_folder(folder: &Path) -> Result<(), StoreError> {
 }
 
 /// Opens a regular file for reading. Links are not followed, and a pipe does not block.
-pub(super) fn open_plain(path: &Path) -> io::Result<File> {
+pub(in crate::store) fn open_plain(path: &Path) -> io::Result<File> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let file = OpenOptions::new()
         .read(true)

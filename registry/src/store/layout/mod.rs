@@ -32,6 +32,7 @@ use samebundle_spec::{Descriptor, MediaType, Tag, limits};
 use tokio::io::{AsyncWriteExt, BufReader};
 
 pub use check::{Finding, Report, check};
+pub(super) use ingest::open_plain;
 
 use super::blocking::blocking;
 use super::section::section;

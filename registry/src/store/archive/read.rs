@@ -1,0 +1,345 @@
+//! Indexes an archive: checks all of it once, and remembers where each content is.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use samebundle_spec::{Descriptor, Digest, Digester, EntryPath, limits};
+
+use crate::store::layout_index::{LayoutIndex, check_layout_file};
+use crate::store::listing::{self, Listing};
+use crate::store::tar_entries::{Entries, Entry, Input, Rules, TarError};
+use crate::store::{StoreError, document};
+
+/// What is in an archive, checked.
+#[derive(Debug)]
+pub(super) struct Contents {
+    /// The archive without compression.
+    pub(super) file: Arc<File>,
+    /// Where each content is: offset and length, bytes.
+    pub(super) blobs: BTreeMap<Digest, (u64, u64)>,
+    /// `index.json`, if there is a layout.
+    pub(super) index: Option<LayoutIndex>,
+    /// The manifests that refer to others.
+    pub(super) listings: Vec<Listing>,
+    /// Files beside the layout that were asked for.
+    pub(super) files: BTreeMap<String, Vec<u8>>,
+}
+
+/// Where things may be in an archive.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Form {
+    /// The folder of the layout, with its slash.
+    pub(super) layout: &'static str,
+    /// Files beside the layout that are kept, with the most bytes that they may have.
+    pub(super) files: &'static [(&'static str, u64)],
+    /// Other files outside the layout's folder are allowed, and ignored.
+    pub(super) others: bool,
+    /// Names may start with `./`.
+    pub(super) dot_slash: bool,
+}
+
+/// Opens the archive and checks everything in it. A compressed one is unpacked into a file without a name in
+/// `quarantine`, which the system removes when it is closed.
+pub(super) fn read(path: &Path, quarantine: &Path, form: Form) -> Result<Contents, StoreError> {
+    let file = crate::store::layout::open_plain(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => StoreError::NotFound {
+            subject: "the archive".to_owned(),
+            place: path.display().to_string(),
+        },
+        _ => StoreError::io("open", path)(error),
+    })?;
+    let handle = file.try_clone().map_err(StoreError::io("open", path))?;
+    let input = Input::new(handle).map_err(StoreError::io("read", path))?;
+    let mut scan = Scan::new(path, form);
+    let file = if let Input::Gzip(inflate) = input {
+        let unpacked =
+            tempfile::tempfile_in(quarantine).map_err(StoreError::io("create a file in", quarantine))?;
+        let copy = unpacked
+            .try_clone()
+            .map_err(StoreError::io("open a file in", quarantine))?;
+        let tee = Tee {
+            inner: inflate,
+            copy: BufWriter::with_capacity(limits::STREAM_BUFFER, copy),
+        };
+        let mut tee = scan.run(tee)?;
+        tee.copy
+            .flush()
+            .map_err(StoreError::io("write a file in", quarantine))?;
+        unpacked
+    } else {
+        scan.run(input)?;
+        file
+    };
+    scan.finish(file)
+}
+
+/// Copies what is read.
+struct Tee<R> {
+    inner: R,
+    copy: BufWriter<File>,
+}
+
+impl<R: Read> Read for Tee<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let got = self.inner.read(buffer)?;
+        // A full disk is not the archive's fault.
+        self.copy.write_all(&buffer[..got]).map_err(io::Error::other)?;
+        Ok(got)
+    }
+}
+
+struct Scan<'a> {
+    path: &'a Path,
+    form: Form,
+    blobs: BTreeMap<Digest, (u64, u64)>,
+    layout_file: Option<Vec<u8>>,
+    index: Option<Vec<u8>>,
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+/// What an entry is.
+enum Role {
+    LayoutFile,
+    Index,
+    Blob(Digest),
+    Kept(&'static str, u64),
+    Ignored,
+}
+
+impl<'a> Scan<'a> {
+    fn new(path: &'a Path, form: Form) -> Self {
+        Self {
+            path,
+            form,
+            blobs: BTreeMap::new(),
+            layout_file: None,
+            index: None,
+            files: BTreeMap::new(),
+        }
+    }
+
+    fn invalid(&self, why: String) -> StoreError {
+        StoreError::Invalid {
+            subject: format!("archive {}", self.path.display()),
+            why,
+        }
+    }
+
+    fn tar(&self, error: TarError) -> StoreError {
+        match error {
+            TarError::Io { source, .. } => StoreError::io("read", self.path)(source),
+            refused @ TarError::Refused { .. } => self.invalid(refused.to_string()),
+        }
+    }
+
+    fn run<R: Read>(&mut self, reader: R) -> Result<R, StoreError> {
+        let rules = Rules {
+            dot_slash: self.form.dot_slash,
+            ..Rules::default()
+        };
+        let mut entries = Entries::new(reader, rules);
+        while let Some(entry) = entries.next_entry().map_err(|error| self.tar(error))? {
+            match self.role(&entry)? {
+                Role::LayoutFile => {
+                    self.layout_file = Some(self.small(&mut entries, &entry, limits::LAYOUT_INDEX_BYTES)?);
+                }
+                Role::Index => {
+                    self.index = Some(self.small(&mut entries, &entry, limits::LAYOUT_INDEX_BYTES)?)
+                }
+                Role::Blob(digest) => self.blob(&mut entries, &entry, digest)?,
+                Role::Kept(name, limit) => {
+                    let bytes = self.small(&mut entries, &entry, limit)?;
+                    self.files.insert(name.to_owned(), bytes);
+                }
+                Role::Ignored => {}
+            }
+        }
+        Ok(entries.into_inner())
+    }
+
+    fn role(&self, entry: &Entry) -> Result<Role, StoreError> {
+        let path = entry.path.as_str();
+        if entry.is_folder {
+            let above = format!("{path}/");
+            let expected = [
+                format!("{}blobs/", self.form.layout),
+                format!("{}blobs/sha256/", self.form.layout),
+                format!("{}blobs/sha512/", self.form.layout),
+            ];
+            let known = expected.iter().any(|folder| folder.starts_with(&above));
+            return if known || self.is_other(&entry.path) {
+                Ok(Role::Ignored)
+            } else {
+                Err(self.invalid(format!("the folder {path:?} has no place in it")))
+            };
+        }
+        if let Some((name, limit)) = self.form.files.iter().find(|(name, _)| *name == path) {
+            return Ok(Role::Kept(name, *limit));
+        }
+        match path.strip_prefix(self.form.layout) {
+            Some("oci-layout") => return Ok(Role::LayoutFile),
+            Some("index.json") => return Ok(Role::Index),
+            Some(inside) => {
+                let name = inside
+                    .strip_prefix("blobs/")
+                    .map(|name| name.replacen('/', ":", 1));
+                if let Some(Ok(digest)) = name.map(|name| name.parse()) {
+                    return Ok(Role::Blob(digest));
+                }
+            }
+            None => {}
+        }
+        if self.is_other(&entry.path) {
+            Ok(Role::Ignored)
+        } else {
+            Err(self.invalid(format!("the file {path:?} has no place in it")))
+        }
+    }
+
+    /// Outside the top folder of the layout, where a form may allow anything.
+    fn is_other(&self, path: &EntryPath) -> bool {
+        let top = |path: &str| path.split('/').next().map(str::to_owned);
+        self.form.others && top(path.as_str()) != top(self.form.layout)
+    }
+
+    fn small<R: Read>(
+        &self,
+        entries: &mut Entries<R>,
+        entry: &Entry,
+        limit: u64,
+    ) -> Result<Vec<u8>, StoreError> {
+        if entry.size > limit {
+            return Err(self.invalid(format!(
+                "{} has {} bytes, more than {limit}",
+                entry.path, entry.size
+            )));
+        }
+        let mut bytes = Vec::new();
+        let result = entries.read_to_end(&mut bytes);
+        result.map_err(|error| self.tar(entries.fail(error)))?;
+        Ok(bytes)
+    }
+
+    fn blob<R: Read>(
+        &mut self,
+        entries: &mut Entries<R>,
+        entry: &Entry,
+        digest: Digest,
+    ) -> Result<(), StoreError> {
+        let mut digester = Digester::new(digest.algorithm());
+        let mut buffer = vec![0; limits::STREAM_BUFFER];
+        loop {
+            match entries.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(got) => digester.update(&buffer[..got]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.tar(entries.fail(error))),
+            }
+        }
+        let found = digester.finish();
+        if found != digest {
+            return Err(StoreError::Mismatch {
+                digest,
+                why: format!("in archive {} it has digest {found}", self.path.display()),
+            });
+        }
+        self.blobs.insert(digest, (entry.offset, entry.size));
+        Ok(())
+    }
+
+    /// Checks that the layout is whole: everything that is reachable is there, and nothing else.
+    fn finish(mut self, file: File) -> Result<Contents, StoreError> {
+        let place = |name: &str| format!("{name} of archive {}", self.path.display());
+        let index = match (self.layout_file.take(), self.index.take()) {
+            (Some(layout_file), Some(index)) => {
+                check_layout_file(&layout_file, &place("oci-layout"))?;
+                Some(LayoutIndex::parse(&index, &place("index.json"))?)
+            }
+            (None, None) if self.form.others && self.blobs.is_empty() => None,
+            _ => {
+                return Err(self.invalid(
+                    "it is no whole OCI image layout: oci-layout or index.json is missing".to_owned(),
+                ));
+            }
+        };
+        let mut contents = Contents {
+            file: Arc::new(file),
+            blobs: std::mem::take(&mut self.blobs),
+            index,
+            listings: Vec::new(),
+            files: std::mem::take(&mut self.files),
+        };
+        let reached = self.reach(&mut contents)?;
+        match contents.blobs.keys().find(|digest| !reached.contains(*digest)) {
+            None => Ok(contents),
+            Some(digest) => Err(self.invalid(format!("{digest} is in it, but nothing in it points there"))),
+        }
+    }
+
+    fn reach(&self, contents: &mut Contents) -> Result<BTreeSet<Digest>, StoreError> {
+        let entries = contents
+            .index
+            .as_ref()
+            .map(LayoutIndex::entries)
+            .unwrap_or_default();
+        let mut open: VecDeque<Descriptor> = entries.iter().cloned().collect();
+        let mut seen: BTreeSet<(bool, Digest)> = BTreeSet::new();
+        while let Some(descriptor) = open.pop_front() {
+            let digest = descriptor.digest;
+            match contents.blobs.get(&digest) {
+                Some((_, size)) if *size == descriptor.size => {}
+                Some((_, size)) => {
+                    return Err(self.invalid(format!(
+                        "{digest} has {size} bytes, not the {} declared",
+                        descriptor.size
+                    )));
+                }
+                None => {
+                    return Err(
+                        self.invalid(format!("{digest} is not in it, but something in it points there"))
+                    );
+                }
+            }
+            let has_children = descriptor.media_type.has_children();
+            if !seen.insert((has_children, digest)) || !has_children {
+                continue;
+            }
+            let bytes = contents.manifest(&descriptor)?;
+            open.extend(document(&descriptor, &bytes)?.children().cloned());
+            contents.listings.extend(listing::listing(&descriptor, &bytes)?);
+        }
+        Ok(seen.into_iter().map(|(_, digest)| digest).collect())
+    }
+}
+
+impl Contents {
+    /// Reads a manifest, again from the file that was hashed a moment ago.
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Vec<u8>, StoreError> {
+        if descriptor.size > limits::MANIFEST_BYTES {
+            return Err(StoreError::TooLarge {
+                digest: descriptor.digest,
+                size: descriptor.size,
+                limit: limits::MANIFEST_BYTES,
+            });
+        }
+        let (offset, size) = self.blobs.get(&descriptor.digest).copied().unwrap_or_default();
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
+        self.file
+            .read_exact_at(&mut bytes, offset)
+            .map_err(|error| StoreError::read(descriptor.digest, error))?;
+        let mut digester = Digester::new(descriptor.digest.algorithm());
+        digester.update(&bytes);
+        if digester.finish() == descriptor.digest {
+            Ok(bytes)
+        } else {
+            Err(StoreError::Mismatch {
+                digest: descriptor.digest,
+                why: "the archive changed while it was read".to_owned(),
+            })
+        }
+    }
+}

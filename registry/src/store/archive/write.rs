@@ -1,0 +1,338 @@
+//! Writes archives, the same bytes for the same content.
+
+use std::fs::{File, Permissions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use flate2::{Compression, GzBuilder};
+use futures::StreamExt;
+use samebundle_spec::{Descriptor, Tag, limits};
+use tokio::sync::mpsc;
+use tokio_util::io::ReaderStream;
+
+use crate::copy::Options as Copy;
+use crate::durable;
+use crate::graph::{Beside, Graph, Node};
+use crate::store::blocking::blocking;
+use crate::store::layout_index::{LAYOUT_FILE, LayoutIndex};
+use crate::store::tar_entries::OCTAL_SIZE;
+use crate::store::{ByteStream, Origin, Side, SourceExt, StoreError};
+
+/// How the file is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// A plain tar archive. It can be read in place.
+    Tar,
+    /// A gzip of the same bytes, stored without compression: layers and wheels are compressed already, and the bytes do not
+    /// depend on the version of a compressor.
+    Gzip,
+}
+
+impl Form {
+    /// The form that a file name asks for: `.tar` is plain, all else gzip.
+    pub fn of(path: &Path) -> Self {
+        if path.extension().is_some_and(|extension| extension == "tar") {
+            Self::Tar
+        } else {
+            Self::Gzip
+        }
+    }
+}
+
+/// How to write: the form of the file, and what [`copy`](crate::copy::copy) is told. Its tag is not used.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The form.
+    pub form: Form,
+    /// Referrers, concurrency of finding the graph, progress, cancelling.
+    pub copy: Copy,
+}
+
+/// What was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// How many contents are in the archive.
+    pub contents: u64,
+    /// Their length, bytes.
+    pub bytes: u64,
+}
+
+/// What goes from the reading side to the writing side.
+enum Piece {
+    Entry { path: String, size: u64 },
+    Data(Bytes),
+    End,
+}
+
+/// How many pieces may wait for the disk; each is a stream buffer at most.
+const WAITING: usize = 8;
+
+/// Writes everything that belongs to `roots` into one file, which appears whole or not at all.
+///
+/// # Errors
+/// [`StoreError::Copy`] with the side that failed, or [`StoreError::Cancelled`].
+pub async fn write<O: Origin + ?Sized>(
+    source: &O,
+    roots: &[(Descriptor, Option<Tag>)],
+    path: &Path,
+    options: &Options,
+) -> Result<Written, StoreError> {
+    let (pieces, waiting) = mpsc::channel(WAITING);
+    let (target, form) = (path.to_owned(), options.form);
+    let writing = tokio::spawn(blocking(move || write_file(&target, form, waiting)));
+    let sent = tokio::select! {
+        biased;
+        () = options.copy.cancel.cancelled() => Err(StoreError::Cancelled),
+        sent = send(source, roots, pieces, options) => sent,
+    };
+    let written = match writing.await {
+        Ok(written) => written,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => Err(StoreError::Cancelled),
+    };
+    match (sent, written) {
+        // The writer stops first if the disk fails; that the pipe is closed then says nothing.
+        (Ok(None), Err(error)) | (Ok(Some(_)), Err(error)) => Err(on(Side::Destination, error)),
+        (Err(error), _) => Err(error),
+        (Ok(sent), Ok(())) => sent.ok_or(StoreError::Cancelled),
+    }
+}
+
+fn on(side: Side, source: StoreError) -> StoreError {
+    StoreError::Copy {
+        side,
+        source: Box::new(source),
+    }
+}
+
+/// Sends the archive's pieces; `None` if the writer went away.
+async fn send<O: Origin + ?Sized>(
+    source: &O,
+    roots: &[(Descriptor, Option<Tag>)],
+    pieces: mpsc::Sender<Piece>,
+    options: &Options,
+) -> Result<Option<Written>, StoreError> {
+    let beside = if options.copy.referrers {
+        Beside::Referrers
+    } else {
+        Beside::Nothing
+    };
+    let bare: Vec<Descriptor> = roots.iter().map(|(root, _)| root.clone()).collect();
+    let graph = Graph::walk(source, &bare, beside, options.copy.concurrency)
+        .await
+        .map_err(|error| on(Side::Source, error))?;
+    let nodes = ordered(&graph);
+    let written = Written {
+        contents: nodes.len() as u64,
+        bytes: nodes.iter().map(|node| node.descriptor.size).sum(),
+    };
+    if let Some(progress) = &options.copy.progress {
+        progress.planned(nodes.len(), written.bytes);
+    }
+    for (name, bytes) in [
+        ("oci-layout", LAYOUT_FILE.to_vec()),
+        ("index.json", index(&graph, roots).to_bytes()),
+    ] {
+        let entry = Piece::Entry {
+            path: name.to_owned(),
+            size: bytes.len() as u64,
+        };
+        if pieces.send(entry).await.is_err() || pieces.send(Piece::Data(bytes.into())).await.is_err() {
+            return Ok(None);
+        }
+    }
+    for node in nodes {
+        if !send_content(source, &graph, node, &pieces, options).await? {
+            return Ok(None);
+        }
+    }
+    Ok(pieces.send(Piece::End).await.ok().map(|()| written))
+}
+
+/// Sends one content; `false` if the writer went away.
+async fn send_content<O: Origin + ?Sized>(
+    source: &O,
+    graph: &Graph,
+    node: &Node,
+    pieces: &mpsc::Sender<Piece>,
+    options: &Options,
+) -> Result<bool, StoreError> {
+    let descriptor = &node.descriptor;
+    let digest = descriptor.digest;
+    let entry = Piece::Entry {
+        path: format!("blobs/{}/{}", digest.algorithm().name(), digest.hex()),
+        size: descriptor.size,
+    };
+    if pieces.send(entry).await.is_err() {
+        return Ok(false);
+    }
+    let content: ByteStream = match graph.bytes(descriptor) {
+        Some(bytes) => Box::pin(std::io::Cursor::new(bytes)),
+        None => source
+            .fetch(descriptor)
+            .await
+            .map_err(|error| on(Side::Source, error))?,
+    };
+    let mut chunks = ReaderStream::with_capacity(content, limits::STREAM_BUFFER);
+    let mut done = 0;
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| on(Side::Source, StoreError::read(digest, error)))?;
+        done += chunk.len() as u64;
+        if let Some(progress) = &options.copy.progress {
+            progress.advanced(&digest, done, descriptor.size);
+        }
+        if pieces.send(Piece::Data(chunk)).await.is_err() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// What came with signatures first, then manifests, then the rest; each content once, sorted by digest.
+fn ordered(graph: &Graph) -> Vec<&Node> {
+    let mut nodes: Vec<&Node> = graph.nodes().collect();
+    let rank = |node: &Node| match (node.beside, node.descriptor.media_type.has_children()) {
+        (true, _) => 0,
+        (false, true) => 1,
+        (false, false) => 2,
+    };
+    // The same bytes may be there as a manifest and as a plain file.
+    nodes.sort_by_key(|node| (node.descriptor.digest, rank(node)));
+    nodes.dedup_by_key(|node| node.descriptor.digest);
+    nodes.sort_by_key(|node| (rank(node), node.descriptor.digest));
+    nodes
+}
+
+fn index(graph: &Graph, roots: &[(Descriptor, Option<Tag>)]) -> LayoutIndex {
+    let mut index = LayoutIndex::empty();
+    for (root, tag) in roots {
+        match tag {
+            Some(tag) => {
+                index.set_tag(root, tag);
+            }
+            None => {
+                index.list(root);
+            }
+        }
+    }
+    for (tag, signature) in &graph.cosign {
+        index.set_tag(&signature.bare(), tag);
+    }
+    for node in graph.nodes().filter(|node| node.refers) {
+        index.list(&node.descriptor);
+    }
+    index
+}
+
+fn write_file(path: &Path, form: Form, pieces: mpsc::Receiver<Piece>) -> Result<(), StoreError> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let temporary = tempfile::Builder::new()
+        .prefix(".new-")
+        .tempfile_in(&folder)
+        .map_err(StoreError::io("create a file in", &folder))?;
+    let handle = temporary
+        .as_file()
+        .try_clone()
+        .map_err(StoreError::io("open", path))?;
+    let buffered = BufWriter::with_capacity(limits::STREAM_BUFFER, handle);
+    let written = match form {
+        Form::Tar => write_pieces(buffered, pieces).and_then(|file| file.map(finish).transpose()),
+        Form::Gzip => {
+            let gzip = GzBuilder::new()
+                .mtime(0)
+                .operating_system(255)
+                .write(buffered, Compression::none());
+            write_pieces(gzip, pieces).and_then(|gzip| gzip.map(|gzip| finish(gzip.finish()?)).transpose())
+        }
+    };
+    if written.map_err(StoreError::io("write", path))?.is_none() {
+        // The reading side went away; it knows why.
+        return Err(StoreError::Cancelled);
+    }
+    temporary
+        .as_file()
+        .set_permissions(Permissions::from_mode(0o644))
+        .map_err(StoreError::io("set the mode of", path))?;
+    temporary
+        .as_file()
+        .sync_all()
+        .map_err(StoreError::io("sync", path))?;
+    temporary
+        .persist(path)
+        .map_err(|error| StoreError::io("rename a file to", path)(error.error))?;
+    durable::sync_folder(&folder).map_err(StoreError::io("sync the folder", &folder))
+}
+
+fn finish(buffered: BufWriter<File>) -> io::Result<File> {
+    buffered.into_inner().map_err(io::IntoInnerError::into_error)
+}
+
+/// Writes the entries; `None` if there is no end, because the reading side failed.
+fn write_pieces<W: Write>(mut writer: W, mut pieces: mpsc::Receiver<Piece>) -> io::Result<Option<W>> {
+    const BLOCK: usize = 512;
+    let zeros = [0; 2 * BLOCK];
+    let mut padding = 0;
+    loop {
+        match pieces.blocking_recv() {
+            Some(Piece::Data(bytes)) => writer.write_all(&bytes)?,
+            Some(Piece::Entry { path, size }) => {
+                writer.write_all(&zeros[..padding])?;
+                write_header(&mut writer, &path, size)?;
+                padding = (BLOCK as u64 - size % BLOCK as u64) as usize % BLOCK;
+            }
+            Some(Piece::End) => {
+                writer.write_all(&zeros[..padding])?;
+                writer.write_all(&zeros)?;
+                return Ok(Some(writer));
+            }
+            None => return Ok(None),
+        }
+    }
+}
+
+fn write_header<W: Write>(writer: &mut W, path: &str, size: u64) -> io::Result<()> {
+    let mut records = String::new();
+    if path.len() > 100 {
+        records.push_str(&record("path", path));
+    }
+    if size > OCTAL_SIZE {
+        records.push_str(&record("size", &size.to_string()));
+    }
+    if !records.is_empty() {
+        let extension = header("pax", records.len() as u64, tar::EntryType::XHeader);
+        writer.write_all(extension.as_bytes())?;
+        records.push_str(&"\0".repeat(records.len().next_multiple_of(512) - records.len()));
+        writer.write_all(records.as_bytes())?;
+    }
+    let stored = if size > OCTAL_SIZE { 0 } else { size };
+    writer.write_all(header(path, stored, tar::EntryType::Regular).as_bytes())
+}
+
+fn header(path: &str, size: u64, kind: tar::EntryType) -> tar::Header {
+    let mut header = tar::Header::new_ustar();
+    let name = &path.as_bytes()[..path.len().min(100)];
+    header.as_mut_bytes()[..name.len()].copy_from_slice(name);
+    header.set_entry_type(kind);
+    header.set_mode(0o644);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    header.set_size(size);
+    header.set_cksum();
+    header
+}
+
+/// A PAX record, whose length counts its own digits.
+fn record(key: &str, value: &str) -> String {
+    let rest = key.len() + value.len() + 3;
+    let mut length = rest + 1;
+    while rest + length.to_string().len() != length {
+        length += 1;
+    }
+    format!("{length} {key}={value}\n")
+}
