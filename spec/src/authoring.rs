@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+#[cfg(any(test, feature = "schema"))]
+pub(crate) use image::Entry as ImageEntry;
 pub use image::{FileCopy, ImageBuild, ImageError, ImageOrigin, ImageSource};
 pub use runs::{Runs, RunsError};
 
@@ -63,6 +65,7 @@ pub enum Authored {
 
 /// What the file is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub enum Kind {
     /// A bundle that runs.
     Program,
@@ -74,6 +77,7 @@ pub enum Kind {
 
 /// A program.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ProgramManifest {
     /// Version of the file.
@@ -117,6 +121,7 @@ pub struct ProgramManifest {
 
 /// What a program runs.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Program {
     /// The pipeline: KFP v2 IR (`.yaml`, `.yml`, `.json`), or a `.py` that is compiled at build.
@@ -128,6 +133,7 @@ pub struct Program {
 
 /// Whether packages that components install at run time travel along.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Wheelhouse {
     /// They are resolved once, at build.
@@ -139,6 +145,7 @@ pub enum Wheelhouse {
 
 /// What of past runs travels along.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct History {
     /// Which runs an export holds.
@@ -148,6 +155,7 @@ pub struct History {
 
 /// An environment or an add-on, as far as it is read now: what every bundle has, and the rest as it stands.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct OtherManifest {
     /// Version of the file.

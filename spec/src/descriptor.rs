@@ -36,6 +36,7 @@ pub enum DescriptorError {
 ///
 /// Fields serialize in the order that Go's image-spec types have, because digests of foreign documents depend on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
     /// What the content is.
@@ -63,6 +64,7 @@ pub struct Descriptor {
 
 /// The platform that an image runs on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct Platform {
     /// GOARCH, e.g. `amd64`.
     pub architecture: String,

@@ -65,10 +65,12 @@ pub enum JsonFault {
     #[error("nested deeper than {} levels", limits::DOCUMENT_DEPTH)]
     Depth,
     /// An integer that not every reader reads alike.
-    #[error("integer {text} is beyond ±(2^53-1); write it as a string")]
+    #[error("integer {text} is beyond ±{largest}; write it as a string")]
     Integer {
         /// The integer, shortened.
         text: String,
+        /// The largest that is read here.
+        largest: u64,
     },
     /// A key stands twice in one object.
     #[error("key {key:?} stands twice in one object")]
@@ -101,11 +103,15 @@ impl Classify for JsonError {
 /// # Errors
 /// See the module's head.
 pub fn value(bytes: &[u8], limit: u64) -> Result<Value, JsonError> {
+    read(bytes, limit, limits::JSON_INTEGER)
+}
+
+fn read(bytes: &[u8], limit: u64, largest: u64) -> Result<Value, JsonError> {
     let size = bytes.len() as u64;
     if size > limit {
         return Err(fault_at(bytes, 0, JsonFault::TooLarge { size, limit }));
     }
-    scan::check(bytes).map_err(|(offset, fault)| fault_at(bytes, offset, fault))?;
+    scan::check(bytes, largest).map_err(|(offset, fault)| fault_at(bytes, offset, fault))?;
     strict::parse(bytes)
 }
 
@@ -115,6 +121,20 @@ pub fn value(bytes: &[u8], limit: u64) -> Result<Value, JsonError> {
 /// As [`value`]; [`JsonFault::Form`] where the document is JSON but not a `T`.
 pub fn from_slice<T: DeserializeOwned>(bytes: &[u8], limit: u64) -> Result<T, JsonError> {
     value(bytes, limit)?;
+    typed(bytes)
+}
+
+/// As [`from_slice`], but integers may have 64 bits. For records, which nothing signs or canonicalizes: a task's output
+/// may be such an integer, and what was written must be readable.
+///
+/// # Errors
+/// As [`from_slice`].
+pub fn from_slice_wide<T: DeserializeOwned>(bytes: &[u8], limit: u64) -> Result<T, JsonError> {
+    read(bytes, limit, u64::MAX)?;
+    typed(bytes)
+}
+
+fn typed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, JsonError> {
     let mut track = Track::new();
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     T::deserialize(serde_path_to_error::Deserializer::new(

@@ -31,6 +31,8 @@ pub mod name;
 pub mod pipeline;
 pub mod record;
 pub mod reference;
+#[cfg(any(test, feature = "schema"))]
+pub mod schema;
 pub mod signing;
 pub mod time;
 #[cfg(test)]

@@ -46,8 +46,9 @@ pub enum ImageSource {
 
 /// The two ways as they are written.
 #[derive(Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-struct Entry {
+pub(crate) struct Entry {
     from: Option<ImageOrigin>,
     build: Option<ImageBuild>,
 }
@@ -122,10 +123,12 @@ impl<'de> Deserialize<'de> for ImageOrigin {
 
 /// An image made without a daemon: a base, one layer of files, and how it starts.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ImageBuild {
     /// The image to start from; `scratch` is nothing.
     #[serde(deserialize_with = "base")]
+    #[cfg_attr(any(test, feature = "schema"), schemars(with = "String"))]
     pub base: Option<ImageOrigin>,
     /// Files and folders that are copied in.
     #[serde(default, deserialize_with = "null_as_default")]
@@ -146,6 +149,7 @@ pub struct ImageBuild {
 
 /// A file or folder that is copied into an image.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FileCopy {
     /// Where it is, relative to the file's folder.

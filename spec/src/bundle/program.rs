@@ -20,7 +20,7 @@ pub const API_VERSION: &str = "samebundle.dev/v1";
 
 /// What is ours in a program's `bundle.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ProgramExtension {
     /// Version of this form.
@@ -46,19 +46,18 @@ pub struct ProgramExtension {
 
 /// The pipeline in the content artifact.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PipelinePart {
     /// Name of the pipeline (`pipelineInfo.name`).
     pub name: String,
     /// Digest of the pipeline's layer.
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub digest: Digest,
 }
 
 /// Data that stays where it is: what it is, where, and how to tell that it is the right one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DataPointer {
     /// The name by which the program knows it.
@@ -66,7 +65,6 @@ pub struct DataPointer {
     /// Where it is.
     pub uri: String,
     /// Its digest.
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub digest: Digest,
     /// Its size, bytes.
     pub size: u64,
@@ -74,7 +72,7 @@ pub struct DataPointer {
 
 /// What a program needs where it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Requirements {
     /// Machine resources.
@@ -90,16 +88,14 @@ pub struct Requirements {
 
 /// Machine resources.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Resources {
     /// Processors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub cpu: Option<Quantity>,
     /// Memory, bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub memory: Option<Quantity>,
     /// Accelerators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,7 +107,7 @@ pub struct Resources {
 
 /// Accelerators.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Gpu {
     /// How many.
@@ -121,18 +117,16 @@ pub struct Gpu {
     pub kind: Option<String>,
     /// Memory of each, bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub memory: Option<Quantity>,
 }
 
 /// Disk.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Disk {
     /// Free space, bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
     pub size: Option<Quantity>,
     /// Storage class, e.g. `standard` or `premium`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -141,7 +135,7 @@ pub struct Disk {
 
 /// Rights beyond the default. All are off unless asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rights {
     /// Tasks may use the network.

@@ -104,6 +104,7 @@ pub struct View {
 
 /// Somebody who is responsible.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct Maintainer {
     /// Name.
     pub name: String,

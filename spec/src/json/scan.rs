@@ -6,7 +6,7 @@ use super::JsonFault;
 use crate::limits;
 
 /// Checks for a byte-order mark, depth and integers that are too large. An error holds the byte offset.
-pub(super) fn check(bytes: &[u8]) -> Result<(), (usize, JsonFault)> {
+pub(super) fn check(bytes: &[u8], largest: u64) -> Result<(), (usize, JsonFault)> {
     if bytes.starts_with(b"\xef\xbb\xbf") {
         return Err((0, JsonFault::ByteOrderMark));
     }
@@ -28,7 +28,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), (usize, JsonFault)> {
             }
             b'-' | b'0'..=b'9' => {
                 let end = number_end(bytes, at);
-                check_number(&bytes[at..end]).map_err(|fault| (at, fault))?;
+                check_number(&bytes[at..end], largest).map_err(|fault| (at, fault))?;
                 at = end;
             }
             _ => at += 1,
@@ -57,19 +57,19 @@ fn number_end(bytes: &[u8], start: usize) -> usize {
         .map_or(bytes.len(), |length| start + length)
 }
 
-fn check_number(token: &[u8]) -> Result<(), JsonFault> {
+fn check_number(token: &[u8], largest: u64) -> Result<(), JsonFault> {
     if token.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')) {
         return Ok(());
     }
     let digits = token.strip_prefix(b"-").unwrap_or(token);
-    let fits = digits.len() <= 16
-        && std::str::from_utf8(digits)
-            .ok()
-            .and_then(|digits| digits.parse::<u64>().ok())
-            .is_none_or(|number| number <= limits::JSON_INTEGER);
-    if fits {
+    // What is no number is the parser's matter; what has more digits than 64 bits hold is too large.
+    let only_digits = digits.iter().all(u8::is_ascii_digit);
+    let number = std::str::from_utf8(digits)
+        .ok()
+        .and_then(|digits| digits.parse::<u64>().ok());
+    if !only_digits || number.is_some_and(|number| number <= largest) {
         return Ok(());
     }
     let text = String::from_utf8_lossy(&token[..token.len().min(40)]).into_owned();
-    Err(JsonFault::Integer { text })
+    Err(JsonFault::Integer { text, largest })
 }

@@ -67,6 +67,18 @@ fn refuses_what_two_readers_read_differently() {
 }
 
 #[test]
+fn records_may_hold_integers_of_64_bits() {
+    let wide = |text: &str| from_slice_wide::<Value>(text.as_bytes(), LIMIT);
+    assert_eq!(wide("18446744073709551615").unwrap(), Value::from(u64::MAX));
+    assert_eq!(wide("[-9223372036854775808]").unwrap()[0], Value::from(i64::MIN));
+    assert!(matches!(
+        wide("18446744073709551616").unwrap_err().fault,
+        JsonFault::Integer { .. }
+    ));
+    assert!(wide("{\"a\":1,\"a\":1}").is_err());
+}
+
+#[test]
 fn names_line_column_and_pointer_of_a_wrong_form() {
     #[derive(Debug, Deserialize)]
     struct Inner {

@@ -1,5 +1,6 @@
 //! Versions of document formats.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
@@ -67,13 +68,12 @@ impl Format {
     /// For another major or a newer minor.
     pub fn check_writable(self) -> Result<(), FormatError> {
         self.check_readable()?;
-        if self.minor <= Self::CURRENT.minor {
-            Ok(())
-        } else {
-            Err(FormatError::ReadOnly {
+        match self.minor.cmp(&Self::CURRENT.minor) {
+            Ordering::Less | Ordering::Equal => Ok(()),
+            Ordering::Greater => Err(FormatError::ReadOnly {
                 found: self,
                 known: Self::CURRENT,
-            })
+            }),
         }
     }
 }

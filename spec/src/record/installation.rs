@@ -10,6 +10,7 @@ use crate::{BundleName, Descriptor};
 
 /// A bundle that was installed under a name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Installation {
     /// Format of this document.
@@ -35,6 +36,7 @@ pub struct Installation {
 
 /// Why content was trusted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(tag = "by", rename_all = "kebab-case")]
 pub enum Verification {
     /// Signatures satisfied the policy.

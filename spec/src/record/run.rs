@@ -13,6 +13,7 @@ use crate::{BundleName, Digest};
 
 /// The record of one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Run {
     /// Format of this document.
@@ -58,6 +59,7 @@ pub struct Run {
 
 /// A parameter of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ParameterRecord {
     /// The value; absent for a secret.
@@ -72,6 +74,7 @@ pub struct ParameterRecord {
 
 /// What came of a run or a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum RunStatus {
     /// It is going on, or its process was killed and nobody has looked since.
@@ -104,6 +107,7 @@ impl RunStatus {
 
 /// One task of a pipeline's run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TaskRecord {
     /// Name of the task, with its parents' separated by `/`.
@@ -134,6 +138,7 @@ pub struct TaskRecord {
 
 /// A value that went in or came out: a parameter as it is, artifacts by digest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum OutputRecord {
     /// A parameter.
@@ -144,6 +149,7 @@ pub enum OutputRecord {
 
 /// An artifact by digest. The content of its file is under `outputs/` of the run, if it was kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct ArtifactRecord {
     /// The schema title, e.g. `system.Model`.
