@@ -26,7 +26,7 @@ pub struct HomeError {
     source: io::Error,
 }
 
-const FOLDERS: [&str; 8] = [
+const FOLDERS: [&str; 9] = [
     "store",
     "layers",
     "installations",
@@ -34,6 +34,7 @@ const FOLDERS: [&str; 8] = [
     "trust",
     "keys",
     "scratch",
+    "cache",
     "locks",
 ];
 
@@ -96,6 +97,11 @@ impl Home {
     /// Quarantine and task roots.
     pub fn scratch(&self) -> PathBuf {
         self.root.join("scratch")
+    }
+
+    /// Wheels, and the tools that builds set up for themselves: a cache.
+    pub fn cache(&self) -> PathBuf {
+        self.root.join("cache")
     }
 
     /// Takes the lock of this name and waits for it.

@@ -3,6 +3,7 @@
 //! Library code here never prints, exits, reads the environment or asks the time: it takes a [`Context`] and emits
 //! [`Event`]s. Drivers sit behind cargo features.
 
+pub mod build;
 pub mod context;
 pub mod driver;
 pub mod event;

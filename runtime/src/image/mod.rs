@@ -15,12 +15,12 @@ mod error;
 mod layers;
 mod pack;
 mod read;
-mod stream;
+pub(crate) mod stream;
 mod unpack;
 mod whiteout;
 
 pub use error::ImageError;
 pub use layers::Layers;
 pub use pack::pack;
-pub use read::{Image, Layer, read};
+pub use read::{Image, Layer, architecture, read};
 pub use whiteout::{Form, is_opaque};

@@ -120,7 +120,7 @@ async fn read_manifest(
 }
 
 /// This machine's GOARCH.
-fn architecture() -> &'static str {
+pub fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",

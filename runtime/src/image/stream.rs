@@ -10,23 +10,23 @@ use samebundle_spec::{Algorithm, Descriptor, Digest, Digester, limits};
 /// How many more bytes the tar reader may take. It reads extension headers whole into memory, so between entries this is
 /// small, and within an entry's own content it is not limited.
 #[derive(Clone, Debug)]
-pub(super) struct Allowance(Rc<Cell<u64>>);
+pub(crate) struct Allowance(Rc<Cell<u64>>);
 
 impl Allowance {
     /// What the headers before one entry may have: name, link name and PAX records, each padded.
     const HEADERS: u64 = 4 * (limits::TAR_EXTENSION_BYTES + 1_024);
 
-    pub(super) fn headers(&self) {
+    pub(crate) fn headers(&self) {
         self.0.set(Self::HEADERS);
     }
 
-    pub(super) fn content(&self) {
+    pub(crate) fn content(&self) {
         self.0.set(u64::MAX);
     }
 }
 
 /// The uncompressed tar of a layer. Hashes what passes.
-pub(super) struct TarStream<'a> {
+pub(crate) struct TarStream<'a> {
     inner: Box<dyn Read + 'a>,
     digester: Digester,
     total: u64,
@@ -41,7 +41,7 @@ fn refused(why: String) -> io::Error {
 impl<'a> TarStream<'a> {
     /// Starts to read a blob. The compression is told by the content's first bytes, as all engines do it: media types in
     /// the wild lie.
-    pub(super) fn new(blob: &Descriptor, diff_id: Option<Digest>, bytes: impl Read + 'a) -> io::Result<Self> {
+    pub(crate) fn new(blob: &Descriptor, diff_id: Option<Digest>, bytes: impl Read + 'a) -> io::Result<Self> {
         let mut bytes = BufReader::with_capacity(limits::STREAM_BUFFER, bytes);
         let start = io::BufRead::fill_buf(&mut bytes)?;
         let gzip = start.starts_with(&[0x1f, 0x8b]);
@@ -68,12 +68,12 @@ impl<'a> TarStream<'a> {
         })
     }
 
-    pub(super) fn allowance(&self) -> Allowance {
+    pub(crate) fn allowance(&self) -> Allowance {
         self.allowance.clone()
     }
 
     /// Reads what follows the tar's end mark, and returns the digest of all.
-    pub(super) fn finish(mut self) -> io::Result<Digest> {
+    pub(crate) fn finish(mut self) -> io::Result<Digest> {
         self.allowance.content();
         io::copy(&mut self, &mut io::sink())?;
         Ok(self.digester.finish())

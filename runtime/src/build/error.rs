@@ -1,0 +1,206 @@
+//! What can go wrong with a build.
+
+use std::path::PathBuf;
+
+use samebundle_registry::StoreError;
+use samebundle_spec::bundle::BundleError;
+use samebundle_spec::manifest::ManifestError;
+use samebundle_spec::pipeline::{Fault, PipelineError, Unsupported};
+use samebundle_spec::{Classify, ErrorKind, MediaType};
+
+use super::tools::ToolError;
+use super::wheelhouse::WheelhouseError;
+
+/// Why there is no bundle. Nothing is tagged then; what is in the store already is found again by the next build.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A source file could not be read.
+    #[error("could not read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// A file could not be written on the build's way.
+    #[error("could not {operation}: {source}")]
+    Write {
+        /// What was tried, as an infinitive.
+        operation: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// `samebundle.yaml` is not valid.
+    #[error("{path}: {source}")]
+    Authoring {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with its place.
+        source: samebundle_spec::authoring::AuthoringError,
+    },
+    /// The pipeline is none.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    /// The pipeline contradicts itself.
+    #[error("the pipeline has {}:\n{}", counted(.0.len(), "fault"), lines(.0))]
+    Faults(Vec<Fault>),
+    /// The pipeline asks for what the native engine does not do yet.
+    #[error("the pipeline needs what is not there yet:\n{}", lines(.0))]
+    Unsupported(Vec<Unsupported>),
+    /// `samebundle.yaml` and the pipeline do not fit together.
+    #[error("{0}")]
+    Mismatch(#[from] super::descriptor::MismatchError),
+    /// An image cannot be had or is not of a form that runs.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The packages cannot be collected.
+    #[error(transparent)]
+    Wheelhouse(#[from] WheelhouseError),
+    /// A tool of the build machine failed.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    /// The bundle's description breaks a rule.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The store could not be read or written, or an image's registry.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The user interrupted.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+fn lines<T: std::fmt::Display>(items: &[T]) -> String {
+    items
+        .iter()
+        .map(|item| format!("  {item}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{count} {what}s")
+    }
+}
+
+impl Classify for BuildError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+            Self::Read { .. } | Self::Write { .. } => ErrorKind::Environment,
+            Self::Authoring { .. } | Self::Pipeline(_) | Self::Faults(_) | Self::Unsupported(_) => {
+                ErrorKind::Input
+            }
+            Self::Mismatch(error) => error.kind(),
+            Self::Image(error) => error.kind(),
+            Self::Wheelhouse(error) => error.kind(),
+            Self::Tool(error) => error.kind(),
+            Self::Bundle(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::Cancelled => ErrorKind::Interrupted,
+        }
+    }
+}
+
+/// Why an image cannot be part of a bundle.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// The place that samebundle.yaml names, or the registry, does not give the image.
+    #[error(
+        "image {image}: {place} does not give it: {source}; mend `images:` in samebundle.yaml, or say `from:` where it is"
+    )]
+    Unavailable {
+        /// The image, as the pipeline names it.
+        image: String,
+        /// Where it was looked for.
+        place: String,
+        /// Why.
+        source: StoreError,
+    },
+    /// Its name in the pipeline is no reference.
+    #[error(
+        "image {image:?} of the pipeline cannot be fetched: {source}; say where it comes from under `images:` in samebundle.yaml"
+    )]
+    Name {
+        /// The image, as the pipeline names it.
+        image: String,
+        /// Why.
+        source: samebundle_spec::reference::ReferenceError,
+    },
+    /// A registry would have to be asked, and the build is offline.
+    #[error(
+        "image {image} would come from {place}, and the build is offline; add `images: {{{image:?}: {{from: \"layout:DIR\"}}}}`"
+    )]
+    Offline {
+        /// The image.
+        image: String,
+        /// The registry's reference.
+        place: String,
+    },
+    /// An image layout or archive holds several images and nothing says which.
+    #[error("image {image}: {place} holds {found} images and none is named {image:?}; name one: {place}:TAG")]
+    Ambiguous {
+        /// The image.
+        image: String,
+        /// The layout or archive.
+        place: String,
+        /// How many.
+        found: usize,
+    },
+    /// It cannot be read, or is not there for this machine's platform.
+    #[error("image {image}: {source}")]
+    Unusable {
+        /// The image.
+        image: String,
+        /// Why.
+        source: crate::image::ImageError,
+    },
+    /// Its manifest cannot be read.
+    #[error("image {image}: {source}")]
+    Manifest {
+        /// The image.
+        image: String,
+        /// Why.
+        source: ManifestError,
+    },
+    /// A layer of a kind that cannot be carried.
+    #[error("image {image} has a layer of type {media_type}, which cannot be carried or run")]
+    Layer {
+        /// The image.
+        image: String,
+        /// The layer's type.
+        media_type: MediaType,
+    },
+    /// It is an artifact of another kind.
+    #[error("{image} is no image: it has no layers that could be run")]
+    NoImage {
+        /// What was to be an image.
+        image: String,
+    },
+    /// A file that is to be put into an image is not one, or lies outside the bundle's folder.
+    #[error("image {image}: file {path:?} of `build:` {why}")]
+    File {
+        /// The image.
+        image: String,
+        /// The file, as samebundle.yaml names it.
+        path: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+}
+
+impl Classify for ImageError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Unavailable { source, .. } => source.kind(),
+            Self::Unusable { source, .. } => source.kind(),
+            Self::Offline { .. } => ErrorKind::Unavailable,
+            _ => ErrorKind::Input,
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The invocation image: one layer with the static runner at `/cnab/app/run`, and the folder that outputs go to.
+
+use samebundle_registry::Store;
+use samebundle_spec::MediaType;
+
+use super::error::BuildError;
+use super::image;
+use super::tarball::{Entry, Tarball};
+use crate::context::Context;
+use crate::image::Image;
+
+/// Where a CNAB runtime starts the run tool (cnab-spec 102).
+const RUN: &str = "cnab/app/run";
+
+/// Makes the image. It depends on the runner's bytes and this machine's architecture alone.
+pub(super) async fn make(runner: &[u8], store: &dyn Store, context: &Context) -> Result<Image, BuildError> {
+    let mut tarball = Tarball::default();
+    let mut add = |path: &str, entry| {
+        // Both are names of this module.
+        if let Ok(path) = path.parse() {
+            tarball.add(path, entry);
+        }
+    };
+    add("cnab/app/outputs", Entry::Folder);
+    add(
+        RUN,
+        Entry::Bytes {
+            content: runner.to_vec(),
+            executable: true,
+        },
+    );
+    let written = tarball
+        .write_in(&context.home.scratch(), MediaType::OCI_LAYER_GZIP, true)
+        .await?;
+    let diff_id = written.diff_id;
+    let layer = written.push(store).await?;
+    image::compose(store, None, (layer, diff_id), |config| {
+        config.config.cmd = vec![format!("/{RUN}")]
+    })
+    .await
+}

@@ -1,0 +1,294 @@
+//! Turns sources into a bundle in a store: `samebundle.yaml`, a pipeline, images and packages become one OCI index.
+//!
+//! ```text
+//! samebundle.yaml --check--> pipeline (YAML, or compiled from Python) --check--> images --> wheelhouse --> content artifact
+//!   --> invocation image --> bundle.json --> index --> tags NAME and NAME_VERSION
+//! ```
+//!
+//! Invariants: the same sources give the same index digest on every machine and in every home; no time, path, user or order
+//! of files gets in. What the pipeline contradicts or needs that is not there yet is refused before anything is fetched.
+//!
+//! Concurrency: any number of builds may share a store and a home; caches are filled by renames. Memory: a stream buffer a
+//! blob. Failure: the tags are set last, so a build that fails leaves only content that the next one finds again.
+
+mod compile;
+mod content;
+mod descriptor;
+mod error;
+mod image;
+mod images;
+mod invocation;
+mod tarball;
+mod tools;
+mod wheelhouse;
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use samebundle_registry::Store;
+use samebundle_spec::authoring::{self, Authored, ProgramManifest, Wheelhouse};
+use samebundle_spec::bundle::index::{self, Composed, Form};
+use samebundle_spec::pipeline::{Fault, Pipeline};
+use samebundle_spec::{BundleName, Descriptor, Digest, MediaType, Tag, Version, limits};
+
+use crate::context::Context;
+use crate::event::Event;
+
+pub use descriptor::MismatchError;
+pub use error::{BuildError, ImageError};
+pub use images::Registries;
+pub use tools::ToolError;
+pub use wheelhouse::WheelhouseError;
+
+/// Name of the authoring manifest.
+pub const MANIFEST: &str = "samebundle.yaml";
+
+/// What a build is given.
+#[derive(Debug)]
+pub struct BuildInputs<'a> {
+    /// The folder with `samebundle.yaml`.
+    pub sources: &'a Path,
+    /// Where the bundle goes.
+    pub store: &'a Arc<dyn Store>,
+    /// The static runner: `/cnab/app/run` of the invocation image.
+    pub runner: &'a [u8],
+    /// Where images come from that are not local.
+    pub registries: &'a dyn Registries,
+    /// Programs of this machine.
+    pub tools: &'a BuildTools,
+    /// Tags beside NAME and NAME_VERSION.
+    pub tags: &'a [Tag],
+}
+
+/// Programs of the build machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuildTools {
+    /// Python 3 with pip and venv: asks package indexes, makes the environment of the kfp SDK.
+    pub python: PathBuf,
+    /// A Python that has the kfp SDK, to be used instead of one that is set up for it.
+    pub kfp_python: Option<PathBuf>,
+    /// Options for every pip, e.g. `--index-url`.
+    pub pip_arguments: Vec<String>,
+}
+
+impl Default for BuildTools {
+    fn default() -> Self {
+        Self {
+            python: PathBuf::from("python3"),
+            kfp_python: None,
+            pip_arguments: Vec::new(),
+        }
+    }
+}
+
+/// A bundle in the store.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Built {
+    /// The root.
+    pub index: Descriptor,
+    /// The bundle's name.
+    pub name: BundleName,
+    /// The bundle's version.
+    pub version: Version,
+    /// Digest of `bundle.json`.
+    pub bundle: Digest,
+    /// Everything in the bundle by component, and the invocation image under the empty name.
+    pub components: BTreeMap<String, Descriptor>,
+    /// The layer of wheels, if there is one.
+    pub wheelhouse: Option<Descriptor>,
+    /// What points at it.
+    pub tags: Vec<Tag>,
+    /// What in the pipeline has no effect.
+    pub notes: Vec<Fault>,
+}
+
+/// Builds a bundle.
+///
+/// # Errors
+/// [`BuildError`]: sources that are not valid or do not fit together, images or packages that cannot be had, tools that
+/// fail, a store that cannot be written.
+pub async fn build(inputs: &BuildInputs<'_>, context: &Context) -> Result<Built, BuildError> {
+    let manifest = read_manifest(inputs.sources)?;
+    let tags = tags(&manifest, inputs.tags)?;
+    let (text, pipeline) = read_pipeline(inputs, &manifest, context).await?;
+    descriptor::check(&manifest, &pipeline)?;
+    let images = images::provide(inputs, &pipeline, &manifest.images, context).await?;
+    let wheelhouse = match manifest.program.wheelhouse {
+        Wheelhouse::Auto => {
+            let BuildInputs {
+                tools,
+                store,
+                sources,
+                ..
+            } = inputs;
+            let collector = wheelhouse::Collector {
+                tools,
+                store,
+                context,
+                sources,
+            };
+            collector.collect(&pipeline, &images).await?
+        }
+        Wheelhouse::None => None,
+    };
+    step(context, "write the bundle");
+    let store = &**inputs.store;
+    let content = content::write(store, text, wheelhouse.clone()).await?;
+    let invocation = invocation::make(inputs.runner, store, context).await?.manifest;
+    let images = images
+        .into_iter()
+        .map(|(name, image)| (name, image.manifest))
+        .collect();
+    let described = descriptor::describe(&descriptor::Sources {
+        manifest: &manifest,
+        pipeline: &pipeline,
+        invocation: &invocation,
+        content: &content,
+        wheelhouse: wheelhouse.is_some(),
+        images: &images,
+    })?;
+    let composed = index::compose(
+        &described.bundle,
+        &invocation,
+        &described.components,
+        Form::Strict,
+    );
+    let index = commit(store, described.bundle.raw(), composed, &tags).await?;
+    let mut components = described.components;
+    components.insert(String::new(), invocation);
+    Ok(Built {
+        index,
+        name: manifest.name,
+        version: manifest.version,
+        bundle: described.bundle.digest(),
+        components,
+        wheelhouse,
+        tags,
+        notes: pipeline.notes,
+    })
+}
+
+/// Reads and checks `samebundle.yaml` in a folder.
+///
+/// # Errors
+/// [`BuildError`] if it cannot be read, is not valid, or is not of kind Program.
+pub fn read_manifest(sources: &Path) -> Result<ProgramManifest, BuildError> {
+    let path = sources.join(MANIFEST);
+    let bytes = read_file(&path, limits::AUTHORING_BYTES)?;
+    match authoring::parse(&bytes).map_err(|source| BuildError::Authoring { path, source })? {
+        Authored::Program(manifest) => Ok(*manifest),
+        Authored::Environment(_) => Err(MismatchError::Kind {
+            kind: "Environment".to_owned(),
+        }
+        .into()),
+        Authored::Addon(_) => Err(MismatchError::Kind {
+            kind: "Addon".to_owned(),
+        }
+        .into()),
+    }
+}
+
+fn tags(manifest: &ProgramManifest, more: &[Tag]) -> Result<Vec<Tag>, MismatchError> {
+    let tag = |text: String| {
+        text.parse::<Tag>().map_err(|fault| MismatchError::Tag {
+            why: fault.to_string(),
+        })
+    };
+    let named = tag(manifest.name.to_string())?;
+    let versioned = tag(format!("{}_{}", manifest.name, manifest.version.as_tag()))?;
+    let mut tags = vec![versioned, named];
+    tags.extend(more.iter().cloned());
+    tags.dedup();
+    Ok(tags)
+}
+
+/// Reads the pipeline, compiles it if it is Python, and refuses one that would not run.
+async fn read_pipeline(
+    inputs: &BuildInputs<'_>,
+    manifest: &ProgramManifest,
+    context: &Context,
+) -> Result<(Vec<u8>, Pipeline), BuildError> {
+    let name = manifest.program.pipeline.as_str();
+    let path = inputs.sources.join(name);
+    let python = path.extension().is_some_and(|extension| extension == "py");
+    let bytes = if python {
+        // A missing file is told better by us than by the compiler.
+        read_file(&path, limits::PIPELINE_BYTES)?;
+        let path = std::path::absolute(&path).map_err(|source| BuildError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        compile::compile(&path, inputs.tools, context).await?
+    } else {
+        read_file(&path, limits::PIPELINE_BYTES)?
+    };
+    step(context, "check the pipeline");
+    let shown = if python {
+        format!("{name} (compiled)")
+    } else {
+        name.to_owned()
+    };
+    let pipeline = Pipeline::parse(&shown, &bytes)?;
+    pipeline.check().map_err(BuildError::Faults)?;
+    let unsupported = pipeline.unsupported();
+    if unsupported.is_empty() {
+        Ok((bytes, pipeline))
+    } else {
+        Err(BuildError::Unsupported(unsupported))
+    }
+}
+
+/// Writes the bundle's own documents, the index last, then the tags.
+async fn commit(
+    store: &dyn Store,
+    bundle: &[u8],
+    composed: Composed,
+    tags: &[Tag],
+) -> Result<Descriptor, BuildError> {
+    let Composed {
+        config_blob,
+        config_manifest,
+        index,
+        empty_blob,
+    } = composed;
+    if empty_blob {
+        image::push(store, MediaType::OCI_EMPTY, b"{}".to_vec()).await?;
+    }
+    for (descriptor, bytes) in [(config_blob, bundle.to_vec()), config_manifest, index.clone()] {
+        store
+            .push(&descriptor, Box::pin(std::io::Cursor::new(bytes)))
+            .await?;
+    }
+    for tag in tags {
+        store.tag(&index.0, tag).await?;
+    }
+    Ok(index.0)
+}
+
+/// Reads a source file whole, at most `limit` bytes of it.
+fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, BuildError> {
+    let failed = |source| BuildError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(failed)?;
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(failed(std::io::Error::other(format!(
+            "it is larger than {limit} bytes"
+        ))));
+    }
+    Ok(bytes)
+}
+
+fn step(context: &Context, name: &str) {
+    context.events.emit(Event::Step {
+        name: name.to_owned(),
+    });
+}
+
+#[cfg(test)]
+mod tests;

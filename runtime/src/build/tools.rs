@@ -1,0 +1,228 @@
+//! Runs a tool of the build machine (Python, pip, the kfp compiler) to its end: with a time limit, with its output read as
+//! it comes and only the last of it kept, and ended with all its children when the user cancels.
+
+use std::ffi::OsStr;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use samebundle_spec::{Classify, ErrorKind, limits};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::Command;
+use tokio_util::sync::CancellationToken;
+
+/// Why a tool did not do its work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ToolError {
+    /// The program could not be started.
+    #[error("could not start {tool}: {source}; {remedy}")]
+    Start {
+        /// The program.
+        tool: String,
+        /// The system's answer.
+        source: std::io::Error,
+        /// What to do.
+        remedy: &'static str,
+    },
+    /// It ended with an error.
+    #[error("{purpose} failed ({status}):\n{output}")]
+    Failed {
+        /// What it was to do, as a noun.
+        purpose: String,
+        /// Exit code or signal.
+        status: ExitStatus,
+        /// The last of what it printed.
+        output: String,
+    },
+    /// It did not end in time.
+    #[error("{purpose} did not end within {seconds} s; the last of its output:\n{output}")]
+    Slow {
+        /// What it was to do, as a noun.
+        purpose: String,
+        /// The limit, seconds.
+        seconds: u64,
+        /// The last of what it printed.
+        output: String,
+    },
+    /// The user interrupted.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl Classify for ToolError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Start { .. } => ErrorKind::Environment,
+            // A tool that refuses its input is the usual failure: a pipeline that does not compile, a package that is not.
+            Self::Failed { .. } => ErrorKind::Input,
+            Self::Slow { .. } => ErrorKind::Unavailable,
+            Self::Cancelled => ErrorKind::Interrupted,
+        }
+    }
+}
+
+/// Makes a command that is ended with this process and reads nothing from the terminal.
+pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .process_group(0);
+    command
+}
+
+/// Runs a command to its end and returns what it printed last (standard output, then standard error).
+pub(super) async fn run(
+    mut command: Command,
+    purpose: &str,
+    remedy: &'static str,
+    cancel: &CancellationToken,
+) -> Result<String, ToolError> {
+    let tool = command.as_std().get_program().to_string_lossy().into_owned();
+    let mut child = command
+        .spawn()
+        .map_err(|source| ToolError::Start { tool, source, remedy })?;
+    let group = child.id();
+    let (mut printed, mut complaints) = (Tail::default(), Tail::default());
+    let ended = {
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        let work = async {
+            tokio::join!(printed.read(stdout), complaints.read(stderr));
+            child.wait().await
+        };
+        let limit = Duration::from_secs(limits::BUILD_TOOL_SECONDS);
+        tokio::select! {
+            status = work => Ok(status),
+            () = cancel.cancelled() => Err(true),
+            () = tokio::time::sleep(limit) => Err(false),
+        }
+    };
+    let output = || {
+        format!("{}{}", printed.text(), complaints.text())
+            .trim_end()
+            .to_owned()
+    };
+    match ended {
+        Ok(Ok(status)) if status.success() => Ok(output()),
+        Ok(Ok(status)) => Err(ToolError::Failed {
+            purpose: purpose.to_owned(),
+            status,
+            output: output(),
+        }),
+        Ok(Err(source)) => Err(ToolError::Start {
+            tool: purpose.to_owned(),
+            source,
+            remedy,
+        }),
+        Err(cancelled) => {
+            end_group(group);
+            let _ = child.wait().await;
+            Err(if cancelled {
+                ToolError::Cancelled
+            } else {
+                let seconds = limits::BUILD_TOOL_SECONDS;
+                ToolError::Slow {
+                    purpose: purpose.to_owned(),
+                    seconds,
+                    output: output(),
+                }
+            })
+        }
+    }
+}
+
+/// Ends a process and everything that it started.
+fn end_group(leader: Option<u32>) {
+    let leader = leader
+        .and_then(|id| i32::try_from(id).ok())
+        .and_then(rustix::process::Pid::from_raw);
+    if let Some(leader) = leader {
+        // It may be gone already, which is what is wanted.
+        let _ = rustix::process::kill_process_group(leader, rustix::process::Signal::KILL);
+    }
+}
+
+/// The last bytes of a stream.
+#[derive(Default)]
+struct Tail(Vec<u8>);
+
+impl Tail {
+    async fn read(&mut self, stream: Option<impl AsyncRead + Unpin>) {
+        let Some(mut stream) = stream else { return };
+        let mut buffer = [0; 4096];
+        while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+            self.0.extend_from_slice(&buffer[..count]);
+            if self.0.len() > 2 * limits::TOOL_OUTPUT_BYTES {
+                self.0.drain(..self.0.len() - limits::TOOL_OUTPUT_BYTES);
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        let start = self.0.len().saturating_sub(limits::TOOL_OUTPUT_BYTES);
+        let text = String::from_utf8_lossy(&self.0[start..]);
+        if text.is_empty() || text.ends_with('\n') {
+            text.into_owned()
+        } else {
+            format!("{text}\n")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(text: &str) -> Command {
+        let mut command = command("sh");
+        command.args(["-c", text]);
+        command
+    }
+
+    #[tokio::test]
+    async fn shows_what_a_failing_tool_said_last() {
+        let text = "i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i+1)); done; echo why >&2; exit 3";
+        let error = run(shell(text), "the test", "", &CancellationToken::new())
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Input);
+        let text = error.to_string();
+        assert!(
+            text.contains("line 19999\nwhy") && !text.contains("line 0\n"),
+            "{text}"
+        );
+        assert!(text.len() < 3 * limits::TOOL_OUTPUT_BYTES);
+    }
+
+    #[tokio::test]
+    async fn cancelling_ends_the_tool_and_its_children() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("late");
+        let cancel = CancellationToken::new();
+        let text = format!("(sleep 1; touch {}) & wait", path.display());
+        let stop = async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            cancel.cancel();
+        };
+        let (outcome, ()) = tokio::join!(run(shell(&text), "the test", "", &cancel), stop);
+        assert!(matches!(outcome, Err(ToolError::Cancelled)));
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        assert!(!path.exists(), "a child went on after the tool was ended");
+    }
+
+    #[tokio::test]
+    async fn a_tool_that_is_not_there_is_the_machines_fault() {
+        let error = run(
+            command("/nonexistent/python"),
+            "x",
+            "install Python",
+            &CancellationToken::new(),
+        )
+        .await;
+        let error = error.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Environment);
+        assert!(error.to_string().ends_with("install Python"), "{error}");
+    }
+}

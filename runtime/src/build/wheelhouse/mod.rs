@@ -1,0 +1,318 @@
+//! The wheelhouse: everything that a pipeline's components pip-install when they run, resolved once, carried along.
+//!
+//! Each distinct install line is resolved by pip for the Python and C library of its image, into wheels only; the union of
+//! all is one uncompressed tar, sorted by name. What was chosen is written to `samebundle.lock` beside the manifest and
+//! taken again as long as the line and the image's target are the same, so package indexes may move on without changing the
+//! bundle. Wheels are kept in `HOME/cache/wheels` under their digest: the next build asks no index at all.
+
+mod lock;
+mod pip;
+mod target;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use samebundle_registry::{Source, Store};
+use samebundle_spec::pipeline::Pipeline;
+use samebundle_spec::{Classify, Descriptor, ErrorKind, MediaType};
+
+use super::error::BuildError;
+use super::tarball::{Entry, Tarball};
+use super::tools::ToolError;
+use crate::context::Context;
+use crate::event::Event;
+use crate::image::Image;
+use lock::{Lock, Resolution, Wheel};
+use pip::Wanted;
+use target::Target;
+
+pub use super::BuildTools;
+
+/// Name of the lock file.
+const LOCK: &str = "samebundle.lock";
+
+/// Why packages cannot be collected.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WheelhouseError {
+    /// An image's layers could not be looked into.
+    #[error("image {image} could not be searched for its Python: {why}")]
+    Image {
+        /// The image.
+        image: String,
+        /// Why.
+        why: String,
+    },
+    /// Something is installed that cannot be told at build.
+    #[error(
+        "a component runs `pip install {line}`; {word:?} cannot be packed: {why}; name released packages, or set `wheelhouse: none`"
+    )]
+    Requirement {
+        /// The word of the line.
+        word: String,
+        /// The line.
+        line: String,
+        /// Why it cannot be packed.
+        why: &'static str,
+    },
+    /// The lock file cannot be used.
+    #[error("{path} cannot be used: {why}; remove it to resolve the packages anew")]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An index gave something else than a wheel.
+    #[error("pip gave {file:?}, which is not a wheel")]
+    NoWheel {
+        /// The file's name.
+        file: String,
+    },
+    /// Two different files have one name.
+    #[error(
+        "two different wheels are called {file}: two install lines take it from different indexes; let them take the same"
+    )]
+    Twice {
+        /// The name.
+        file: String,
+    },
+    /// Packages would have to be fetched, and the build is offline.
+    #[error(
+        "{count} packages are not in the cache ({first}, …) and the build is offline; build once with a network"
+    )]
+    Offline {
+        /// How many.
+        count: usize,
+        /// The first of them.
+        first: String,
+    },
+    /// A locked file is not to be had any more.
+    #[error("{file} is locked, but no index gave it; remove samebundle.lock to resolve the packages anew")]
+    Gone {
+        /// The file.
+        file: String,
+    },
+    /// A file could not be read or written.
+    #[error("could not {operation}: {source}")]
+    Io {
+        /// What was tried, as an infinitive.
+        operation: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+    /// pip failed.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+}
+
+impl Classify for WheelhouseError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Image { .. }
+            | Self::Requirement { .. }
+            | Self::Lock { .. }
+            | Self::NoWheel { .. }
+            | Self::Twice { .. } => ErrorKind::Input,
+            Self::Offline { .. } => ErrorKind::Unavailable,
+            Self::Gone { .. } => ErrorKind::NotFound,
+            Self::Io { .. } => ErrorKind::Environment,
+            Self::Tool(error) => error.kind(),
+        }
+    }
+}
+
+/// What collecting works with.
+pub(super) struct Collector<'a> {
+    pub(super) tools: &'a BuildTools,
+    pub(super) store: &'a Arc<dyn Store>,
+    pub(super) context: &'a Context,
+    /// The folder of `samebundle.yaml`.
+    pub(super) sources: &'a Path,
+}
+
+impl Collector<'_> {
+    /// Collects what a pipeline installs into one layer in the store; nothing to install gives none.
+    pub(super) async fn collect(
+        &self,
+        pipeline: &Pipeline,
+        images: &BTreeMap<String, Image>,
+    ) -> Result<Option<Descriptor>, BuildError> {
+        let asked = self.asked(pipeline, images).await?;
+        if asked.is_empty() {
+            return Ok(None);
+        }
+        let path = self.sources.join(LOCK);
+        let lock = Lock::read(&path)?;
+        let mut renewed = Lock::default();
+        for (target, words) in &asked {
+            renewed
+                .resolutions
+                .push(self.resolve(&lock, target, words).await?);
+        }
+        renewed.resolutions.sort();
+        if let Err(error) = renewed.write(&path) {
+            let text = format!(
+                "{} could not be written ({error}): the next build may find newer packages",
+                path.display()
+            );
+            self.context.events.emit(Event::Notice { text });
+        }
+        self.layer(&renewed).await
+    }
+
+    /// What is to be resolved, each once.
+    async fn asked(
+        &self,
+        pipeline: &Pipeline,
+        images: &BTreeMap<String, Image>,
+    ) -> Result<BTreeSet<(Target, Vec<String>)>, BuildError> {
+        let source: Arc<dyn Source> = Arc::clone(self.store) as Arc<dyn Source>;
+        let mut asked = BTreeSet::new();
+        for (name, lines) in pipeline.installs() {
+            let Some(image) = images.get(name) else { continue };
+            let target = target::detect(name, image, &source).await?;
+            for line in &lines {
+                asked.insert((target.clone(), pip::arguments(line)?));
+            }
+        }
+        Ok(asked)
+    }
+
+    /// Returns the wheels of one line, from the lock and the cache as far as they have them.
+    async fn resolve(
+        &self,
+        lock: &Lock,
+        target: &Target,
+        words: &[String],
+    ) -> Result<Resolution, WheelhouseError> {
+        let best = target.platforms().first().cloned().unwrap_or_default();
+        let asked = format!("{} {best}", target.python_minor());
+        let wheels = match lock.find(&asked, words) {
+            Some(locked) => {
+                self.fetch_locked(target, words, &locked.wheels).await?;
+                locked.wheels.clone()
+            }
+            None => self.fetch_new(target, words).await?,
+        };
+        Ok(Resolution {
+            target: asked,
+            arguments: words.to_vec(),
+            wheels,
+        })
+    }
+
+    async fn fetch_new(&self, target: &Target, words: &[String]) -> Result<Vec<Wheel>, WheelhouseError> {
+        if self.context.offline {
+            let first = words.last().cloned().unwrap_or_default();
+            return Err(WheelhouseError::Offline {
+                count: words.len(),
+                first,
+            });
+        }
+        self.step(format!(
+            "resolve `pip install {}` for Python {}",
+            words.join(" "),
+            target.python_minor()
+        ));
+        let folder = pip::download(self.tools, target, Wanted::Line(words), self.context).await?;
+        self.keep(folder).await
+    }
+
+    async fn fetch_locked(
+        &self,
+        target: &Target,
+        words: &[String],
+        locked: &[Wheel],
+    ) -> Result<(), WheelhouseError> {
+        let (cache, wheels) = (self.cache(), locked.to_vec());
+        let missing = move || {
+            wheels
+                .into_iter()
+                .filter(|wheel| !pip::cached(&cache, wheel))
+                .collect::<Vec<_>>()
+        };
+        let missing = blocking(move || Ok(missing())).await?;
+        let Some(first) = missing.first().map(|wheel| wheel.file.clone()) else {
+            return Ok(());
+        };
+        if self.context.offline {
+            return Err(WheelhouseError::Offline {
+                count: missing.len(),
+                first,
+            });
+        }
+        self.step(format!("fetch {} locked packages", missing.len()));
+        let folder = pip::download(self.tools, target, Wanted::Locked(words, &missing), self.context).await?;
+        let kept = self.keep(folder).await?;
+        let given = |wheel: &Wheel| kept.iter().any(|kept| kept.digest == wheel.digest);
+        match missing.into_iter().find(|wheel| !given(wheel)) {
+            Some(Wheel { file, .. }) => Err(WheelhouseError::Gone { file }),
+            None => Ok(()),
+        }
+    }
+
+    async fn keep(&self, folder: tempfile::TempDir) -> Result<Vec<Wheel>, WheelhouseError> {
+        let cache = self.cache();
+        blocking(move || pip::keep(folder.path(), &cache)).await
+    }
+
+    async fn layer(&self, lock: &Lock) -> Result<Option<Descriptor>, BuildError> {
+        let mut files: BTreeMap<&str, &Wheel> = BTreeMap::new();
+        for wheel in lock.resolutions.iter().flat_map(|resolution| &resolution.wheels) {
+            if files
+                .insert(&wheel.file, wheel)
+                .is_some_and(|before| before.digest != wheel.digest)
+            {
+                return Err(WheelhouseError::Twice {
+                    file: wheel.file.clone(),
+                }
+                .into());
+            }
+        }
+        let mut tarball = Tarball::default();
+        for (file, wheel) in files {
+            let path = file.parse().map_err(|_| WheelhouseError::NoWheel {
+                file: file.to_owned(),
+            })?;
+            let source = pip::place(&self.cache(), wheel);
+            tarball.add(
+                path,
+                Entry::File {
+                    source,
+                    executable: false,
+                },
+            );
+        }
+        if tarball.is_empty() {
+            return Ok(None);
+        }
+        let written = tarball
+            .write_in(&self.context.home.scratch(), MediaType::WHEELHOUSE, false)
+            .await?;
+        written.push(&**self.store).await.map(Some)
+    }
+
+    fn cache(&self) -> PathBuf {
+        self.context.home.cache().join("wheels")
+    }
+
+    fn step(&self, name: String) {
+        self.context.events.emit(Event::Step { name });
+    }
+}
+
+/// Runs file work beside the async threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, WheelhouseError> + Send + 'static,
+) -> Result<T, WheelhouseError> {
+    let ended = tokio::task::spawn_blocking(work).await;
+    ended.unwrap_or_else(|error| {
+        let source = std::io::Error::other(error);
+        Err(WheelhouseError::Io {
+            operation: "finish a task".to_owned(),
+            source,
+        })
+    })
+}
