@@ -16,7 +16,9 @@
 //! | [`limits`] | every size, count, depth and time taken from outside | |
 //! | [`exit`] | exit codes and the kind of an error | `spec/600-exit-codes.md` |
 
+#[cfg(feature = "full")]
 pub mod authoring;
+#[cfg(feature = "full")]
 pub mod bundle;
 pub mod canonical;
 pub mod descriptor;
@@ -28,17 +30,23 @@ pub mod limits;
 pub mod manifest;
 pub mod media_type;
 pub mod name;
+#[cfg(feature = "full")]
 pub mod pipeline;
+#[cfg(feature = "full")]
 pub mod record;
 pub mod reference;
 #[cfg(any(test, feature = "schema"))]
 pub mod schema;
+#[cfg(feature = "full")]
 pub mod signing;
+#[cfg(feature = "full")]
 pub mod time;
 #[cfg(test)]
 mod vectors;
+#[cfg(feature = "full")]
 pub mod yaml;
 
+#[cfg(feature = "full")]
 pub use bundle::Bundle;
 pub use descriptor::{Descriptor, Platform};
 pub use digest::{Algorithm, Digest, Digester};
@@ -48,4 +56,5 @@ pub use manifest::{Document, Index, Manifest};
 pub use media_type::MediaType;
 pub use name::{BundleName, EntryPath, Version};
 pub use reference::{Reference, Repository, Tag};
+#[cfg(feature = "full")]
 pub use time::Timestamp;
