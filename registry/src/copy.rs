@@ -3,7 +3,7 @@
 //! Children go first, the root last, the tag after that; referrers go before the root, so that whoever sees the tag, or
 //! even only the root, sees it with its signatures. What the sink has is not sent again, which is also how a copy that was
 //! cut off goes on. Memory is bounded: a stream buffer for each of the contents on the way, and the manifests of the graph
-//! up to [`limits::GRAPH_MANIFEST_BYTES`].
+//! up to [`GRAPH_MANIFEST_BYTES`](samebundle_spec::limits::GRAPH_MANIFEST_BYTES).
 //!
 //! Failure: the first error stops the copy. What is complete in the sink stays there and is found again; the tag is not
 //! set.
@@ -14,13 +14,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use samebundle_spec::{Descriptor, Digest, Tag, limits};
+use samebundle_spec::{Descriptor, Digest, Tag};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
 use crate::graph::{Beside, Graph, Node};
-use crate::store::{ByteStream, Origin, Side, SourceExt, StoreError, Target};
+use crate::store::{ByteStream, Origin, Side, Source, SourceExt, StoreError, Target};
 
 /// Is told how a copy goes on. Called often, from many tasks: it must not block.
 pub trait Progress: Debug + Send + Sync {
@@ -180,27 +182,64 @@ where
     if !node.refers && sink.contains(descriptor).await.map_err(on(Side::Destination))? {
         return skip();
     }
-    let content: ByteStream = match graph.bytes(descriptor) {
-        Some(bytes) => Box::pin(std::io::Cursor::new(bytes)),
-        None => source.fetch(descriptor).await.map_err(on(Side::Source))?,
-    };
     let watch = Arc::new(Watch {
         descriptor: descriptor.clone(),
         progress: options.progress.clone(),
         state: Mutex::default(),
         done: AtomicU64::new(0),
     });
-    let watched = Box::pin(Watched {
-        inner: content,
+    let watched = WatchedSource {
+        source,
+        known: graph.bytes(descriptor),
         watch: Arc::clone(&watch),
-    });
-    match sink.push(descriptor, watched).await {
+    };
+    match sink.push_from(descriptor, &watched).await {
         Ok(()) if watch.was_read() => Ok(Some(watch.done.load(Ordering::Relaxed))),
         Ok(()) => skip(),
         Err(error) => Err(match watch.failure() {
             Some(failure) => on(Side::Source)(StoreError::read(descriptor.digest, failure)),
-            None => on(Side::Destination)(error),
+            None => match error {
+                // The source could not be opened, and says so already.
+                error @ StoreError::Copy { .. } => error,
+                error => on(Side::Destination)(error),
+            },
         }),
+    }
+}
+
+/// One content of the source, which the sink may begin to read more than once.
+#[derive(Debug)]
+struct WatchedSource<'a, O: ?Sized> {
+    source: &'a O,
+    /// Its bytes, if the graph holds them already.
+    known: Option<Bytes>,
+    watch: Arc<Watch>,
+}
+
+#[async_trait]
+impl<O: Origin + ?Sized> Source for WatchedSource<'_, O> {
+    /// Checked all the same where it is read from its start: so that what is wrong is known to be the source's fault.
+    async fn fetch_unverified(&self, descriptor: &Descriptor, from: u64) -> Result<ByteStream, StoreError> {
+        let content: ByteStream = match &self.known {
+            Some(bytes) => {
+                let from = usize::try_from(from).map_or(bytes.len(), |from| from.min(bytes.len()));
+                Box::pin(std::io::Cursor::new(bytes.slice(from..)))
+            }
+            None if from == 0 => self.source.fetch(descriptor).await.map_err(on(Side::Source))?,
+            None => {
+                let content = self.source.fetch_unverified(descriptor, from).await;
+                content.map_err(on(Side::Source))?
+            }
+        };
+        self.watch.done.store(from, Ordering::Relaxed);
+        Ok(Box::pin(Watched {
+            inner: content,
+            watch: Arc::clone(&self.watch),
+        }))
+    }
+
+    async fn contains(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
+        self.source.contains(descriptor).await
     }
 }
 

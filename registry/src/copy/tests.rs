@@ -2,12 +2,10 @@ mod processes;
 
 use std::sync::atomic::AtomicUsize;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use samebundle_spec::{Index, Manifest, MediaType};
+use samebundle_spec::{Index, Manifest, MediaType, limits};
 
 use super::*;
-use crate::store::{Layout, Memory, Referrers, Resolve, Sink, SinkExt, Source, Store, Tags, layout};
+use crate::store::{Layout, Memory, Referrers, Resolve, Sink, SinkExt, Store, Tags, layout};
 
 /// A bundle: an index of two images that share a layer, a signature of the index and of an image, a receipt of the
 /// signature, and a cosign tag.

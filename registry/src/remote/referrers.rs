@@ -25,7 +25,7 @@ const CHECKS: usize = 4;
 enum Fallback {
     Absent,
     /// The list, and its entity tag if it came with one.
-    List(Index, String),
+    List(Box<Index>, String),
     /// The subject itself: some registries read the tag as its digest. No list, and not to be overwritten.
     Subject,
 }
@@ -153,7 +153,7 @@ impl RemoteRepository {
                 "it lists more than {} referrers",
                 limits::REFERRERS
             ))),
-            Document::Index(index) => Ok(Fallback::List(index, read.etag)),
+            Document::Index(index) => Ok(Fallback::List(Box::new(index), read.etag)),
             Document::Manifest(_) => Err(invalid("the fallback tag of referrers holds no index".to_owned())),
         }
     }
@@ -175,7 +175,7 @@ impl RemoteRepository {
         let mut written = false;
         loop {
             let (mut index, condition) = match self.read_fallback(subject).await? {
-                Fallback::Absent => (Index::new(Vec::new()), Condition::Absent),
+                Fallback::Absent => (Box::new(Index::new(Vec::new())), Condition::Absent),
                 Fallback::List(index, etag) => (index, Condition::Is(etag)),
                 Fallback::Subject => {
                     return Err(conflict(

@@ -2,7 +2,8 @@
 
 use super::front::{Fault, Front, answer};
 use super::*;
-use crate::store::{Memory, SinkExt, SourceExt};
+use crate::copy::{Options, copy};
+use crate::store::{Memory, SinkExt};
 use samebundle_spec::manifest::Manifest;
 
 fn fault(seed: u64, number: usize) -> Fault {
@@ -40,20 +41,20 @@ async fn road(seed: u64) -> Result<(), StoreError> {
     let signature = memory
         .push_bytes(MediaType::OCI_MANIFEST, signature.to_bytes().into())
         .await?;
-    let all: Vec<&Descriptor> = std::iter::once(&config)
-        .chain(&layers)
-        .chain([&root, &signature])
-        .collect();
-    for descriptor in &all {
-        place.push_from(descriptor, &memory).await?;
-    }
     let tag: Tag = "v1".parse().unwrap();
-    place.tag(&root, &tag).await?;
-    assert_eq!(place.resolve(&tag).await?.digest, root.digest);
-    assert_eq!(place.referrers(&root, None).await?.len(), 1);
-    for descriptor in all {
-        place.fetch_bytes(descriptor, 1 << 22).await?;
+    let options = Options {
+        tag: Some(tag.clone()),
+        ..Options::default()
+    };
+    copy(&memory, &place, &root, &options).await?;
+    let found = place.resolve(&tag).await?;
+    assert_eq!(found.digest, root.digest);
+    let back = Memory::new();
+    copy(&place, &back, &found, &options).await?;
+    for descriptor in layers.iter().chain([&config, &root, &signature]) {
+        assert!(back.contains(descriptor).await?, "{}", descriptor.digest);
     }
+    assert_eq!(back.referrers(&root, None).await?.len(), 1);
     Ok(())
 }
 

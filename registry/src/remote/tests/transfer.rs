@@ -122,7 +122,7 @@ async fn gives_up_a_blob_that_never_moves() {
 #[tokio::test]
 async fn waits_as_long_as_the_registry_asks() {
     for date in [false, true] {
-        let soon = std::time::SystemTime::now() + Duration::from_secs(3);
+        let soon = now() + Duration::from_secs(3);
         let after = if date {
             httpdate::fmt_http_date(soon)
         } else {
