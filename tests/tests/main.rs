@@ -3,6 +3,7 @@
 //! One binary, so that it links once and its modules share what they build.
 
 mod budget;
+mod cnab;
 mod concurrency;
 mod cosign;
 mod crash;
@@ -11,5 +12,6 @@ mod flow;
 mod layering;
 mod readme;
 mod rootless;
+mod services;
 mod tamper;
 mod transfer;
