@@ -88,3 +88,31 @@ pub trait Classify: std::error::Error {
     /// Returns the kind.
     fn kind(&self) -> ErrorKind;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The normative table has every kind with its code and word, and nothing else.
+    #[test]
+    fn the_table_is_the_code() {
+        let rows = include_str!("../600-exit-codes.md")
+            .lines()
+            .filter(|line| line.starts_with("| ") && line.contains('`'));
+        let table: Vec<_> = rows
+            .map(|line| {
+                let mut cells = line.split('|').map(str::trim);
+                let code = cells.nth(1).unwrap_or_default().to_owned();
+                (
+                    code,
+                    cells.next().unwrap_or_default().trim_matches('`').to_owned(),
+                )
+            })
+            .collect();
+        let kinds: Vec<_> = ErrorKind::ALL
+            .iter()
+            .map(|kind| (kind.exit_code().to_string(), kind.word().to_owned()))
+            .collect();
+        assert_eq!(table, kinds);
+    }
+}

@@ -28,7 +28,7 @@ pub struct JsonError {
 /// A place in a JSON document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Line, from 1.
+    /// Line, from 1; 0 where only the pointer is known.
     pub line: usize,
     /// Column in bytes, from 1 (0 where the fault is the end of a line).
     pub column: usize,
@@ -38,11 +38,11 @@ pub struct Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}, column {}", self.line, self.column)?;
-        if self.pointer.is_empty() {
-            Ok(())
-        } else {
-            write!(f, ", at {}", self.pointer)
+        match (self.line, self.pointer.as_str()) {
+            (0, "") => f.write_str("at the top"),
+            (0, pointer) => write!(f, "at {pointer}"),
+            (line, "") => write!(f, "line {line}, column {}", self.column),
+            (line, pointer) => write!(f, "line {line}, column {}, at {pointer}", self.column),
         }
     }
 }

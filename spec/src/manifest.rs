@@ -34,7 +34,7 @@ pub enum ManifestError {
         found: String,
     },
     /// A field of another kind of document is in it.
-    #[error("a {what} must not have {key:?}: other tools would read it as another kind of document")]
+    #[error("the {what} has {key:?}: other tools would read it as another kind of document")]
     Ambiguous {
         /// Manifest or index.
         what: &'static str,
@@ -461,7 +461,12 @@ fn check_media_type(object: &Map<String, Value>, expected: &MediaType) -> Result
         Some(Value::String(found)) if found == expected.as_str() => Ok(()),
         Some(found) => Err(ManifestError::MediaType {
             expected: expected.clone(),
-            found: found.to_string().chars().take(100).collect(),
+            found: found
+                .as_str()
+                .map_or_else(|| found.to_string(), str::to_owned)
+                .chars()
+                .take(100)
+                .collect(),
         }),
     }
 }

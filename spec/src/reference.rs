@@ -282,7 +282,37 @@ impl<'de> Deserialize<'de> for Reference {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// What is a reference prints as what it was read from; nothing makes the reader panic.
+        #[test]
+        fn references_round_trip(
+            host in "[a-z][a-z0-9-]{0,5}[a-z0-9](\\.[a-z]{1,5})?(:[1-9][0-9]{0,3})?",
+            path in "[a-z0-9]{1,5}((\\.|_|__|-{1,3})[a-z0-9]{1,4}){0,2}(/[a-z0-9]{1,5}){0,3}",
+            tag in proptest::option::of("[A-Za-z0-9_][A-Za-z0-9._-]{0,20}"),
+            bytes in proptest::option::of(any::<[u8; 8]>()),
+        ) {
+            let mut text = format!("{host}/{path}");
+            if let Some(tag) = tag {
+                text = format!("{text}:{tag}");
+            }
+            if let Some(bytes) = bytes {
+                text = format!("{text}@{}", Digest::sha256(&bytes));
+            }
+            let reference: Reference = text.parse().unwrap();
+            prop_assert_eq!(reference.to_string(), text);
+        }
+
+        #[test]
+        fn any_text_is_a_reference_or_refused(text in "\\PC{0,60}") {
+            if let Ok(reference) = text.parse::<Reference>() {
+                prop_assert_eq!(reference.to_string(), text);
+            }
+        }
+    }
 
     #[test]
     fn parses_and_prints() {

@@ -287,6 +287,55 @@ fn reads_our_extension() {
     }
 }
 
+/// Every place in a document, as JSON pointers.
+fn pointers(value: &Value, at: &str, found: &mut Vec<String>) {
+    found.push(at.to_owned());
+    match value {
+        Value::Object(object) => object
+            .iter()
+            .for_each(|(key, inner)| pointers(inner, &json::child(at, key), found)),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .for_each(|(index, inner)| pointers(inner, &json::child(at, &index.to_string()), found)),
+        _ => {}
+    }
+}
+
+/// B15: every field null, of each other type, or empty is read or refused, never a panic.
+#[test]
+fn no_mutation_panics() {
+    let whole: Value =
+        serde_json::from_str(include_str!("../../vectors/accepted/bundle-program.json")).unwrap();
+    let mut places = Vec::new();
+    pointers(&whole, "", &mut places);
+    let spoils = [
+        json!(null),
+        json!(""),
+        json!("x"),
+        json!({}),
+        json!([]),
+        json!(-1),
+        json!(0.5),
+        json!(true),
+        json!([[null]]),
+        json!({"": null}),
+    ];
+    let (mut refused, mut read) = (0, 0);
+    for place in &places {
+        for spoil in &spoils {
+            let mut spoiled = whole.clone();
+            *spoiled.pointer_mut(place).unwrap() = spoil.clone();
+            match Bundle::parse(spoiled.to_string().as_bytes()).and_then(|bundle| bundle.program()) {
+                Ok(_) => read += 1,
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    println!("{} places, {refused} refused, {read} read", places.len());
+    assert!(refused > read && places.len() > 20);
+}
+
 fn json_files(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
