@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::quantity::Quantity;
 use super::rules::Fault;
 use super::view::View;
+use crate::signing::Right;
 use crate::{Digest, json};
 
 /// The extension's key under `custom`.
@@ -170,16 +171,16 @@ impl Rights {
         *self == Self::default()
     }
 
-    /// Returns the words that a policy grants these rights by.
-    pub fn words(&self) -> Vec<&'static str> {
+    /// Returns the rights that are asked for; a policy's rule must grant each.
+    pub fn asked(&self) -> Vec<Right> {
         [
-            (self.network, "network"),
-            (self.privileged, "privileged"),
-            (self.docker_socket, "docker-socket"),
-            (!self.host_paths.is_empty(), "host-paths"),
+            (self.network, Right::Network),
+            (self.privileged, Right::Privileged),
+            (self.docker_socket, Right::DockerSocket),
+            (!self.host_paths.is_empty(), Right::HostPaths),
         ]
         .into_iter()
-        .filter_map(|(asked, word)| asked.then_some(word))
+        .filter_map(|(asked, right)| asked.then_some(right))
         .collect()
     }
 }

@@ -259,7 +259,7 @@ fn reads_our_extension() {
         program.requires.resources.memory.as_ref().unwrap().units(),
         2 << 30
     );
-    assert_eq!(program.requires.rights.words(), ["network"]);
+    assert_eq!(program.requires.rights.asked(), [crate::signing::Right::Network]);
     assert_eq!(serde_json::to_value(&program).unwrap(), good);
     for (key, value, pointer) in [
         ("apiVersion", json!("samebundle.dev/v2"), "/apiVersion"),
