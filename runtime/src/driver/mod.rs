@@ -9,6 +9,8 @@
 
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
+#[cfg(feature = "docker")]
+pub mod docker;
 #[cfg(all(feature = "embedded", target_os = "linux"))]
 pub mod embedded;
 mod error;

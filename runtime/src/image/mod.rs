@@ -13,6 +13,7 @@ pub mod account;
 pub mod beneath;
 mod error;
 mod layers;
+mod normalize;
 mod pack;
 mod read;
 pub(crate) mod stream;
@@ -21,6 +22,9 @@ mod whiteout;
 
 pub use error::ImageError;
 pub use layers::Layers;
+pub use normalize::normalize;
 pub use pack::pack;
 pub use read::{Image, Layer, architecture, read};
+pub use read::{Image, Layer, read};
+pub use stream::write_plain;
 pub use whiteout::{Form, is_opaque};

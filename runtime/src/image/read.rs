@@ -37,6 +37,11 @@ impl Layer {
         }
     }
 
+    /// Tells whether it is compressed with zstd, which Docker before 23 cannot read.
+    pub fn is_zstd(&self) -> bool {
+        self.blob.media_type == MediaType::OCI_LAYER_ZSTD
+    }
+
     /// What the unpacked layer is known by.
     pub fn key(&self) -> Digest {
         self.diff_id.unwrap_or(self.blob.digest)

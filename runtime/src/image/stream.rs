@@ -1,11 +1,13 @@
 //! The bytes of a layer on their way from the store to the tar reader: decompressed, counted and hashed.
 
 use std::cell::Cell;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Write};
 use std::rc::Rc;
 
 use flate2::bufread::MultiGzDecoder;
 use samebundle_spec::{Algorithm, Descriptor, Digest, Digester, limits};
+
+use super::Layer;
 
 /// How many more bytes the tar reader may take. It reads extension headers whole into memory, so between entries this is
 /// small, and within an entry's own content it is not limited.
@@ -77,6 +79,22 @@ impl<'a> TarStream<'a> {
         self.allowance.content();
         io::copy(&mut self, &mut io::sink())?;
         Ok(self.digester.finish())
+    }
+}
+
+/// Writes the uncompressed tar of a layer and returns its digest.
+///
+/// # Errors
+/// If the bytes are not what the digests say, unpack to too much, or cannot be read or written.
+pub fn write_plain(layer: &Layer, bytes: impl Read, to: &mut impl Write) -> io::Result<Digest> {
+    let mut stream = TarStream::new(&layer.blob, layer.diff_id, bytes)?;
+    io::copy(&mut stream, to)?;
+    let diff_id = stream.finish()?;
+    match layer.diff_id {
+        Some(wanted) if wanted != diff_id => Err(refused(format!(
+            "its content has the diff id {diff_id}, the image's config says {wanted}"
+        ))),
+        _ => Ok(diff_id),
     }
 }
 

@@ -1,20 +1,25 @@
 //! The driver contract over the real drivers. Not an ordinary test binary: the embedded driver's helper has to be a process
 //! with one thread, so this program starts itself again for it.
 
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use samebundle_registry::store::Memory;
-use samebundle_runtime::driver::contract::{Bench, CASES, Case, busybox_image, endless};
+use samebundle_runtime::driver::contract::{Bench, CASES, busybox_image, endless};
+use samebundle_runtime::driver::docker::DockerDriver;
 use samebundle_runtime::driver::embedded::{EmbeddedDriver, Helper, helper_main};
 use samebundle_runtime::driver::{Driver, LogSink};
+use samebundle_tests::{DockerEngine, Sandbox, is_root, skip};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
 const HELPER: &str = "container-helper";
 const OTHER: &str = "endless-container";
+/// What stands for the embedded driver where a Docker engine's address could stand.
+const EMBEDDED: &str = "embedded";
 
 /// Where Debian's busybox-static puts it.
 const BUSYBOX: &str = "/bin/busybox";
@@ -26,14 +31,22 @@ fn main() -> ExitCode {
         Some(OTHER) => return run_endless(&arguments[2..]),
         _ => {}
     }
+    if !Path::new(BUSYBOX).is_file() {
+        skip(&format!(
+            "drivers: {BUSYBOX} is not there (apt-get install busybox-static)"
+        ));
+        return ExitCode::SUCCESS;
+    }
     let runtime = Arc::new(Runtime::new().expect("a runtime"));
-    let mut trials = Vec::new();
-    let folder = tempfile::tempdir().expect("a folder");
-    if Path::new(BUSYBOX).is_file() {
-        let bench = Arc::new(runtime.block_on(bench(folder.path())));
-        trials.extend(CASES.iter().map(|case| trial("embedded", case, &bench, &runtime)));
-    } else {
-        println!("skipped: {BUSYBOX} is not there (apt-get install busybox-static)");
+    let sandbox = Sandbox::new();
+    let mut trials = of_driver("embedded", EMBEDDED, sandbox.path(), &runtime);
+    if is_root() {
+        trials.push(Trial::test("embedded_without_root", without_root));
+    }
+    let engine = DockerEngine::start(&sandbox);
+    match &engine {
+        Ok(engine) => trials.extend(of_driver("docker", engine.address(), sandbox.path(), &runtime)),
+        Err(why) => skip(&format!("drivers: docker: {why}")),
     }
     let mut arguments = Arguments::from_args();
     // Cases measure time.
@@ -41,18 +54,48 @@ fn main() -> ExitCode {
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
-fn trial(driver: &str, case: &'static Case, bench: &Arc<Bench>, runtime: &Arc<Runtime>) -> Trial {
-    let (bench, runtime) = (Arc::clone(bench), Arc::clone(runtime));
-    Trial::test(format!("{driver}::{}", case.name), move || {
-        runtime.block_on(case.check(&bench)).map_err(Failed::from)
-    })
+fn of_driver(name: &str, address: &str, folder: &Path, runtime: &Arc<Runtime>) -> Vec<Trial> {
+    let bench = Arc::new(runtime.block_on(bench(address, &folder.join(name))));
+    let trial = |case: &'static samebundle_runtime::driver::contract::Case| {
+        let (bench, runtime) = (Arc::clone(&bench), Arc::clone(runtime));
+        Trial::test(format!("{name}::{}", case.name), move || {
+            runtime.block_on(case.check(&bench)).map_err(Failed::from)
+        })
+    };
+    CASES.iter().map(trial).collect()
+}
+
+/// Runs this program again as somebody who may nothing, in a home of their own.
+fn without_root() -> Result<(), Failed> {
+    /// A user that no machine needs to have.
+    const SOMEBODY: u32 = 54_321;
+    let folder = tempfile::tempdir()?;
+    let (program, home) = (folder.path().join("drivers"), folder.path().join("home"));
+    std::fs::copy(this_program(), &program)?;
+    std::fs::create_dir(&home)?;
+    for path in [folder.path(), &program, &home] {
+        std::os::unix::fs::chown(path, Some(SOMEBODY), Some(SOMEBODY))?;
+    }
+    let mut command = Command::new(program);
+    command.uid(SOMEBODY).gid(SOMEBODY).current_dir(&home);
+    let output = command.env_clear().env("TMPDIR", &home).output()?;
+    print!("{}", String::from_utf8_lossy(&output.stdout));
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr)).into())
+    }
 }
 
 fn this_program() -> PathBuf {
     std::env::current_exe().expect("this program's path")
 }
 
-fn driver(home: &Path, store: &Arc<Memory>) -> Arc<dyn Driver> {
+async fn driver(address: &str, home: &Path, store: &Arc<Memory>) -> Arc<dyn Driver> {
+    if address != EMBEDDED {
+        let driver = DockerDriver::connect(address, Arc::clone(store) as _, home.join("scratch")).await;
+        return Arc::new(driver.expect("an engine"));
+    }
     let helper = Helper {
         program: this_program(),
         arguments: vec![HELPER.to_owned()],
@@ -60,30 +103,31 @@ fn driver(home: &Path, store: &Arc<Memory>) -> Arc<dyn Driver> {
     Arc::new(EmbeddedDriver::new(home, Arc::clone(store) as _, helper))
 }
 
-async fn bench(folder: &Path) -> Bench {
+async fn bench(address: &str, folder: &Path) -> Bench {
     let store = Arc::new(Memory::new());
-    let home = folder.join("home");
-    std::fs::create_dir_all(&home).expect("a home");
+    let (home, mounts) = (folder.join("home"), folder.join("mounts"));
+    for folder in [&home, &mounts] {
+        std::fs::create_dir_all(folder).expect("a folder");
+    }
     let busybox = busybox_image(&*store, Path::new(BUSYBOX))
         .await
         .expect("an image");
-    let driver = driver(&home, &store);
+    let driver = driver(address, &home, &store).await;
     let capacity = driver.probe().await.expect("a usable driver");
-    println!("embedded: {capacity:?}");
-    let mounts = folder.join("mounts");
-    std::fs::create_dir_all(&mounts).expect("a folder");
+    println!("{address}: {capacity:?}");
+    let address = address.to_owned();
     Bench {
         driver,
         sink: store,
         busybox,
         folder: mounts,
-        other: Box::new(move |run_id| start_other(&home, run_id)),
+        other: Box::new(move |run_id| start_other(&address, &home, run_id)),
     }
 }
 
-fn start_other(home: &Path, run_id: &str) -> std::io::Result<Child> {
+fn start_other(address: &str, home: &Path, run_id: &str) -> std::io::Result<Child> {
     let mut command = Command::new(this_program());
-    command.arg(OTHER).arg(home).arg(run_id);
+    command.args([OTHER, address]).arg(home).arg(run_id);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()
 }
 
@@ -97,7 +141,7 @@ impl LogSink for Printed {
 }
 
 fn run_endless(arguments: &[String]) -> ExitCode {
-    let [home, run_id] = arguments else {
+    let [address, home, run_id] = arguments else {
         return ExitCode::FAILURE;
     };
     let runtime = Runtime::new().expect("a runtime");
@@ -107,7 +151,8 @@ fn run_endless(arguments: &[String]) -> ExitCode {
             .await
             .expect("an image");
         let operation = endless(&busybox.image, run_id);
-        driver(Path::new(home), &store)
+        driver(address, Path::new(home), &store)
+            .await
             .run(&operation, &Printed, &CancellationToken::new())
             .await
     });

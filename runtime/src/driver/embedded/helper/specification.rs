@@ -94,13 +94,8 @@ fn process(run: &Run, account: &Account) -> Value {
     } else {
         json!({ "uid": account.uid, "gid": account.gid, "additionalGids": account.groups })
     };
-    let held = held_capabilities();
-    let bounding: Vec<&str> = CAPABILITIES
-        .iter()
-        .filter(|(_, bit)| held & (1 << bit) != 0)
-        .map(|(name, _)| *name)
-        .collect();
-    let granted = if account.uid == 0 {
+    let bounding = capabilities(run, account);
+    let granted = if account.uid == 0 || run.rootless {
         bounding.clone()
     } else {
         Vec::new()
@@ -117,6 +112,16 @@ fn process(run: &Run, account: &Account) -> Value {
             "bounding": bounding, "effective": granted, "permitted": granted, "inheritable": [], "ambient": [],
         },
     })
+}
+
+fn capabilities(run: &Run, account: &Account) -> Vec<&'static str> {
+    if run.rootless && account.uid != 0 {
+        // What the kernel wants to see for mapping another user to the namespace's root; gone when the program starts.
+        return vec!["CAP_SETFCAP"];
+    }
+    let held = held_capabilities();
+    let may = CAPABILITIES.iter().filter(|(_, bit)| held & (1 << bit) != 0);
+    may.map(|(name, _)| *name).collect()
 }
 
 /// The capabilities that this process could give away.

@@ -1,0 +1,199 @@
+//! From the store into the engine: a `docker load` archive made while it is sent.
+//!
+//! The archive has the image's configuration, its layers and a `manifest.json` (Docker image-spec 1.2). Gzip and plain
+//! layers are sent as they are; zstd, which Docker 20.10 cannot read, and layers whose diff id nobody has written down are
+//! unpacked into a temporary file first. The engine checks every layer against the configuration.
+
+use std::io::{self, Seek};
+use std::path::Path;
+use std::sync::Arc;
+
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::query_parameters::ImportImageOptionsBuilder;
+use futures::StreamExt;
+use samebundle_registry::store::{ByteStream, Source, SourceExt};
+use samebundle_spec::{Digest, limits};
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::runtime::Handle;
+use tokio_util::io::{ReaderStream, SyncIoBridge};
+
+use super::failed;
+use crate::driver::{DriverError, Operation};
+use crate::image::{Image, ImageError, Layer, write_plain};
+
+/// Where images of ours are in an engine.
+const REPOSITORY: &str = "samebundle/image";
+
+/// A layer ready to be sent.
+enum Ready {
+    /// As it is in the store.
+    Stored(Layer),
+    /// Unpacked.
+    Plain(std::fs::File, u64),
+}
+
+/// Loads an image with the operation's extra layers unless the engine has it, and returns its name there.
+pub(super) async fn ensure(
+    engine: &Docker,
+    source: &Arc<dyn Source>,
+    image: &Image,
+    operation: &Operation,
+    scratch: &Path,
+) -> Result<String, DriverError> {
+    let mut config = image.config.clone();
+    let mut layers = Vec::new();
+    let extra = operation.extra_layers.iter().map(Layer::single);
+    for layer in image.layers.iter().cloned().chain(extra) {
+        layers.push(ready(source, layer, scratch).await?);
+    }
+    config.rootfs.diff_ids = layers.iter().map(|(_, diff_id)| *diff_id).collect();
+    // A history that does not fit the layers makes an engine refuse the image.
+    config.history.clear();
+    let config = serde_json::to_vec(&config).map_err(|error| DriverError::Image {
+        image: operation.image.digest,
+        why: error.to_string(),
+    })?;
+    let id = Digest::sha256(&config);
+    let name = format!("{REPOSITORY}:{}", id.hex());
+    match engine.inspect_image(&name).await {
+        Ok(_) => return Ok(name),
+        Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
+        Err(error) => return Err(failed("look for the image", &operation.name)(error)),
+    }
+    send(engine, source, &name, &config, layers)
+        .await
+        .map_err(|error| DriverError::Start {
+            operation: "load the image into the engine",
+            container: operation.name.clone(),
+            why: error.to_string(),
+        })?;
+    Ok(name)
+}
+
+async fn ready(
+    source: &Arc<dyn Source>,
+    layer: Layer,
+    scratch: &Path,
+) -> Result<(Ready, Digest), DriverError> {
+    match layer.diff_id {
+        Some(diff_id) if !layer.is_zstd() => Ok((Ready::Stored(layer), diff_id)),
+        _ => {
+            let (file, size, diff_id) = plain(source, layer, scratch).await?;
+            Ok((Ready::Plain(file, size), diff_id))
+        }
+    }
+}
+
+async fn plain(
+    source: &Arc<dyn Source>,
+    layer: Layer,
+    scratch: &Path,
+) -> Result<(std::fs::File, u64, Digest), ImageError> {
+    let (source, scratch, handle) = (Arc::clone(source), scratch.to_owned(), Handle::current());
+    let blob = layer.blob.digest;
+    let broken = move |error: io::Error| ImageError::Layer {
+        layer: blob,
+        why: error.to_string(),
+    };
+    let task = tokio::task::spawn_blocking(move || {
+        let stream = handle
+            .block_on(source.fetch(&layer.blob))
+            .map_err(|source| ImageError::Content {
+                content: blob,
+                source,
+            })?;
+        std::fs::create_dir_all(&scratch).map_err(ImageError::io("make", &scratch))?;
+        let mut file = tempfile::tempfile_in(&scratch).map_err(ImageError::io("make a file in", &scratch))?;
+        let bytes = SyncIoBridge::new_with_handle(stream, handle);
+        let diff_id = write_plain(&layer, bytes, &mut file).map_err(broken)?;
+        let size = file.stream_position().map_err(broken)?;
+        file.rewind().map_err(broken)?;
+        Ok((file, size, diff_id))
+    });
+    task.await.map_err(|error| broken(io::Error::other(error)))?
+}
+
+async fn send(
+    engine: &Docker,
+    source: &Arc<dyn Source>,
+    name: &str,
+    config: &[u8],
+    layers: Vec<(Ready, Digest)>,
+) -> io::Result<()> {
+    let (writer, reader) = tokio::io::duplex(limits::STREAM_BUFFER);
+    let options = ImportImageOptionsBuilder::default().quiet(true).build();
+    let body = ReaderStream::with_capacity(reader, limits::STREAM_BUFFER);
+    let mut answers = std::pin::pin!(engine.import_image_stream(options, body, None));
+    let answered = async {
+        while let Some(answer) = answers.next().await {
+            let answer = answer.map_err(io::Error::other)?;
+            if let Some(detail) = answer.error_detail.and_then(|detail| detail.message) {
+                return Err(io::Error::other(detail));
+            }
+        }
+        Ok(())
+    };
+    let (written, answered) = tokio::join!(write(writer, source, name, config, layers), answered);
+    // The engine's answer says more than that it closed the stream.
+    answered.and(written)
+}
+
+async fn write(
+    mut to: impl AsyncWrite + Unpin,
+    source: &Arc<dyn Source>,
+    name: &str,
+    config: &[u8],
+    layers: Vec<(Ready, Digest)>,
+) -> io::Result<()> {
+    let config_name = format!("{}.json", Digest::sha256(config).hex());
+    entry(&mut to, &config_name, config.len() as u64, config).await?;
+    let mut names = Vec::new();
+    for (number, (layer, _)) in layers.into_iter().enumerate() {
+        let name = format!("{number:03}/layer.tar");
+        match layer {
+            Ready::Stored(layer) => {
+                let stream: ByteStream = source.fetch(&layer.blob).await.map_err(io::Error::other)?;
+                entry(&mut to, &name, layer.blob.size, stream).await?;
+            }
+            Ready::Plain(file, size) => entry(&mut to, &name, size, tokio::fs::File::from_std(file)).await?,
+        }
+        names.push(name);
+    }
+    let manifest = json!([{ "Config": config_name, "RepoTags": [name], "Layers": names }]).to_string();
+    entry(
+        &mut to,
+        "manifest.json",
+        manifest.len() as u64,
+        manifest.as_bytes(),
+    )
+    .await?;
+    to.write_all(&[0; 1_024]).await?;
+    to.shutdown().await
+}
+
+/// Writes one file of a tar.
+async fn entry(
+    to: &mut (impl AsyncWrite + Unpin),
+    name: &str,
+    size: u64,
+    mut content: impl AsyncRead + Unpin,
+) -> io::Result<()> {
+    const BLOCK: u64 = 512;
+    let mut header = tar::Header::new_gnu();
+    header.set_path(name)?;
+    header.set_mode(0o644);
+    header.set_size(size);
+    header.set_mtime(0);
+    header.set_cksum();
+    to.write_all(header.as_bytes()).await?;
+    let written = tokio::io::copy(&mut content, to).await?;
+    if written != size {
+        return Err(io::Error::other(format!(
+            "{name} has {written} bytes, not {size}"
+        )));
+    }
+    let padding = usize::try_from(written.next_multiple_of(BLOCK) - written).unwrap_or(0);
+    to.write_all(&[0; BLOCK as usize][..padding]).await
+}

@@ -1,0 +1,264 @@
+//! The docker driver: containers of a Docker engine behind a unix socket, API 1.41 (Docker 20.10) or newer.
+//!
+//! Images go from the store into the engine as a stream (no registry, nothing unpacked here) and are known there by a tag
+//! made of their configuration's digest, so one is loaded once. Every container carries the label [`RUN_LABEL`]; that is
+//! how [`Driver::recover`](super::Driver::recover) finds them, since they outlive this process.
+//!
+//! Failure: what the engine answers is passed on word for word. A container is removed whatever became of it.
+
+mod keep;
+mod load;
+mod options;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bollard::Docker;
+use bollard::container::LogOutput;
+use bollard::errors::Error;
+use bollard::query_parameters::{
+    AttachContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
+    RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
+};
+use futures::StreamExt;
+use samebundle_registry::store::Source;
+use tokio_util::sync::CancellationToken;
+
+use super::log::Lines;
+use super::{Capacity, Driver, DriverError, LogSink, Operation, Outcome};
+use crate::image;
+
+/// The label that names the run a container belongs to.
+pub const RUN_LABEL: &str = "dev.samebundle.run";
+
+const NAME: &str = "docker";
+
+/// The oldest API that is spoken, that of Docker 20.10.
+const OLDEST_API: (usize, usize) = (1, 41);
+
+/// How long one answer of the engine may take. Loading an image answers when all of it is unpacked.
+const ANSWER: Duration = Duration::from_secs(600);
+
+/// How long a container has to end by itself when it is cancelled, seconds; the trait promises two in all.
+const GRACE_SECONDS: i32 = 1;
+
+/// Runs containers through a Docker engine.
+#[derive(Debug)]
+pub struct DockerDriver {
+    engine: Docker,
+    address: String,
+    source: Arc<dyn Source>,
+    scratch: PathBuf,
+}
+
+impl DockerDriver {
+    /// Connects to the engine at `address` (`unix:///path` or a path) and reads images from `source`. `scratch` is a
+    /// folder for files on their way.
+    ///
+    /// # Errors
+    /// [`DriverError::Unusable`] if no engine answers there, or one that is too old.
+    pub async fn connect(
+        address: &str,
+        source: Arc<dyn Source>,
+        scratch: PathBuf,
+    ) -> Result<Self, DriverError> {
+        let path = address.strip_prefix("unix://").unwrap_or(address);
+        let unusable = |error: Error| DriverError::Unusable {
+            driver: NAME,
+            why: format!(
+                "no Docker engine answers at {address}: {error}; start one, or name its socket in DOCKER_HOST"
+            ),
+        };
+        let engine = Docker::connect_with_unix(path, ANSWER.as_secs(), bollard::API_DEFAULT_VERSION)
+            .map_err(unusable)?
+            .negotiate_version()
+            .await
+            .map_err(unusable)?;
+        let version = engine.client_version();
+        if (version.major_version, version.minor_version) < OLDEST_API {
+            return Err(DriverError::Unusable {
+                driver: NAME,
+                why: format!("the engine at {address} speaks API {version}, older than Docker 20.10's 1.41"),
+            });
+        }
+        Ok(Self {
+            engine,
+            address: address.to_owned(),
+            source,
+            scratch,
+        })
+    }
+
+    async fn see_through(
+        &self,
+        container: &str,
+        operation: &Operation,
+        log: &dyn LogSink,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome, DriverError> {
+        let fail = |step: &'static str| failed(step, &operation.name);
+        let attach = AttachContainerOptionsBuilder::default()
+            .stream(true)
+            .stdout(true)
+            .stderr(true);
+        let attached = self
+            .engine
+            .attach_container(container, Some(attach.build()))
+            .await;
+        let mut output = attached.map_err(fail("attach to the container"))?.output;
+        let started = self.engine.start_container(container, None).await;
+        started.map_err(fail("start the container"))?;
+        let pump = async {
+            let (mut out, mut err) = (Lines::new(false), Lines::new(true));
+            while let Some(Ok(message)) = output.next().await {
+                match message {
+                    LogOutput::StdErr { message } => err.take(&message, log),
+                    other => out.take(&other.into_bytes(), log),
+                }
+            }
+            out.end(log);
+            err.end(log);
+        };
+        let ended = async {
+            pump.await;
+            self.wait(container).await
+        };
+        tokio::select! {
+            ended = ended => ended.map_err(fail("wait for the container"))?,
+            () = cancel.cancelled() => {
+                let stop = StopContainerOptionsBuilder::default().t(GRACE_SECONDS).build();
+                // If it has ended by itself in the meantime, removing it is all there is to do.
+                let _ = self.engine.stop_container(container, Some(stop)).await;
+                return Ok(Outcome::Cancelled);
+            }
+        }
+        let outcome = self.outcome(container, operation).await?;
+        if outcome == Outcome::Succeeded
+            && let Some(path) = &operation.keep_upper
+        {
+            keep::keep_upper(&self.engine, container, operation, path, &self.scratch).await?;
+        }
+        Ok(outcome)
+    }
+
+    async fn wait(&self, container: &str) -> Result<(), Error> {
+        let mut waiting = self.engine.wait_container(container, None);
+        match waiting.next().await {
+            Some(Ok(_) | Err(Error::DockerContainerWaitError { .. })) | None => Ok(()),
+            Some(Err(error)) => Err(error),
+        }
+    }
+
+    async fn outcome(&self, container: &str, operation: &Operation) -> Result<Outcome, DriverError> {
+        let none: Option<InspectContainerOptions> = None;
+        let inspected = self.engine.inspect_container(container, none).await;
+        let lost = |why: String| DriverError::Lost {
+            container: operation.name.clone(),
+            why,
+        };
+        let state = inspected.map_err(|error| lost(error.to_string()))?.state;
+        let state = state.ok_or_else(|| lost("the engine tells no state".to_owned()))?;
+        match state.exit_code {
+            Some(0) => Ok(Outcome::Succeeded),
+            Some(code) => Ok(Outcome::Failed {
+                code: i32::try_from(code).unwrap_or(i32::MAX),
+                out_of_memory: state.oom_killed.unwrap_or(false),
+            }),
+            None => Err(lost("the engine tells no exit code".to_owned())),
+        }
+    }
+
+    async fn remove(&self, container: &str) -> Result<(), Error> {
+        let options = RemoveContainerOptionsBuilder::default()
+            .force(true)
+            .v(true)
+            .build();
+        match self.engine.remove_container(container, Some(options)).await {
+            // Gone, or about to be.
+            Err(Error::DockerResponseServerError {
+                status_code: 404 | 409,
+                ..
+            }) => Ok(()),
+            other => other,
+        }
+    }
+
+    async fn create(&self, operation: &Operation) -> Result<String, DriverError> {
+        let image = image::read(&*self.source, &operation.image).await?;
+        let tag = load::ensure(&self.engine, &self.source, &image, operation, &self.scratch).await?;
+        let body = options::body(operation, &tag);
+        let created = self.engine.create_container(None, body).await;
+        Ok(created
+            .map_err(failed("create the container", &operation.name))?
+            .id)
+    }
+}
+
+fn failed(operation: &'static str, container: &str) -> impl FnOnce(Error) -> DriverError {
+    let container = container.to_owned();
+    move |error| DriverError::Start {
+        operation,
+        container,
+        why: error.to_string(),
+    }
+}
+
+#[async_trait]
+impl Driver for DockerDriver {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    async fn probe(&self) -> Result<Capacity, DriverError> {
+        let info = self.engine.info().await.map_err(|error| DriverError::Unusable {
+            driver: NAME,
+            why: format!("the engine at {} does not answer: {error}", self.address),
+        })?;
+        if info.os_type.as_deref().is_some_and(|os| os != "linux") {
+            return Err(DriverError::Unusable {
+                driver: NAME,
+                why: "the engine runs no Linux containers".to_owned(),
+            });
+        }
+        Ok(options::capacity(&info, &self.scratch))
+    }
+
+    async fn run(
+        &self,
+        operation: &Operation,
+        log: &dyn LogSink,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome, DriverError> {
+        let container = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Ok(Outcome::Cancelled),
+            created = self.create(operation) => created?,
+        };
+        let result = self.see_through(&container, operation, log, cancel).await;
+        let removed = self.remove(&container).await;
+        let outcome = result?;
+        removed.map_err(failed("remove the container", &operation.name))?;
+        Ok(outcome)
+    }
+
+    async fn recover(&self, run_id: &str) -> Result<usize, DriverError> {
+        let label = format!("{RUN_LABEL}={run_id}");
+        let filters = HashMap::from([("label", vec![label])]);
+        let options = ListContainersOptionsBuilder::default()
+            .all(true)
+            .filters(&filters)
+            .build();
+        let found = self.engine.list_containers(Some(options)).await;
+        let found = found.map_err(failed("list the containers of", run_id))?;
+        for container in &found {
+            let id = container.id.as_deref().unwrap_or_default();
+            self.remove(id)
+                .await
+                .map_err(failed("remove a container of", run_id))?;
+        }
+        Ok(found.len())
+    }
+}

@@ -1,0 +1,127 @@
+//! What the engine is asked for, and what it says of its machine.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, SystemInfo};
+
+use super::RUN_LABEL;
+use crate::driver::{Capacity, Operation};
+
+/// What root in a container may do: the same as in the embedded driver.
+const CAPABILITIES: [&str; 9] = [
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+    "NET_BIND_SERVICE",
+    "SYS_CHROOT",
+];
+
+const HOSTNAME: &str = "samebundle";
+
+/// The container to create.
+pub(super) fn body(operation: &Operation, image: &str) -> ContainerCreateBody {
+    let given = !operation.command.is_empty();
+    let environment = operation
+        .environment
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"));
+    ContainerCreateBody {
+        image: Some(image.to_owned()),
+        hostname: Some(HOSTNAME.to_owned()),
+        entrypoint: given.then(|| operation.command.clone()),
+        cmd: given.then(Vec::new),
+        env: Some(environment.collect()),
+        working_dir: operation.working_dir.clone(),
+        labels: Some(HashMap::from([(RUN_LABEL.to_owned(), operation.run_id.clone())])),
+        attach_stdout: Some(true),
+        attach_stderr: Some(true),
+        host_config: Some(host(operation)),
+        ..ContainerCreateBody::default()
+    }
+}
+
+fn host(operation: &Operation) -> HostConfig {
+    let limits = &operation.limits;
+    let memory = limits
+        .memory
+        .map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a number of cores is small; the engine takes billionths"
+    )]
+    let nano_cpus = limits.cpus.map(|cpus| (cpus * 1e9) as i64);
+    HostConfig {
+        network_mode: Some(if limits.network { "host" } else { "none" }.to_owned()),
+        memory,
+        // Memory and swap together: no swap.
+        memory_swap: memory,
+        nano_cpus,
+        pids_limit: Some(i64::from(limits.pids)),
+        cap_drop: Some(vec!["ALL".to_owned()]),
+        cap_add: Some(CAPABILITIES.map(str::to_owned).to_vec()),
+        security_opt: Some(vec!["no-new-privileges".to_owned()]),
+        // Lines are streamed; the engine need not keep them.
+        log_config: Some(HostConfigLogConfig {
+            typ: Some("none".to_owned()),
+            config: None,
+        }),
+        mounts: Some(operation.mounts.iter().map(mount).collect()),
+        ..HostConfig::default()
+    }
+}
+
+fn mount(mount: &crate::driver::Mount) -> Mount {
+    Mount {
+        target: Some(mount.target.clone()),
+        source: Some(mount.source.to_string_lossy().into_owned()),
+        typ: Some(MountType::BIND),
+        read_only: Some(!mount.writable),
+        ..Mount::default()
+    }
+}
+
+/// What the engine's machine can give.
+pub(super) fn capacity(info: &SystemInfo, scratch: &Path) -> Capacity {
+    let limits = [
+        ("memory", info.memory_limit),
+        ("cpu", info.cpu_cfs_quota),
+        ("pids", info.pids_limit),
+    ];
+    let missing: Vec<&str> = limits
+        .iter()
+        .filter(|(_, is)| *is == Some(false))
+        .map(|(name, _)| *name)
+        .collect();
+    let mut notices = Vec::new();
+    if !missing.is_empty() {
+        notices.push(format!(
+            "limits of {} cannot be enforced: the Docker engine has no cgroup for them",
+            missing.join(", ")
+        ));
+    }
+    // The engine's own folder, if it is on this machine and may be seen.
+    let root = info.docker_root_dir.as_deref().map(Path::new);
+    let disk = root
+        .into_iter()
+        .chain([scratch])
+        .find_map(|folder| rustix::fs::statvfs(folder).ok())
+        .map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    #[expect(clippy::cast_precision_loss, reason = "a number of cores is small")]
+    let cpus = info.ncpu.unwrap_or(1) as f64;
+    Capacity {
+        cpus,
+        memory: info
+            .mem_total
+            .and_then(|bytes| u64::try_from(bytes).ok())
+            .unwrap_or(0),
+        disk,
+        disk_classes: vec!["standard".to_owned()],
+        gpus: BTreeMap::new(),
+        notices,
+    }
+}
