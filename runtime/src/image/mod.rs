@@ -17,6 +17,9 @@ mod normalize;
 mod pack;
 mod read;
 pub(crate) mod stream;
+mod stream;
+#[cfg(test)]
+mod tests;
 mod unpack;
 mod whiteout;
 
@@ -27,4 +30,5 @@ pub use pack::pack;
 pub use read::{Image, Layer, architecture, read};
 pub use read::{Image, Layer, read};
 pub use stream::write_plain;
+pub use unpack::scan;
 pub use whiteout::{Form, is_opaque};

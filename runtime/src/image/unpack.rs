@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use samebundle_spec::{Digest, limits};
 use tar::EntryType;
 
+use super::Layer;
 use super::beneath::{self, Root};
 use super::stream::TarStream;
 use super::whiteout::{self, Form};
@@ -65,6 +66,46 @@ pub(super) fn unpack(stream: TarStream<'_>, folder: &Path, form: Form) -> io::Re
         devices: unpacker.devices,
         diff_id: archive.into_inner().finish()?,
     })
+}
+
+/// Reads a layer that somebody else will unpack, and refuses what [`unpack`] would refuse of its names.
+///
+/// # Errors
+/// Of kind `InvalidData` with the entry's name if the layer is refused, or is not what its digests say.
+pub fn scan(layer: &Layer, bytes: impl Read) -> io::Result<()> {
+    let stream = TarStream::new(&layer.blob, layer.diff_id, bytes)?;
+    let allowance = stream.allowance();
+    let mut archive = tar::Archive::new(stream);
+    allowance.headers();
+    for (number, entry) in archive.entries()?.enumerate() {
+        allowance.content();
+        let mut entry = entry?;
+        if number >= limits::LAYER_ENTRIES {
+            return Err(refused("it has too many entries"));
+        }
+        scan_entry(&mut entry).map_err(|error| named(&entry.path_bytes(), error))?;
+        io::copy(&mut entry, &mut io::sink())?;
+        allowance.headers();
+    }
+    let found = archive.into_inner().finish()?;
+    match layer.diff_id {
+        Some(wanted) if wanted != found => Err(refused(format!("its diff id is {found}, not {wanted}"))),
+        _ => Ok(()),
+    }
+}
+
+fn scan_entry<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<()> {
+    refuse_sparse_records(entry)?;
+    let kind = entry.header().entry_type();
+    let path = relative(&entry.path_bytes())?;
+    if path.file_name().is_none() && !matches!(kind, EntryType::Directory | EntryType::XGlobalHeader) {
+        return Err(refused("the root of a layer must be a folder"));
+    }
+    match kind {
+        EntryType::Symlink => link_target(entry).map(|_| ()),
+        EntryType::Link => relative(link_target(entry)?.as_bytes()).map(|_| ()),
+        _ => Ok(()),
+    }
 }
 
 fn refused(why: impl Into<String>) -> io::Error {

@@ -241,7 +241,6 @@ fn upper() -> io::Result<Vec<u8>> {
         .add("./data/hidden/", 0o755, 0, Content::Folder)?
         .add("./data/hidden/.wh..wh..opq", 0o644, 0, Content::File(b""))?
         .add("./data/hidden/new", 0o644, 0, Content::File(b"new"))?
-        .add("./data/.wh.sub", 0o644, 0, Content::File(b""))?
         .add("./data/sub/new", 0o644, 0, Content::File(b"new"))?
         .add("./work/", 0o1777, 0, Content::Folder)?
         .tar()

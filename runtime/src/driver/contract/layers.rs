@@ -20,6 +20,7 @@ pub(super) async fn applies_whiteouts(bench: &Bench) -> Verdict {
         "",
         "/data/sub:",
         "new",
+        "old",
         "stays",
         "0",
     ];

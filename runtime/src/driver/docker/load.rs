@@ -2,7 +2,8 @@
 //!
 //! The archive has the image's configuration, its layers and a `manifest.json` (Docker image-spec 1.2). Gzip and plain
 //! layers are sent as they are; zstd, which Docker 20.10 cannot read, and layers whose diff id nobody has written down are
-//! unpacked into a temporary file first. The engine checks every layer against the configuration.
+//! unpacked into a temporary file first. Every layer is read here once before the engine gets it, which then checks it against
+//! the configuration again.
 
 use std::io::{self, Seek};
 use std::path::Path;
@@ -21,7 +22,7 @@ use tokio_util::io::{ReaderStream, SyncIoBridge};
 
 use super::failed;
 use crate::driver::{DriverError, Operation};
-use crate::image::{Image, ImageError, Layer, write_plain};
+use crate::image::{Image, ImageError, Layer, scan, write_plain};
 
 /// Where images of ours are in an engine.
 const REPOSITORY: &str = "samebundle/image";
@@ -61,6 +62,11 @@ pub(super) async fn ensure(
         Ok(_) => return Ok(name),
         Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
         Err(error) => return Err(failed("look for the image", &operation.name)(error)),
+    }
+    for (layer, _) in &layers {
+        if let Ready::Stored(layer) = layer {
+            check(source, layer.clone()).await?;
+        }
     }
     send(engine, source, &name, &config, layers)
         .await
@@ -113,6 +119,26 @@ async fn plain(
         Ok((file, size, diff_id))
     });
     task.await.map_err(|error| broken(io::Error::other(error)))?
+}
+
+/// Reads a layer once before the engine does: it strips what is refused here, and reads on after what is not.
+async fn check(source: &Arc<dyn Source>, layer: Layer) -> Result<(), ImageError> {
+    let (blob, handle) = (layer.blob.digest, Handle::current());
+    let stream = source.fetch(&layer.blob).await;
+    let stream = stream.map_err(|source| ImageError::Content {
+        content: blob,
+        source,
+    })?;
+    let task =
+        tokio::task::spawn_blocking(move || scan(&layer, SyncIoBridge::new_with_handle(stream, handle)));
+    let scanned = task
+        .await
+        .map_err(io::Error::other)
+        .and_then(std::convert::identity);
+    scanned.map_err(|error| ImageError::Layer {
+        layer: blob,
+        why: error.to_string(),
+    })
 }
 
 async fn send(
