@@ -17,7 +17,6 @@ mod normalize;
 mod pack;
 mod read;
 pub(crate) mod stream;
-mod stream;
 #[cfg(test)]
 mod tests;
 mod unpack;
@@ -28,7 +27,6 @@ pub use layers::Layers;
 pub use normalize::normalize;
 pub use pack::pack;
 pub use read::{Image, Layer, architecture, read};
-pub use read::{Image, Layer, read};
 pub use stream::write_plain;
 pub use unpack::scan;
 pub use whiteout::{Form, is_opaque};

@@ -14,7 +14,7 @@ use bollard::errors::Error;
 use bollard::query_parameters::ImportImageOptionsBuilder;
 use futures::StreamExt;
 use samebundle_registry::store::{ByteStream, Source, SourceExt};
-use samebundle_spec::{Digest, limits};
+use samebundle_spec::{Descriptor, Digest, MediaType, limits};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Handle;
@@ -115,6 +115,9 @@ async fn plain(
         let bytes = SyncIoBridge::new_with_handle(stream, handle);
         let diff_id = write_plain(&layer, bytes, &mut file).map_err(broken)?;
         let size = file.stream_position().map_err(broken)?;
+        file.rewind().map_err(broken)?;
+        let plain = Layer::single(&Descriptor::new(MediaType::OCI_LAYER, diff_id, size));
+        scan(&plain, &file).map_err(broken)?;
         file.rewind().map_err(broken)?;
         Ok((file, size, diff_id))
     });
