@@ -38,7 +38,7 @@ pub(super) async fn compile(
         move |source| BuildError::Write { operation, source }
     };
     let folder =
-        tempfile::tempdir_in(&context.home.scratch()).map_err(failed("make a folder for the compiler"))?;
+        tempfile::tempdir_in(context.home.scratch()).map_err(failed("make a folder for the compiler"))?;
     let output = folder.path().join("pipeline.yaml");
     let mut command = tools::command(python);
     command

@@ -180,7 +180,7 @@ async fn make(
     let diff_id = written.diff_id;
     let layer = written.push(&**inputs.store).await?;
     compose(&**inputs.store, base.as_ref(), (layer, diff_id), |config| {
-        adjust(config, build)
+        adjust(config, build);
     })
     .await
 }

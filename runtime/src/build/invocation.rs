@@ -35,7 +35,7 @@ pub(super) async fn make(runner: &[u8], store: &dyn Store, context: &Context) ->
     let diff_id = written.diff_id;
     let layer = written.push(store).await?;
     image::compose(store, None, (layer, diff_id), |config| {
-        config.config.cmd = vec![format!("/{RUN}")]
+        config.config.cmd = vec![format!("/{RUN}")];
     })
     .await
 }

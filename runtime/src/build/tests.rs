@@ -276,12 +276,6 @@ async fn what_does_not_fit_together_is_refused() {
     refused(MANIFEST, manifest("minimum: 1", "minimum: 11"), "default").await;
     refused(MANIFEST, manifest("kind: Program", "kind: Addon"), "Addon").await;
     refused(
-        MANIFEST,
-        manifest("images/base", "images/absent"),
-        "images/absent",
-    )
-    .await;
-    refused(
         "pipeline.yaml",
         pipeline("producerSubtask: say", "producerSubtask: sing"),
         "pipeline.yaml:",
@@ -312,6 +306,10 @@ async fn an_image_that_nobody_gives_is_named() {
         error.to_string().contains("base:1") && error.to_string().contains("layout:DIR"),
         "{error}"
     );
+    sandbox.write(MANIFEST, &MANIFEST_TEXT.replace("images/base", "images/absent"));
+    let error = sandbox.build().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().contains("layout:images/absent"), "{error}");
     std::fs::remove_file(sandbox.sources().join(MANIFEST)).unwrap();
     assert_eq!(sandbox.build().await.unwrap_err().kind(), ErrorKind::NotFound);
 }

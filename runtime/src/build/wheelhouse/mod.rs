@@ -27,7 +27,7 @@ use lock::{Lock, Resolution, Wheel};
 use pip::Wanted;
 use target::Target;
 
-pub use super::BuildTools;
+use super::BuildTools;
 
 /// Name of the lock file.
 const LOCK: &str = "samebundle.lock";

@@ -52,7 +52,7 @@ pub(super) fn arguments(line: &InstallLine) -> Result<Vec<String>, WheelhouseErr
         })
     };
     let mut words = Vec::new();
-    let mut options = line.options().into_iter().peekable();
+    let mut options = line.options().into_iter();
     while let Some(word) = options.next() {
         let (name, inline) = word
             .split_once('=')
@@ -66,10 +66,18 @@ pub(super) fn arguments(line: &InstallLine) -> Result<Vec<String>, WheelhouseErr
         let Some((_, with_value)) = CHOOSING.iter().find(|(option, _)| *option == name) else {
             continue;
         };
-        words.push(word.to_owned());
-        if *with_value && inline.is_none() {
-            words.extend(options.next().map(str::to_owned));
-        }
+        // In one word each, so that options can be told from requirements again.
+        let value = if *with_value {
+            inline.or_else(|| options.next())
+        } else {
+            None
+        };
+        let name = match name {
+            "-i" => "--index-url",
+            "-f" => "--find-links",
+            other => other,
+        };
+        words.push(value.map_or_else(|| name.to_owned(), |value| format!("{name}={value}")));
     }
     for requirement in line.requirements() {
         if requirement.contains(['$', '`']) {
@@ -105,7 +113,7 @@ pub(super) async fn download(
         operation: "make a folder for wheels".to_owned(),
         source,
     };
-    let folder = tempfile::tempdir_in(&context.home.scratch()).map_err(io)?;
+    let folder = tempfile::tempdir_in(context.home.scratch()).map_err(io)?;
     let wrapper = folder.path().join("target.py");
     std::fs::write(&wrapper, WRAPPER).map_err(io)?;
     let wheels = folder.path().join("wheels");
@@ -130,7 +138,7 @@ pub(super) async fn download(
         Wanted::Locked(words, locked) => {
             let list = folder.path().join("locked.txt");
             std::fs::write(&list, requirements(locked)).map_err(io)?;
-            let places = words.iter().take_while(|word| locked_option(word));
+            let places = words.iter().take_while(|word| word.starts_with('-'));
             command.args(&tools.pip_arguments).args(places);
             command.args(["--no-deps", "--require-hashes", "-r"]).arg(list);
             format!("fetching {} locked packages", locked.len())
@@ -139,11 +147,6 @@ pub(super) async fn download(
     let remedy = "install Python 3 with pip, or set `wheelhouse: none`";
     tools::run(command, &purpose, remedy, &context.cancel).await?;
     Ok(folder)
-}
-
-/// Whether a word is one of the options that [`arguments`] puts first, or a value of one.
-fn locked_option(word: &&String) -> bool {
-    word.starts_with('-') || word.contains("://") || word.parse::<std::net::IpAddr>().is_ok()
 }
 
 fn requirements(wheels: &[Wheel]) -> String {
@@ -227,12 +230,11 @@ mod tests {
 
     #[test]
     fn only_what_bears_on_the_choice_is_kept() {
-        let text =
-            "--quiet --no-warn-script-location --index-url https://h/simple --user kfp==2.1 --no-deps six";
+        let text = "--quiet --no-warn-script-location -i https://h/simple --user kfp==2.1 --no-deps six";
         let words = arguments(&line(text)).unwrap();
         assert_eq!(
             words,
-            ["--index-url", "https://h/simple", "--no-deps", "kfp==2.1", "six"]
+            ["--index-url=https://h/simple", "--no-deps", "kfp==2.1", "six"]
         );
     }
 
