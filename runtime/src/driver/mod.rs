@@ -15,6 +15,8 @@ pub mod docker;
 pub mod embedded;
 mod error;
 mod log;
+#[cfg(any(test, feature = "testing"))]
+pub mod fake;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

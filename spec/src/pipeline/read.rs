@@ -272,16 +272,31 @@ fn interface(reader: &mut Reader<'_>, node: Option<&Node>, what: &str) -> Read<I
     let mut interface = Interface::default();
     let Some(node) = node else { return Ok(interface) };
     let mut message = reader.message(node, what)?;
-    for (name, _, node) in reader.entries(message.take("parameters"), what)? {
+    for (name, at, node) in reader.entries(message.take("parameters"), what)? {
+        checked_name(reader, name, at, what)?;
         let spec = parameter(reader, node, &format!("parameter {name:?} in {what}"))?;
         interface.parameters.insert(name.to_owned(), spec);
     }
-    for (name, _, node) in reader.entries(message.take("artifacts"), what)? {
+    for (name, at, node) in reader.entries(message.take("artifacts"), what)? {
+        checked_name(reader, name, at, what)?;
         let spec = artifact(reader, node, &format!("artifact {name:?} in {what}"))?;
         interface.artifacts.insert(name.to_owned(), spec);
     }
     reader.finish(message);
     Ok(interface)
+}
+
+/// Names of outputs become names of files.
+fn checked_name(reader: &Reader<'_>, name: &str, at: Position, what: &str) -> Read<()> {
+    let control = name.chars().any(|character| character == '/' || character.is_control());
+    if !control && !["", ".", ".."].contains(&name) && name.len() <= limits::COMPONENT_BYTES {
+        return Ok(());
+    }
+    Err(reader.fault(
+        at,
+        format!("{name:?} is no name for one of the {what}"),
+        "use a name without '/' and control characters, at most 255 bytes",
+    ))
 }
 
 fn parameter(reader: &mut Reader<'_>, node: &Node, what: &str) -> Read<ParameterSpec> {

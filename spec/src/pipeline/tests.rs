@@ -198,6 +198,12 @@ const FAULTS: &[(&str, &str, &str)] = &[
         "f:45:7: \"../say\" is no name for a task; use letters, digits, '-', '_' and '.', a letter or digit first",
     ),
     (
+        "        said: {parameterType: STRING}",
+        "        ../said: {parameterType: STRING}",
+        "f:11:9: \"../said\" is no name for one of the outputs of component \"comp-say\"; use a name without '/' and \
+         control characters, at most 255 bytes",
+    ),
+    (
         "sdkVersion: kfp-2.14.6",
         "schemaVersion: 2.1.0",
         "f:59:1: not a valid YAML document: duplicate mapping key: schemaVersion; compile the pipeline again",

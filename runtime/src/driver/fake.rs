@@ -1,0 +1,161 @@
+//! A driver without containers, for tests: a closure plays the program. It sees paths as a container would and may only
+//! touch what is mounted.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use futures::future::BoxFuture;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use super::{Capacity, Driver, DriverError, LogSink, Operation, Outcome};
+
+type Program = dyn Fn(FakeContainer) -> BoxFuture<'static, Outcome> + Send + Sync;
+
+/// Plays containers.
+pub struct Fake {
+    program: Box<Program>,
+    operations: Mutex<Vec<Operation>>,
+}
+
+impl fmt::Debug for Fake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fake")
+            .field("operations", &self.operations)
+            .finish()
+    }
+}
+
+/// What a playing closure is given.
+#[derive(Clone, Debug)]
+pub struct FakeContainer {
+    /// What is to run.
+    pub operation: Operation,
+    /// Cancelled when the container is to stop.
+    pub cancel: CancellationToken,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Fake {
+    /// Makes a driver whose containers are played by `program`.
+    pub fn new(
+        program: impl Fn(FakeContainer) -> BoxFuture<'static, Outcome> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            program: Box::new(program),
+            operations: Mutex::default(),
+        }
+    }
+
+    /// Makes a driver whose containers are played by a closure that does not wait.
+    pub fn immediate(program: impl Fn(&FakeContainer) -> Outcome + Send + Sync + 'static) -> Self {
+        Self::new(move |container| {
+            let outcome = program(&container);
+            Box::pin(std::future::ready(outcome))
+        })
+    }
+
+    /// Returns everything that was run, in the order in which it began.
+    pub fn operations(&self) -> Vec<Operation> {
+        self.operations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+impl FakeContainer {
+    /// Prints a line.
+    pub fn print(&self, line: &str) {
+        self.lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(line.to_owned());
+    }
+
+    /// Finds a path of the container on this machine; none if it is not mounted.
+    pub fn host(&self, path: &str) -> Option<PathBuf> {
+        let mounts = self.operation.mounts.iter().filter_map(|mount| {
+            let rest = path.strip_prefix(mount.target.as_str())?;
+            let whole = rest.is_empty() || rest.starts_with('/');
+            whole.then(|| {
+                (
+                    mount.target.len(),
+                    mount.source.join(rest.trim_start_matches('/')),
+                )
+            })
+        });
+        mounts.max_by_key(|(length, _)| *length).map(|(_, host)| host)
+    }
+
+    /// Reads a file of the container; none if it is not there.
+    pub fn read(&self, path: &str) -> Option<String> {
+        std::fs::read_to_string(self.host(path)?).ok()
+    }
+
+    /// Writes a file of the container, and tells whether it may.
+    pub fn write(&self, path: &str, content: impl AsRef<[u8]>) -> bool {
+        let writable = |mount: &super::Mount| mount.writable && path.starts_with(&mount.target);
+        let host = self
+            .host(path)
+            .filter(|_| self.operation.mounts.iter().any(writable));
+        host.is_some_and(|host| std::fs::write(host, content).is_ok())
+    }
+
+    /// Returns the executor input: the argument after `--executor_input`.
+    pub fn executor_input(&self) -> Option<Value> {
+        let command = &self.operation.command;
+        let at = command.iter().position(|word| word == "--executor_input")?;
+        serde_json::from_str(command.get(at + 1)?).ok()
+    }
+}
+
+#[async_trait]
+impl Driver for Fake {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    async fn probe(&self) -> Result<Capacity, DriverError> {
+        Ok(Capacity {
+            cpus: 4.0,
+            memory: 8 << 30,
+            disk: 64 << 30,
+            disk_classes: vec!["standard".to_owned()],
+            gpus: Default::default(),
+            notices: Vec::new(),
+        })
+    }
+
+    async fn run(
+        &self,
+        operation: &Operation,
+        log: &dyn LogSink,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome, DriverError> {
+        self.operations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(operation.clone());
+        if cancel.is_cancelled() {
+            return Ok(Outcome::Cancelled);
+        }
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        let container = FakeContainer {
+            operation: operation.clone(),
+            cancel: cancel.clone(),
+            lines: lines.clone(),
+        };
+        let outcome = (self.program)(container).await;
+        for line in lines.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            log.line(line, false);
+        }
+        Ok(outcome)
+    }
+
+    async fn recover(&self, _run_id: &str) -> Result<usize, DriverError> {
+        Ok(0)
+    }
+}

@@ -1,0 +1,162 @@
+//! The engine over a driver whose containers are played by closures.
+
+mod inputs;
+mod installing;
+mod order;
+mod outputs;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use samebundle_registry::store::Memory;
+use samebundle_spec::pipeline::Pipeline;
+use samebundle_spec::record::{OutputRecord, RunStatus, TaskRecord};
+use samebundle_spec::{Descriptor, Digest, MediaType};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::{ProgramError, ProgramOutcome, ProgramPlan, Wheelhouse, run};
+use crate::context::{Clock, Context};
+use crate::driver::fake::{Fake, FakeContainer};
+use crate::driver::{Limits, Outcome};
+use crate::event::{Event, Events};
+use crate::home::Home;
+
+/// Goes on by a second every time it is asked.
+#[derive(Debug, Default)]
+struct Ticks(AtomicU64);
+
+impl Clock for Ticks {
+    fn now(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(self.0.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn new_id(&self) -> String {
+        unreachable!("the engine is given its run id")
+    }
+}
+
+#[derive(Debug, Default)]
+struct Seen(Mutex<Vec<Event>>);
+
+impl Events for Seen {
+    fn emit(&self, event: Event) {
+        self.0.lock().unwrap().push(event);
+    }
+}
+
+/// A home, a plan and what they need.
+struct Bench {
+    _folder: tempfile::TempDir,
+    plan: ProgramPlan,
+    context: Context,
+    seen: Arc<Seen>,
+    store: Memory,
+}
+
+impl Bench {
+    fn new(pipeline: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(folder.path()).unwrap();
+        let pipeline = Pipeline::parse("pipeline.yaml", pipeline.as_bytes()).unwrap();
+        let image = |name: &&str| {
+            let descriptor = Descriptor::of(MediaType::OCI_MANIFEST, name.as_bytes());
+            ((*name).to_owned(), descriptor)
+        };
+        let images = pipeline.images().iter().map(image).collect();
+        let seen = Arc::<Seen>::default();
+        let run_dir = home.runs().join("01RUN");
+        Self {
+            plan: ProgramPlan {
+                pipeline: Arc::new(pipeline),
+                parameters: BTreeMap::new(),
+                images,
+                run_id: "01RUN".to_owned(),
+                run_dir,
+                wheelhouse: None,
+                installed: None,
+                limits: Limits::default(),
+                parallelism: 2,
+            },
+            context: Context {
+                clock: Arc::new(Ticks::default()),
+                home,
+                cancel: CancellationToken::new(),
+                events: seen.clone(),
+                offline: true,
+            },
+            _folder: folder,
+            seen,
+            store: Memory::new(),
+        }
+    }
+
+    fn with(mut self, name: &str, value: Value) -> Self {
+        self.plan.parameters.insert(name.to_owned(), value);
+        self
+    }
+
+    async fn try_run(&self, driver: &Fake) -> Result<ProgramOutcome, ProgramError> {
+        run(&self.plan, driver, &self.store, &self.context).await
+    }
+
+    async fn run(&self, driver: &Fake) -> ProgramOutcome {
+        self.try_run(driver).await.unwrap()
+    }
+}
+
+fn task<'a>(outcome: &'a ProgramOutcome, name: &str) -> &'a TaskRecord {
+    outcome.tasks.iter().find(|task| task.name == name).unwrap()
+}
+
+/// One component `comp-c` with one container, and the tasks and root given.
+fn pipeline(definitions: &str, container: &str, root: &str) -> String {
+    format!(
+        "components:\n  comp-c: {{executorLabel: exec-c, {definitions}}}\ndeploymentSpec:\n  executors:\n    exec-c: \
+         {{container: {{image: alpine, {container}}}}}\npipelineInfo: {{name: test}}\nroot: {{{root}}}\n\
+         schemaVersion: 2.1.0\nsdkVersion: kfp-2.14.6\n"
+    )
+}
+
+#[tokio::test]
+async fn what_cannot_be_run_is_refused_before_anything_is_made() {
+    let inputs = "inputDefinitions: {parameters: {n: {parameterType: NUMBER_INTEGER, literals: [1, 2]}}}";
+    let root = format!("dag: {{tasks: {{}}}}, {inputs}");
+    let text = pipeline("", "command: [x]", &root);
+    let driver = Fake::immediate(|_| Outcome::Succeeded);
+    let refused = |bench: Bench| {
+        let driver = &driver;
+        async move {
+            let error = bench.try_run(driver).await.unwrap_err().to_string();
+            assert!(!bench.plan.run_dir.exists());
+            error
+        }
+    };
+    assert_eq!(
+        refused(Bench::new(&text)).await,
+        "parameter \"n\" has no value; give it with --n=VALUE"
+    );
+    assert_eq!(
+        refused(Bench::new(&text).with("m", json!(1))).await,
+        "the pipeline has no parameter \"m\"; see its parameters with `samebundle explain`"
+    );
+    assert_eq!(
+        refused(Bench::new(&text).with("n", json!("x"))).await,
+        "parameter \"n\": \"x\" is not a NUMBER_INTEGER"
+    );
+    assert_eq!(
+        refused(Bench::new(&text).with("n", json!("3"))).await,
+        "parameter \"n\" is 3; it must be one of 1, 2"
+    );
+    let trigger = "dag: {tasks: {a: {componentRef: {name: comp-c}, triggerPolicy: {condition: 'true'}}}}";
+    let unsupported = refused(Bench::new(&pipeline("", "command: [x]", trigger))).await;
+    assert!(unsupported.contains("task a needs a condition"), "{unsupported}");
+    let mut bench = Bench::new(&text).with("n", json!(1));
+    bench.plan.images.clear();
+    assert_eq!(
+        refused(bench).await,
+        "image alpine is not part of the bundle; build the bundle again"
+    );
+}
