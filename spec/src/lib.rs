@@ -13,6 +13,7 @@
 //! | [`time`] | points in time | RFC 3339 |
 //! | [`bundle`] | `bundle.json`, parameters, the bundle's index, our extension | cnab-spec 101, 103, 201 |
 //! | [`authoring`], [`yaml`] | `samebundle.yaml`; strict YAML | `spec/100-bundle.md` |
+//! | [`pipeline`] | KFP v2 pipelines: read, checked, asked about | `spec/400-programs.md` |
 //! | [`limits`] | every size, count, depth and time taken from outside | |
 //! | [`exit`] | exit codes and the kind of an error | `spec/600-exit-codes.md` |
 

@@ -105,8 +105,8 @@ pub const RETRY_AFTER_SECONDS: u64 = 900;
 pub const REPLAY_BYTES: u64 = 1 << 20;
 /// Most documents in a pipeline file: the pipeline, one platform spec a platform, some to spare.
 pub const PIPELINE_DOCUMENTS: usize = 16;
-/// Most values (scalars, lists, mappings) in a pipeline file; the largest of the public corpus has 3,000.
-pub const PIPELINE_NODES: usize = 250_000;
+/// Most values (scalars, lists, mappings) in a YAML file; the largest pipeline of the public corpus has 3,000.
+pub const YAML_NODES: usize = 250_000;
 /// Most events that YAML aliases may add; compilers write none, people a few.
 pub const YAML_ALIAS_EVENTS: usize = 10_000;
 /// Longest name of a pipeline, bytes (the KFP API server's own rule).

@@ -92,15 +92,17 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8], limit: u64) -> Result<T, Ya
             fault: YamlFault::TooLarge { size, limit },
         });
     }
-    serde_saphyr::from_slice_with_options(bytes, options()).map_err(|error| translate(&error))
+    serde_saphyr::from_slice_with_options(bytes, options(1)).map_err(|error| translate(&error))
 }
 
-fn options() -> serde_saphyr::Options {
+/// The strict settings of every YAML document: at most so many documents in one file.
+pub(crate) fn options(documents: usize) -> serde_saphyr::Options {
     serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_depth: limits::DOCUMENT_DEPTH,
             flow_nesting_limit: limits::DOCUMENT_DEPTH,
-            max_documents: 1,
+            max_documents: documents,
+            max_nodes: limits::YAML_NODES,
         },
         alias_limits: serde_saphyr::alias_limits! {
             max_total_replayed_events: limits::YAML_ALIAS_EVENTS,
@@ -143,7 +145,7 @@ fn translate(error: &Error) -> YamlError {
 }
 
 /// Returns the reader's message without the place that it puts at the end, and without advice to programmers.
-fn plain(message: &str) -> String {
+pub(crate) fn plain(message: &str) -> String {
     let message = message.split(" at line ").next().unwrap_or(message);
     let message = message.split(", set ").next().unwrap_or(message);
     message.trim_end_matches([':', ' ', '\n']).replace('\n', " ")

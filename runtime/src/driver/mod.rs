@@ -14,9 +14,9 @@ pub mod docker;
 #[cfg(all(feature = "embedded", target_os = "linux"))]
 pub mod embedded;
 mod error;
-mod log;
 #[cfg(any(test, feature = "testing"))]
 pub mod fake;
+mod log;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

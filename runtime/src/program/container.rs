@@ -68,6 +68,9 @@ impl Engine<'_> {
         let Some(operation) = operation.await.map_err(failure)? else {
             return Ok(TaskEnd::Cancelled);
         };
+        if self.halt.is_cancelled() {
+            return Ok(TaskEnd::Cancelled);
+        }
         let log = TaskLog::new(path, &*self.context.events);
         let outcome = self.driver.run(&operation, &log, &self.halt).await;
         drop(permit);

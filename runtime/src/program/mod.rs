@@ -90,7 +90,7 @@ pub struct ProgramOutcome {
     pub message: Option<String>,
     /// All tasks in the order in which they began, skipped ones last.
     pub tasks: Vec<TaskRecord>,
-    /// The pipeline's outputs by name, as far as they were produced.
+    /// The pipeline's outputs by name; empty unless it succeeded. What single tasks left is with the tasks.
     pub outputs: BTreeMap<String, OutputRecord>,
     /// Set if the driver failed, not the program.
     pub error: Option<ProgramError>,

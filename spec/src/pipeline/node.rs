@@ -1,7 +1,6 @@
 //! A YAML or JSON document as a tree that knows where everything stands.
 //!
-//! JSON is read as the YAML that it is. Refused: duplicate keys, merge keys, tags that change a value, nesting beyond
-//! [`limits::DOCUMENT_DEPTH`], alias bombs, numbers that are not finite. Null is kept: proto3 JSON reads it as "unset".
+//! JSON is read as the YAML that it is, as strictly as all YAML ([`yaml`]). Refused besides: numbers that are not finite. Null is kept: proto3 JSON reads it as "unset".
 
 use std::borrow::Cow;
 use std::fmt;
@@ -12,7 +11,7 @@ use serde_json::{Map, Number, Value};
 use serde_saphyr::Spanned;
 
 use super::position::{PipelineError, Position};
-use crate::limits;
+use crate::{limits, yaml};
 
 /// A value of a document and where it begins.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,7 +81,10 @@ pub(super) fn documents(file: &str, bytes: &[u8]) -> Result<Vec<Node>, PipelineE
     let mut text = Cow::Borrowed(text);
     let mut budget = limits::YAML_REPAIR_BYTES;
     let documents = loop {
-        let error = match serde_saphyr::from_multiple_with_options::<Node>(&text, options()) {
+        let error = match serde_saphyr::from_multiple_with_options::<Node>(
+            &text,
+            yaml::options(limits::PIPELINE_DOCUMENTS),
+        ) {
             Ok(documents) => break documents,
             Err(error) => error,
         };
@@ -96,7 +98,7 @@ pub(super) fn documents(file: &str, bytes: &[u8]) -> Result<Vec<Node>, PipelineE
                 return Err(PipelineError::Syntax {
                     file: file.to_owned(),
                     at,
-                    why: plain(&why),
+                    why: yaml::plain(&why),
                 });
             }
         }
@@ -119,33 +121,6 @@ fn indented(text: &str, at: Position, why: &str) -> Option<String> {
         let (head, tail) = text.split_at(start);
         format!("{head}{:width$}{tail}", "", width = limits::DOCUMENT_DEPTH)
     })
-}
-
-fn options() -> serde_saphyr::Options {
-    serde_saphyr::options! {
-        budget: serde_saphyr::budget! {
-            max_depth: limits::DOCUMENT_DEPTH,
-            flow_nesting_limit: limits::DOCUMENT_DEPTH,
-            max_documents: limits::PIPELINE_DOCUMENTS,
-            max_nodes: limits::PIPELINE_NODES,
-        },
-        alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: limits::YAML_ALIAS_EVENTS,
-            max_replay_stack_depth: 4,
-        },
-        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::Error,
-        merge_keys: serde_saphyr::MergeKeyPolicy::Error,
-        strict_booleans: true,
-        with_snippet: false,
-    }
-}
-
-/// Returns the message without the place that the reader puts at its end (ours stands in front) and without its advice to
-/// programmers.
-fn plain(message: &str) -> String {
-    let message = message.split(" at line ").next().unwrap_or(message);
-    let message = message.split(", set ").next().unwrap_or(message);
-    message.trim_end_matches([':', ' ', '\n']).replace('\n', " ")
 }
 
 fn position(location: serde_saphyr::Location) -> Position {

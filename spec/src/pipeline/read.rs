@@ -288,7 +288,9 @@ fn interface(reader: &mut Reader<'_>, node: Option<&Node>, what: &str) -> Read<I
 
 /// Names of outputs become names of files.
 fn checked_name(reader: &Reader<'_>, name: &str, at: Position, what: &str) -> Read<()> {
-    let control = name.chars().any(|character| character == '/' || character.is_control());
+    let control = name
+        .chars()
+        .any(|character| character == '/' || character.is_control());
     if !control && !["", ".", ".."].contains(&name) && name.len() <= limits::COMPONENT_BYTES {
         return Ok(());
     }

@@ -353,16 +353,10 @@ fn verdicts(root: &Path) -> Vec<(String, String)> {
 }
 
 #[test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tests take the folder of outside vectors from the environment"
-)]
 fn corpus_of_compiled_pipelines() {
-    let Ok(root) = std::env::var("SAMEBUNDLE_VECTORS") else {
-        println!("skipped: SAMEBUNDLE_VECTORS is not set");
+    let Some(root) = crate::vectors::folder("kfp") else {
         return;
     };
-    let root = PathBuf::from(root).join("kfp");
     let mut found = Vec::new();
     files(&root, &mut found);
     assert!(!found.is_empty(), "no pipelines under {}", root.display());

@@ -11,7 +11,7 @@ const DEFINITIONS: &str = "
         flag: {parameterType: BOOLEAN, isOptional: true},
         table: {parameterType: STRUCT, isOptional: true},
         items: {parameterType: LIST, isOptional: true}},
-      artifacts: {data: {artifactType: {schemaTitle: system.Dataset, schemaVersion: 0.0.1}, isOptional: true}}},
+      artifacts: {data: {artifactType: {schemaTitle: system.Artifact, schemaVersion: 0.0.1}, isOptional: true}}},
     outputDefinitions: {
       parameters: {said: {parameterType: STRING}},
       artifacts: {model: {artifactType: {schemaTitle: system.Model, schemaVersion: 0.0.1}}}}";

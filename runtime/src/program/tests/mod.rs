@@ -1,5 +1,6 @@
 //! The engine over a driver whose containers are played by closures.
 
+mod corpus;
 mod inputs;
 mod installing;
 mod order;

@@ -111,8 +111,7 @@ async fn a_failure_stops_what_depends_on_it_and_nothing_else() {
 
 #[tokio::test]
 async fn a_task_is_tried_again_with_clean_outputs() {
-    let retry =
-        "retryPolicy: {maxRetryCount: 3, backoffDuration: 0.1s, backoffFactor: 2.0, backoffMaxDuration: 0.15s}";
+    let retry = "retryPolicy: {maxRetryCount: 3, backoffDuration: 0.1s, backoffFactor: 2.0, backoffMaxDuration: 0.15s}";
     let text = tasks(&format!("c: {{componentRef: {{name: comp-c}}, {retry}}}"));
     let tries = AtomicUsize::new(0);
     let driver = Fake::immediate(move |container| {
@@ -130,7 +129,10 @@ async fn a_task_is_tried_again_with_clean_outputs() {
     let bench = Bench::new(&text);
     let began = std::time::Instant::now();
     let outcome = bench.run(&driver).await;
-    assert!(began.elapsed() >= Duration::from_millis(250), "waits 0.1 s and 0.15 s");
+    assert!(
+        began.elapsed() >= Duration::from_millis(250),
+        "waits 0.1 s and 0.15 s"
+    );
     assert_eq!(
         (outcome.status, outcome.message.as_deref()),
         (RunStatus::Succeeded, None)

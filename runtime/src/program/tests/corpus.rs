@@ -1,0 +1,142 @@
+//! Every pipeline of the outside corpus that needs nothing that is not there yet, run with containers that write a value of
+//! the right type to every output.
+
+use std::path::{Path, PathBuf};
+
+use samebundle_spec::pipeline::{Component, Dag, Implementation, ParameterType};
+
+use super::*;
+
+fn sample(parameter_type: ParameterType) -> Value {
+    match parameter_type {
+        ParameterType::Double => json!(0.5),
+        ParameterType::Integer => json!(7),
+        // A number of cores, of bytes and of devices as well.
+        ParameterType::String => json!("1"),
+        ParameterType::Boolean => json!(true),
+        ParameterType::List => json!([1, "a"]),
+        ParameterType::Struct | ParameterType::TaskFinalStatus | ParameterType::TaskConfig => json!({"a": 1}),
+    }
+}
+
+/// Finds the components that are containers, by the paths of their tasks.
+fn containers(pipeline: &Pipeline, dag: &Dag, path: &str, found: &mut BTreeMap<String, Component>) {
+    for (name, task) in &dag.tasks {
+        let component = pipeline.component(task.component.as_str()).unwrap();
+        let path = format!("{path}/{name}");
+        match &component.implementation {
+            Implementation::Dag(dag) => containers(pipeline, dag, &path, found),
+            Implementation::Executor(_) => {
+                found.insert(path, component.clone());
+            }
+        }
+    }
+}
+
+/// Writes all outputs of a container as files; checks that no placeholder of KFP's is left in its command.
+fn play(components: &BTreeMap<String, Component>, container: &FakeContainer) -> Outcome {
+    let folder = container.operation.mounts[0].target.clone();
+    let component = &components[folder.strip_prefix("/samebundle/outputs").unwrap()];
+    for (name, spec) in &component.outputs.parameters {
+        let text = samebundle_spec::pipeline::text_of(&sample(spec.parameter_type));
+        assert!(container.write(&format!("{folder}/parameters/{name}"), text));
+    }
+    for name in component.outputs.artifacts.keys() {
+        assert!(container.write(&format!("{folder}/artifacts/{name}/{name}"), name));
+    }
+    for word in &container.operation.command {
+        assert!(
+            !word.contains("{{$.inputs.") && !word.contains("{{$.outputs."),
+            "{word}"
+        );
+    }
+    if let Some(input) = container.executor_input() {
+        let given = &input["inputs"]["parameterValues"];
+        for (name, spec) in &component.inputs.parameters {
+            if spec.parameter_type == ParameterType::Integer && !given[name].is_null() {
+                assert!(given[name].is_i64(), "{name} is {}", given[name]);
+            }
+        }
+    }
+    Outcome::Succeeded
+}
+
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, found);
+        } else if path.extension().is_some_and(|end| end == "yaml") {
+            found.push(path);
+        }
+    }
+    found.sort();
+}
+
+/// Runs one file. Says what came of it, and whether that is right.
+async fn verdict(file: &Path) -> (bool, String) {
+    let text = std::fs::read_to_string(file).unwrap();
+    let Ok(pipeline) = Pipeline::parse("pipeline.yaml", text.as_bytes()) else {
+        return (true, "refused".to_owned());
+    };
+    if pipeline.check().is_err() {
+        return (true, "refused".to_owned());
+    }
+    if let Some(missing) = pipeline.unsupported().first() {
+        return (true, missing.to_string());
+    }
+    let mut components = BTreeMap::new();
+    if let Implementation::Dag(dag) = &pipeline.root.implementation {
+        containers(&pipeline, dag, "", &mut components);
+    }
+    let tasks = components.len();
+    let mut bench = Bench::new(&text);
+    for input in pipeline.inputs() {
+        if !input.optional {
+            let value = input
+                .literals
+                .first()
+                .cloned()
+                .unwrap_or_else(|| sample(input.parameter_type));
+            bench.plan.parameters.insert(input.name, value);
+        }
+    }
+    let driver = Fake::immediate(move |container| play(&components, container));
+    let outcome = bench.run(&driver).await;
+    if let Some(error @ ProgramError::Accelerator { .. }) = &outcome.error {
+        return (true, error.to_string());
+    }
+    let right = outcome.status == RunStatus::Succeeded && driver.operations().len() == tasks;
+    (
+        right,
+        format!(
+            "{} with {tasks} containers {}",
+            outcome.status.word(),
+            outcome.message.unwrap_or_default()
+        ),
+    )
+}
+
+#[tokio::test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "tests take the folder of outside vectors from the environment"
+)]
+async fn corpus_runs_through_the_engine() {
+    let Some(root) = std::env::var_os("SAMEBUNDLE_VECTORS") else {
+        println!("skipped: SAMEBUNDLE_VECTORS is not set");
+        return;
+    };
+    let root = PathBuf::from(root).join("kfp");
+    let mut found = Vec::new();
+    files(&root, &mut found);
+    let (mut wrong, mut ran) = (0, 0);
+    for file in &found {
+        let (right, got) = verdict(file).await;
+        println!("{}: {got}", file.strip_prefix(&root).unwrap().display());
+        wrong += usize::from(!right);
+        ran += usize::from(got.starts_with("succeeded"));
+    }
+    assert!(ran > 0, "none of {} pipelines was run", found.len());
+    assert_eq!(wrong, 0, "{wrong} of {} pipelines went wrong", found.len());
+}
