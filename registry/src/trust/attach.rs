@@ -139,3 +139,6 @@ async fn read_manifest<S: Store + ?Sized>(
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

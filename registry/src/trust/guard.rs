@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use samebundle_spec::{Classify, ErrorKind};
 
@@ -107,6 +107,8 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, GuardErro
 
 /// Checks a folder. False if there is none.
 pub(super) fn folder(path: &Path) -> Result<bool, GuardError> {
+    // With a slash at its end a path means what a link points at.
+    let path: &Path = &path.components().collect::<PathBuf>();
     match open(path, rustix::fs::OFlags::DIRECTORY)? {
         Some(file) => check(path, &file, "folder", std::fs::Metadata::is_dir).map(|()| true),
         None => Ok(false),

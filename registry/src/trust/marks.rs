@@ -228,3 +228,6 @@ impl Document {
         worth
     }
 }
+
+#[cfg(test)]
+mod tests;

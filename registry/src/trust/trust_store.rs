@@ -305,3 +305,6 @@ fn read_keys(folder: &Path) -> Result<KeyRing, TrustStoreError> {
     }
     Ok(keys)
 }
+
+#[cfg(test)]
+mod tests;

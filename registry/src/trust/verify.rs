@@ -125,3 +125,6 @@ fn basis(decision: Decision, downgraded_from: Option<u64>, trust: &TrustStore) -
         downgraded_from,
     }
 }
+
+#[cfg(test)]
+mod tests;

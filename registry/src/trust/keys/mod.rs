@@ -339,3 +339,6 @@ fn text(path: &Path, bytes: Vec<u8>) -> Result<Zeroizing<String>, KeyFileError> 
         path: path.display().to_string(),
     })
 }
+
+#[cfg(test)]
+mod tests;
