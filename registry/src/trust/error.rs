@@ -39,7 +39,8 @@ pub enum TrustError {
     },
     /// The machine's clock is far behind a time that was trusted before.
     #[error(
-        "this machine's clock says {now}, but {last} was seen before: it was set back; set it right, then try again"
+        "this machine's clock says {now}, but {last} was seen before: it was set back; set it right, \
+         or, if the earlier time was wrong, remove \"time\" from marks.json in the trust store"
     )]
     ClockSetBack {
         /// The clock's time.

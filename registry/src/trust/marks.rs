@@ -146,7 +146,7 @@ impl Marks {
         }
         let downgraded_from = newer.map(|mark| mark.sequence);
         let raised = downgraded_from.is_none() && document.raise(decision, release);
-        if document.pass(now.max(release.issued)) || raised {
+        if document.pass(now) || raised {
             self.write(&document)?;
         }
         Ok(downgraded_from)

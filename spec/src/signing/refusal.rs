@@ -145,7 +145,7 @@ pub enum Refusal {
         place: Place,
     },
     /// There is no signature at all.
-    #[error("it is not signed")]
+    #[error("it is not signed; ask its publisher to sign it, or accept it as it is with --allow-unsigned")]
     Unsigned,
     /// Good signatures, but by fewer keys than the rule wants.
     #[error("{found} of the {wanted} different keys that the rule for {scope} wants have signed it")]
