@@ -7,8 +7,13 @@ pub mod build;
 pub mod context;
 pub mod driver;
 pub mod event;
+pub mod foreign;
 pub mod home;
 pub mod image;
+pub mod lifecycle;
+pub mod opened;
+pub mod plan;
+pub mod portable;
 pub mod program;
 pub mod record;
 

@@ -143,3 +143,5 @@ pub const LOG_LINE_BYTES: usize = 64 << 10;
 pub const HELPER_MESSAGE_BYTES: u64 = 8 << 20;
 /// Largest `passwd` or `group` file of an image, bytes.
 pub const ACCOUNT_FILE_BYTES: u64 = 1 << 20;
+/// Largest history that an export carries, bytes.
+pub const HISTORY_BYTES: u64 = 256 << 20;

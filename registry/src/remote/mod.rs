@@ -172,6 +172,19 @@ impl RemoteRepository {
         &self.place.repository
     }
 
+    /// Returns what a digest names: its size and media type, after its bytes were read and hashed.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] if there is no such manifest.
+    pub async fn resolve_digest(&self, digest: &Digest) -> Result<Descriptor, StoreError> {
+        let read = self.read_manifest(&digest.to_string(), Some(digest)).await?;
+        read.map(|read| read.descriptor)
+            .ok_or_else(|| StoreError::NotFound {
+                subject: digest.to_string(),
+                place: self.place.repository.to_string(),
+            })
+    }
+
     /// Says that another repository has blobs that may be pushed here, so that they are mounted if it is on this registry.
     pub fn add_sibling(&self, repository: &Repository) {
         let here = &self.place.repository;

@@ -17,6 +17,7 @@ pub mod layout;
 mod layout_index;
 mod listing;
 mod memory;
+mod overlay;
 mod section;
 pub mod tar_entries;
 
@@ -33,6 +34,7 @@ pub use error::{Side, StoreError};
 pub use layout::Layout;
 pub(crate) use listing::document;
 pub use memory::Memory;
+pub use overlay::Overlay;
 
 /// Bytes that stream. Nothing of the size of a blob is ever held in memory.
 pub type ByteStream = Pin<Box<dyn AsyncRead + Send>>;

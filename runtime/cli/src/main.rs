@@ -1,9 +1,112 @@
-//! Entry point.
+//! The samebundle command: arguments in, one report or one error out, an exit code.
+//!
+//! The only room with a terminal, environment variables, a home directory and a clock.
 
 mod args;
+mod commands;
+mod error;
+mod flags;
 mod place;
 mod render;
 mod seed;
+mod session;
 mod settings;
 
-fn main() {}
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use samebundle_runtime::record::Installations;
+use samebundle_spec::{Classify, ErrorKind};
+
+use args::{Cli, Output};
+use error::CliError;
+use session::Session;
+use settings::Settings;
+
+/// The hidden word under which the program is a container's helper process.
+const CONTAINER_HELPER: &str = "internal-container";
+
+fn main() -> ExitCode {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|word| word == CONTAINER_HELPER)
+    {
+        // A container is made by a process with one thread: nothing may run before this.
+        return exit_code(samebundle_runtime::driver::embedded::helper_main());
+    }
+    let words = seed::rewrite(std::env::args_os().collect());
+    let settings = match Settings::read(seed::home(&words)) {
+        Ok(settings) => settings,
+        Err(error) => return fail(&error.into(), Output::Text),
+    };
+    match parse(&words, &settings) {
+        Ok((cli, matches)) => run(cli, &matches, settings),
+        Err(error) => {
+            // Help and version are "errors" of clap that go to standard output with code 0.
+            let code = error.exit_code();
+            drop(error.print());
+            exit_code(code)
+        }
+    }
+}
+
+fn exit_code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(ErrorKind::Internal.exit_code()))
+}
+
+/// Reads the command line, with the named bundle's parameters as flags.
+fn parse(words: &[OsString], settings: &Settings) -> Result<(Cli, ArgMatches), clap::Error> {
+    let mut command = Cli::command()
+        .name(settings.program.clone())
+        .bin_name(settings.program.clone());
+    if let Some((verb, view)) = seed::named_installation(words).and_then(|named| bundle_of(named, settings)) {
+        command = command.mut_subcommand(verb, |sub| flags::add(sub, &view));
+    }
+    let matches = command.try_get_matches_from(words)?;
+    Ok((Cli::from_arg_matches(&matches)?, matches))
+}
+
+/// Returns what the installation's bundle says; nothing if it cannot be read, which the command itself then reports.
+fn bundle_of(
+    (verb, name): (&'static str, String),
+    settings: &Settings,
+) -> Option<(&'static str, samebundle_spec::bundle::View)> {
+    let home = samebundle_runtime::Home::open(&settings.home).ok()?;
+    let installation = Installations::new(&home).find(&name.parse().ok()?).ok()??;
+    let bundle = session::block_on(session::installed_bundle(&home, &installation))
+        .ok()?
+        .ok()?;
+    Some((verb, bundle.view().clone()))
+}
+
+fn run(cli: Cli, matches: &ArgMatches, settings: Settings) -> ExitCode {
+    let output = cli.global.output;
+    let work = async {
+        let session = Session::open(settings, &cli.global)?;
+        commands::dispatch(&session, cli.command, matches).await
+    };
+    match session::block_on(work) {
+        Ok(Ok(report)) => finish(&report, output),
+        Ok(Err(error)) => fail(&error, output),
+        Err(error) => fail(&error, output),
+    }
+}
+
+fn finish(report: &render::Report, output: Output) -> ExitCode {
+    match report.print(output) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Who reads us has had enough, as `head` does.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(ErrorKind::Environment.exit_code()),
+    }
+}
+
+fn fail(error: &CliError, output: Output) -> ExitCode {
+    if let Some(report) = error.report() {
+        // The error below says that it failed; a closed standard output must not hide that.
+        drop(report.print(output));
+    }
+    render::error::print(error, None, output);
+    ExitCode::from(error.kind().exit_code())
+}

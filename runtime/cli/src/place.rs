@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use samebundle_spec::reference::ReferenceError;
-use samebundle_spec::{BundleName, Reference, Tag, Version};
+use samebundle_spec::{BundleName, Descriptor, Reference, Tag, Version};
 
 /// A place that a bundle is read from or written to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub(crate) enum Place {
     Layout(PathBuf, Option<Tag>),
     /// A bundle in the local store, newest or of one version.
     Local(LocalName),
+    /// What an installation has pinned in the local store; never written by a user.
+    Stored(Descriptor),
 }
 
 /// The name of a bundle in the local store: `NAME` or `NAME:VERSION`.

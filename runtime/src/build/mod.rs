@@ -170,6 +170,32 @@ pub async fn build(inputs: &BuildInputs<'_>, context: &Context) -> Result<Built,
     })
 }
 
+/// What a check of sources found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checked {
+    /// The bundle's name.
+    pub name: BundleName,
+    /// The bundle's version.
+    pub version: Version,
+    /// What in the pipeline has no effect.
+    pub notes: Vec<Fault>,
+}
+
+/// Checks sources as [`build`] does, up to the first image: manifest, pipeline, and whether they fit together.
+///
+/// # Errors
+/// [`BuildError`]: sources that are not valid or do not fit together, or a compiler that fails.
+pub async fn lint(inputs: &BuildInputs<'_>, context: &Context) -> Result<Checked, BuildError> {
+    let manifest = read_manifest(inputs.sources)?;
+    let (_, pipeline) = read_pipeline(inputs, &manifest, context).await?;
+    descriptor::check(&manifest, &pipeline)?;
+    Ok(Checked {
+        name: manifest.name,
+        version: manifest.version,
+        notes: pipeline.notes,
+    })
+}
+
 /// Reads and checks `samebundle.yaml` in a folder.
 ///
 /// # Errors

@@ -17,6 +17,20 @@ pub enum DriverError {
         /// Why, and what to do about it.
         why: String,
     },
+    /// There is no driver of that name.
+    #[error("there is no driver {wanted:?}; there are {known}")]
+    Unknown {
+        /// The name that was asked for.
+        wanted: String,
+        /// The names that there are.
+        known: String,
+    },
+    /// No driver works on this machine.
+    #[error("nothing on this machine can run containers: {reasons}")]
+    NoneUsable {
+        /// Why not, driver by driver.
+        reasons: String,
+    },
     /// The image is not one that can be unpacked or run.
     #[error("image {image} cannot be run: {why}")]
     Image {
@@ -60,7 +74,10 @@ pub enum DriverError {
 impl Classify for DriverError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Unusable { .. } | Self::Start { .. } | Self::Lost { .. } => ErrorKind::Environment,
+            Self::Unusable { .. } | Self::NoneUsable { .. } | Self::Start { .. } | Self::Lost { .. } => {
+                ErrorKind::Environment
+            }
+            Self::Unknown { .. } => ErrorKind::Usage,
             Self::Image { .. } => ErrorKind::Input,
             Self::Content { source, .. } => source.kind(),
             Self::Unpack(source) => source.kind(),

@@ -7,6 +7,7 @@
 //! Every driver marks what it makes with the operation's run id, so that [`Driver::recover`] finds what a killed process
 //! left behind. All of them pass the contract suite.
 
+mod choose;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
 #[cfg(feature = "docker")]
@@ -26,6 +27,7 @@ use async_trait::async_trait;
 use samebundle_spec::Descriptor;
 use tokio_util::sync::CancellationToken;
 
+pub use choose::choose;
 pub use error::DriverError;
 
 /// What starts containers.

@@ -20,6 +20,15 @@ pub enum ProgramError {
     /// The pipeline needs what the engine does not do yet.
     #[error("the pipeline cannot be run: {}", first(.0))]
     Unsupported(Vec<Unsupported>),
+    /// The packages that the bundle carries could not be unpacked.
+    #[error("the wheelhouse {digest} could not be unpacked")]
+    Wheelhouse {
+        /// Its layer.
+        digest: samebundle_spec::Digest,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The root is a container.
     #[error("the pipeline's root is not a DAG; compile a pipeline, not a component")]
     NoDag,
@@ -105,7 +114,7 @@ impl Classify for ProgramError {
             | Self::MissingParameter { .. }
             | Self::WrongParameter { .. }
             | Self::NotALiteral { .. } => ErrorKind::Usage,
-            Self::Folder { .. } => ErrorKind::Environment,
+            Self::Folder { .. } | Self::Wheelhouse { .. } => ErrorKind::Environment,
             Self::Driver { source, .. } => source.kind(),
             Self::Accelerator { .. } => ErrorKind::CannotProvision,
         }

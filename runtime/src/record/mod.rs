@@ -7,3 +7,4 @@ mod runs;
 pub use error::RecordError;
 pub use installations::Installations;
 pub use runs::{LogLine, RunHandle, Runs};
+pub(crate) use runs::{is_id, write_run};

@@ -78,6 +78,18 @@ pub enum Right {
     DockerSocket,
 }
 
+impl Right {
+    /// The word that a policy grants it by.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Network => "network",
+            Self::Privileged => "privileged",
+            Self::HostPaths => "hostPaths",
+            Self::DockerSocket => "dockerSocket",
+        }
+    }
+}
+
 /// Why a policy is refused as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyError {

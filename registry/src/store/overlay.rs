@@ -1,0 +1,67 @@
+//! Two places read as one: what was just made, in front of what it belongs to.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use samebundle_spec::{Descriptor, MediaType, Tag};
+
+use super::{ByteStream, Origin, Referrers, Resolve, Source, StoreError};
+
+/// The front first, then the back.
+#[derive(Debug)]
+pub struct Overlay<A, B> {
+    /// What is looked at first.
+    pub front: A,
+    /// What is looked at next.
+    pub back: B,
+    /// Referrers of this type in the back are not seen: the front has what takes their place.
+    pub hidden: Option<MediaType>,
+}
+
+#[async_trait]
+impl<A: Origin, B: Origin> Source for Overlay<A, B> {
+    async fn fetch_unverified(&self, descriptor: &Descriptor, from: u64) -> Result<ByteStream, StoreError> {
+        match self.front.contains(descriptor).await? {
+            true => self.front.fetch_unverified(descriptor, from).await,
+            false => self.back.fetch_unverified(descriptor, from).await,
+        }
+    }
+
+    async fn contains(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
+        Ok(self.front.contains(descriptor).await? || self.back.contains(descriptor).await?)
+    }
+}
+
+#[async_trait]
+impl<A: Origin, B: Origin> Resolve for Overlay<A, B> {
+    async fn resolve(&self, tag: &Tag) -> Result<Descriptor, StoreError> {
+        match self.front.resolve(tag).await {
+            Err(StoreError::NotFound { .. }) => self.back.resolve(tag).await,
+            found => found,
+        }
+    }
+
+    async fn tags(&self) -> Result<Vec<Tag>, StoreError> {
+        let mut all = self.front.tags().await?;
+        all.extend(self.back.tags().await?);
+        all.sort();
+        all.dedup();
+        Ok(all)
+    }
+}
+
+#[async_trait]
+impl<A: Origin, B: Origin> Referrers for Overlay<A, B> {
+    async fn referrers(
+        &self,
+        subject: &Descriptor,
+        artifact_type: Option<&MediaType>,
+    ) -> Result<Vec<Descriptor>, StoreError> {
+        let mut all = self.back.referrers(subject, artifact_type).await?;
+        all.retain(|referrer| self.hidden.is_none() || referrer.artifact_type != self.hidden);
+        all.extend(self.front.referrers(subject, artifact_type).await?);
+        all.sort_by_key(|referrer| referrer.digest);
+        all.dedup_by_key(|referrer| referrer.digest);
+        Ok(all)
+    }
+}

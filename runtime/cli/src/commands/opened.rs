@@ -1,0 +1,228 @@
+//! Opens the place that a user names, for reading, and verifies what is there.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use samebundle_registry::StoreError;
+use samebundle_registry::store::{Layout, Origin, Resolve, archive};
+use samebundle_registry::trust::{self, TrustError, Verified};
+use samebundle_runtime::foreign;
+use samebundle_spec::signing::{self, Expected, Fault, Refusal};
+use samebundle_spec::{Classify, Descriptor, ErrorKind, Reference, Tag};
+
+use crate::args::Consent;
+use crate::error::CliError;
+use crate::place::{LocalName, Place};
+use crate::session::Session;
+
+/// The annotation of a tag in an image layout.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// A bundle in an open place.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// Where content is read from.
+    pub(crate) source: Arc<dyn Origin>,
+    /// The index, resolved once.
+    pub(crate) index: Descriptor,
+    /// The place as the policy sees it.
+    pub(crate) place: signing::Place,
+    /// What the tag that was asked for promises.
+    pub(crate) expected: Expected,
+    /// How the place reads in records.
+    pub(crate) shown: String,
+}
+
+/// The tag of a bundle in the local store.
+pub(crate) fn local_tag(local: &LocalName) -> Result<Tag, CliError> {
+    let text = match &local.version {
+        Some(version) => format!("{}_{}", local.name, version.as_tag()),
+        None => local.name.to_string(),
+    };
+    text.parse()
+        .map_err(|error: samebundle_spec::reference::ReferenceError| CliError::Usage(error.to_string()))
+}
+
+/// Opens a place and resolves what it names, once.
+///
+/// # Errors
+/// If it cannot be opened, or the bundle is not there.
+pub(crate) async fn open(session: &Session, place: &Place) -> Result<Opened, CliError> {
+    match place {
+        Place::Registry(reference) => open_registry(session, reference).await,
+        Place::Archive(path) => {
+            let path = session.settings.current_dir.join(path);
+            let shown = format!("archive:{}", path.display());
+            let (source, index) = open_file(session, &path).await?;
+            Ok(local(source, index, shown))
+        }
+        Place::Layout(dir, tag) => {
+            let dir = session.settings.current_dir.join(dir);
+            let layout = Layout::open(&dir).await?;
+            let index = match tag {
+                Some(tag) => layout.resolve(tag).await?,
+                None => only_entry(&layout).await?,
+            };
+            Ok(local(
+                Arc::new(layout),
+                index,
+                format!("layout:{}", dir.display()),
+            ))
+        }
+        Place::Local(name) => open_local(session, name).await,
+        Place::Stored(index) => {
+            let shown = format!("store:{}", index.digest);
+            Ok(local(Arc::new(session.store().await?), index.clone(), shown))
+        }
+    }
+}
+
+fn local(source: Arc<dyn Origin>, index: Descriptor, shown: String) -> Opened {
+    let shown = format!("{shown}@{}", index.digest);
+    Opened {
+        source,
+        index,
+        place: signing::Place::Local,
+        expected: Expected::default(),
+        shown,
+    }
+}
+
+/// Opens a file: an archive of ours, or a CNAB thick bundle.
+async fn open_file(session: &Session, path: &Path) -> Result<(Arc<dyn Origin>, Descriptor), CliError> {
+    let scratch = session.home.scratch();
+    match archive::open(path, &scratch).await {
+        Ok(archive) => {
+            let index = only_root(archive.entries())?;
+            Ok((Arc::new(archive), index))
+        }
+        Err(ours) => match archive::thick::open(path, &scratch).await {
+            Ok(thick) => Ok(foreign::compose(thick).await?),
+            // What is neither is most likely a damaged one of ours.
+            Err(_) => Err(damaged(ours)),
+        },
+    }
+}
+
+/// The one tagged index of an archive; referrers have no tag.
+fn only_root(entries: &[Descriptor]) -> Result<Descriptor, CliError> {
+    let mut tagged = entries
+        .iter()
+        .filter(|entry| entry.annotations.contains_key(REF_NAME));
+    let untagged = || {
+        entries
+            .iter()
+            .find(|entry| entry.artifact_type.is_none() || entry.media_type.is_index())
+    };
+    match (tagged.next(), tagged.next()) {
+        (Some(root), None) => Ok(root.bare()),
+        (None, _) => untagged()
+            .map(Descriptor::bare)
+            .ok_or_else(|| CliError::Usage("the archive holds no bundle".to_owned())),
+        (Some(_), Some(_)) => Err(CliError::Usage("the archive holds several bundles".to_owned())),
+    }
+}
+
+async fn open_registry(session: &Session, reference: &Reference) -> Result<Opened, CliError> {
+    let remote = session.remote(&reference.repository)?;
+    let (index, expected) = match (&reference.digest, &reference.tag) {
+        (Some(digest), _) => (remote.resolve_digest(digest).await?, Expected::default()),
+        (None, Some(tag)) => (remote.resolve(tag).await?, Expected::of_tag(tag)),
+        (None, None) => return Err(CliError::Usage(format!("{reference} needs a tag or a digest"))),
+    };
+    Ok(Opened {
+        source: Arc::new(remote),
+        shown: reference.pinned(index.digest).to_string(),
+        place: signing::Place::Registry(reference.repository.clone()),
+        index,
+        expected,
+    })
+}
+
+async fn open_local(session: &Session, name: &LocalName) -> Result<Opened, CliError> {
+    let store = session.store().await?;
+    let index = store.resolve(&local_tag(name)?).await?;
+    Ok(local(Arc::new(store), index, format!("store:{}", name.name)))
+}
+
+/// The one bundle of a layout that was named without a tag.
+async fn only_entry(layout: &Layout) -> Result<Descriptor, CliError> {
+    let tags = layout.tags().await?;
+    match tags.as_slice() {
+        [tag] => Ok(layout.resolve(tag).await?),
+        [] => Err(CliError::Usage("the layout has no tag".to_owned())),
+        many => {
+            let many: Vec<String> = many.iter().map(ToString::to_string).collect();
+            Err(CliError::Usage(format!(
+                "the layout has several tags, name one: {}",
+                many.join(", ")
+            )))
+        }
+    }
+}
+
+/// A file that breaks the rules of an archive is not what anybody signed.
+pub(crate) fn damaged(error: StoreError) -> CliError {
+    match error.kind() {
+        ErrorKind::Input | ErrorKind::NotTrusted => CliError::Damaged(error),
+        _ => CliError::Store(error),
+    }
+}
+
+/// Verifies what was opened, or takes the user's consent.
+///
+/// # Errors
+/// If the policy refuses it, or the place cannot be asked.
+pub(crate) async fn verify(
+    session: &Session,
+    opened: &Opened,
+    consent: &Consent,
+) -> Result<Verified<Descriptor>, CliError> {
+    let trust = session.trust()?;
+    verify_with(session, opened, consent, &trust).await
+}
+
+/// The same with another policy.
+///
+/// # Errors
+/// As [`verify`].
+pub(crate) async fn verify_with(
+    session: &Session,
+    opened: &Opened,
+    consent: &Consent,
+    trust: &trust::TrustStore,
+) -> Result<Verified<Descriptor>, CliError> {
+    let request = trust::Request {
+        expected: opened.expected.clone(),
+        allow_downgrade: consent.allow_downgrade,
+        ..trust::Request::new(opened.index.clone(), opened.place.clone(), session.now())
+    };
+    match trust::verify(opened.source.as_ref(), request, trust, &session.marks()).await {
+        Ok(verified) => Ok(verified),
+        Err(error) if consent.allow_unsigned && is_unsigned(&error) => {
+            session.notice(format!(
+                "taken without a trusted signature, as --allow-unsigned says: {error}"
+            ));
+            Ok(Verified::by_consent(opened.index.clone(), "--allow-unsigned"))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Consent covers "nobody trusted signed it", never "what is there is not what was signed".
+fn is_unsigned(error: &TrustError) -> bool {
+    let TrustError::Refused { refusal, .. } = error else {
+        return false;
+    };
+    match refusal {
+        Refusal::NoRule { .. } | Refusal::Unsigned | Refusal::TooFew { .. } => true,
+        Refusal::Signature { fault, .. } => matches!(
+            fault,
+            Fault::UnknownKey { .. }
+                | Fault::OtherMaterial { .. }
+                | Fault::OtherPredicate { .. }
+                | Fault::NoRule { .. }
+                | Fault::KeyNotInRule { .. }
+        ),
+    }
+}

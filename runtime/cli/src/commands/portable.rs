@@ -1,0 +1,114 @@
+//! `export` and `import`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use samebundle_registry::store::archive;
+use samebundle_runtime::lifecycle::{self, InstallRequest};
+use samebundle_runtime::portable::{self, ExportRequest};
+use samebundle_runtime::record::Installations;
+use samebundle_spec::Version;
+use serde_json::json;
+
+use super::{install, opened, transfer};
+use crate::args;
+use crate::error::CliError;
+use crate::place::Place;
+use crate::render::{Report, size};
+use crate::session::Session;
+
+/// Writes an installation to one file.
+pub(crate) async fn export(session: &Session, args: &args::Export) -> Result<Report, CliError> {
+    let installation = Installations::new(&session.home).get(&args.name.name)?;
+    let store = session.store().await?;
+    install::still_verified(session, &store, &installation).await?;
+    let version = match &args.name.version {
+        Some(version) => version.clone(),
+        None => bundle_version(&installation.version)?,
+    };
+    // The name and the version hold no character that a file system treats in its own way, except a colon that is not used.
+    let default = || PathBuf::from(format!("{}-{}.tgz", installation.name, version.as_tag()));
+    let path = session
+        .settings
+        .current_dir
+        .join(args.file.clone().unwrap_or_else(default));
+    let options = archive::Options {
+        form: archive::Form::of(&path),
+        copy: transfer::options(session, None),
+    };
+    let request = ExportRequest {
+        installation: installation.clone(),
+        version: version.clone(),
+        runs: args.runs.limit(),
+        path: path.clone(),
+        archive: options,
+    };
+    let exported = portable::export(&session.context, &store, request).await?;
+    let size = std::fs::metadata(&path)
+        .map_err(CliError::io("read", &path))?
+        .len();
+    let text = format!(
+        "exported {} as {version} with {} runs to {} ({})",
+        installation.name,
+        exported.runs.len(),
+        path.display(),
+        size::bytes(size)
+    );
+    let json = json!({
+        "file": path, "size": size, "digest": exported.index.digest, "version": version, "runs": exported.runs,
+    });
+    Ok(Report::new(text, json))
+}
+
+fn bundle_version(text: &str) -> Result<Version, CliError> {
+    text.parse()
+        .map_err(|error: samebundle_spec::name::NameError| CliError::Usage(error.to_string()))
+}
+
+/// Verifies a file and installs what is in it, with its history.
+pub(crate) async fn import(session: &Session, args: &args::Import) -> Result<Report, CliError> {
+    let opened = opened::open(session, &Place::Archive(args.file.clone())).await?;
+    session.step(format!("verify {}", opened.index.digest));
+    let verified = opened::verify(session, &opened, &args.consent).await?;
+    let history = portable::history_of(opened.source.as_ref(), &opened.index).await?;
+    transfer::into_store(session, &opened, None).await?;
+    let store = session.store().await?;
+    let before = history.as_ref().map(portable::Imported::installation);
+    if let Some(before) = before.filter(|before| !before.parameters.is_empty()) {
+        // Nobody signed them: they must not steer runs here unseen.
+        let set: Vec<String> = before
+            .parameters
+            .iter()
+            .map(|(name, value)| format!("-p {name}={value}"))
+            .collect();
+        session.notice(format!(
+            "it was installed with parameters of its own, which are not taken over: {}",
+            set.join(" ")
+        ));
+    }
+    let request = InstallRequest {
+        name: args.name.clone().or_else(|| Some(before?.name.clone())),
+        source: opened.shown.clone(),
+        parameters: BTreeMap::new(),
+        replace: false,
+    };
+    let machine = session
+        .machine(&store, session.settings.variable("SAME_ENVIRONMENT"))
+        .await?;
+    let installed =
+        lifecycle::install(&session.context, Arc::new(store), &machine, verified, request).await?;
+    let one = &installed.installation;
+    let runs = match &history {
+        Some(history) => portable::import_runs(&session.context, history, &one.index, &one.name)?,
+        None => 0,
+    };
+    let text = format!(
+        "imported {} {} ({}) with {runs} runs, trusted by {}",
+        one.name,
+        one.version,
+        one.index.digest.short(),
+        super::history::trusted_by(&one.verification)
+    );
+    Ok(Report::new(text, json!({"installation": one, "runs": runs})))
+}

@@ -1,0 +1,199 @@
+//! `push`, `pull`, `copy`: moving bundles with everything that belongs to them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use samebundle_registry::copy::{self, Copied, Options, Progress};
+use samebundle_registry::store::{Layout, Origin, Target, archive};
+use samebundle_runtime::opened::OpenedBundle;
+use samebundle_runtime::{Event, Events};
+use samebundle_spec::{Descriptor, Digest, Tag};
+use serde_json::json;
+
+use super::opened::{self, Opened};
+use crate::args;
+use crate::error::CliError;
+use crate::place::{LocalName, Place};
+use crate::render::{Report, size};
+use crate::session::Session;
+
+/// Passes a copy's progress on as events.
+#[derive(Debug)]
+struct ToEvents(Arc<dyn Events>);
+
+impl Progress for ToEvents {
+    fn advanced(&self, digest: &Digest, done: u64, total: u64) {
+        self.0.emit(Event::Transfer {
+            digest: *digest,
+            done,
+            total,
+        });
+    }
+}
+
+/// The options of every copy that a command makes.
+pub(crate) fn options(session: &Session, tag: Option<Tag>) -> Options {
+    Options {
+        tag,
+        progress: Some(Arc::new(ToEvents(Arc::clone(&session.context.events)))),
+        cancel: session.context.cancel.clone(),
+        ..Options::default()
+    }
+}
+
+/// Copies a bundle from any place to any place.
+pub(crate) async fn copy(session: &Session, from: &Place, to: &Place) -> Result<Report, CliError> {
+    let opened = opened::open(session, from).await?;
+    session.step(format!("copy {} to {}", opened.index.digest, shown(to)));
+    let copied = match to {
+        Place::Registry(reference) => {
+            let sink = session.remote(&reference.repository)?;
+            if let Place::Registry(from) = from {
+                sink.add_sibling(&from.repository);
+            }
+            copy_to(session, &opened, &sink, reference.tag.clone()).await?
+        }
+        Place::Layout(dir, tag) => {
+            let layout = Layout::create(&session.settings.current_dir.join(dir)).await?;
+            let tag = tag.clone().or_else(|| tag_of(from));
+            copy_to(session, &opened, &layout, tag).await?
+        }
+        Place::Archive(path) => {
+            return write_archive(session, &opened, from, &session.settings.current_dir.join(path)).await;
+        }
+        Place::Local(name) => into_store(session, &opened, Some(name)).await?,
+        Place::Stored(_) => into_store(session, &opened, None).await?,
+    };
+    Ok(report(&opened.index, &shown(to), copied))
+}
+
+fn shown(place: &Place) -> String {
+    match place {
+        Place::Registry(reference) => reference.to_string(),
+        Place::Archive(path) => path.display().to_string(),
+        Place::Layout(dir, _) => dir.display().to_string(),
+        Place::Local(name) => format!("the local store as {}", name.name),
+        Place::Stored(_) => "the local store".to_owned(),
+    }
+}
+
+fn tag_of(place: &Place) -> Option<Tag> {
+    match place {
+        Place::Registry(reference) => reference.tag.clone(),
+        Place::Layout(_, tag) => tag.clone(),
+        Place::Local(name) => opened::local_tag(name).ok(),
+        Place::Archive(_) | Place::Stored(_) => None,
+    }
+}
+
+fn report(index: &Descriptor, to: &str, copied: Copied) -> Report {
+    let text = format!(
+        "copied {} to {to}: {} contents, {} sent, {} were there",
+        index.digest,
+        copied.contents,
+        size::bytes(copied.bytes),
+        copied.skipped
+    );
+    let json = json!({
+        "digest": index.digest, "to": to,
+        "sent": {"contents": copied.contents, "bytes": copied.bytes}, "present": copied.skipped,
+    });
+    Report::new(text, json)
+}
+
+async fn copy_to<T: Target + ?Sized>(
+    session: &Session,
+    opened: &Opened,
+    sink: &T,
+    tag: Option<Tag>,
+) -> Result<Copied, CliError> {
+    let copied = copy::copy(
+        opened.source.as_ref(),
+        sink,
+        &opened.index,
+        &options(session, tag),
+    )
+    .await;
+    Ok(copied?)
+}
+
+async fn write_archive(
+    session: &Session,
+    opened: &Opened,
+    from: &Place,
+    path: &Path,
+) -> Result<Report, CliError> {
+    let source: &dyn Origin = opened.source.as_ref();
+    let options = archive::Options {
+        form: archive::Form::of(path),
+        copy: options(session, None),
+    };
+    archive::write(source, &[(opened.index.clone(), tag_of(from))], path, &options).await?;
+    let size = std::fs::metadata(path).map_err(CliError::io("read", path))?.len();
+    session.step(format!("wrote {} ({})", path.display(), size::bytes(size)));
+    let json = json!({"digest": opened.index.digest, "to": path, "size": size});
+    Ok(Report::new(
+        format!("wrote {} ({})", path.display(), size::bytes(size)),
+        json,
+    ))
+}
+
+/// Copies what was opened into the local store under the bundle's own name and version, or under another name.
+///
+/// # Errors
+/// If it cannot be copied, or is no bundle.
+pub(crate) async fn into_store(
+    session: &Session,
+    opened: &Opened,
+    name: Option<&LocalName>,
+) -> Result<Copied, CliError> {
+    let store = session.store().await?;
+    let copied = copy_to(session, opened, &store, None).await?;
+    let bundle = OpenedBundle::open(&store, &opened.index).await?;
+    name_in_store(&store, &bundle, name).await?;
+    Ok(copied)
+}
+
+/// Tags a bundle in the local store with its name, and with its name and version.
+///
+/// # Errors
+/// If a tag cannot be set.
+pub(crate) async fn name_in_store(
+    store: &Layout,
+    bundle: &OpenedBundle,
+    name: Option<&LocalName>,
+) -> Result<(), CliError> {
+    use samebundle_registry::store::Tags;
+
+    let view = bundle.bundle.view();
+    let own = view.name.parse().ok();
+    let Some(short) = name.map(|name| name.name.clone()).or(own) else {
+        // A foreign bundle whose name is no name here is reached by its installation.
+        return Ok(());
+    };
+    let version = name
+        .and_then(|name| name.version.clone())
+        .or_else(|| Some(view.version.clone()));
+    let plain = LocalName {
+        name: short.clone(),
+        version: None,
+    };
+    store.tag(&bundle.index, &opened::local_tag(&plain)?).await?;
+    if version.is_some() {
+        store
+            .tag(
+                &bundle.index,
+                &opened::local_tag(&LocalName { name: short, version })?,
+            )
+            .await?;
+    }
+    Ok(())
+}
+
+/// Verifies a bundle and copies it into the local store.
+pub(crate) async fn pull(session: &Session, args: &args::Pull) -> Result<Report, CliError> {
+    let opened = opened::open(session, &args.from).await?;
+    opened::verify(session, &opened, &args.consent).await?;
+    let copied = into_store(session, &opened, None).await?;
+    Ok(report(&opened.index, "the local store", copied))
+}

@@ -1,0 +1,153 @@
+//! A bundle's parameters as typed flags of `run` and `plan`: `--epochs=1000`.
+//!
+//! The installation is named on the command line, so its bundle is known before the line is read whole; clap then checks
+//! flags, names the nearest one for a wrong one, and shows them in `run NAME --help`.
+
+use std::collections::BTreeMap;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use samebundle_spec::bundle::definition::Definition;
+use samebundle_spec::bundle::view::{Parameter, View};
+use serde_json::Value;
+
+/// Prefix of the ids of flags that are parameters.
+const ID: &str = "parameter:";
+
+/// Adds the parameters of a bundle to a command. A parameter whose name is an option of the command stays with `-p`.
+pub(crate) fn add(mut command: Command, view: &View) -> Command {
+    let taken: Vec<String> = command
+        .get_arguments()
+        .filter_map(|arg| arg.get_long().map(str::to_owned))
+        .collect();
+    let globals = ["home", "output", "offline", "verbose", "help", "version"];
+    for (name, parameter) in &view.parameters {
+        let free = !taken.contains(name) && !globals.contains(&name.as_str());
+        if free && is_flag(name) {
+            command = command.arg(flag(name, parameter, view));
+        }
+    }
+    command
+}
+
+/// Flags are words; anything else is still reachable with `-p`.
+fn is_flag(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+}
+
+fn flag(name: &str, parameter: &Parameter, view: &View) -> Arg {
+    let schema = view
+        .definitions
+        .get(&parameter.definition)
+        .cloned()
+        .unwrap_or(Value::Bool(true));
+    let text = |key: &str| schema.get(key).and_then(Value::as_str).map(str::to_owned);
+    let kind = match schema.get("type").and_then(Value::as_str) {
+        Some("integer") => "INTEGER",
+        Some("number") => "NUMBER",
+        Some("boolean") => "BOOLEAN",
+        Some("string") => "TEXT",
+        _ => "JSON",
+    };
+    let mut help = parameter
+        .description
+        .clone()
+        .or(text("description"))
+        .or(text("title"))
+        .unwrap_or_default();
+    let default = schema
+        .get("default")
+        .filter(|_| schema.get("writeOnly").is_none());
+    if let Some(default) = default {
+        help = format!("{help} [default: {default}]");
+    } else if parameter.required {
+        help = format!("{help} [required]");
+    }
+    Arg::new(format!("{ID}{name}"))
+        .long(name.to_owned())
+        .value_name(kind)
+        .help(help.trim().to_owned())
+        .help_heading("Parameters of the bundle")
+        .action(ArgAction::Set)
+        .allow_hyphen_values(true)
+}
+
+/// Returns the parameters that were given as flags, as text.
+pub(crate) fn given(matches: &ArgMatches) -> BTreeMap<String, String> {
+    let ids = matches.ids().filter_map(|id| id.as_str().strip_prefix(ID));
+    ids.filter_map(|name| {
+        Some((
+            name.to_owned(),
+            matches.get_one::<String>(&format!("{ID}{name}"))?.clone(),
+        ))
+    })
+    .collect()
+}
+
+/// Why a parameter on the command line is wrong.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FlagError {
+    /// Not `NAME=VALUE`.
+    #[error("{text:?} is not NAME=VALUE")]
+    Form {
+        /// The text.
+        text: String,
+    },
+    /// No such parameter.
+    #[error("the bundle has no parameter {name:?}{}", .nearest.as_ref().map_or_else(String::new, |near| format!("; did you mean {near:?}?")))]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The nearest one that there is.
+        nearest: Option<String>,
+    },
+    /// The value is not of the parameter's type.
+    #[error("the value of parameter {name} does not fit")]
+    Value {
+        /// The parameter.
+        name: String,
+        /// Why.
+        #[source]
+        source: samebundle_spec::bundle::definition::DefinitionError,
+    },
+}
+
+/// Splits `NAME=VALUE`.
+///
+/// # Errors
+/// If there is no `=`.
+pub(crate) fn assignment(text: &str) -> Result<(String, String), FlagError> {
+    let split = text
+        .split_once('=')
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    split.ok_or_else(|| FlagError::Form {
+        text: text.to_owned(),
+    })
+}
+
+/// Reads texts as values of the types that the bundle declares.
+///
+/// # Errors
+/// If a parameter is unknown or its value is of another type.
+pub(crate) fn typed(
+    texts: BTreeMap<String, String>,
+    view: &View,
+) -> Result<BTreeMap<String, Value>, FlagError> {
+    let one = |(name, text): (String, String)| {
+        let parameter = view.parameters.get(&name).ok_or_else(|| FlagError::Unknown {
+            nearest: samebundle_spec::bundle::parameter::nearest(&name, view.parameters.keys()),
+            name: name.clone(),
+        })?;
+        let any = Value::Bool(true);
+        let schema = view.definitions.get(&parameter.definition).unwrap_or(&any);
+        let value =
+            Definition::new(schema, &view.definitions).and_then(|definition| definition.from_text(&text));
+        Ok((
+            name.clone(),
+            value.map_err(|source| FlagError::Value { name, source })?,
+        ))
+    };
+    texts.into_iter().map(one).collect()
+}

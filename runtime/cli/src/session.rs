@@ -1,0 +1,232 @@
+//! One command's view of the world: settings, home, store, registries, trust, drivers.
+
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use samebundle_registry::remote::credentials::{CredentialPaths, Credentials};
+use samebundle_registry::remote::{RemoteClient, RemoteConfig, RemoteRepository};
+use samebundle_registry::store::Layout;
+use samebundle_registry::trust::{Marks, TrustStore};
+use samebundle_runtime::driver::embedded::{EmbeddedDriver, Helper};
+use samebundle_runtime::driver::{self, Driver};
+use samebundle_runtime::lifecycle::{Machine, resolve_interrupted};
+use samebundle_runtime::opened::OpenedBundle;
+use samebundle_runtime::{Context, Event, Home};
+use samebundle_spec::Repository;
+use samebundle_spec::bundle::Bundle;
+use samebundle_spec::record::Installation;
+use samebundle_spec::time::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::Global;
+use crate::error::CliError;
+use crate::render::progress;
+use crate::settings::{Settings, SystemClock};
+
+/// What a command is given.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// Environment and directories.
+    pub(crate) settings: Settings,
+    /// Where everything is kept.
+    pub(crate) home: Home,
+    /// Time, ids, events, cancellation.
+    pub(crate) context: Context,
+    /// No socket may be opened.
+    pub(crate) offline: bool,
+}
+
+/// Runs a future to its end on a runtime of its own.
+///
+/// # Errors
+/// If the system gives no threads.
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> Result<T, CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|source| CliError::Io {
+        operation: "start",
+        path: "worker threads".to_owned(),
+        source,
+    })?;
+    let result = runtime.block_on(work);
+    // Blocking reads of standard input must not keep the process.
+    runtime.shutdown_background();
+    Ok(result)
+}
+
+/// Reads the bundle of an installation from the local store.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) async fn installed_bundle(home: &Home, installation: &Installation) -> Result<Bundle, CliError> {
+    let store = Layout::open(&home.store()).await?;
+    Ok(OpenedBundle::open(&store, &installation.index)
+        .await
+        .map_err(CliError::from)?
+        .bundle)
+}
+
+impl Session {
+    /// Opens the home.
+    ///
+    /// # Errors
+    /// If it cannot be used.
+    pub(crate) fn open(settings: Settings, global: &Global) -> Result<Self, CliError> {
+        let home = Home::open(&settings.home)?;
+        let context = Context {
+            clock: Arc::new(SystemClock),
+            home: home.clone(),
+            cancel: cancelled_by_signals(),
+            events: progress::events(global.output, global.verbose),
+            offline: global.offline,
+        };
+        Ok(Self {
+            settings,
+            home,
+            context,
+            offline: global.offline,
+        })
+    }
+
+    /// Tells the user something that is no error.
+    pub(crate) fn notice(&self, text: impl Into<String>) {
+        self.context.events.emit(Event::Notice { text: text.into() });
+    }
+
+    /// Tells the user what is done now.
+    pub(crate) fn step(&self, name: impl Into<String>) {
+        self.context.events.emit(Event::Step { name: name.into() });
+    }
+
+    /// The time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.context.clock.now().into()
+    }
+
+    /// The local store.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub(crate) async fn store(&self) -> Result<Layout, CliError> {
+        Ok(Layout::create(&self.home.store()).await?)
+    }
+
+    /// Trusted keys and policy.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub(crate) fn trust(&self) -> Result<TrustStore, CliError> {
+        Ok(TrustStore::open(&self.home.trust())?)
+    }
+
+    /// What was seen before.
+    pub(crate) fn marks(&self) -> Marks {
+        Marks::at(&self.home.trust())
+    }
+
+    /// A repository of a registry.
+    ///
+    /// # Errors
+    /// If offline was asked for, or credentials cannot be read.
+    pub(crate) fn remote(&self, repository: &Repository) -> Result<RemoteRepository, CliError> {
+        let paths = CredentialPaths {
+            files: self.credential_files(),
+        };
+        let insecure = self
+            .settings
+            .variable("SAMEBUNDLE_INSECURE_REGISTRIES")
+            .unwrap_or_default();
+        let client = RemoteClient::new(RemoteConfig {
+            credentials: Credentials::load(&paths)?,
+            insecure: insecure
+                .split(',')
+                .filter(|host| !host.is_empty())
+                .map(str::to_owned)
+                .collect(),
+            proxy: true,
+            offline: self.offline,
+            ..RemoteConfig::default()
+        })?;
+        Ok(RemoteRepository::new(Arc::new(client), repository.clone())?)
+    }
+
+    /// Where docker, podman and skopeo keep credentials, in their order.
+    fn credential_files(&self) -> Vec<PathBuf> {
+        let variable = |name| self.settings.variable(name).map(PathBuf::from);
+        let user = self.settings.user_home.clone();
+        let docker = variable("DOCKER_CONFIG").or_else(|| Some(user.clone()?.join(".docker")));
+        [
+            variable("REGISTRY_AUTH_FILE"),
+            variable("XDG_RUNTIME_DIR").map(|dir| dir.join("containers/auth.json")),
+            user.map(|dir| dir.join(".config/containers/auth.json")),
+            docker.map(|dir| dir.join("config.json")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// All drivers, in order of preference.
+    ///
+    /// # Errors
+    /// If the program's own path is not known.
+    pub(crate) fn drivers(&self, store: &Layout) -> Result<Vec<Arc<dyn Driver>>, CliError> {
+        let program = std::env::current_exe().map_err(|source| CliError::Io {
+            operation: "find",
+            path: "this program".to_owned(),
+            source,
+        })?;
+        let helper = Helper {
+            program,
+            arguments: vec![crate::CONTAINER_HELPER.to_owned()],
+        };
+        let source: Arc<dyn samebundle_registry::Source> = Arc::new(store.clone());
+        Ok(vec![Arc::new(EmbeddedDriver::new(
+            self.home.root(),
+            Arc::clone(&source),
+            helper,
+        ))])
+    }
+
+    /// Chooses what containers run in, and resolves runs that were killed before.
+    ///
+    /// # Errors
+    /// If the driver that was asked for does not work here, or none does.
+    pub(crate) async fn machine(&self, store: &Layout, wanted: Option<&str>) -> Result<Machine, CliError> {
+        let drivers = self.drivers(store)?;
+        resolve_interrupted(&self.context, &drivers).await?;
+        let (driver, capacity) = driver::choose(&drivers, wanted).await?;
+        for notice in &capacity.notices {
+            self.notice(notice.clone());
+        }
+        self.step(format!("environment: {}", driver.name()));
+        Ok(Machine { driver, capacity })
+    }
+}
+
+/// Cancels on the first interrupt or termination signal; a second one ends the process as the system does.
+fn cancelled_by_signals() -> CancellationToken {
+    let cancel = CancellationToken::new();
+    let token = cancel.clone();
+    tokio::spawn(async move {
+        if interrupted().await.is_ok() {
+            token.cancel();
+        }
+    });
+    cancel
+}
+
+async fn interrupted() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result,
+        _ = terminate.recv() => Ok(()),
+        _ = hangup.recv() => Ok(()),
+    }
+}

@@ -1,0 +1,157 @@
+//! What can go wrong with an installation.
+
+use std::io;
+use std::path::Path;
+
+use samebundle_registry::StoreError;
+use samebundle_spec::bundle::BundleError;
+use samebundle_spec::bundle::parameter::ParameterError;
+use samebundle_spec::{Classify, ErrorKind};
+
+use crate::driver::DriverError;
+use crate::image::ImageError;
+use crate::opened::OpenError;
+use crate::plan::Shortfall;
+use crate::program::ProgramError;
+use crate::record::RecordError;
+
+/// An error of installing, planning or running.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LifecycleError {
+    /// The bundle's content could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The bundle is not valid.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// A parameter is wrong.
+    #[error(transparent)]
+    Parameter(#[from] ParameterError),
+    /// History on disk.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The driver.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// This machine cannot give what the bundle requires.
+    #[error("{} cannot be provisioned here:{}", .0.len(), list(.0))]
+    Shortfalls(Vec<Shortfall>),
+    /// The bundle asks for a right that its signer was not granted.
+    #[error("the bundle asks for {right}, which the policy does not allow its signer")]
+    Right {
+        /// The right.
+        right: String,
+    },
+    /// The name is taken by another bundle.
+    #[error("{name} is already installed with another bundle ({bundle} {version})")]
+    NameTaken {
+        /// The installation.
+        name: String,
+        /// What is installed.
+        bundle: String,
+        /// Its version.
+        version: String,
+    },
+    /// The bundle has no such action.
+    #[error("bundle {bundle} has no action {action}")]
+    NoAction {
+        /// The bundle.
+        bundle: String,
+        /// What was asked for.
+        action: String,
+    },
+    /// Something that was asked of a bundle does not fit its kind.
+    #[error("{subject}: {why}")]
+    Unfit {
+        /// The bundle or file.
+        subject: String,
+        /// Why.
+        why: String,
+    },
+    /// A foreign bundle's own action failed; nothing was installed or forgotten.
+    #[error("{message} (run {run})")]
+    ActionFailed {
+        /// The run that recorded it.
+        run: String,
+        /// What happened.
+        message: String,
+    },
+    /// The bundle could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// An image could not be read.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The program could not be run.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+    /// An action did not write an output that it must.
+    #[error("the action wrote no output {name} ({path}), and it has no default")]
+    MissingOutput {
+        /// The output.
+        name: String,
+        /// Where it should have been.
+        path: String,
+    },
+    /// An output is no plain file, or too large.
+    #[error("the output {path} is no plain file of at most 16 MiB")]
+    Output {
+        /// Where it is below the outputs.
+        path: String,
+    },
+    /// The user interrupted.
+    #[error("interrupted; what was done so far is in the record")]
+    Cancelled,
+    /// A file could not be read or written.
+    #[error("could not {operation} {path}")]
+    Io {
+        /// What was tried, as an infinitive.
+        operation: &'static str,
+        /// The file.
+        path: String,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+fn list(shortfalls: &[Shortfall]) -> String {
+    shortfalls
+        .iter()
+        .map(|shortfall| format!("\n  {shortfall}"))
+        .collect()
+}
+
+impl LifecycleError {
+    pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.display().to_string();
+        move |source| Self::Io {
+            operation,
+            path,
+            source,
+        }
+    }
+}
+
+impl Classify for LifecycleError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Store(error) => error.kind(),
+            Self::Bundle(error) => error.kind(),
+            Self::Parameter(error) => error.kind(),
+            Self::Record(error) => error.kind(),
+            Self::Driver(error) => error.kind(),
+            Self::Shortfalls(_) => ErrorKind::CannotProvision,
+            Self::Right { .. } => ErrorKind::NotTrusted,
+            Self::NameTaken { .. } => ErrorKind::Conflict,
+            Self::NoAction { .. } | Self::Unfit { .. } => ErrorKind::Input,
+            Self::Open(error) => error.kind(),
+            Self::Image(error) => error.kind(),
+            Self::Program(error) => error.kind(),
+            Self::ActionFailed { .. } | Self::MissingOutput { .. } | Self::Output { .. } => ErrorKind::Failed,
+            Self::Cancelled => ErrorKind::Interrupted,
+            Self::Io { .. } => ErrorKind::Environment,
+        }
+    }
+}

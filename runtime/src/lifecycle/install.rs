@@ -1,0 +1,189 @@
+//! Installs a verified bundle under a name, replaces it by another version, and forgets it.
+//!
+//! The content is in the store already. What the bundle requires is compared with the machine before anything is made. A
+//! foreign CNAB bundle's own `install`, `upgrade` or `uninstall` action runs through its invocation image; where that
+//! fails nothing is installed, and the failed run stays on record.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use samebundle_registry::store::Store;
+use samebundle_registry::trust::Verified;
+use samebundle_spec::record::{Format, Installation, Run, RunStatus};
+use samebundle_spec::time::Timestamp;
+use samebundle_spec::{BundleName, Descriptor};
+use serde_json::Value;
+
+use super::{LifecycleError, plan, run};
+use crate::context::Context;
+use crate::driver::{Capacity, Driver};
+use crate::event::Event;
+use crate::opened::OpenedBundle;
+use crate::record::Installations;
+
+/// What to install, and how.
+#[derive(Debug)]
+pub struct InstallRequest {
+    /// Name of the installation; none: the bundle's.
+    pub name: Option<BundleName>,
+    /// Where the bundle came from, for the record.
+    pub source: String,
+    /// Parameters for all runs.
+    pub parameters: BTreeMap<String, Value>,
+    /// Whether an installation of another bundle may be replaced.
+    pub replace: bool,
+}
+
+/// What was installed, and the run of a foreign bundle's action.
+#[derive(Debug)]
+pub struct Installed {
+    /// The installation.
+    pub installation: Installation,
+    /// The run of its `install` or `upgrade` action.
+    pub run: Option<Run>,
+}
+
+/// A driver and what its machine has.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The driver.
+    pub driver: Arc<dyn Driver>,
+    /// What it can give.
+    pub capacity: Capacity,
+}
+
+/// Installs a bundle that is in the store.
+///
+/// # Errors
+/// If it is no bundle, a parameter is wrong, the machine cannot give what it requires, the name is taken, or its own
+/// action fails.
+pub async fn install(
+    context: &Context,
+    store: Arc<dyn Store>,
+    machine: &Machine,
+    verified: Verified<Descriptor>,
+    request: InstallRequest,
+) -> Result<Installed, LifecycleError> {
+    let bundle = OpenedBundle::open(store.as_ref(), verified.get()).await?;
+    let installation = describe(
+        context,
+        &verified,
+        &bundle,
+        request.name,
+        request.source,
+        request.parameters,
+    )?;
+    let installations = Installations::new(&context.home);
+    let _lock = installations.lock(&installation.name)?;
+    let before = installations.find(&installation.name)?;
+    if let Some(before) = &before
+        && before.index.digest != installation.index.digest
+        && !request.replace
+    {
+        return Err(LifecycleError::NameTaken {
+            name: before.name.to_string(),
+            bundle: before.bundle.clone(),
+            version: before.version.clone(),
+        });
+    }
+    let is_program = bundle.program.is_some();
+    let action = if before.is_some() { "upgrade" } else { "install" };
+    let plan = plan(
+        &verified,
+        bundle,
+        &installation,
+        action,
+        &BTreeMap::new(),
+        &machine.capacity,
+    )?;
+    if !plan.shortfalls.is_empty() {
+        return Err(LifecycleError::Shortfalls(plan.shortfalls));
+    }
+    let run = match is_program {
+        true => None,
+        false => Some(succeeded(
+            run::run(context, store, Arc::clone(&machine.driver), plan).await?,
+        )?),
+    };
+    installations.put(&installation)?;
+    context.events.emit(Event::Step {
+        name: format!("installed {} {}", installation.name, installation.version),
+    });
+    Ok(Installed { installation, run })
+}
+
+fn succeeded(run: Run) -> Result<Run, LifecycleError> {
+    match run.status {
+        RunStatus::Succeeded => Ok(run),
+        RunStatus::Cancelled => Err(LifecycleError::Cancelled),
+        _ => Err(LifecycleError::ActionFailed {
+            run: run.id,
+            message: run.message.unwrap_or_default(),
+        }),
+    }
+}
+
+fn describe(
+    context: &Context,
+    verified: &Verified<Descriptor>,
+    bundle: &OpenedBundle,
+    name: Option<BundleName>,
+    source: String,
+    parameters: BTreeMap<String, Value>,
+) -> Result<Installation, LifecycleError> {
+    let view = bundle.bundle.view();
+    let name = match name {
+        Some(name) => name,
+        // A CNAB name may hold anything printable; an installation's may not.
+        None => view.name.parse().map_err(|_| LifecycleError::Unfit {
+            subject: format!("bundle {:?}", view.name),
+            why: "its name cannot name an installation; give one with --name".to_owned(),
+        })?,
+    };
+    Ok(Installation {
+        format: Format::CURRENT,
+        name,
+        bundle: view.name.clone(),
+        version: view.version.to_string(),
+        index: verified.get().bare(),
+        source,
+        verification: verified.verification(),
+        parameters,
+        installed: Timestamp::from(context.clock.now()).to_string(),
+    })
+}
+
+/// Forgets an installation; its runs and the bundle's content stay. A foreign bundle's `uninstall` action runs first.
+///
+/// # Errors
+/// If there is no such installation, or its action fails: then it stays.
+pub async fn uninstall(
+    context: &Context,
+    store: Arc<dyn Store>,
+    machine: &Machine,
+    verified: Verified<Descriptor>,
+    name: &BundleName,
+) -> Result<Option<Run>, LifecycleError> {
+    let installations = Installations::new(&context.home);
+    let _lock = installations.lock(name)?;
+    let installation = installations.get(name)?;
+    let bundle = OpenedBundle::open(store.as_ref(), verified.get()).await?;
+    let run = match bundle.program.is_some() {
+        true => None,
+        false => {
+            let plan = plan(
+                &verified,
+                bundle,
+                &installation,
+                "uninstall",
+                &BTreeMap::new(),
+                &machine.capacity,
+            )?;
+            Some(succeeded(
+                run::run(context, store, Arc::clone(&machine.driver), plan).await?,
+            )?)
+        }
+    };
+    installations.remove(name)?;
+    Ok(run)
+}

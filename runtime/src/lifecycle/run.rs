@@ -1,0 +1,330 @@
+//! Runs an installation: resolve parameters, compare with the machine, record, execute, record.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use samebundle_registry::store::Store;
+use samebundle_registry::trust::Verified;
+use samebundle_spec::bundle::parameter::{self, Resolved};
+use samebundle_spec::record::{Format, Installation, ParameterRecord, Run, RunStatus, Verification};
+use samebundle_spec::time::Timestamp;
+use samebundle_spec::{BundleName, Descriptor};
+use serde_json::Value;
+
+use super::events::{Recorded, TaskLog};
+use super::{Action, LifecycleError, claim, demands};
+use crate::context::Context;
+use crate::driver::{Capacity, Driver, Limits, Outcome};
+use crate::event::Event;
+use crate::opened::{OpenedBundle, Program};
+use crate::plan::{Shortfall, shortfalls};
+use crate::program::{self, ProgramOutcome, ProgramPlan, Wheelhouse};
+use crate::record::{RunHandle, Runs};
+
+/// The action of our programs that runs the pipeline.
+pub const RUN: &str = "run";
+
+/// What is to be run, everything resolved. Made by [`plan`].
+#[derive(Debug)]
+pub struct Plan {
+    /// The installation's name.
+    pub installation: BundleName,
+    /// Why the bundle is trusted.
+    pub verification: Verification,
+    /// The bundle.
+    pub bundle: OpenedBundle,
+    /// What is done: `run`, or a CNAB action.
+    pub action: String,
+    /// Parameters, resolved.
+    pub resolved: Resolved,
+    /// Every parameter as the record has it.
+    pub parameters: BTreeMap<String, ParameterRecord>,
+    /// Most containers at the same time: one a core.
+    pub parallelism: usize,
+    /// What cannot be had here; a plan with shortfalls does not run.
+    pub shortfalls: Vec<Shortfall>,
+}
+
+/// Plans a run without making anything. The bundle was verified for this installation just before.
+///
+/// # Errors
+/// If the action does not exist, or a parameter is wrong or missing.
+pub fn plan(
+    verified: &Verified<Descriptor>,
+    bundle: OpenedBundle,
+    installation: &Installation,
+    action: &str,
+    given: &BTreeMap<String, Value>,
+    capacity: &Capacity,
+) -> Result<Plan, LifecycleError> {
+    let view = bundle.bundle.view();
+    let builtin = ["install", "upgrade", "uninstall"].contains(&action);
+    if !builtin && view.action(action).is_none() {
+        return Err(LifecycleError::NoAction {
+            bundle: view.name.clone(),
+            action: action.to_owned(),
+        });
+    }
+    let mut all = installation.parameters.clone();
+    all.extend(given.clone());
+    let resolved = parameter::resolve(view, action, &all, Some(&installation.parameters))?;
+    let parameters = recorded(&resolved, installation, given);
+    let missing = match &bundle.program {
+        Some(program) => {
+            check_rights(program, verified)?;
+            let mut missing = shortfalls(&demands::of_program(program)?, capacity);
+            missing.extend(demands::missing_addons(&program.extension.requires));
+            missing
+        }
+        None => Vec::new(),
+    };
+    Ok(Plan {
+        installation: installation.name.clone(),
+        verification: verified.verification(),
+        bundle,
+        action: action.to_owned(),
+        resolved,
+        parameters,
+        parallelism: (capacity.cpus.floor() as usize).clamp(1, 16),
+        shortfalls: missing,
+    })
+}
+
+/// Rights beyond the default must be granted to the signer by policy.
+fn check_rights(program: &Program, verified: &Verified<Descriptor>) -> Result<(), LifecycleError> {
+    let granted = verified.rights();
+    let asked = program.extension.requires.rights.asked();
+    match asked.into_iter().find(|right| !granted.contains(right)) {
+        Some(right) => Err(LifecycleError::Right {
+            right: right.word().to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn recorded(
+    resolved: &Resolved,
+    installation: &Installation,
+    given: &BTreeMap<String, Value>,
+) -> BTreeMap<String, ParameterRecord> {
+    let one = |(name, value): (&String, &Value)| {
+        let set_by = match (
+            given.contains_key(name),
+            installation.parameters.contains_key(name),
+        ) {
+            (true, _) => "run",
+            (false, true) => "installation",
+            (false, false) => "default",
+        };
+        let secret = resolved.secrets.contains(name);
+        let value = (!secret).then(|| value.clone());
+        (
+            name.clone(),
+            ParameterRecord {
+                value,
+                set_by: set_by.to_owned(),
+                secret,
+            },
+        )
+    };
+    resolved.values.iter().map(one).collect()
+}
+
+/// Runs a plan to its end and returns its record, whatever came of it.
+///
+/// # Errors
+/// [`LifecycleError::Shortfalls`] before anything is made; afterwards if the record cannot be written, or what happened is
+/// not known: the record then says so.
+pub async fn run(
+    context: &Context,
+    store: Arc<dyn Store>,
+    driver: Arc<dyn Driver>,
+    plan: Plan,
+) -> Result<Run, LifecycleError> {
+    if !plan.shortfalls.is_empty() {
+        return Err(LifecycleError::Shortfalls(plan.shortfalls));
+    }
+    let mut record = begin(context, driver.name(), &plan);
+    let runs = Runs::new(&context.home);
+    let handle = Arc::new(runs.begin(&record)?);
+    claim::write_claim(&handle, &record, &plan)?;
+    let context = Context {
+        events: Arc::new(Recorded::new(Arc::clone(&context.events), Arc::clone(&handle))),
+        ..context.clone()
+    };
+    let result = execute(&context, store, driver, &plan, &handle, &mut record).await;
+    if let Err(error) = &result {
+        record.status = if context.cancel.is_cancelled() {
+            RunStatus::Cancelled
+        } else {
+            RunStatus::Failed
+        };
+        record.message = Some(error.to_string());
+    }
+    record.finished = Some(now(&context));
+    handle.update(&record)?;
+    claim::write_result(&handle, &record, &context.clock.new_id())?;
+    result.map(|()| record)
+}
+
+fn now(context: &Context) -> String {
+    Timestamp::from(context.clock.now()).to_string()
+}
+
+fn begin(context: &Context, driver: &str, plan: &Plan) -> Run {
+    let view = plan.bundle.bundle.view();
+    Run {
+        format: Format::CURRENT,
+        id: context.clock.new_id(),
+        installation: plan.installation.clone(),
+        action: plan.action.clone(),
+        bundle: view.name.clone(),
+        version: view.version.to_string(),
+        bundle_digest: plan.bundle.index.digest,
+        verification: plan.verification.clone(),
+        driver: driver.to_owned(),
+        parameters: plan.parameters.clone(),
+        status: RunStatus::Running,
+        message: None,
+        started: now(context),
+        finished: None,
+        tasks: Vec::new(),
+        outputs: BTreeMap::new(),
+        imported_with: None,
+    }
+}
+
+async fn execute(
+    context: &Context,
+    store: Arc<dyn Store>,
+    driver: Arc<dyn Driver>,
+    plan: &Plan,
+    handle: &RunHandle,
+    record: &mut Run,
+) -> Result<(), LifecycleError> {
+    match &plan.bundle.program {
+        Some(program) if plan.action == RUN => {
+            let outcome = run_program(context, store, driver, plan, program, handle, record).await?;
+            record.status = outcome.status;
+            record.message = outcome.message;
+            record.tasks = outcome.tasks;
+            record.outputs = outcome.outputs;
+            Ok(())
+        }
+        _ => run_action(context, store, driver, plan, handle, record).await,
+    }
+}
+
+async fn run_program(
+    context: &Context,
+    store: Arc<dyn Store>,
+    driver: Arc<dyn Driver>,
+    plan: &Plan,
+    program: &Program,
+    handle: &RunHandle,
+    record: &Run,
+) -> Result<ProgramOutcome, LifecycleError> {
+    let mut images = BTreeMap::new();
+    for (name, image) in &program.images {
+        images.insert(
+            name.clone(),
+            crate::image::read(store.as_ref(), image).await?.manifest,
+        );
+    }
+    let wheelhouse = match &program.wheelhouse {
+        Some(layer) => Some(Wheelhouse::unpack(store.as_ref(), layer, &context.home.layers()).await?),
+        None => None,
+    };
+    let network = program.extension.requires.rights.network;
+    let program_plan = ProgramPlan {
+        pipeline: Arc::clone(&program.pipeline),
+        parameters: plan.resolved.values.clone(),
+        images,
+        run_id: record.id.clone(),
+        run_dir: handle.folder().to_owned(),
+        wheelhouse,
+        installed: Some(context.home.layers().join("installed")),
+        limits: Limits {
+            network,
+            ..Limits::default()
+        },
+        parallelism: plan.parallelism,
+    };
+    let mut outcome = program::run(&program_plan, driver.as_ref(), store.as_ref(), context).await?;
+    match outcome.error.take() {
+        Some(error) => Err(error.into()),
+        None => Ok(outcome),
+    }
+}
+
+async fn run_action(
+    context: &Context,
+    store: Arc<dyn Store>,
+    driver: Arc<dyn Driver>,
+    plan: &Plan,
+    handle: &RunHandle,
+    record: &mut Run,
+) -> Result<(), LifecycleError> {
+    let bundle = &plan.bundle;
+    let image = crate::image::read(store.as_ref(), &bundle.layout.invocation.bare())
+        .await?
+        .manifest;
+    let action = Action {
+        run_id: &record.id,
+        installation: plan.installation.as_str(),
+        name: &plan.action,
+        bundle_json: bundle.bundle.raw(),
+        view: bundle.bundle.view(),
+        image,
+        injection: plan.resolved.injection.clone(),
+        folder: handle.folder(),
+    };
+    let operation = action.prepare()?;
+    let log = TaskLog {
+        task: &plan.action,
+        events: context.events.as_ref(),
+    };
+    context.events.emit(Event::Step {
+        name: format!("run action {} of {}", plan.action, bundle.bundle.view().name),
+    });
+    let outcome = driver.run(&operation, &log, &context.cancel).await;
+    action.clean_up()?;
+    match outcome? {
+        Outcome::Succeeded => {
+            record.outputs = action.outputs()?;
+            record.status = RunStatus::Succeeded;
+        }
+        Outcome::Failed { code, .. } => {
+            record.status = RunStatus::Failed;
+            record.message = Some(format!("action {} exited with code {code}", plan.action));
+        }
+        Outcome::Cancelled => record.status = RunStatus::Cancelled,
+    }
+    Ok(())
+}
+
+/// Finds runs whose process was killed, ends what is left of them, and records them as interrupted.
+///
+/// # Errors
+/// If a record cannot be read or written, or something that is left cannot be ended.
+pub async fn resolve_interrupted(
+    context: &Context,
+    drivers: &[Arc<dyn Driver>],
+) -> Result<usize, LifecycleError> {
+    let interrupted = Runs::new(&context.home).interrupted()?;
+    let count = interrupted.len();
+    for (mut run, handle) in interrupted {
+        if let Some(driver) = drivers.iter().find(|driver| driver.name() == run.driver) {
+            driver.recover(&run.id).await?;
+        }
+        run.status = RunStatus::Interrupted;
+        run.message = Some("the process that ran it was killed".to_owned());
+        run.finished = Some(now(context));
+        handle.update(&run)?;
+        claim::write_result(&handle, &run, &context.clock.new_id())?;
+        context.events.emit(Event::Notice {
+            text: format!("run {} was interrupted; it is recorded so", run.id),
+        });
+    }
+    Ok(count)
+}

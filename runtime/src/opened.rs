@@ -1,0 +1,180 @@
+//! A bundle that is in a store, read and checked: `bundle.json`, our extension, the parts of the content artifact.
+//!
+//! Every document is hashed again as it is read, so what comes out is what the index's digest names.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use samebundle_registry::StoreError;
+use samebundle_registry::store::{Source, SourceExt};
+use samebundle_spec::bundle::layout::{Layout, LayoutError};
+use samebundle_spec::bundle::{Bundle, BundleError, ProgramExtension};
+use samebundle_spec::manifest::{Document, Manifest};
+use samebundle_spec::pipeline::{Pipeline, PipelineError};
+use samebundle_spec::{Classify, Descriptor, Digest, ErrorKind, MediaType, limits};
+
+/// A bundle that was read.
+#[derive(Debug)]
+pub struct OpenedBundle {
+    /// The index.
+    pub index: Descriptor,
+    /// `bundle.json`, its bytes and what they say.
+    pub bundle: Bundle,
+    /// The parts of the index.
+    pub layout: Layout,
+    /// What is ours, if it is one of our programs.
+    pub program: Option<Program>,
+}
+
+/// The parts of one of our programs.
+#[derive(Debug)]
+pub struct Program {
+    /// What `bundle.json` says of it.
+    pub extension: ProgramExtension,
+    /// The pipeline, checked.
+    pub pipeline: Arc<Pipeline>,
+    /// Every image that the pipeline names, and the component that it is.
+    pub images: BTreeMap<String, Descriptor>,
+    /// The wheelhouse, a tar layer, if it has one.
+    pub wheelhouse: Option<Descriptor>,
+}
+
+/// A bundle could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Content could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What is there is no bundle.
+    #[error("{digest} is not a bundle")]
+    Layout {
+        /// What was opened.
+        digest: Digest,
+        /// Why.
+        #[source]
+        source: LayoutError,
+    },
+    /// `bundle.json` is not valid.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The pipeline is not valid.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+    /// A part is missing or of another kind than `bundle.json` says.
+    #[error("bundle {digest} is incomplete: {why}")]
+    Part {
+        /// The bundle.
+        digest: Digest,
+        /// What is missing.
+        why: String,
+    },
+}
+
+impl Classify for OpenError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Store(error) => error.kind(),
+            Self::Layout { .. } | Self::Bundle(_) | Self::Pipeline(_) | Self::Part { .. } => ErrorKind::Input,
+        }
+    }
+}
+
+impl OpenedBundle {
+    /// Reads the bundle whose index is `index`.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is not a bundle.
+    pub async fn open(source: &dyn Source, index: &Descriptor) -> Result<Self, OpenError> {
+        let layout_error = |source| OpenError::Layout {
+            digest: index.digest,
+            source,
+        };
+        let Document::Index(document) = document(source, index).await? else {
+            return Err(layout_error(LayoutError::NotABundle));
+        };
+        let layout = Layout::read(&document).map_err(layout_error)?;
+        let config_manifest = manifest(source, &layout.config_manifest).await?;
+        let config = Layout::config_blob(&config_manifest).map_err(layout_error)?;
+        let bundle = Bundle::parse(&source.fetch_bytes(config, limits::BUNDLE_JSON_BYTES).await?)?;
+        layout.check(&bundle).map_err(layout_error)?;
+        let program = match bundle.program()? {
+            Some(extension) => Program::open(source, index, &layout, extension).await?,
+            None => None,
+        };
+        Ok(Self {
+            index: index.bare(),
+            bundle,
+            layout,
+            program,
+        })
+    }
+}
+
+impl Program {
+    async fn open(
+        source: &dyn Source,
+        index: &Descriptor,
+        layout: &Layout,
+        extension: ProgramExtension,
+    ) -> Result<Option<Self>, OpenError> {
+        let missing = |why: String| OpenError::Part {
+            digest: index.digest,
+            why,
+        };
+        let component = |name: &str| {
+            layout
+                .components
+                .get(name)
+                .ok_or_else(|| missing(format!("there is no component {name}")))
+        };
+        let Some(part) = &extension.pipeline else {
+            return Ok(None);
+        };
+        let content = manifest(source, component(&extension.content)?).await?;
+        let layer = |media_type: &MediaType| {
+            content
+                .layers
+                .iter()
+                .find(|layer| layer.media_type == *media_type)
+        };
+        let pipeline_layer = layer(&MediaType::PIPELINE)
+            .filter(|layer| layer.digest == part.digest)
+            .ok_or_else(|| missing("the content has no pipeline of that digest".to_owned()))?;
+        let pipeline = source.fetch_bytes(pipeline_layer, limits::PIPELINE_BYTES).await?;
+        let pipeline = Pipeline::parse("pipeline.yaml", &pipeline)?;
+        let wheelhouse = layer(&MediaType::WHEELHOUSE).cloned();
+        if extension.wheelhouse && wheelhouse.is_none() {
+            return Err(missing("the content has no wheelhouse".to_owned()));
+        }
+        let mut images = BTreeMap::new();
+        for (image, name) in &extension.images {
+            images.insert(image.clone(), component(name)?.bare());
+        }
+        Ok(Some(Self {
+            extension,
+            pipeline: Arc::new(pipeline),
+            images,
+            wheelhouse,
+        }))
+    }
+}
+
+async fn document(source: &dyn Source, descriptor: &Descriptor) -> Result<Document, OpenError> {
+    let bytes = source.fetch_bytes(descriptor, limits::MANIFEST_BYTES).await?;
+    let parsed = Document::parse(&bytes, &descriptor.media_type);
+    parsed.map_err(|error| OpenError::Part {
+        digest: descriptor.digest,
+        why: error.to_string(),
+    })
+}
+
+async fn manifest(source: &dyn Source, descriptor: &Descriptor) -> Result<Manifest, OpenError> {
+    match document(source, descriptor).await? {
+        Document::Manifest(manifest) => Ok(manifest),
+        Document::Index(_) => Err(OpenError::Part {
+            digest: descriptor.digest,
+            why: "an index stands where a manifest should".to_owned(),
+        }),
+    }
+}

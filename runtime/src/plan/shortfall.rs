@@ -1,0 +1,148 @@
+//! What cannot be had here: what, how much is missing, and what to do about it.
+
+use std::fmt;
+
+/// Something that a machine cannot give.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Shortfall {
+    /// Cores.
+    Cpus {
+        /// Who demands it.
+        subject: String,
+        /// Cores that are wanted.
+        wanted: f64,
+        /// Cores that there are.
+        available: f64,
+    },
+    /// Memory.
+    Memory {
+        /// Who demands it.
+        subject: String,
+        /// Bytes that are wanted.
+        wanted: u64,
+        /// Bytes that there are.
+        available: u64,
+    },
+    /// GPUs.
+    Gpus {
+        /// Who demands it.
+        subject: String,
+        /// The resource name, or `gpu` for any.
+        kind: String,
+        /// How many are wanted.
+        wanted: u32,
+        /// How many there are.
+        available: u32,
+    },
+    /// Free disk.
+    Disk {
+        /// Who demands it.
+        subject: String,
+        /// Bytes that are wanted.
+        wanted: u64,
+        /// Bytes that are free.
+        available: u64,
+    },
+    /// A class of disk.
+    DiskClass {
+        /// Who demands it.
+        subject: String,
+        /// The class that is wanted.
+        wanted: String,
+        /// The classes that there are.
+        available: Vec<String>,
+    },
+    /// An add-on of the environment.
+    Addon {
+        /// Who demands it.
+        subject: String,
+        /// The add-on.
+        wanted: String,
+    },
+}
+
+/// Bytes in the unit that loses least: `5 GiB`, `1.5 MiB`.
+fn bytes(count: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < units.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    let text = format!("{value:.1}");
+    format!("{} {}", text.trim_end_matches(".0"), units[unit])
+}
+
+impl Shortfall {
+    /// The stable word of the resource, for `--output json`.
+    pub const fn resource(&self) -> &'static str {
+        match self {
+            Self::Cpus { .. } => "cpu",
+            Self::Memory { .. } => "memory",
+            Self::Gpus { .. } => "gpu",
+            Self::Disk { .. } => "disk",
+            Self::DiskClass { .. } => "disk-class",
+            Self::Addon { .. } => "addon",
+        }
+    }
+}
+
+impl fmt::Display for Shortfall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpus {
+                subject,
+                wanted,
+                available,
+            } => {
+                write!(
+                    f,
+                    "{subject} wants {wanted} cores, there are {available}; choose a larger machine with --env"
+                )
+            }
+            Self::Memory {
+                subject,
+                wanted,
+                available,
+            } => write!(
+                f,
+                "{subject} wants {} of memory, there is {}; choose a larger machine with --env",
+                bytes(*wanted),
+                bytes(*available)
+            ),
+            Self::Gpus {
+                subject,
+                kind,
+                wanted,
+                available,
+            } => write!(
+                f,
+                "{subject} wants {wanted} of {kind}, there are {available}; choose an environment with GPUs with --env"
+            ),
+            Self::Disk {
+                subject,
+                wanted,
+                available,
+            } => write!(
+                f,
+                "{subject} wants {} of free disk, there is {}; free some, or put --home on another disk",
+                bytes(*wanted),
+                bytes(*available)
+            ),
+            Self::DiskClass {
+                subject,
+                wanted,
+                available,
+            } => write!(
+                f,
+                "{subject} wants a disk of class {wanted}, there is {}; put --home on such a disk",
+                available.join(", ")
+            ),
+            Self::Addon { subject, wanted } => write!(
+                f,
+                "{subject} wants the add-on {wanted}, which no local environment has; choose an environment that has it with --env"
+            ),
+        }
+    }
+}

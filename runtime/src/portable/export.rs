@@ -1,0 +1,118 @@
+//! Writes an installation to one file.
+
+use std::path::{Path, PathBuf};
+
+use samebundle_registry::store::{Layout, Overlay, Sink, SinkExt, archive};
+use samebundle_spec::manifest::Manifest;
+use samebundle_spec::record::{Installation, Run, RunStatus};
+use samebundle_spec::{Algorithm, Descriptor, Digester, MediaType, Version};
+
+use super::{PortableError, history};
+use crate::context::Context;
+use crate::event::Event;
+use crate::record::Runs;
+
+/// What to export, and where to.
+#[derive(Debug)]
+pub struct ExportRequest {
+    /// The installation.
+    pub installation: Installation,
+    /// The version to name the export by; the bundle's own stays in its `bundle.json`.
+    pub version: Version,
+    /// How many of the newest finished runs go along.
+    pub runs: usize,
+    /// The file to write.
+    pub path: PathBuf,
+    /// How the archive is written.
+    pub archive: archive::Options,
+}
+
+/// What was exported.
+#[derive(Debug)]
+pub struct Exported {
+    /// The bundle's index.
+    pub index: Descriptor,
+    /// The history artifact.
+    pub history: Descriptor,
+    /// Ids of the runs that went along, newest first.
+    pub runs: Vec<String>,
+}
+
+/// Writes the file; it appears whole or not at all.
+///
+/// # Errors
+/// If content or a record cannot be read, or the file cannot be written.
+pub async fn export(
+    context: &Context,
+    store: &Layout,
+    request: ExportRequest,
+) -> Result<Exported, PortableError> {
+    let records = Runs::new(&context.home);
+    let mut runs = records.list(Some(&request.installation.name))?;
+    runs.retain(|run| run.status != RunStatus::Running);
+    runs.truncate(request.runs);
+    let scratch = tempfile::Builder::new()
+        .prefix("export-")
+        .tempdir_in(context.home.scratch());
+    let scratch = scratch.map_err(PortableError::io("make a folder in", &context.home.scratch()))?;
+    context.events.emit(Event::Step {
+        name: format!("collect {} runs", runs.len()),
+    });
+    let (layout, history) = history_artifact(scratch.path(), &request.installation, &runs, &records).await?;
+    let index = request.installation.index.clone();
+    let tag = request.version.as_tag().parse().ok();
+    let source = Overlay {
+        front: layout,
+        back: store.clone(),
+        hidden: Some(MediaType::HISTORY),
+    };
+    context.events.emit(Event::Step {
+        name: format!("write {}", request.path.display()),
+    });
+    archive::write(&source, &[(index.clone(), tag)], &request.path, &request.archive).await?;
+    Ok(Exported {
+        index,
+        history,
+        runs: runs.into_iter().map(|run| run.id).collect(),
+    })
+}
+
+async fn history_artifact(
+    scratch: &Path,
+    installation: &Installation,
+    runs: &[Run],
+    records: &Runs<'_>,
+) -> Result<(Layout, Descriptor), PortableError> {
+    let tar = scratch.join("history.tar");
+    history::write(&tar, installation, runs, records)?;
+    let layout = Layout::create(&scratch.join("layout")).await?;
+    let layer = describe(&tar)?;
+    let file = tokio::fs::File::open(&tar)
+        .await
+        .map_err(PortableError::io("read", &tar))?;
+    layout.push(&layer, Box::pin(file)).await?;
+    layout
+        .push_bytes(MediaType::OCI_EMPTY, bytes::Bytes::from_static(b"{}"))
+        .await?;
+    let manifest =
+        Manifest::artifact(MediaType::HISTORY, vec![layer]).with_subject(installation.index.bare());
+    let pushed = layout
+        .push_bytes(MediaType::OCI_MANIFEST, manifest.to_bytes().into())
+        .await?;
+    Ok((layout, pushed))
+}
+
+fn describe(path: &Path) -> Result<Descriptor, PortableError> {
+    let mut file = std::fs::File::open(path).map_err(PortableError::io("read", path))?;
+    let mut digester = Digester::new(Algorithm::Sha256);
+    let mut buffer = vec![0; samebundle_spec::limits::STREAM_BUFFER];
+    let mut size = 0;
+    loop {
+        let read = std::io::Read::read(&mut file, &mut buffer).map_err(PortableError::io("read", path))?;
+        if read == 0 {
+            return Ok(Descriptor::new(MediaType::HISTORY, digester.finish(), size));
+        }
+        digester.update(&buffer[..read]);
+        size += read as u64;
+    }
+}
