@@ -148,7 +148,7 @@ impl<'a> Scan<'a> {
                     self.layout_file = Some(self.small(&mut entries, &entry, limits::LAYOUT_INDEX_BYTES)?);
                 }
                 Role::Index => {
-                    self.index = Some(self.small(&mut entries, &entry, limits::LAYOUT_INDEX_BYTES)?)
+                    self.index = Some(self.small(&mut entries, &entry, limits::LAYOUT_INDEX_BYTES)?);
                 }
                 Role::Blob(digest) => self.blob(&mut entries, &entry, digest)?,
                 Role::Kept(name, limit) => {

@@ -29,7 +29,7 @@ pub(super) fn pax(mut bytes: &[u8]) -> Result<Extension, Refusal> {
     let mut extension = Extension::default();
     let mut seen: Vec<&[u8]> = Vec::new();
     while !bytes.is_empty() {
-        let (key, value, rest) = record(bytes)?;
+        let [key, value, rest] = record(bytes)?;
         if seen.contains(&key) {
             return Err(fault("a record twice"));
         }
@@ -41,7 +41,7 @@ pub(super) fn pax(mut bytes: &[u8]) -> Result<Extension, Refusal> {
 }
 
 /// Splits the first record off: key, value, rest.
-fn record(bytes: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Refusal> {
+fn record(bytes: &[u8]) -> Result<[&[u8]; 3], Refusal> {
     let space = bytes.iter().take(20).position(|&byte| byte == b' ');
     let space = space.ok_or(fault("a record without a length"))?;
     let length = decimal(&bytes[..space]).and_then(|length| usize::try_from(length).ok());
@@ -59,7 +59,7 @@ fn record(bytes: &[u8]) -> Result<(&[u8], &[u8], &[u8]), Refusal> {
     if key.is_empty() || value.is_empty() || value.contains(&0) {
         return Err(fault("a record with an empty or cut key or value"));
     }
-    Ok((key, value, rest))
+    Ok([key, value, rest])
 }
 
 fn apply(extension: &mut Extension, key: &[u8], value: &[u8]) -> Result<(), Refusal> {
