@@ -30,7 +30,7 @@ const REPOSITORY: &str = "samebundle/image";
 /// A layer ready to be sent.
 enum Ready {
     /// As it is in the store.
-    Stored(Layer),
+    Stored(Box<Layer>),
     /// Unpacked.
     Plain(std::fs::File, u64),
 }
@@ -65,7 +65,7 @@ pub(super) async fn ensure(
     }
     for (layer, _) in &layers {
         if let Ready::Stored(layer) = layer {
-            check(source, layer.clone()).await?;
+            check(source, Layer::clone(layer)).await?;
         }
     }
     send(engine, source, &name, &config, layers)
@@ -84,7 +84,7 @@ async fn ready(
     scratch: &Path,
 ) -> Result<(Ready, Digest), DriverError> {
     match layer.diff_id {
-        Some(diff_id) if !layer.is_zstd() => Ok((Ready::Stored(layer), diff_id)),
+        Some(diff_id) if !layer.is_zstd() => Ok((Ready::Stored(Box::new(layer)), diff_id)),
         _ => {
             let (file, size, diff_id) = plain(source, layer, scratch).await?;
             Ok((Ready::Plain(file, size), diff_id))

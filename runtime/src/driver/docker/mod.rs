@@ -20,8 +20,8 @@ use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
-    RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
+    AttachContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
+    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
 };
 use futures::StreamExt;
 use samebundle_registry::store::Source;
@@ -42,8 +42,9 @@ const OLDEST_API: (usize, usize) = (1, 41);
 /// How long one answer of the engine may take. Loading an image answers when all of it is unpacked.
 const ANSWER: Duration = Duration::from_secs(600);
 
-/// How long a container has to end by itself when it is cancelled, seconds; the trait promises two in all.
-const GRACE_SECONDS: i32 = 1;
+/// How long a container has to end by itself when it is cancelled. The trait promises two seconds in all, of which a busy
+/// engine needs one to kill and remove it.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// Runs containers through a Docker engine.
 #[derive(Debug)]
@@ -129,9 +130,7 @@ impl DockerDriver {
         tokio::select! {
             ended = ended => ended.map_err(fail("wait for the container"))?,
             () = cancel.cancelled() => {
-                let stop = StopContainerOptionsBuilder::default().t(GRACE_SECONDS).build();
-                // If it has ended by itself in the meantime, removing it is all there is to do.
-                let _ = self.engine.stop_container(container, Some(stop)).await;
+                self.ask_to_end(container).await;
                 return Ok(Outcome::Cancelled);
             }
         }
@@ -142,6 +141,15 @@ impl DockerDriver {
             keep::keep_upper(&self.engine, container, operation, path, &self.scratch).await?;
         }
         Ok(outcome)
+    }
+
+    /// Asks a container to end and gives it a moment. What does not end is killed by removing it.
+    async fn ask_to_end(&self, container: &str) {
+        let options = KillContainerOptionsBuilder::default().signal("SIGTERM").build();
+        // An error means that it has ended by itself in the meantime.
+        if self.engine.kill_container(container, Some(options)).await.is_ok() {
+            let _ = tokio::time::timeout(GRACE, self.wait(container)).await;
+        }
     }
 
     async fn wait(&self, container: &str) -> Result<(), Error> {
