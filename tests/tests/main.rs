@@ -2,6 +2,12 @@
 //!
 //! One binary, so that it links once and its modules share what they build.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "all of this is a test; clippy's leave for tests does not reach the functions that tests share"
+)]
+
 mod budget;
 mod cnab;
 mod concurrency;

@@ -1,6 +1,11 @@
 //! The driver contract over the real drivers. Not an ordinary test binary: the embedded driver's helper has to be a process
 //! with one thread, so this program starts itself again for it.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "a test program prints its cases and what its children said"
+)]
+
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
