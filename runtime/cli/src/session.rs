@@ -9,8 +9,9 @@ use samebundle_registry::remote::credentials::{CredentialPaths, Credentials};
 use samebundle_registry::remote::{RemoteClient, RemoteConfig, RemoteRepository};
 use samebundle_registry::store::Layout;
 use samebundle_registry::trust::{Marks, TrustStore};
+use samebundle_runtime::driver::docker::DockerDriver;
 use samebundle_runtime::driver::embedded::{EmbeddedDriver, Helper};
-use samebundle_runtime::driver::{self, Driver};
+use samebundle_runtime::driver::{self, Candidate, Driver};
 use samebundle_runtime::lifecycle::{Machine, resolve_interrupted};
 use samebundle_runtime::opened::OpenedBundle;
 use samebundle_runtime::{Context, Event, Home};
@@ -24,6 +25,9 @@ use crate::args::Global;
 use crate::error::CliError;
 use crate::render::progress;
 use crate::settings::{Settings, SystemClock};
+
+/// Where a Docker engine listens unless `DOCKER_HOST` says otherwise.
+const DOCKER_SOCKET: &str = "unix:///var/run/docker.sock";
 
 /// What a command is given.
 #[derive(Debug)]
@@ -174,7 +178,7 @@ impl Session {
     ///
     /// # Errors
     /// If the program's own path is not known.
-    pub(crate) fn drivers(&self, store: &Layout) -> Result<Vec<Arc<dyn Driver>>, CliError> {
+    pub(crate) async fn drivers(&self, store: &Layout) -> Result<Vec<Candidate>, CliError> {
         let program = std::env::current_exe().map_err(|source| CliError::Io {
             operation: "find",
             path: "this program".to_owned(),
@@ -185,11 +189,33 @@ impl Session {
             arguments: vec![crate::CONTAINER_HELPER.to_owned()],
         };
         let source: Arc<dyn samebundle_registry::Source> = Arc::new(store.clone());
-        Ok(vec![Arc::new(EmbeddedDriver::new(
-            self.home.root(),
-            Arc::clone(&source),
-            helper,
-        ))])
+        let embedded: Arc<dyn Driver> =
+            Arc::new(EmbeddedDriver::new(self.home.root(), Arc::clone(&source), helper));
+        let address = self.settings.variable("DOCKER_HOST").unwrap_or(DOCKER_SOCKET);
+        let docker = DockerDriver::connect(address, source, self.home.scratch()).await;
+        Ok(vec![
+            Candidate {
+                name: "embedded",
+                driver: Ok(embedded),
+            },
+            Candidate {
+                name: "docker",
+                driver: docker.map(|docker| Arc::new(docker) as Arc<dyn Driver>),
+            },
+        ])
+    }
+
+    /// Resolves runs whose process was killed, with the drivers that ran them.
+    ///
+    /// # Errors
+    /// If a record cannot be read, or something that is left cannot be ended.
+    pub(crate) async fn resolve_interrupted(&self, candidates: &[Candidate]) -> Result<(), CliError> {
+        let there = candidates
+            .iter()
+            .filter_map(|candidate| candidate.driver.as_ref().ok());
+        let there: Vec<Arc<dyn Driver>> = there.map(Arc::clone).collect();
+        resolve_interrupted(&self.context, &there).await?;
+        Ok(())
     }
 
     /// Chooses what containers run in, and resolves runs that were killed before.
@@ -197,9 +223,9 @@ impl Session {
     /// # Errors
     /// If the driver that was asked for does not work here, or none does.
     pub(crate) async fn machine(&self, store: &Layout, wanted: Option<&str>) -> Result<Machine, CliError> {
-        let drivers = self.drivers(store)?;
-        resolve_interrupted(&self.context, &drivers).await?;
-        let (driver, capacity) = driver::choose(&drivers, wanted).await?;
+        let candidates = self.drivers(store).await?;
+        self.resolve_interrupted(&candidates).await?;
+        let (driver, capacity) = driver::choose(candidates, wanted).await?;
         for notice in &capacity.notices {
             self.notice(notice.clone());
         }

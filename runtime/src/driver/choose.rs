@@ -4,33 +4,49 @@ use std::sync::Arc;
 
 use super::{Capacity, Driver, DriverError};
 
-/// Chooses among drivers in order of preference.
+/// A driver that may be chosen: it can be there, or not, with the reason.
+#[derive(Debug)]
+pub struct Candidate {
+    /// Its name.
+    pub name: &'static str,
+    /// The driver, or why there is none.
+    pub driver: Result<Arc<dyn Driver>, DriverError>,
+}
+
+/// Chooses among candidates in order of preference.
 ///
 /// # Errors
-/// [`DriverError::Unusable`] if the one asked for does not exist or does not work here, or if none works: then with the
-/// reason of each.
+/// [`DriverError::Unknown`] if there is no driver of the name that was asked for; its own error if it does not work here;
+/// [`DriverError::NoneUsable`] with the reason of each if none works.
 pub async fn choose(
-    drivers: &[Arc<dyn Driver>],
+    candidates: Vec<Candidate>,
     wanted: Option<&str>,
 ) -> Result<(Arc<dyn Driver>, Capacity), DriverError> {
     let Some(wanted) = wanted.filter(|wanted| *wanted != "local") else {
-        return first_that_works(drivers).await;
+        return first_that_works(candidates).await;
     };
-    let Some(driver) = drivers.iter().find(|driver| driver.name() == wanted) else {
-        let known: Vec<&str> = drivers.iter().map(|driver| driver.name()).collect();
-        return Err(DriverError::Unknown {
+    let known: Vec<&str> = candidates.iter().map(|candidate| candidate.name).collect();
+    let known = known.join(", ");
+    match candidates.into_iter().find(|candidate| candidate.name == wanted) {
+        Some(candidate) => probed(candidate).await,
+        None => Err(DriverError::Unknown {
             wanted: wanted.to_owned(),
-            known: known.join(", "),
-        });
-    };
-    Ok((Arc::clone(driver), driver.probe().await?))
+            known,
+        }),
+    }
 }
 
-async fn first_that_works(drivers: &[Arc<dyn Driver>]) -> Result<(Arc<dyn Driver>, Capacity), DriverError> {
+async fn probed(candidate: Candidate) -> Result<(Arc<dyn Driver>, Capacity), DriverError> {
+    let driver = candidate.driver?;
+    let capacity = driver.probe().await?;
+    Ok((driver, capacity))
+}
+
+async fn first_that_works(candidates: Vec<Candidate>) -> Result<(Arc<dyn Driver>, Capacity), DriverError> {
     let mut reasons = Vec::new();
-    for driver in drivers {
-        match driver.probe().await {
-            Ok(capacity) => return Ok((Arc::clone(driver), capacity)),
+    for candidate in candidates {
+        match probed(candidate).await {
+            Ok(found) => return Ok(found),
             Err(error) => reasons.push(error.to_string()),
         }
     }

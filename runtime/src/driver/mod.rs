@@ -27,7 +27,7 @@ use async_trait::async_trait;
 use samebundle_spec::Descriptor;
 use tokio_util::sync::CancellationToken;
 
-pub use choose::choose;
+pub use choose::{Candidate, choose};
 pub use error::DriverError;
 
 /// What starts containers.

@@ -118,6 +118,9 @@ pub(super) fn environment() -> BTreeMap<String, String> {
         ("PIP_NO_INDEX", "1"),
         ("PIP_NO_INPUT", "1"),
         ("PIP_ROOT_USER_ACTION", "ignore"),
+        // What pip compiles is then valid by content, not by time: times in a kept layer are zero. The value is the
+        // first that a zip file can hold, 1980.
+        ("SOURCE_DATE_EPOCH", "315532800"),
     ];
     settings
         .map(|(name, value)| (name.to_owned(), value.to_owned()))

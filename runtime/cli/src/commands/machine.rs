@@ -5,7 +5,7 @@ use std::path::Path;
 
 use samebundle_registry::server::{self, Storage};
 use samebundle_registry::store::layout;
-use samebundle_runtime::lifecycle::resolve_interrupted;
+use samebundle_runtime::driver::{Capacity, DriverError};
 use serde_json::json;
 
 use crate::args;
@@ -42,8 +42,9 @@ pub(crate) async fn serve(session: &Session, args: &args::Serve) -> Result<Repor
 /// Checks that the local store is whole.
 pub(crate) async fn check(session: &Session, args: &args::StoreCheck) -> Result<Report, CliError> {
     let store = session.store().await?;
-    let drivers = session.drivers(&store)?;
-    resolve_interrupted(&session.context, &drivers).await?;
+    session
+        .resolve_interrupted(&session.drivers(&store).await?)
+        .await?;
     let report = layout::check(&session.home.store(), !args.quick).await?;
     let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
     let json = json!({"blobs": report.blobs, "bytes": report.bytes, "findings": findings});
@@ -111,31 +112,13 @@ pub(crate) async fn doctor(session: &Session) -> Result<Report, CliError> {
     let store = session.store().await?;
     let mut rows = Vec::new();
     let mut works = false;
-    for driver in session.drivers(&store)? {
-        match driver.probe().await {
-            Ok(capacity) => {
-                works = true;
-                let has = format!(
-                    "{} cores, {} of memory, {} of free disk, {} GPUs",
-                    capacity.cpus,
-                    size::bytes(capacity.memory),
-                    size::bytes(capacity.disk),
-                    capacity.gpus.values().sum::<u32>()
-                );
-                rows.push(vec![driver.name().to_owned(), "works".to_owned(), has]);
-                rows.extend(
-                    capacity
-                        .notices
-                        .into_iter()
-                        .map(|notice| vec![String::new(), "note".to_owned(), notice]),
-                );
-            }
-            Err(error) => rows.push(vec![
-                driver.name().to_owned(),
-                "does not work".to_owned(),
-                error.to_string(),
-            ]),
-        }
+    for candidate in session.drivers(&store).await? {
+        let capacity = match candidate.driver {
+            Ok(driver) => driver.probe().await,
+            Err(error) => Err(error),
+        };
+        works |= capacity.is_ok();
+        rows.extend(verdict(candidate.name, capacity));
     }
     rows.push(vec![
         "home".to_owned(),
@@ -156,4 +139,30 @@ pub(crate) async fn doctor(session: &Session) -> Result<Report, CliError> {
             report: Box::new(report),
         }),
     }
+}
+
+/// One line a driver, and one for each limit that it cannot enforce.
+fn verdict(name: &str, capacity: Result<Capacity, DriverError>) -> Vec<Vec<String>> {
+    let capacity = match capacity {
+        Ok(capacity) => capacity,
+        Err(error) => {
+            return vec![vec![
+                name.to_owned(),
+                "does not work".to_owned(),
+                error.to_string(),
+            ]];
+        }
+    };
+    let has = format!(
+        "{} cores, {} of memory, {} of free disk, {} GPUs",
+        capacity.cpus,
+        size::bytes(capacity.memory),
+        size::bytes(capacity.disk),
+        capacity.gpus.values().sum::<u32>()
+    );
+    let notices = capacity.notices.into_iter();
+    let notices = notices.map(|notice| vec![String::new(), "note".to_owned(), notice]);
+    std::iter::once(vec![name.to_owned(), "works".to_owned(), has])
+        .chain(notices)
+        .collect()
 }
