@@ -4,7 +4,7 @@
 
 #![expect(
     clippy::unwrap_used,
-    clippy::print_stdout,
+    clippy::panic,
     reason = "all of this is a test; clippy's leave for tests does not reach the functions that tests share"
 )]
 
