@@ -46,6 +46,10 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cargo tells a build script everything by the environment"
+)]
 fn variable(name: &str) -> Outcome<String> {
     env::var(name).map_err(|error| format!("{name}: {error}").into())
 }
@@ -61,6 +65,10 @@ fn static_target(target: &str) -> Outcome<String> {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cargo tells a build script everything by the environment"
+)]
 fn build(root: &Path, target_dir: &Path, target: &str) -> Outcome<PathBuf> {
     let cargo = variable("CARGO")?;
     let mut command = Command::new(&cargo);
@@ -94,6 +102,10 @@ fn build(root: &Path, target_dir: &Path, target: &str) -> Outcome<PathBuf> {
     Ok(target_dir.join(target).join("runner/samebundle-runner"))
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "cargo tells a build script everything by the environment"
+)]
 fn flags(root: &Path) -> Outcome<Vec<String>> {
     let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
     let cargo_home = match env::var("CARGO_HOME") {

@@ -18,6 +18,10 @@ pub struct Verified<T> {
 
 /// Why a value may be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for a bundle in use, and most are the large one"
+)]
 pub enum Basis {
     /// The policy was met.
     Policy {

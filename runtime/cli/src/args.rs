@@ -210,6 +210,7 @@ pub(crate) struct KeyImport {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "a command line is read once")]
 pub(crate) enum Trust {
     /// Trust a public key for a scope
     Add(TrustAdd),

@@ -74,9 +74,8 @@ impl Folder {
 
     /// Reads a file whole; none if it is not there.
     pub(super) fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, TaskError> {
-        let (handle, kind) = match self.find(path)? {
-            None => return Ok(None),
-            Some(found) => found,
+        let Some((handle, kind)) = self.find(path)? else {
+            return Ok(None);
         };
         if kind != FileType::RegularFile {
             return Err(special(path, kind));
@@ -119,9 +118,8 @@ impl Folder {
     /// `file SHA256 SIZE PATH` or `folder PATH`, with `PATH` relative, `/` between names, and bytes other than letters,
     /// digits and `._-+@=,` written as `%XX`. Owners, times and modes do not count.
     pub(super) fn digest(&self, path: &str) -> Result<Option<Content>, TaskError> {
-        let (handle, kind) = match self.find(path)? {
-            None => return Ok(None),
-            Some(found) => found,
+        let Some((handle, kind)) = self.find(path)? else {
+            return Ok(None);
         };
         match kind {
             FileType::RegularFile => digest_file(handle, path).map(Some),

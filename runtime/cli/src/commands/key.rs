@@ -187,7 +187,7 @@ pub(crate) fn export(session: &Session, args: &args::KeyExport) -> Result<Report
 /// The public half is in the trust store since the key was made.
 fn public(session: &Session, name: &BundleName) -> Result<PublicKey, CliError> {
     let trust = session.trust()?;
-    let key = trust.keys().get(name).cloned();
+    let key = trust.keys().get(name).copied();
     key.ok_or_else(|| CliError::NoKey {
         name: name.to_string(),
     })

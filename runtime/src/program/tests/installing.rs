@@ -47,7 +47,7 @@ async fn packages_are_installed_once_and_overlaid_from_then_on() {
     assert_eq!(installs[0].environment["PIP_NO_INDEX"], "1");
     let layer = Descriptor::of(MediaType::OCI_LAYER, b"packages");
     for task in tasks {
-        assert_eq!(task.extra_layers, [layer.clone()]);
+        assert_eq!(task.extra_layers, std::slice::from_ref(&layer));
         assert_eq!(task.environment["PIP_FIND_LINKS"], "/samebundle/wheels");
         let wheels = task
             .mounts

@@ -134,7 +134,7 @@ async fn a_task_that_says_it_succeeded_but_left_something_wrong_has_failed() {
         ),
         (
             refusal(|container| {
-                std::fs::remove_file(container.host(&format!("{FOLDER}/parameters/n")).unwrap()).unwrap()
+                std::fs::remove_file(container.host(&format!("{FOLDER}/parameters/n")).unwrap()).unwrap();
             })
             .await,
             "it wrote no value for its output \"n\"",
