@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use samebundle_runtime::record::Installations;
+use samebundle_spec::bundle::Bundle;
 use samebundle_spec::{Classify, ErrorKind};
 
 use args::{Cli, Output};
@@ -42,7 +43,8 @@ fn main() -> ExitCode {
     };
     match parse(&words, &settings) {
         Ok((cli, matches)) => run(cli, &matches, settings),
-        Err(error) => {
+        Err(NotParsed::Installation(error)) => fail(&error, seed::output(&words)),
+        Err(NotParsed::Clap(error)) => {
             // Help and version are "errors" of clap that go to standard output with code 0.
             let code = error.exit_code();
             drop(error.print());
@@ -55,29 +57,40 @@ fn exit_code(code: i32) -> ExitCode {
     ExitCode::from(u8::try_from(code).unwrap_or(ErrorKind::Internal.exit_code()))
 }
 
+/// Why a command line was not understood.
+enum NotParsed {
+    /// clap says why; help and version are among it.
+    Clap(Box<clap::Error>),
+    /// It names an installation that is not there, or whose bundle cannot be read.
+    Installation(CliError),
+}
+
 /// Reads the command line, with the named bundle's parameters as flags.
-fn parse(words: &[OsString], settings: &Settings) -> Result<(Cli, ArgMatches), clap::Error> {
+fn parse(words: &[OsString], settings: &Settings) -> Result<(Cli, ArgMatches), NotParsed> {
+    let clap = |error: clap::Error| NotParsed::Clap(Box::new(error));
     let mut command = Cli::command()
         .name(settings.program.clone())
         .bin_name(settings.program.clone());
-    if let Some((verb, view)) = seed::named_installation(words).and_then(|named| bundle_of(named, settings)) {
-        command = command.mut_subcommand(verb, |sub| flags::add(sub, &view));
+    if let Some((verb, name)) = seed::named_installation(words) {
+        let helped = words.iter().any(|word| word == "--help" || word == "-h");
+        match bundle_of(&name, settings) {
+            Ok(bundle) => command = command.mut_subcommand(verb, |sub| flags::add(sub, bundle.view())),
+            Err(_) if helped => {}
+            Err(error) => return Err(NotParsed::Installation(error)),
+        }
     }
-    let matches = command.try_get_matches_from(words)?;
-    Ok((Cli::from_arg_matches(&matches)?, matches))
+    let matches = command.try_get_matches_from(words).map_err(clap)?;
+    Ok((Cli::from_arg_matches(&matches).map_err(clap)?, matches))
 }
 
-/// Returns what the installation's bundle says; nothing if it cannot be read, which the command itself then reports.
-fn bundle_of(
-    (verb, name): (&'static str, String),
-    settings: &Settings,
-) -> Option<(&'static str, samebundle_spec::bundle::View)> {
-    let home = samebundle_runtime::Home::open(&settings.home).ok()?;
-    let installation = Installations::new(&home).find(&name.parse().ok()?).ok()??;
-    let bundle = session::block_on(session::installed_bundle(&home, &installation))
-        .ok()?
-        .ok()?;
-    Some((verb, bundle.view().clone()))
+/// Reads the bundle that is installed under a name.
+fn bundle_of(name: &str, settings: &Settings) -> Result<Bundle, CliError> {
+    let home = samebundle_runtime::Home::open(&settings.home)?;
+    let name = name
+        .parse()
+        .map_err(|error: samebundle_spec::name::NameError| CliError::Usage(error.to_string()))?;
+    let installation = Installations::new(&home).get(&name)?;
+    session::block_on(session::installed_bundle(&home, &installation))?
 }
 
 fn run(cli: Cli, matches: &ArgMatches, settings: Settings) -> ExitCode {

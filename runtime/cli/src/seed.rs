@@ -5,6 +5,8 @@
 
 use std::ffi::OsString;
 
+use crate::args::Output;
+
 /// Options that take a value in the following argument; needed to find the first word after a command.
 const WITH_VALUE: [&str; 9] = [
     "--home",
@@ -58,6 +60,18 @@ pub(crate) fn home(words: &[OsString]) -> Option<std::path::PathBuf> {
         .iter()
         .find_map(|word| word.to_str()?.strip_prefix("--home=").map(Into::into));
     at.and_then(|at| words.get(at + 1)).map(Into::into).or(joined)
+}
+
+/// Returns the form of output that is asked for, for errors before the line can be read whole.
+pub(crate) fn output(words: &[OsString]) -> Output {
+    let spaced = words
+        .windows(2)
+        .any(|pair| pair[0] == "--output" && pair[1] == "json");
+    if spaced || words.iter().any(|word| word == "--output=json") {
+        Output::Json
+    } else {
+        Output::Text
+    }
 }
 
 /// Returns the position of the first argument from `from` on that is no option and no option's value.

@@ -61,7 +61,7 @@ pub(crate) async fn open(session: &Session, place: &Place) -> Result<Opened, Cli
             let layout = Layout::open(&dir).await?;
             let index = match tag {
                 Some(tag) => layout.resolve(tag).await?,
-                None => only_entry(&layout).await?,
+                None => only_root(&layout.entries().await?)?,
             };
             Ok(local(
                 Arc::new(layout),
@@ -104,23 +104,30 @@ async fn open_file(session: &Session, path: &Path) -> Result<(Arc<dyn Origin>, D
     }
 }
 
-/// The one tagged index of an archive; referrers have no tag.
+/// The one bundle of an archive or layout that was named without a tag: an index that is tagged, and not with a tag that belongs to a signature.
 fn only_root(entries: &[Descriptor]) -> Result<Descriptor, CliError> {
-    let mut tagged = entries
-        .iter()
-        .filter(|entry| entry.annotations.contains_key(REF_NAME));
-    let untagged = || {
-        entries
-            .iter()
-            .find(|entry| entry.artifact_type.is_none() || entry.media_type.is_index())
+    let tag = |entry: &&Descriptor| entry.annotations.get(REF_NAME).cloned();
+    let is_bundle = |entry: &&Descriptor| {
+        let beside = tag(entry).is_some_and(|tag| tag.starts_with("sha256-"));
+        entry.media_type.is_index() && !beside
     };
-    match (tagged.next(), tagged.next()) {
-        (Some(root), None) => Ok(root.bare()),
-        (None, _) => untagged()
-            .map(Descriptor::bare)
-            .ok_or_else(|| CliError::Usage("the archive holds no bundle".to_owned())),
-        (Some(_), Some(_)) => Err(CliError::Usage("the archive holds several bundles".to_owned())),
+    let mut bundles: Vec<&Descriptor> = entries.iter().filter(is_bundle).collect();
+    if bundles.len() > 1 {
+        bundles.retain(|entry| tag(entry).is_some());
     }
+    match bundles.as_slice() {
+        [bundle] => Ok(bundle.bare()),
+        [] => Err(CliError::Usage("there is no bundle in it".to_owned())),
+        many => Err(CliError::Usage(format!(
+            "it holds several bundles, name one: {}",
+            tags(many)
+        ))),
+    }
+}
+
+fn tags(bundles: &[&Descriptor]) -> String {
+    let names = bundles.iter().filter_map(|entry| entry.annotations.get(REF_NAME));
+    names.cloned().collect::<Vec<_>>().join(", ")
 }
 
 async fn open_registry(session: &Session, reference: &Reference) -> Result<Opened, CliError> {
@@ -143,22 +150,6 @@ async fn open_local(session: &Session, name: &LocalName) -> Result<Opened, CliEr
     let store = session.store().await?;
     let index = store.resolve(&local_tag(name)?).await?;
     Ok(local(Arc::new(store), index, format!("store:{}", name.name)))
-}
-
-/// The one bundle of a layout that was named without a tag.
-async fn only_entry(layout: &Layout) -> Result<Descriptor, CliError> {
-    let tags = layout.tags().await?;
-    match tags.as_slice() {
-        [tag] => Ok(layout.resolve(tag).await?),
-        [] => Err(CliError::Usage("the layout has no tag".to_owned())),
-        many => {
-            let many: Vec<String> = many.iter().map(ToString::to_string).collect();
-            Err(CliError::Usage(format!(
-                "the layout has several tags, name one: {}",
-                many.join(", ")
-            )))
-        }
-    }
 }
 
 /// A file that breaks the rules of an archive is not what anybody signed.
