@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use samebundle_registry::remote::credentials::{CredentialPaths, Credentials};
-use samebundle_registry::remote::{RemoteClient, RemoteConfig, RemoteRepository};
+use samebundle_registry::remote::{RemoteClient, RemoteConfig, RemoteRepository, RetryPolicy};
 use samebundle_registry::store::Layout;
 use samebundle_registry::trust::{Marks, TrustStore};
 use samebundle_runtime::driver::docker::DockerDriver;
@@ -14,7 +14,7 @@ use samebundle_runtime::driver::embedded::{EmbeddedDriver, Helper};
 use samebundle_runtime::driver::{self, Candidate, Driver};
 use samebundle_runtime::lifecycle::{Machine, resolve_interrupted};
 use samebundle_runtime::opened::OpenedBundle;
-use samebundle_runtime::{Context, Event, Home};
+use samebundle_runtime::{Clock, Context, Event, Home};
 use samebundle_spec::Repository;
 use samebundle_spec::bundle::Bundle;
 use samebundle_spec::record::Installation;
@@ -153,6 +153,10 @@ impl Session {
                 .collect(),
             proxy: true,
             offline: self.offline,
+            retry: RetryPolicy {
+                clock: || SystemClock.now(),
+                ..RetryPolicy::default()
+            },
             ..RemoteConfig::default()
         })?;
         Ok(RemoteRepository::new(Arc::new(client), repository.clone())?)

@@ -50,13 +50,8 @@ pub fn compose(
         Form::Null => null_layers(&config_blob),
     };
     let config_manifest = Descriptor::of(MediaType::OCI_MANIFEST, &config_bytes);
-    let entry = |descriptor: &Descriptor, kind| {
-        let mut entry = descriptor.bare().with_annotation(TYPE, kind);
-        if form == Form::Strict {
-            entry.artifact_type.clone_from(&descriptor.artifact_type);
-        }
-        entry
-    };
+    // Without an artifact type: skopeo 1.9 drops it from an entry, and takes that for a reason to write another index.
+    let entry = |descriptor: &Descriptor, kind| descriptor.bare().with_annotation(TYPE, kind);
     let mut manifests = vec![entry(&config_manifest, "config"), entry(invocation, "invocation")];
     manifests.extend(
         components

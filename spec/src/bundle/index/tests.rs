@@ -198,3 +198,19 @@ fn digests_file(folder: &Path) {
     }
     assert!(lines > 0);
 }
+
+/// skopeo 1.9 drops an entry's artifact type, and writes another index because of that.
+#[test]
+fn entries_have_nothing_that_old_tools_drop() {
+    let bundle = Bundle::parse(HELLOWORLD.as_bytes()).unwrap();
+    let (invocation, mut components) = named(&bundle);
+    let mut content = Descriptor::of(MediaType::OCI_MANIFEST, b"content");
+    content.artifact_type = Some(MediaType::CONTENT);
+    components.insert("content".to_owned(), content);
+    let composed = compose(&bundle, &invocation, &components, Form::Strict);
+    let Document::Index(index) = Document::parse(&composed.index.1, &MediaType::OCI_INDEX).unwrap() else {
+        panic!("no index");
+    };
+    assert_eq!(index.manifests.len(), 3);
+    assert!(index.manifests.iter().all(|entry| entry.artifact_type.is_none()));
+}
