@@ -142,8 +142,12 @@ fn what_is_wrong_with_a_call_is_said_with_its_code() {
         "the nearest flag is not named: {}",
         unknown.stderr
     );
-    let _ = trusting.run(["run", "greet", "--times=many"]).exits(2);
-    let _ = trusting.run(["run", "greet", "--times=-1"]).exits(2);
+    // A value that does not fit is wrong input, not a wrong command line (spec 600).
+    for times in ["--times=many", "--times=-1"] {
+        let ran = trusting.run(["run", "greet", times]).exits(1);
+        let named = ran.stderr.contains("parameter") && ran.stderr.contains("times");
+        assert!(named, "{}", ran.stderr);
+    }
     let _ = trusting.run(["run", "nobody"]).exits(5);
     let _ = trusting.run(["install", "nobody:1.0.0"]).exits(5);
     let _ = trusting
