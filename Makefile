@@ -6,12 +6,13 @@
 CARGO ?= cargo
 BINARY = $(or $(CARGO_TARGET_DIR),target)/debug/samebundle
 
-.PHONY: help test demo bench lint images setup build
+.PHONY: help test demo bench lint images setup build install
 
 help:
 	@echo "make demo    build, sign, push, install, run, export, import without a network, run again: the whole road, timed"
 	@echo "make test    install what is missing, check format and lints, run every test"
 	@echo "make bench   measure against kfp.local, skopeo and crane, side by side"
+	@echo "make install PREFIX=DIR    the release binary as samebundle and same, with completions and man pages"
 	@echo "make lint    format and lints alone"
 	@echo "make images  base images for the bundles in bundles/, as OCI layouts"
 
@@ -21,6 +22,17 @@ lint:
 
 build:
 	$(CARGO) build -p samebundle-cli
+
+PREFIX ?= /usr/local
+RELEASE = $(or $(CARGO_TARGET_DIR),target)/release/samebundle
+
+install:
+	$(CARGO) build --release -p samebundle-cli
+	install -d $(PREFIX)/bin $(PREFIX)/share/man/man1 $(PREFIX)/share/bash-completion/completions
+	install -m 755 $(RELEASE) $(PREFIX)/bin/samebundle
+	ln -sf samebundle $(PREFIX)/bin/same
+	$(PREFIX)/bin/samebundle manual --dir $(PREFIX)/share/man/man1
+	for name in samebundle same; do $(PREFIX)/bin/$$name completions bash >$(PREFIX)/share/bash-completion/completions/$$name; done
 
 images:
 	@tests/setup/packages world
