@@ -5,7 +5,7 @@
 //!
 //! | module | what | source |
 //! | --- | --- | --- |
-//! | [`digest`], [`reference`], [`media_type`], [`descriptor`] | names of content | OCI image-spec 1.1, distribution-spec 1.1 |
+//! | [`digest`], [`mod@reference`], [`media_type`], [`descriptor`] | names of content | OCI image-spec 1.1, distribution-spec 1.1 |
 //! | [`manifest`], [`image_config`] | manifests, indexes, layouts, image configurations | OCI image-spec 1.1 |
 //! | [`name`] | names and versions of bundles, entry paths | `spec/100-bundle.md` |
 //! | [`json`], [`canonical`] | strict JSON; the one text that is signed | RFC 8259, RFC 7493, RFC 8785 |

@@ -6,7 +6,7 @@
 //! | [`trust_store`] | trusted keys and policy on disk |
 //! | [`attach`] | sign: push a signature beside a bundle, in both forms that cosign reads |
 //! | [`discover`] | find the signatures of a bundle |
-//! | [`verify`] | decide whether a bundle is trusted |
+//! | [`verify()`] | decide whether a bundle is trusted |
 //! | [`verified`] | the proof of that, which installing and running ask for |
 //! | [`marks`] | what was seen before, against rollback |
 //!

@@ -68,7 +68,7 @@ pub(super) fn unpack(stream: TarStream<'_>, folder: &Path, form: Form) -> io::Re
     })
 }
 
-/// Reads a layer that somebody else will unpack, and refuses what [`unpack`] would refuse of its names.
+/// Reads a layer that somebody else will unpack, and refuses what `unpack` would refuse of its names.
 ///
 /// # Errors
 /// Of kind `InvalidData` with the entry's name if the layer is refused, or is not what its digests say.

@@ -8,7 +8,7 @@
 //! | [`sigstore`] | the document that holds the signature | sigstore bundle v0.3 |
 //! | [`cosign`] | the second form, for cosign's tag scheme | containers/image simple signing |
 //! | [`scope`], [`policy`] | whose signatures are wanted for what | |
-//! | [`decide`], [`refusal`] | the decision | |
+//! | [`decide()`], [`refusal`] | the decision | |
 
 pub mod cosign;
 pub mod decide;

@@ -1,7 +1,7 @@
 //! The trust policy: whose signatures are wanted for what comes from where. Default reject.
 //!
 //! The file is strict JSON: one unknown, repeated or invalid field and the whole of it is refused, so that a slip of the
-//! pen never loosens it. Deciding is in [`decide`](super::decide).
+//! pen never loosens it. Deciding is in [`super::decide()`].
 
 use std::collections::{BTreeMap, BTreeSet};
 

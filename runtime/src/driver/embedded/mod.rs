@@ -4,7 +4,7 @@
 //! the driver itself never makes namespaces. The helper ends when the driver does (their socket closes), the container's
 //! first process when the helper does (parent-death signal), and everything in the container with that (its own process
 //! namespace). Mounts are in the helper's namespace and go with it. So a kill of the driver leaves only folders and an
-//! empty cgroup, which [`Driver::recover`](super::Driver::recover) removes.
+//! empty cgroup, which [`Driver::recover`] removes.
 //!
 //! Root and not root: without root the helper is root in a user namespace that has one user. Files of the image belong to
 //! that user, whoever owned them in the image; an image that wants another user runs as that one, mapped to the same.
