@@ -38,6 +38,7 @@ const PLAIN: read::Form = read::Form {
     files: &[],
     others: false,
     dot_slash: false,
+    ours: true,
 };
 
 /// An archive that was checked and can be read from.

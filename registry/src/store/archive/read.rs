@@ -40,6 +40,8 @@ pub(super) struct Form {
     pub(super) others: bool,
     /// Names may start with `./`.
     pub(super) dot_slash: bool,
+    /// Gzip of stored blocks must have the one form that we write.
+    pub(super) ours: bool,
 }
 
 /// Opens the archive and checks everything in it. A compressed one is unpacked into a file without a name in
@@ -53,16 +55,24 @@ pub(super) fn read(path: &Path, quarantine: &Path, form: Form) -> Result<Content
         _ => StoreError::io("open", path)(error),
     })?;
     let handle = file.try_clone().map_err(StoreError::io("open", path))?;
-    let input = Input::new(handle).map_err(StoreError::io("read", path))?;
+    let input = if form.ours {
+        Input::ours(handle)
+    } else {
+        Input::new(handle)
+    };
+    let input = input.map_err(StoreError::io("read", path))?;
     let mut scan = Scan::new(path, form);
-    let file = if let Input::Gzip(inflate) = input {
+    let file = if let Input::Plain(_) = input {
+        scan.run(input)?;
+        file
+    } else {
         let unpacked =
             tempfile::tempfile_in(quarantine).map_err(StoreError::io("create a file in", quarantine))?;
         let copy = unpacked
             .try_clone()
             .map_err(StoreError::io("open a file in", quarantine))?;
         let tee = Tee {
-            inner: inflate,
+            inner: input,
             copy: BufWriter::with_capacity(limits::STREAM_BUFFER, copy),
         };
         let mut tee = scan.run(tee)?;
@@ -70,9 +80,6 @@ pub(super) fn read(path: &Path, quarantine: &Path, form: Form) -> Result<Content
             .flush()
             .map_err(StoreError::io("write a file in", quarantine))?;
         unpacked
-    } else {
-        scan.run(input)?;
-        file
     };
     scan.finish(file)
 }

@@ -23,6 +23,7 @@ const THICK: read::Form = read::Form {
     ],
     others: true,
     dot_slash: true,
+    ours: false,
 };
 
 /// A thick bundle that was checked.

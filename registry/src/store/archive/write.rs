@@ -6,7 +6,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use flate2::{Compression, GzBuilder};
 use futures::StreamExt;
 use samebundle_spec::{Descriptor, Tag, limits};
 use tokio::sync::mpsc;
@@ -17,7 +16,7 @@ use crate::durable;
 use crate::graph::{Beside, Graph, Node};
 use crate::store::blocking::blocking;
 use crate::store::layout_index::{LAYOUT_FILE, LayoutIndex};
-use crate::store::tar_entries::OCTAL_SIZE;
+use crate::store::tar_entries::{OCTAL_SIZE, stored};
 use crate::store::{ByteStream, Origin, Side, SourceExt, StoreError};
 
 /// How the file is made.
@@ -242,13 +241,9 @@ fn write_file(path: &Path, form: Form, pieces: mpsc::Receiver<Piece>) -> Result<
     let buffered = BufWriter::with_capacity(limits::STREAM_BUFFER, handle);
     let written = match form {
         Form::Tar => write_pieces(buffered, pieces).and_then(|file| file.map(finish).transpose()),
-        Form::Gzip => {
-            let gzip = GzBuilder::new()
-                .mtime(0)
-                .operating_system(255)
-                .write(buffered, Compression::none());
-            write_pieces(gzip, pieces).and_then(|gzip| gzip.map(|gzip| finish(gzip.finish()?)).transpose())
-        }
+        Form::Gzip => stored::Writer::new(buffered)
+            .and_then(|gzip| write_pieces(gzip, pieces))
+            .and_then(|gzip| gzip.map(|gzip| finish(gzip.finish()?)).transpose()),
     };
     if written.map_err(StoreError::io("write", path))?.is_none() {
         // The reading side went away; it knows why.

@@ -5,6 +5,8 @@ use std::io::{self, BufRead, BufReader, Read};
 use flate2::bufread::GzDecoder;
 use samebundle_spec::limits;
 
+use super::stored;
+
 /// Tells whether a file that starts so is gzip.
 pub fn is_gzip(start: &[u8]) -> bool {
     start.starts_with(&[0x1f, 0x8b])
@@ -17,15 +19,33 @@ pub enum Input<R: Read> {
     Plain(BufReader<R>),
     /// A gzip stream.
     Gzip(Box<Inflate<R>>),
+    /// A gzip stream of the one form that we write.
+    Stored(Box<stored::Reader<R>>),
 }
 
 impl<R: Read> Input<R> {
+    /// The same as [`Input::new`], but gzip of stored blocks must have exactly the form that [`stored`] writes.
+    ///
+    /// # Errors
+    /// The reader's own.
+    pub fn ours(reader: R) -> io::Result<Self> {
+        let mut reader = BufReader::with_capacity(limits::STREAM_BUFFER, reader);
+        let start = reader.fill_buf()?;
+        if is_gzip(start) && stored::is_ours(start) {
+            return Ok(Self::Stored(Box::new(stored::Reader::new(reader))));
+        }
+        Self::of(reader)
+    }
+
     /// Looks at the first bytes to tell which it is.
     ///
     /// # Errors
     /// The reader's own.
     pub fn new(reader: R) -> io::Result<Self> {
-        let mut reader = BufReader::with_capacity(limits::STREAM_BUFFER, reader);
+        Self::of(BufReader::with_capacity(limits::STREAM_BUFFER, reader))
+    }
+
+    fn of(mut reader: BufReader<R>) -> io::Result<Self> {
         if is_gzip(reader.fill_buf()?) {
             Ok(Self::Gzip(Box::new(Inflate {
                 decoder: GzDecoder::new(Counted {
@@ -45,6 +65,7 @@ impl<R: Read> Read for Input<R> {
         match self {
             Self::Plain(reader) => reader.read(buffer),
             Self::Gzip(inflate) => inflate.read(buffer),
+            Self::Stored(stored) => stored.read(buffer),
         }
     }
 }

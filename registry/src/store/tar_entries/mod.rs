@@ -9,6 +9,7 @@ mod extension;
 mod gzip;
 mod header;
 mod names;
+pub(crate) mod stored;
 
 use std::io::{self, Read};
 
