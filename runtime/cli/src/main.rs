@@ -62,7 +62,7 @@ enum NotParsed {
     /// clap says why; help and version are among it.
     Clap(Box<clap::Error>),
     /// It names an installation that is not there, or whose bundle cannot be read.
-    Installation(CliError),
+    Installation(Box<CliError>),
 }
 
 /// Reads the command line, with the named bundle's parameters as flags.
@@ -76,7 +76,7 @@ fn parse(words: &[OsString], settings: &Settings) -> Result<(Cli, ArgMatches), N
         match bundle_of(&name, settings) {
             Ok(bundle) => command = command.mut_subcommand(verb, |sub| flags::add(sub, bundle.view())),
             Err(_) if helped => {}
-            Err(error) => return Err(NotParsed::Installation(error)),
+            Err(error) => return Err(NotParsed::Installation(Box::new(error))),
         }
     }
     let matches = command.try_get_matches_from(words).map_err(clap)?;

@@ -2,7 +2,7 @@
 //!
 //! Images go from the store into the engine as a stream (no registry, nothing unpacked here) and are known there by a tag
 //! made of their configuration's digest, so one is loaded once. Every container carries the label [`RUN_LABEL`]; that is
-//! how [`Driver::recover`](super::Driver::recover) finds them, since they outlive this process.
+//! how [`Driver::recover`] finds them, since they outlive this process.
 //!
 //! Failure: what the engine answers is passed on word for word. A container is removed whatever became of it.
 
@@ -21,7 +21,7 @@ use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
-    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StopContainerOptionsBuilder,
+    ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
 };
 use futures::StreamExt;
 use samebundle_registry::store::Source;
