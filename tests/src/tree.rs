@@ -64,7 +64,11 @@ pub fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
             copy_tree(&path, &goal)?;
             fs::set_permissions(&goal, meta.permissions())?;
         } else if meta.permissions().readonly() && meta.permissions().mode() & 0o222 == 0 {
-            fs::hard_link(&path, &goal).or_else(|_| fs::copy(&path, &goal).map(|_| ()))?;
+            match fs::hard_link(&path, &goal) {
+                // A second copy into the same folder. Copying now would empty both names of the one file.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                linked => linked.or_else(|_| fs::copy(&path, &goal).map(|_| ()))?,
+            }
         } else {
             fs::copy(&path, &goal)?;
         }

@@ -259,6 +259,8 @@ fn an_expired_statement_is_refused() {
     let _ = publisher.ok(["copy", "greet", text(&file)]);
     let home = sandbox.home("home");
     let _ = home.ok(["trust", "add", "release", text(&key)]);
+    // It holds to the end of the second in which it expires.
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
     let ran = refused(&home, &["install", text(&file)]);
     assert!(ran.stderr.contains("expire"), "{}", ran.stderr);
 }

@@ -263,12 +263,27 @@ fn what_cnab_to_oci_pushes_installs() {
         return skip("cnab-to-oci: not built (tests/setup/peers), or no skopeo");
     };
     let registry = &road.to;
-    // Any image will do as invocation image: the bundle is only installed, with consent.
+    // The installation runs its run tool, so the image must have one: ours, under a foreign bundle.
     let image = registry.reference("foreign/invocation:1");
-    let layout = samebundle_tests::image("busybox").unwrap();
-    let from = format!("oci:{}:busybox:1", layout.display());
+    let graph = road
+        .greet
+        .publisher(&road.sandbox)
+        .ok(["inspect", "greet", "--output", "json"])
+        .json();
+    let mut nodes = graph["nodes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|node| &node["descriptor"]);
+    let kind = "io.cnab.manifest.type";
+    let ours = nodes
+        .find(|node| node["annotations"][kind] == "invocation")
+        .unwrap();
+    let at = format!("team/greet@{}", ours["digest"].as_str().unwrap());
+    let from = format!("docker://{}", road.from.reference(&at));
     let to = format!("docker://{image}");
-    let copy = ["copy", "--format", "v2s2", "--dest-tls-verify=false", &from, &to];
+    let insecure = ["--src-tls-verify=false", "--dest-tls-verify=false"];
+    let copy = ["copy", "--format", "v2s2", insecure[0], insecure[1], &from, &to];
     let _ = Ran::of(Command::new(skopeo).args(copy).env("HOME", road.sandbox.path())).ok();
     let bundle = serde_json::json!({
         "schemaVersion": "v1.0.0", "name": "foreign", "version": "0.1.0",

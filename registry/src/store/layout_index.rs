@@ -16,6 +16,12 @@ pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The content of the file `oci-layout`.
 pub(super) const LAYOUT_FILE: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
+/// The annotation of an archive's `index.json` that holds the digest of its own bytes without this annotation. No other
+/// digest covers that file, so without it a changed name would not be noticed.
+const SEAL: &str = "dev.samebundle.index";
+/// The fields of the file.
+const FIELDS: [&str; 4] = ["schemaVersion", "mediaType", "manifests", "annotations"];
+
 /// A parsed `index.json`. Entries that say the same are held once.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -82,6 +88,40 @@ impl LayoutIndex {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         // Descriptors hold only text and integers: this cannot fail.
         serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Serializes the file with its seal, for an archive.
+    pub(super) fn sealed(&self) -> Vec<u8> {
+        let mut sealed = self.clone();
+        sealed.annotations.remove(SEAL);
+        let seal = Digest::sha256(&sealed.to_bytes()).to_string();
+        sealed.annotations.insert(SEAL.to_owned(), seal);
+        sealed.to_bytes()
+    }
+
+    /// Checks the seal, if there is one; other tools write none, but nothing else either that is not known here, which a
+    /// damaged seal would be.
+    pub(super) fn check_seal(&self, bytes: &[u8], subject: &str) -> Result<(), StoreError> {
+        let value = json::value(bytes, limits::LAYOUT_INDEX_BYTES)
+            .map_err(|error| invalid(subject, error.to_string()))?;
+        let fields = value.as_object().into_iter().flat_map(|object| object.keys());
+        if let Some(field) = fields.into_iter().find(|field| !FIELDS.contains(&field.as_str())) {
+            return Err(invalid(
+                subject,
+                format!("the field {field:?} has no place in it"),
+            ));
+        }
+        match self.annotations.keys().find(|key| *key != SEAL) {
+            Some(key) => Err(invalid(
+                subject,
+                format!("the annotation {key:?} has no place in it"),
+            )),
+            None if self.annotations.is_empty() || self.sealed() == bytes => Ok(()),
+            None => Err(invalid(
+                subject,
+                "it was altered: it is not what its seal says".to_owned(),
+            )),
+        }
     }
 
     /// Every entry, as it stands.

@@ -264,7 +264,11 @@ impl<'a> Scan<'a> {
         let index = match (self.layout_file.take(), self.index.take()) {
             (Some(layout_file), Some(index)) => {
                 check_layout_file(&layout_file, &place("oci-layout"))?;
-                Some(LayoutIndex::parse(&index, &place("index.json"))?)
+                let parsed = LayoutIndex::parse(&index, &place("index.json"))?;
+                if self.form.ours {
+                    parsed.check_seal(&index, &place("index.json"))?;
+                }
+                Some(parsed)
             }
             (None, None) if self.form.others && self.blobs.is_empty() => None,
             _ => {

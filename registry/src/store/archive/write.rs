@@ -132,7 +132,7 @@ async fn send<O: Origin + ?Sized>(
     }
     for (name, bytes) in [
         ("oci-layout", LAYOUT_FILE.to_vec()),
-        ("index.json", index(&graph, roots).to_bytes()),
+        ("index.json", index(&graph, roots).sealed()),
     ] {
         let entry = Piece::Entry {
             path: name.to_owned(),

@@ -107,7 +107,17 @@ fn mode(kind: Kind, mode: u64) -> Result<bool, Refusal> {
 }
 
 fn check_sum(block: &[u8; BLOCK]) -> Result<(), Refusal> {
-    let stored = number("checksum", &block[148..156])?;
+    let field = &block[148..156];
+    // The field is not part of its own sum: only in one of the two forms that are written is no byte of it free.
+    let usual = field.ends_with(b"\0 ") && field[..6].iter().all(u8::is_ascii_digit);
+    let long = field.ends_with(b"\0") && field[..7].iter().all(u8::is_ascii_digit);
+    if !usual && !long {
+        return Err(fault(
+            "checksum",
+            "neither six digits, NUL, space nor seven digits, NUL",
+        ));
+    }
+    let stored = number("checksum", field)?;
     let sum: u64 = block
         .iter()
         .enumerate()
