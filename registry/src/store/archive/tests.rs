@@ -219,13 +219,35 @@ async fn only_exactly_what_is_pointed_at_may_be_in_it() {
     })
     .await;
     assert!(why.contains("oci-layout"), "{why}");
+    let larger = |index: &str| {
+        let at = index.find("\"size\":").unwrap() + 7;
+        format!("{}1{}", &index[..at], &index[at..])
+    };
     let why = refused_after(|all| {
         let index = String::from_utf8(all[1].1.clone()).unwrap();
-        let at = index.find("\"size\":").unwrap() + 7;
-        all[1].1 = format!("{}1{}", &index[..at], &index[at..]).into();
+        all[1].1 = larger(&index).into();
+    })
+    .await;
+    assert!(why.contains("its seal"), "{why}");
+    // Other tools write no seal: the parts must agree all the same.
+    let why = refused_after(|all| {
+        let index = String::from_utf8(all[1].1.clone()).unwrap();
+        let seal = index.rfind(",\"annotations\":{\"dev.samebundle.index\"").unwrap();
+        all[1].1 = larger(&format!("{}}}", &index[..seal])).into();
     })
     .await;
     assert!(why.contains("declared"), "{why}");
+    for (from, to) in [
+        ("dev.samebundle.index", "dev.samebundle.jndex"),
+        ("\"annotations\":{\"dev", "\"annotauions\":{\"dev"),
+    ] {
+        let why = refused_after(|all| {
+            let index = String::from_utf8(all[1].1.clone()).unwrap();
+            all[1].1 = index.replace(from, to).into();
+        })
+        .await;
+        assert!(why.contains("has no place"), "{why}");
+    }
 }
 
 /// A small random generator: the same flips on every run.
