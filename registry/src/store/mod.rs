@@ -22,12 +22,13 @@ mod section;
 pub mod tar_entries;
 
 use std::fmt::Debug;
+use std::ops::Range;
 use std::pin::Pin;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use samebundle_spec::{Descriptor, MediaType, Tag};
-use tokio::io::AsyncRead;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 pub use content::{read_all, verified};
 pub use error::{Side, StoreError};
@@ -49,6 +50,21 @@ pub trait Source: Debug + Send + Sync {
     /// # Errors
     /// [`StoreError::NotFound`] if it is not there; otherwise why it cannot be read.
     async fn fetch_unverified(&self, descriptor: &Descriptor, from: u64) -> Result<ByteStream, StoreError>;
+
+    /// Streams the bytes of `range`, counted from the content's start, without any check of its digest. A place behind a
+    /// network asks for no more than these.
+    ///
+    /// # Errors
+    /// As [`Source::fetch_unverified`].
+    async fn fetch_range_unverified(
+        &self,
+        descriptor: &Descriptor,
+        range: Range<u64>,
+    ) -> Result<ByteStream, StoreError> {
+        let length = range.end.saturating_sub(range.start);
+        let rest = self.fetch_unverified(descriptor, range.start).await?;
+        Ok(Box::pin(rest.take(length)))
+    }
 
     /// Tells whether the content is there.
     ///
