@@ -5,7 +5,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Writes `bytes` to `path` durably with these permission bits.
 ///
@@ -52,6 +52,29 @@ pub fn try_lock(path: &Path) -> io::Result<Option<File>> {
         Err(std::fs::TryLockError::WouldBlock) => Ok(None),
         Err(std::fs::TryLockError::Error(error)) => Err(error),
     }
+}
+
+/// Of some open files, those that were last written more than `seconds` ago, by the clock of the file system that has
+/// `folder`.
+///
+/// # Errors
+/// The system's error.
+pub fn older_than(
+    folder: &Path,
+    files: Vec<(PathBuf, File)>,
+    seconds: u64,
+) -> io::Result<Vec<(PathBuf, File)>> {
+    let now = tempfile::tempfile_in(folder)?.metadata()?.modified()?;
+    let mut old = Vec::new();
+    for (path, file) in files {
+        let age = now
+            .duration_since(file.metadata()?.modified()?)
+            .unwrap_or_default();
+        if age.as_secs() > seconds {
+            old.push((path, file));
+        }
+    }
+    Ok(old)
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {

@@ -61,6 +61,29 @@ pub const REPOSITORY_BYTES: usize = 255;
 pub const PARAMETER_BYTES: u64 = 16 << 20;
 /// Size of the buffer that bytes stream through, bytes.
 pub const STREAM_BUFFER: usize = 256 << 10;
+/// How many bytes of a transfer are written or read at one time, bytes: large enough that a thread's change costs nothing.
+pub const BATCH_BYTES: usize = 1 << 20;
+/// From this size on content is fetched by position, in ranges that an interrupted transfer keeps, bytes.
+pub const RANGES_FROM: u64 = 2 << 20;
+/// Smallest and largest range that is asked for at one time, bytes. Small, so that little is asked for twice after a kill;
+/// larger for larger content, because registries count requests.
+pub const RANGE_BYTES: (u64, u64) = (2 << 20, 16 << 20);
+/// How many ranges content is asked for in, unless they would be too small or too large.
+pub const RANGES: u64 = 128;
+/// Most ranges of one content that are asked for at once.
+pub const RANGE_STREAMS: usize = 4;
+/// Most contents and ranges that are on the way at once, at the best of throughputs: each holds two batches in memory.
+pub const LANES: usize = 8;
+/// Largest part of an upload, bytes: what a cut sends twice. Some registries refuse less than 5 MiB.
+pub const UPLOAD_PART_BYTES: u64 = 8 << 20;
+/// Largest part that a registry may ask for, bytes; one that wants more gets the content whole.
+pub const UPLOAD_PART_MOST_BYTES: u64 = 256 << 20;
+/// Most ranges that are remembered of content that is half there; one writer makes one for each stream.
+pub const PARTIAL_RANGES: usize = 65_536;
+/// How long content that is half there is kept, seconds: a week, for links that come and go.
+pub const PARTIAL_SECONDS: u64 = 7 * 86_400;
+/// Largest note of an upload that was begun, bytes; registries put their own state into an upload's address.
+pub const UPLOAD_NOTE_BYTES: u64 = 64 << 10;
 /// Largest record of one run, bytes: ten thousand tasks with their inputs and outputs.
 pub const RUN_BYTES: u64 = 64 << 20;
 /// Largest trust policy, bytes. It is written by a person; thousands of scopes fit.

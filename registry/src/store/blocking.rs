@@ -3,7 +3,7 @@
 use super::StoreError;
 
 /// Runs `work` on a thread that may block. A panic in it is passed on.
-pub(super) async fn blocking<T, F>(work: F) -> Result<T, StoreError>
+pub(crate) async fn blocking<T, F>(work: F) -> Result<T, StoreError>
 where
     T: Send + 'static,
     F: FnOnce() -> Result<T, StoreError> + Send + 'static,

@@ -4,11 +4,14 @@
 //! registry is all of it. Each trait has one to three required methods; [`contract`](self) tests hold every implementation
 //! to the same behaviour.
 //!
+//! Bytes move as [`Pieces`] where two places are far apart: a source gives any range of them, also several at once
+//! ([`Pace`]), and a sink that has files takes them by position ([`Parts`]), from any number of sources.
+//!
 //! Invariants: content under a digest is immutable; a sink refuses bytes that do not have the digest and size of the
 //! descriptor and keeps nothing of them; a push of content that is there already is a success and reads nothing.
 
 pub mod archive;
-mod blocking;
+pub(crate) mod blocking;
 mod content;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
@@ -18,6 +21,7 @@ mod layout_index;
 mod listing;
 mod memory;
 mod overlay;
+mod pieces;
 mod section;
 pub mod tar_entries;
 
@@ -27,8 +31,10 @@ use std::pin::Pin;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use samebundle_spec::{Descriptor, MediaType, Tag};
+use futures::StreamExt;
+use samebundle_spec::{Descriptor, MediaType, Tag, limits};
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio_util::io::ReaderStream;
 
 pub use content::{read_all, verified};
 pub use error::{Side, StoreError};
@@ -36,6 +42,8 @@ pub use layout::Layout;
 pub(crate) use listing::document;
 pub use memory::Memory;
 pub use overlay::Overlay;
+pub use pieces::{Begun, Pace, Parts, Pieces};
+pub(crate) use pieces::{Stopped, digest_of, pump};
 
 /// Bytes that stream. Nothing of the size of a blob is ever held in memory.
 pub type ByteStream = Pin<Box<dyn AsyncRead + Send>>;
@@ -64,6 +72,29 @@ pub trait Source: Debug + Send + Sync {
         let length = range.end.saturating_sub(range.start);
         let rest = self.fetch_unverified(descriptor, range.start).await?;
         Ok(Box::pin(rest.take(length)))
+    }
+
+    /// The same as pieces, for moving them on without a copy between.
+    ///
+    /// # Errors
+    /// As [`Source::fetch_unverified`].
+    async fn pieces_unverified(
+        &self,
+        descriptor: &Descriptor,
+        range: Range<u64>,
+    ) -> Result<Pieces, StoreError> {
+        let stream = self.fetch_range_unverified(descriptor, range).await?;
+        Ok(ReaderStream::with_capacity(stream, limits::STREAM_BUFFER).boxed())
+    }
+
+    /// How much may be asked of this place at once.
+    fn pace(&self) -> Pace {
+        Pace::default()
+    }
+
+    /// Tells whether content was checked when it was written here, so that a receiver that checks it is check enough.
+    fn checked_when_written(&self) -> bool {
+        false
     }
 
     /// Tells whether the content is there.
@@ -113,6 +144,15 @@ pub trait Sink: Debug + Send + Sync {
     async fn push_from(&self, descriptor: &Descriptor, source: &dyn Source) -> Result<(), StoreError> {
         self.push(descriptor, source.fetch_unverified(descriptor, 0).await?)
             .await
+    }
+
+    /// Starts content that is written by position, and goes on with what an earlier attempt left.
+    ///
+    /// # Errors
+    /// Why it cannot be written.
+    async fn begin(&self, descriptor: &Descriptor) -> Result<Begun, StoreError> {
+        let _ = descriptor;
+        Ok(Begun::Whole)
     }
 }
 

@@ -1,11 +1,12 @@
 //! Two places read as one: what was just made, in front of what it belongs to.
 
 use std::fmt::Debug;
+use std::ops::Range;
 
 use async_trait::async_trait;
 use samebundle_spec::{Descriptor, MediaType, Tag};
 
-use super::{ByteStream, Origin, Referrers, Resolve, Source, StoreError};
+use super::{ByteStream, Origin, Pace, Pieces, Referrers, Resolve, Source, StoreError};
 
 /// The front first, then the back.
 #[derive(Debug)]
@@ -25,6 +26,41 @@ impl<A: Origin, B: Origin> Source for Overlay<A, B> {
             true => self.front.fetch_unverified(descriptor, from).await,
             false => self.back.fetch_unverified(descriptor, from).await,
         }
+    }
+
+    async fn fetch_range_unverified(
+        &self,
+        descriptor: &Descriptor,
+        range: Range<u64>,
+    ) -> Result<ByteStream, StoreError> {
+        match self.front.contains(descriptor).await? {
+            true => self.front.fetch_range_unverified(descriptor, range).await,
+            false => self.back.fetch_range_unverified(descriptor, range).await,
+        }
+    }
+
+    async fn pieces_unverified(
+        &self,
+        descriptor: &Descriptor,
+        range: Range<u64>,
+    ) -> Result<Pieces, StoreError> {
+        match self.front.contains(descriptor).await? {
+            true => self.front.pieces_unverified(descriptor, range).await,
+            false => self.back.pieces_unverified(descriptor, range).await,
+        }
+    }
+
+    /// The slower of the two: which of them has the content is not known here.
+    fn pace(&self) -> Pace {
+        let (front, back) = (self.front.pace(), self.back.pace());
+        Pace {
+            streams: front.streams.min(back.streams),
+            throttled: front.throttled + back.throttled,
+        }
+    }
+
+    fn checked_when_written(&self) -> bool {
+        self.front.checked_when_written() && self.back.checked_when_written()
     }
 
     async fn contains(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {

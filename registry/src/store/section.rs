@@ -2,44 +2,59 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures::stream::{self, StreamExt};
 use samebundle_spec::limits;
 use tokio_util::io::StreamReader;
 
-use super::ByteStream;
+use super::{ByteStream, Pieces};
+
+/// How many pieces are read ahead of whoever takes them.
+const AHEAD: usize = 2;
 
 /// Streams `length` bytes of `file` from `offset` on. Reads by position, so that many streams share one open file.
 ///
 /// A file that ends early ends the stream; whoever needs the whole length wraps it in [`verified`](super::verified).
 pub(super) fn section(file: Arc<File>, offset: u64, length: u64) -> ByteStream {
-    let chunks = futures::stream::try_unfold((file, offset, length), |(file, offset, left)| async move {
-        let want = usize::try_from(left.min(limits::STREAM_BUFFER as u64)).unwrap_or(limits::STREAM_BUFFER);
-        if want == 0 {
-            return Ok::<_, io::Error>(None);
-        }
-        let reader = Arc::clone(&file);
-        let chunk = tokio::task::spawn_blocking(move || read_at(&reader, offset, want))
-            .await
-            .map_err(io::Error::other)??;
-        let got = chunk.len() as u64;
-        Ok((got > 0).then_some((chunk, (file, offset + got, left - got))))
-    });
-    Box::pin(StreamReader::new(Box::pin(chunks)))
+    Box::pin(StreamReader::new(pieces(
+        file,
+        offset,
+        length,
+        limits::STREAM_BUFFER,
+    )))
+}
+
+/// The same in pieces of `size` bytes, as they were read.
+pub(super) fn pieces(file: Arc<File>, offset: u64, length: u64, size: usize) -> Pieces {
+    let end = offset.saturating_add(length);
+    stream::iter((offset..end).step_by(size))
+        .map(move |at| {
+            let file = Arc::clone(&file);
+            let want = usize::try_from(end - at).map_or(size, |left| left.min(size));
+            let reading = tokio::task::spawn_blocking(move || read_at(&file, at, want));
+            async move { reading.await.map_err(io::Error::other)? }
+        })
+        .buffered(AHEAD)
+        .take_while(|piece| {
+            let there = !matches!(piece, Ok(piece) if piece.is_empty());
+            async move { there }
+        })
+        .boxed()
 }
 
 fn read_at(file: &File, offset: u64, want: usize) -> io::Result<Bytes> {
-    let mut buffer = vec![0; want];
-    loop {
-        match file.read_at(&mut buffer, offset) {
-            Ok(got) => {
-                buffer.truncate(got);
-                return Ok(Bytes::from(buffer));
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+    let mut buffer = Vec::with_capacity(want);
+    while buffer.len() < want {
+        let at = offset + buffer.len() as u64;
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut buffer), at) {
+            Ok(0) => break,
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
         }
     }
+    // The allocator may have given more than was asked for.
+    buffer.truncate(want);
+    Ok(Bytes::from(buffer))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -113,18 +113,28 @@ impl Disk {
         }
     }
 
-    /// Starts a file for content, with a handle to write it through.
-    pub(super) fn begin(&self) -> Result<(Ingest, File), StoreError> {
-        let ingest = Ingest::begin(&ingest_folder(&self.root))?;
-        let handle = ingest.handle()?;
-        Ok((ingest, handle))
-    }
-
     /// Makes written content visible under its digest.
     pub(super) fn commit(&self, ingest: Ingest, digest: &Digest) -> Result<(), StoreError> {
         let target = blob_path(&self.root, digest);
         make_folder(target.parent().unwrap_or(Path::new(".")))?;
         ingest.commit(&target, BLOB_MODE)
+    }
+
+    /// The same for a file that was written by position.
+    pub(super) fn commit_file(&self, file: &File, path: &Path, digest: &Digest) -> Result<(), StoreError> {
+        let target = blob_path(&self.root, digest);
+        make_folder(target.parent().unwrap_or(Path::new(".")))?;
+        ingest::publish(file, path, &target, BLOB_MODE)
+    }
+
+    /// Writes small content whole.
+    pub(super) fn write(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+        let ingest = Ingest::begin(&ingest_folder(&self.root))?;
+        ingest
+            .handle()?
+            .write_all(bytes)
+            .map_err(StoreError::io("write", &blob_path(&self.root, digest)))?;
+        self.commit(ingest, digest)
     }
 
     /// Lists a referrer unless it is listed already.

@@ -2,13 +2,15 @@
 //!
 //! A temporary file in `ingest/` is held under a kernel lock while its writer lives. It is synced, renamed to its place,
 //! and the folder of that place is synced: after that, and only then, the content is there. A writer that is killed leaves
-//! an unlocked file, which [`sweep`] removes.
+//! an unlocked file, which [`sweep`] removes; a `.partial` file (see [`Partial`](super::partial)) stays for a week, so that the
+//! next attempt goes on with it.
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use samebundle_spec::{Digest, limits};
 use tempfile::NamedTempFile;
 
 use crate::durable;
@@ -54,17 +56,67 @@ impl Ingest {
 
     /// Makes the file durable under `target` with the mode given, in place of what is there.
     pub(super) fn commit(self, target: &Path, mode: u32) -> Result<(), StoreError> {
-        let file = self.file.as_file();
-        file.set_permissions(Permissions::from_mode(mode))
-            .map_err(StoreError::io("set the mode of", self.file.path()))?;
-        // An error of fsync is final: a second call may say that all is well when it is not. The file is dropped.
-        file.sync_all()
-            .map_err(StoreError::io("sync", self.file.path()))?;
+        seal(self.file.as_file(), self.file.path(), mode)?;
         self.file
             .persist(target)
             .map_err(|error| StoreError::io("rename a file to", target)(error.error))?;
-        let folder = target.parent().unwrap_or(Path::new("."));
-        durable::sync_folder(folder).map_err(StoreError::io("sync the folder", folder))
+        sync_parent(target)
+    }
+}
+
+/// Makes a file durable under `target` with the mode given, in place of what is there.
+pub(super) fn publish(file: &File, from: &Path, target: &Path, mode: u32) -> Result<(), StoreError> {
+    seal(file, from, mode)?;
+    fs::rename(from, target).map_err(StoreError::io("rename a file to", target))?;
+    sync_parent(target)
+}
+
+fn seal(file: &File, path: &Path, mode: u32) -> Result<(), StoreError> {
+    file.set_permissions(Permissions::from_mode(mode))
+        .map_err(StoreError::io("set the mode of", path))?;
+    // An error of fsync is final: a second call may say that all is well when it is not. The file is not renamed.
+    file.sync_all().map_err(StoreError::io("sync", path))
+}
+
+fn sync_parent(target: &Path) -> Result<(), StoreError> {
+    let folder = target.parent().unwrap_or(Path::new("."));
+    durable::sync_folder(folder).map_err(StoreError::io("sync the folder", folder))
+}
+
+/// Ends the name of a file with content that is kept when it is not finished.
+const PARTIAL: &str = ".partial";
+
+fn is_partial(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension == &PARTIAL[1..])
+}
+
+/// Opens the file that keeps what is there of some content, made if absent, and locks it. `None` if another holds it.
+pub(super) fn open_partial(ingest: &Path, digest: &Digest) -> Result<Option<(PathBuf, File)>, StoreError> {
+    make_folder(ingest)?;
+    let path = ingest.join(format!("{}-{}{PARTIAL}", digest.algorithm().name(), digest.hex()));
+    loop {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+            .open(&path)
+            .map_err(StoreError::io("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
+        }
+        // It may have been finished and renamed, or removed, before it was locked here: then the name is another file's.
+        let mine = file.metadata().map_err(StoreError::io("examine", &path))?;
+        if fs::symlink_metadata(&path)
+            .is_ok_and(|named| (named.dev(), named.ino()) == (mine.dev(), mine.ino()))
+        {
+            return Ok(Some((path, file)));
+        }
     }
 }
 
@@ -99,8 +151,22 @@ pub(in crate::store) fn open_plain(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Returns the files in `ingest` whose writers are dead, each with a handle that holds its lock.
+/// Returns the files in `ingest` whose writers are dead and that nobody will go on with, each with a handle that holds its
+/// lock.
 pub(super) fn leftovers(ingest: &Path) -> Result<Vec<(PathBuf, File)>, StoreError> {
+    let mut dead = unlocked(ingest)?;
+    dead.retain(|(path, _)| !is_partial(path));
+    Ok(dead)
+}
+
+/// Returns the files in `ingest` that keep content for another attempt, each with a handle that holds its lock.
+pub(super) fn partials(ingest: &Path) -> Result<Vec<(PathBuf, File)>, StoreError> {
+    let mut kept = unlocked(ingest)?;
+    kept.retain(|(path, _)| is_partial(path));
+    Ok(kept)
+}
+
+fn unlocked(ingest: &Path) -> Result<Vec<(PathBuf, File)>, StoreError> {
     let entries = match fs::read_dir(ingest) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -120,9 +186,18 @@ pub(super) fn leftovers(ingest: &Path) -> Result<Vec<(PathBuf, File)>, StoreErro
     Ok(dead)
 }
 
-/// Removes what killed writers left in `ingest`.
+/// Removes what killed writers left in `ingest`, and content that nobody went on with for
+/// [`limits::PARTIAL_SECONDS`].
 pub(super) fn sweep(ingest: &Path) -> Result<(), StoreError> {
-    for (path, _lock) in leftovers(ingest)? {
+    let mut dead = leftovers(ingest)?;
+    let kept = partials(ingest)?;
+    if !kept.is_empty() {
+        dead.extend(
+            durable::older_than(ingest, kept, limits::PARTIAL_SECONDS)
+                .map_err(StoreError::io("examine", ingest))?,
+        );
+    }
+    for (path, _lock) in dead {
         match fs::remove_file(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 return Err(StoreError::io("remove", &path)(error));

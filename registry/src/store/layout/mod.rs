@@ -4,7 +4,7 @@
 //! ROOT/oci-layout              {"imageLayoutVersion":"1.0.0"}
 //! ROOT/index.json              tags, and referrers without a tag
 //! ROOT/blobs/ALGORITHM/HEX     content, mode 0444, never changed
-//! ROOT/ingest/                 files that are being written; not part of the layout standard
+//! ROOT/ingest/                 files that are being written, or half there; not part of the layout standard
 //! ROOT/lock                    held while index.json is read, changed and written
 //! ```
 //!
@@ -16,28 +16,35 @@
 //! bytes are the same. Locks are the kernel's: a killed process holds none.
 //!
 //! Failure: whatever fails or is killed leaves the layout as it was, and perhaps a file in `ingest` that
-//! [`Layout::create`] removes. Content whose length is wrong counts as absent and is replaced by the next push.
+//! [`Layout::create`] removes, or that the next attempt goes on with (`partial`). Content whose length is wrong counts as absent and is replaced by the next push.
 
 mod check;
 mod disk;
 mod files;
 mod ingest;
+mod partial;
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::StreamExt;
 use samebundle_spec::{Descriptor, MediaType, Tag, limits};
-use tokio::io::{AsyncWriteExt, BufReader};
+use tokio_util::io::ReaderStream;
 
 pub use check::{Finding, Report, check};
 pub(super) use ingest::open_plain;
 
 use super::blocking::blocking;
-use super::section::section;
-use super::{ByteStream, Referrers, Resolve, Sink, Source, StoreError, Tags, listing, read_all, verified};
+use super::pieces::{Stopped, pump};
+use super::section::{self, section};
+use super::{
+    Begun, ByteStream, Parts, Pieces, Referrers, Resolve, Sink, Source, StoreError, Tags, listing, read_all,
+};
 use disk::Disk;
+use partial::Partial;
 
 /// A store in a directory. Clones share what they know of it.
 #[derive(Clone, Debug)]
@@ -92,19 +99,19 @@ impl Layout {
     }
 
     async fn write(&self, descriptor: &Descriptor, content: ByteStream) -> Result<(), StoreError> {
-        let (ingest, handle) = self.run(Disk::begin).await?;
-        let mut reader = BufReader::with_capacity(limits::STREAM_BUFFER, verified(content, descriptor));
-        let mut file = tokio::fs::File::from_std(handle);
-        let written = async {
-            tokio::io::copy_buf(&mut reader, &mut file).await?;
-            file.flush().await
-        };
-        written
-            .await
-            .map_err(|error| StoreError::read(descriptor.digest, error))?;
-        drop(file.into_std().await);
         let digest = descriptor.digest;
-        self.run(move |disk| disk.commit(ingest, &digest)).await
+        if descriptor.size <= limits::REPLAY_BYTES {
+            let bytes = read_all(content, descriptor, limits::REPLAY_BYTES).await?;
+            return self.run(move |disk| disk.write(&digest, &bytes)).await;
+        }
+        let (disk, wanted) = (Arc::clone(&self.disk), descriptor.clone());
+        let partial = blocking(move || Partial::nameless(&disk, &wanted)).await?;
+        let pieces = ReaderStream::with_capacity(content, limits::STREAM_BUFFER).boxed();
+        match pump(&partial, 0..descriptor.size, pieces, |_| {}).await {
+            Ok(()) => partial.finish().await,
+            Err(Stopped::Read(error)) => Err(StoreError::read(digest, error)),
+            Err(Stopped::Write(error)) => Err(error),
+        }
     }
 
     async fn push_manifest(&self, descriptor: &Descriptor, content: ByteStream) -> Result<(), StoreError> {
@@ -138,6 +145,26 @@ impl Source for Layout {
         Ok(section(Arc::new(file), from, length.saturating_sub(from)))
     }
 
+    async fn pieces_unverified(
+        &self,
+        descriptor: &Descriptor,
+        range: Range<u64>,
+    ) -> Result<Pieces, StoreError> {
+        let digest = descriptor.digest;
+        let (file, length) = self.run(move |disk| disk.open(&digest)).await?;
+        let length = length.min(range.end).saturating_sub(range.start);
+        Ok(section::pieces(
+            Arc::new(file),
+            range.start,
+            length,
+            limits::BATCH_BYTES,
+        ))
+    }
+
+    fn checked_when_written(&self) -> bool {
+        true
+    }
+
     async fn contains(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
         let descriptor = descriptor.clone();
         self.run(move |disk| disk.has(&descriptor)).await
@@ -154,6 +181,15 @@ impl Sink for Layout {
         } else {
             self.write(descriptor, content).await
         }
+    }
+
+    async fn begin(&self, descriptor: &Descriptor) -> Result<Begun, StoreError> {
+        if descriptor.media_type.has_children() {
+            return Ok(Begun::Whole);
+        }
+        let (disk, descriptor) = (Arc::clone(&self.disk), descriptor.clone());
+        let partial = blocking(move || Partial::resume(&disk, &descriptor)).await?;
+        Ok(partial.map_or(Begun::There, |partial| Begun::Parts(Arc::new(partial))))
     }
 }
 

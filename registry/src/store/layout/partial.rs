@@ -1,0 +1,374 @@
+//! Content that is written by position, and kept when it is not finished.
+//!
+//! ```text
+//! ingest/ALGORITHM-HEX.partial    the content, each byte at its place; from byte SIZE on, records of what is there
+//! record                          start and end of one range, two little-endian 64-bit numbers
+//! ```
+//!
+//! A record is written after the bytes that it speaks of, so that after a kill every range that is recorded is there. After
+//! a power cut it may not be: nothing is synced before the end, and the digest of the whole decides. Content that turns out
+//! wrong is removed with its records. The records are cut off before the file is named by its digest.
+//!
+//! One thread hashes the bytes in order, as they are written where they come in order, and read back where they do not.
+//!
+//! Concurrency: the file is held under a kernel lock; a second writer of the same content, in this process or another, gets
+//! a nameless file that is not kept.
+
+use std::fs::{self, File};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use samebundle_spec::{Algorithm, Descriptor, Digest, Digester, limits};
+use tokio::sync::oneshot;
+
+use super::disk::Disk;
+use super::files::ingest_folder;
+use super::ingest::{Ingest, open_partial};
+use crate::store::blocking::blocking;
+use crate::store::{Parts, StoreError};
+
+/// Length of one record, bytes.
+const RECORD: u64 = 16;
+/// Batches that wait to be hashed.
+const WAITING: usize = 2;
+
+/// Content that is being written.
+#[derive(Clone, Debug)]
+pub(super) struct Partial {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    disk: Arc<Disk>,
+    descriptor: Descriptor,
+    file: Arc<File>,
+    /// `None` once the content is under its digest.
+    place: Mutex<Option<Place>>,
+    /// Whether there are records.
+    kept: bool,
+    there: Mutex<Vec<Range<u64>>>,
+    hashing: Mutex<Hashing>,
+    stop: Arc<AtomicBool>,
+}
+
+/// Where the bytes are until they are complete.
+#[derive(Debug)]
+enum Place {
+    Named(PathBuf),
+    Nameless(Ingest),
+}
+
+#[derive(Debug)]
+struct Hashing {
+    /// Everything before this byte was given to the thread that hashes.
+    until: u64,
+    work: Option<SyncSender<Work>>,
+    digest: Option<oneshot::Receiver<io::Result<Digest>>>,
+}
+
+enum Work {
+    Bytes(Vec<Bytes>),
+    Read(Range<u64>),
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Partial {
+    /// Goes on with what is there of some content, or begins it. `None` if it is complete.
+    pub(super) fn resume(disk: &Arc<Disk>, descriptor: &Descriptor) -> Result<Option<Self>, StoreError> {
+        if disk.has(descriptor)? {
+            return Ok(None);
+        }
+        let Some((path, file)) = open_partial(&ingest_folder(&disk.root), &descriptor.digest)? else {
+            return Self::nameless(disk, descriptor).map(Some);
+        };
+        // Whoever held the file before may have finished it.
+        if disk.has(descriptor)? {
+            drop(fs::remove_file(&path));
+            return Ok(None);
+        }
+        let there = records(&file, descriptor.size).map_err(StoreError::io("read", &path))?;
+        Ok(Some(Self::new(disk, descriptor, file, Place::Named(path), there)))
+    }
+
+    /// Begins content that is not kept if it is not finished.
+    pub(super) fn nameless(disk: &Arc<Disk>, descriptor: &Descriptor) -> Result<Self, StoreError> {
+        let ingest = Ingest::begin(&ingest_folder(&disk.root))?;
+        let file = ingest.handle()?;
+        Ok(Self::new(
+            disk,
+            descriptor,
+            file,
+            Place::Nameless(ingest),
+            Vec::new(),
+        ))
+    }
+
+    fn new(
+        disk: &Arc<Disk>,
+        descriptor: &Descriptor,
+        file: File,
+        place: Place,
+        there: Vec<Range<u64>>,
+    ) -> Self {
+        let (file, stop) = (Arc::new(file), Arc::new(AtomicBool::new(false)));
+        let (work, works) = sync_channel(WAITING);
+        let hash = {
+            let (file, stop) = (Arc::clone(&file), Arc::clone(&stop));
+            let algorithm = descriptor.digest.algorithm();
+            let (tell, told) = oneshot::channel();
+            // A thread of its own: it lives as long as the content, and must not keep others from the pool.
+            std::thread::spawn(move || drop(tell.send(hash(&file, algorithm, &works, &stop))));
+            told
+        };
+        let partial = Self {
+            inner: Arc::new(Inner {
+                disk: Arc::clone(disk),
+                descriptor: descriptor.clone(),
+                file,
+                kept: matches!(place, Place::Named(_)),
+                place: Mutex::new(Some(place)),
+                there: Mutex::new(there),
+                hashing: Mutex::new(Hashing {
+                    until: 0,
+                    work: Some(work),
+                    digest: Some(hash),
+                }),
+                stop,
+            }),
+        };
+        partial.inner.feed(0, Vec::new());
+        partial
+    }
+}
+
+/// Reads the records of a file; what makes no sense is as if it were not there.
+fn records(file: &File, size: u64) -> io::Result<Vec<Range<u64>>> {
+    let length = file.metadata()?.len();
+    let count = length.saturating_sub(size) / RECORD;
+    let count =
+        usize::try_from(count).map_or(limits::PARTIAL_RANGES, |count| count.min(limits::PARTIAL_RANGES));
+    let mut bytes = vec![0; count * 16];
+    file.read_exact_at(&mut bytes, size)?;
+    let ranges = bytes.chunks_exact(16).filter_map(|record| {
+        let start = u64::from_le_bytes(record[..8].try_into().ok()?);
+        let end = u64::from_le_bytes(record[8..].try_into().ok()?);
+        (start < end && end <= size).then_some(start..end)
+    });
+    Ok(ranges.collect())
+}
+
+/// Merges ranges that touch, in order.
+fn merged(ranges: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut sorted = ranges.to_vec();
+    sorted.sort_by_key(|range| range.start);
+    let mut merged: Vec<Range<u64>> = Vec::new();
+    for range in sorted {
+        match merged.last_mut() {
+            Some(last) if last.end >= range.start => last.end = last.end.max(range.end),
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
+impl Inner {
+    fn put(&self, at: u64, pieces: Vec<Bytes>) -> Result<(), StoreError> {
+        let length: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let end = at.checked_add(length).filter(|end| *end <= self.descriptor.size);
+        let Some(end) = end else {
+            return Err(self.mismatch(format!(
+                "content is longer than the {} bytes of its descriptor",
+                self.descriptor.size
+            )));
+        };
+        let mut place = at;
+        for piece in &pieces {
+            self.file
+                .write_all_at(piece, place)
+                .map_err(|error| StoreError::read(self.descriptor.digest, error))?;
+            place += piece.len() as u64;
+        }
+        self.record(at..end)
+            .map_err(|error| StoreError::read(self.descriptor.digest, error))?;
+        self.feed(at, pieces);
+        Ok(())
+    }
+
+    /// Remembers that a range is there: the range that it continues grows, or a new one begins.
+    fn record(&self, range: Range<u64>) -> io::Result<()> {
+        let mut there = held(&self.there);
+        let place = match there.iter().position(|known| known.end == range.start) {
+            Some(place) => {
+                there[place].end = range.end;
+                place
+            }
+            None => {
+                there.push(range);
+                there.len() - 1
+            }
+        };
+        if !self.kept || place >= limits::PARTIAL_RANGES {
+            return Ok(());
+        }
+        let mut record = [0; 16];
+        record[..8].copy_from_slice(&there[place].start.to_le_bytes());
+        record[8..].copy_from_slice(&there[place].end.to_le_bytes());
+        self.file
+            .write_all_at(&record, self.descriptor.size + place as u64 * RECORD)
+    }
+
+    /// Gives the thread that hashes what is next in order. Waits while that thread is behind.
+    fn feed(&self, at: u64, pieces: Vec<Bytes>) {
+        let mut hashing = held(&self.hashing);
+        let Some(work) = hashing.work.clone() else { return };
+        let length: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
+        // If the thread is gone it has an error, which the end will tell.
+        if at == hashing.until && length > 0 {
+            drop(work.send(Work::Bytes(pieces)));
+            hashing.until += length;
+        }
+        let until = hashing.until;
+        let known = merged(&held(&self.there));
+        if let Some(range) = known
+            .iter()
+            .find(|range| range.start <= until && range.end > until)
+        {
+            drop(work.send(Work::Read(until..range.end)));
+            hashing.until = range.end;
+        }
+    }
+
+    fn mismatch(&self, why: String) -> StoreError {
+        StoreError::Mismatch {
+            digest: self.descriptor.digest,
+            why,
+        }
+    }
+
+    /// Removes what was written.
+    fn discard(&self) {
+        if let Some(Place::Named(path)) = held(&self.place).take() {
+            // If it stays, the next attempt finds it wrong again and tries again.
+            drop(fs::remove_file(path));
+        }
+    }
+
+    fn commit(&self) -> Result<(), StoreError> {
+        match held(&self.place).take() {
+            Some(Place::Named(path)) => {
+                self.file
+                    .set_len(self.descriptor.size)
+                    .map_err(StoreError::io("shorten", &path))?;
+                self.disk.commit_file(&self.file, &path, &self.descriptor.digest)
+            }
+            Some(Place::Nameless(ingest)) => self.disk.commit(ingest, &self.descriptor.digest),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        // The thread that hashes may live a moment longer, and the next attempt must find the file free.
+        drop(self.file.unlock());
+    }
+}
+
+/// Hashes what it is given until nothing more can come.
+fn hash(file: &File, algorithm: Algorithm, works: &Receiver<Work>, stop: &AtomicBool) -> io::Result<Digest> {
+    let mut digester = Digester::new(algorithm);
+    let mut buffer = Vec::new();
+    for work in works {
+        match work {
+            Work::Bytes(pieces) => pieces.iter().for_each(|piece| digester.update(piece)),
+            Work::Read(range) => {
+                let mut at = range.start;
+                buffer.resize(limits::BATCH_BYTES, 0);
+                while at < range.end {
+                    if stop.load(Ordering::Relaxed) {
+                        return Err(io::ErrorKind::Interrupted.into());
+                    }
+                    let want =
+                        usize::try_from(range.end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
+                    file.read_exact_at(&mut buffer[..want], at)?;
+                    digester.update(&buffer[..want]);
+                    at += want as u64;
+                }
+            }
+        }
+    }
+    Ok(digester.finish())
+}
+
+#[async_trait]
+impl Parts for Partial {
+    fn missing(&self) -> Vec<Range<u64>> {
+        let mut missing = Vec::new();
+        let mut at = 0;
+        for range in merged(&held(&self.inner.there)) {
+            if range.start > at {
+                missing.push(at..range.start);
+            }
+            at = range.end;
+        }
+        if at < self.inner.descriptor.size {
+            missing.push(at..self.inner.descriptor.size);
+        }
+        missing
+    }
+
+    async fn write(&self, at: u64, pieces: Vec<Bytes>) -> Result<(), StoreError> {
+        let inner = Arc::clone(&self.inner);
+        blocking(move || inner.put(at, pieces)).await
+    }
+
+    async fn finish(&self) -> Result<(), StoreError> {
+        let inner = Arc::clone(&self.inner);
+        let short: u64 = self.missing().iter().map(|range| range.end - range.start).sum();
+        if short > 0 {
+            return Err(inner.mismatch(format!(
+                "content ends {short} bytes short of the {} of its descriptor",
+                inner.descriptor.size
+            )));
+        }
+        let digest = {
+            let mut hashing = held(&inner.hashing);
+            hashing.work = None;
+            hashing.digest.take()
+        };
+        let found = match digest {
+            Some(digest) => digest
+                .await
+                .map_err(io::Error::other)
+                .and_then(|digest| digest)
+                .map_err(|error| StoreError::read(inner.descriptor.digest, error))?,
+            None => return Ok(()),
+        };
+        blocking(move || {
+            if found == inner.descriptor.digest {
+                return inner.commit();
+            }
+            inner.discard();
+            Err(inner.mismatch(format!(
+                "content has digest {found}, not {}",
+                inner.descriptor.digest
+            )))
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests;

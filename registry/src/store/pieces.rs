@@ -1,0 +1,156 @@
+//! Content as pieces, and content that is put together from them by position.
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{BoxStream, StreamExt};
+use samebundle_spec::{Descriptor, Digest, Digester, limits};
+
+use super::{Source, StoreError};
+
+/// Bytes in the pieces in which they came.
+pub type Pieces = BoxStream<'static, io::Result<Bytes>>;
+
+/// How much may be asked of a place at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// How many ranges of one content may be asked for at once; with 1 there is nothing to gain by more.
+    pub streams: usize,
+    /// How often it has asked to be spared so far (429).
+    pub throttled: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            streams: 1,
+            throttled: 0,
+        }
+    }
+}
+
+/// What came of [`Sink::begin`](super::Sink::begin).
+#[derive(Clone, Debug)]
+pub enum Begun {
+    /// This place takes whole streams only.
+    Whole,
+    /// The content is there already.
+    There,
+    /// Write what is missing.
+    Parts(Arc<dyn Parts>),
+}
+
+/// Content that comes into being by position, from any number of sources at once. Dropped before its end it is kept for a
+/// later attempt, as far as the place can.
+#[async_trait]
+pub trait Parts: Debug + Send + Sync {
+    /// The ranges that are not there yet, in order.
+    fn missing(&self) -> Vec<Range<u64>>;
+
+    /// Writes pieces one after the other from position `at` on.
+    ///
+    /// # Errors
+    /// If they reach beyond the content's size, or cannot be written.
+    async fn write(&self, at: u64, pieces: Vec<Bytes>) -> Result<(), StoreError>;
+
+    /// Checks size and digest and makes the content visible.
+    ///
+    /// # Errors
+    /// [`StoreError::Mismatch`] if it is not what its descriptor says; then nothing is kept.
+    async fn finish(&self) -> Result<(), StoreError>;
+}
+
+/// Reads content of a source to its end and tells its digest.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) async fn digest_of(source: &dyn Source, descriptor: &Descriptor) -> Result<Digest, StoreError> {
+    let mut digester = Digester::new(descriptor.digest.algorithm());
+    let mut pieces = source.pieces_unverified(descriptor, 0..u64::MAX).await?;
+    while let Some(piece) = pieces.next().await {
+        digester.update(&piece.map_err(|error| StoreError::read(descriptor.digest, error))?);
+    }
+    Ok(digester.finish())
+}
+
+/// Takes pieces of [`limits::BATCH_BYTES`] in all, with whether there may be more. If the source fails, what came before is
+/// returned with the error.
+async fn batch(pieces: &mut Pieces) -> (Vec<Bytes>, io::Result<bool>) {
+    let (mut taken, mut bytes) = (Vec::new(), 0);
+    loop {
+        match pieces.next().await {
+            Some(Ok(piece)) => {
+                bytes += piece.len();
+                taken.push(piece);
+                if bytes >= limits::BATCH_BYTES {
+                    return (taken, Ok(true));
+                }
+            }
+            Some(Err(error)) => return (taken, Err(error)),
+            None => return (taken, Ok(false)),
+        }
+    }
+}
+
+/// Why [`pump`] stopped early.
+#[derive(Debug)]
+pub(crate) enum Stopped {
+    /// The source failed.
+    Read(io::Error),
+    /// The content cannot be written.
+    Write(StoreError),
+}
+
+/// Writes pieces into `range` of some content, one batch while the next one comes. `moved` hears of every batch written.
+///
+/// # Errors
+/// The side that failed. What was written before stays written.
+pub(crate) async fn pump(
+    parts: &dyn Parts,
+    range: Range<u64>,
+    mut pieces: Pieces,
+    moved: impl Fn(u64),
+) -> Result<(), Stopped> {
+    let mut at = range.start;
+    let (mut taken, mut more) = batch(&mut pieces).await;
+    loop {
+        let bytes: u64 = taken.iter().map(|piece| piece.len() as u64).sum();
+        if at + bytes > range.end {
+            let why = format!(
+                "more bytes came than the {} that were asked for",
+                range.end - range.start
+            );
+            return Err(Stopped::Read(io::Error::new(io::ErrorKind::InvalidData, why)));
+        }
+        let goes_on = matches!(more, Ok(true));
+        let writing = async {
+            if bytes > 0 {
+                parts.write(at, taken).await.map_err(Stopped::Write)?;
+                moved(bytes);
+            }
+            Ok(())
+        };
+        if goes_on {
+            let (written, next) = futures::join!(writing, batch(&mut pieces));
+            written?;
+            (taken, more) = next;
+            at += bytes;
+            continue;
+        }
+        writing.await?;
+        more.map_err(Stopped::Read)?;
+        if at + bytes < range.end {
+            let why = format!(
+                "content ends {} bytes short of the {} that were asked for",
+                range.end - at - bytes,
+                range.end - range.start
+            );
+            return Err(Stopped::Read(io::Error::new(io::ErrorKind::InvalidData, why)));
+        }
+        return Ok(());
+    }
+}
