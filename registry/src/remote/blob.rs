@@ -1,21 +1,22 @@
 //! Blobs: is it there, and pushing one.
 //!
-//! A push asks first whether the blob is there, then tries to mount it from the sibling repositories that are known, then
-//! opens an upload and sends the bytes in one body (which every registry takes; chunks not every one). Bytes are hashed as
-//! they go out and the last piece leaves only when the digest is right, so that wrong content is never complete on
-//! the other side, whatever it checks itself.
+//! A push asks first whether the blob is there, then tries to mount it from the sibling repositories that are known. What
+//! is large and can be read again goes in parts ([`upload`](super::upload)), if the registry takes parts; the rest in one
+//! body. Such a body is hashed as it goes out and its last piece leaves only when the digest is right, so that wrong
+//! content is never complete on the other side, whatever it checks itself.
 //!
 //! What can be repeated: small content is held in memory and content that can be opened again is opened again
 //! ([`Sink::push_from`](crate::store::Sink::push_from)), so both are sent anew, in a new upload, after a failure. A stream
 //! that can be read once is retried as long as no byte of it was read.
 
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::Stream;
 use futures::stream::StreamExt;
-use reqwest::{Body, Method, Response, StatusCode};
+use reqwest::{Body, Method, Response, StatusCode, Url};
 use samebundle_spec::{Descriptor, limits};
 use tokio_util::io::ReaderStream;
 
@@ -69,15 +70,15 @@ impl Supply<'_> {
 
 /// The error of a body's source, which the client that sends the body would hide.
 #[derive(Clone, Debug, Default)]
-struct Fault(Arc<Mutex<Option<io::Error>>>);
+pub(super) struct Fault(Arc<Mutex<Option<io::Error>>>);
 
 impl Fault {
-    fn set(&self, error: &io::Error) {
+    pub(super) fn set(&self, error: &io::Error) {
         let copy = io::Error::new(error.kind(), error.to_string());
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(copy);
     }
 
-    fn take(&self) -> Option<io::Error> {
+    pub(super) fn take(&self) -> Option<io::Error> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -163,13 +164,22 @@ impl RemoteRepository {
         descriptor: &Descriptor,
         supply: Supply<'_>,
     ) -> Result<(), StoreError> {
-        if self.has(descriptor).await? {
+        if self.has_already(descriptor).await? {
             return Ok(());
         }
         for sibling in self.siblings() {
             if self.mount(descriptor, &sibling).await? {
                 return Ok(());
             }
+        }
+        if let Supply::Source(source) = supply
+            && descriptor.size >= limits::RANGES_FROM
+            && !self.client.no_parts.load(Ordering::Relaxed)
+        {
+            if self.upload_parts(descriptor, source).await? {
+                return Ok(());
+            }
+            self.client.no_parts.store(true, Ordering::Relaxed);
         }
         let supply = match supply {
             Supply::Stream(slot) if descriptor.size <= limits::REPLAY_BYTES => {
@@ -245,8 +255,8 @@ impl RemoteRepository {
         }
     }
 
-    /// Opens an upload; the call to send the bytes with.
-    async fn session(&self, descriptor: &Descriptor) -> Result<Call, StoreError> {
+    /// Opens an upload; its address, and the least size of a part, bytes.
+    pub(super) async fn open_upload(&self, descriptor: &Descriptor) -> Result<(Url, u64), StoreError> {
         let digest = descriptor.digest;
         let open = Call::new(
             &self.place,
@@ -260,11 +270,26 @@ impl RemoteRepository {
         if response.status() != StatusCode::ACCEPTED {
             return Err(open.asked.refused(response).await);
         }
-        let location = header(response.headers(), "location").to_owned();
+        let location = header(response.headers(), "location");
+        let least = header(response.headers(), "oci-chunk-min-length")
+            .parse()
+            .unwrap_or(0);
+        let least = if least > limits::UPLOAD_PART_MOST_BYTES {
+            u64::MAX
+        } else {
+            least
+        };
+        Ok((self.place.own(&open.url, location, &open.asked)?, least))
+    }
+
+    /// Opens an upload; the call to send all bytes with.
+    async fn session(&self, descriptor: &Descriptor) -> Result<Call, StoreError> {
+        let digest = descriptor.digest;
+        let (url, _) = self.open_upload(descriptor).await?;
         let mut call = Call::new(&self.place, Method::PUT, "", "take a blob", &digest.to_string())
             .about(&digest)
             .with("content-type", "application/octet-stream");
-        call.url = self.place.own(&open.url, &location, &open.asked)?;
+        call.url = url;
         call.url
             .query_pairs_mut()
             .append_pair("digest", &digest.to_string());

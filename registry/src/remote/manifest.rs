@@ -106,7 +106,7 @@ impl RemoteRepository {
         let read = self
             .read_manifest(&digest.to_string(), Some(&digest))
             .await?
-            .ok_or_else(|| self.absent(descriptor))?;
+            .ok_or_else(|| self.not_there(descriptor))?;
         if read.descriptor.media_type != descriptor.media_type {
             return Err(StoreError::Mismatch {
                 digest,
@@ -126,7 +126,7 @@ impl RemoteRepository {
         descriptor: &Descriptor,
         content: ByteStream,
     ) -> Result<(), StoreError> {
-        if self.has(descriptor).await? {
+        if self.has_already(descriptor).await? {
             return self.settle_referrer(descriptor).await;
         }
         let bytes = read_all(content, descriptor, limits::MANIFEST_BYTES).await?;

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! RemoteRepository (Source, Sink, Resolve, Tags, Referrers)
-//!   blob, range     blobs: is it there, push, pull and go on after a break
+//!   blob            blobs: is it there, mount, push what is small
+//!   upload, notes   push what is large in parts, and go on after a break or a kill
+//!   range           pull, whole or a range, and go on after a break
 //!   manifest        manifests and tags, hashed and read strictly
 //!   referrers       the API, or the fallback tag
 //!     wire          one request: authentication, redirects, asking again
@@ -28,27 +30,34 @@ mod blob;
 pub mod credentials;
 mod http;
 mod manifest;
+mod notes;
 mod range;
 mod referrers;
 mod retry;
 #[cfg(test)]
 mod tests;
+mod upload;
 mod wire;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use samebundle_spec::{Classify, Descriptor, Digest, ErrorKind, MediaType, Repository, Tag};
+use futures::StreamExt;
+use samebundle_spec::{Classify, Descriptor, Digest, ErrorKind, MediaType, Repository, Tag, limits};
+use tokio_util::io::{ReaderStream, StreamReader};
 
-use crate::store::{ByteStream, Referrers, Resolve, Sink, Source, StoreError, Tags};
+use crate::store::{ByteStream, Pace, Pieces, Referrers, Resolve, Sink, Source, StoreError, Tags};
 use blob::Supply;
 use credentials::Credentials;
 use wire::{Place, Wire};
 
 pub use auth::TokenHosts;
-pub use retry::RetryPolicy;
+pub use retry::{RetryPolicy, Waits};
 
 /// How to speak to registries.
 #[derive(Clone, Debug, Default)]
@@ -67,6 +76,8 @@ pub struct RemoteConfig {
     pub proxy: bool,
     /// True if no socket may be opened: then there is no client.
     pub offline: bool,
+    /// A folder for notes of uploads that were begun, so that a later process goes on with them. Without it none does.
+    pub uploads: Option<PathBuf>,
 }
 
 /// Why there is no client.
@@ -108,6 +119,11 @@ pub struct RemoteClient {
     wire: Wire,
     /// Held while a fallback tag is read, extended and written.
     fallback: tokio::sync::Mutex<()>,
+    uploads: Option<PathBuf>,
+    /// Answers to requests for a range were something else.
+    no_ranges: AtomicBool,
+    /// Parts of an upload were refused.
+    no_parts: AtomicBool,
 }
 
 impl RemoteClient {
@@ -129,9 +145,21 @@ impl RemoteClient {
                 http: http::Http::new(user_agent, config.insecure, config.proxy)?,
                 auth: auth::Auth::new(config.credentials, config.token_hosts),
                 retry: config.retry,
+                throttled: AtomicU64::new(0),
             },
             fallback: tokio::sync::Mutex::default(),
+            uploads: config.uploads,
+            no_ranges: AtomicBool::new(false),
+            no_parts: AtomicBool::new(false),
         })
+    }
+
+    fn serves_ranges(&self) -> bool {
+        !self.no_ranges.load(Ordering::Relaxed)
+    }
+
+    fn serves_no_ranges(&self) {
+        self.no_ranges.store(true, Ordering::Relaxed);
     }
 }
 
@@ -141,6 +169,8 @@ pub struct RemoteRepository {
     client: Arc<RemoteClient>,
     place: Place,
     siblings: Arc<Mutex<BTreeSet<Repository>>>,
+    /// Content that was asked for and not there: a push that follows need not ask again.
+    absent: Arc<Mutex<BTreeSet<Digest>>>,
     /// The manifest that was pushed last: tagging it needs its bytes again.
     last: Arc<tokio::sync::Mutex<Option<(Digest, Bytes)>>>,
 }
@@ -163,6 +193,7 @@ impl RemoteRepository {
             client,
             place: Place { repository, base },
             siblings: Arc::default(),
+            absent: Arc::default(),
             last: Arc::default(),
         })
     }
@@ -201,7 +232,19 @@ impl RemoteRepository {
             .clone()
     }
 
-    fn absent(&self, descriptor: &Descriptor) -> StoreError {
+    fn absent(&self) -> std::sync::MutexGuard<'_, BTreeSet<Digest>> {
+        self.absent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells whether a push may be left out: asks, unless the answer was "no" just now.
+    async fn has_already(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
+        if self.absent().remove(&descriptor.digest) {
+            return Ok(false);
+        }
+        self.has(descriptor).await
+    }
+
+    fn not_there(&self, descriptor: &Descriptor) -> StoreError {
         StoreError::NotFound {
             subject: descriptor.digest.to_string(),
             place: self.place.repository.to_string(),
@@ -215,12 +258,48 @@ impl Source for RemoteRepository {
         if descriptor.media_type.has_children() {
             self.fetch_manifest(descriptor, from).await
         } else {
-            self.read_blob(descriptor, from).await
+            let pieces = self.read_blob(descriptor, from..descriptor.size).await?;
+            Ok(Box::pin(StreamReader::new(pieces)))
+        }
+    }
+
+    async fn fetch_range_unverified(
+        &self,
+        descriptor: &Descriptor,
+        range: Range<u64>,
+    ) -> Result<ByteStream, StoreError> {
+        let pieces = self.pieces_unverified(descriptor, range).await?;
+        Ok(Box::pin(StreamReader::new(pieces)))
+    }
+
+    async fn pieces_unverified(
+        &self,
+        descriptor: &Descriptor,
+        range: Range<u64>,
+    ) -> Result<Pieces, StoreError> {
+        if !descriptor.media_type.has_children() {
+            return self.read_blob(descriptor, range).await;
+        }
+        let content = self.fetch_manifest(descriptor, range.start).await?;
+        let length = range.end.saturating_sub(range.start);
+        let part = tokio::io::AsyncReadExt::take(content, length);
+        Ok(ReaderStream::with_capacity(part, limits::STREAM_BUFFER).boxed())
+    }
+
+    fn pace(&self) -> Pace {
+        let ranges = self.client.serves_ranges();
+        Pace {
+            streams: if ranges { limits::RANGE_STREAMS } else { 1 },
+            throttled: self.client.wire.throttled.load(Ordering::Relaxed),
         }
     }
 
     async fn contains(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
-        self.has(descriptor).await
+        let there = self.has(descriptor).await?;
+        if !there {
+            self.absent().insert(descriptor.digest);
+        }
+        Ok(there)
     }
 }
 

@@ -1,4 +1,4 @@
-//! A blob as a stream that goes on where the connection broke.
+//! A blob, or a range of it, as a stream that goes on where the connection broke.
 //!
 //! After a break the rest is asked for by `Range` with `If-Range`. An answer 206 must start at the byte that was asked
 //! for; 200 means that the registry starts over, and what was delivered already is skipped; any other range, or 416, makes us
@@ -6,13 +6,13 @@
 //! is checked like any other.
 
 use std::io;
+use std::ops::Range;
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
 use reqwest::header::{CONTENT_RANGE, ETAG};
 use reqwest::{Method, Response, StatusCode};
 use samebundle_spec::Descriptor;
-use tokio_util::io::StreamReader;
 
 use super::RemoteRepository;
 use super::answer::{compare, header};
@@ -20,14 +20,16 @@ use super::http::describe;
 use super::retry::{Attempts, Failure};
 use super::wire::Call;
 use crate::StoreError;
-use crate::store::ByteStream;
+use crate::store::Pieces;
 
 /// Where a blob is read.
 struct Reading {
     place: RemoteRepository,
     descriptor: Descriptor,
-    /// Bytes delivered, counted from the blob's start.
+    /// The next byte that is delivered, counted from the blob's start.
     at: u64,
+    /// The first byte that is not wanted.
+    end: u64,
     /// Bytes of the answer that were delivered before.
     skip: u64,
     ranges: bool,
@@ -38,24 +40,27 @@ struct Reading {
 }
 
 impl RemoteRepository {
-    /// Streams a blob from byte `from` on. The first answer is awaited, so that an absent blob is known here.
+    /// Streams a range of a blob. The first answer is awaited, so that an absent blob is known here.
     pub(super) async fn read_blob(
         &self,
         descriptor: &Descriptor,
-        from: u64,
-    ) -> Result<ByteStream, StoreError> {
-        if from > 0 && from >= descriptor.size {
+        range: Range<u64>,
+    ) -> Result<Pieces, StoreError> {
+        let end = range.end.min(descriptor.size);
+        // Of an empty blob, too, it must be known whether it is there.
+        if range.start > 0 && range.start >= end {
             if self.has(descriptor).await? {
-                return Ok(Box::pin(tokio::io::empty()));
+                return Ok(futures::stream::empty().boxed());
             }
-            return Err(self.absent(descriptor));
+            return Err(self.not_there(descriptor));
         }
         let mut reading = Reading {
             place: self.clone(),
             descriptor: descriptor.clone(),
-            at: from,
+            at: range.start,
+            end,
             skip: 0,
-            ranges: true,
+            ranges: self.client.serves_ranges(),
             etag: String::new(),
             pieces: None,
             breaks: 0,
@@ -65,7 +70,7 @@ impl RemoteRepository {
             let piece = reading.next().await.map_err(io::Error::other)?;
             Ok::<_, io::Error>(piece.map(|piece| (piece, reading)))
         });
-        Ok(Box::pin(StreamReader::new(Box::pin(stream))))
+        Ok(stream.boxed())
     }
 }
 
@@ -82,10 +87,14 @@ impl Reading {
         )
         .about(&digest)
         .with("accept-encoding", "identity");
-        if self.at == 0 || !self.ranges {
+        if !self.asks_range() {
             return call;
         }
-        let call = call.with("range", &format!("bytes={}-", self.at));
+        let call = if self.end < self.descriptor.size {
+            call.with("range", &format!("bytes={}-{}", self.at, self.end - 1))
+        } else {
+            call.with("range", &format!("bytes={}-", self.at))
+        };
         if self.etag.is_empty() {
             call
         } else {
@@ -93,15 +102,23 @@ impl Reading {
         }
     }
 
+    fn asks_range(&self) -> bool {
+        self.ranges && (self.at > 0 || self.end < self.descriptor.size)
+    }
+
     /// Asks for what is not delivered yet.
     async fn open(&mut self) -> Result<(), StoreError> {
         loop {
             let call = self.call();
             let response = self.place.client.wire.send(&self.place.place, &call).await?;
-            let ranged = self.ranges && self.at > 0;
+            let ranged = self.asks_range();
             match response.status() {
                 StatusCode::OK => {
                     self.whole(&response)?;
+                    // With `If-Range` that is the answer to a tag that changed, too.
+                    if ranged && self.etag.is_empty() {
+                        self.place.client.serves_no_ranges();
+                    }
                     self.skip = self.at;
                 }
                 StatusCode::PARTIAL_CONTENT if ranged && self.is_rest(&response) => self.skip = 0,
@@ -111,6 +128,7 @@ impl Reading {
                         "the registry does not serve ranges as it should"
                     );
                     self.ranges = false;
+                    self.place.client.serves_no_ranges();
                     continue;
                 }
                 _ => return Err(call.asked.refused(response).await),
@@ -157,6 +175,9 @@ impl Reading {
     /// The next bytes; `None` after the last.
     async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         loop {
+            if self.at >= self.end && self.end < self.descriptor.size {
+                return Ok(None);
+            }
             let Some(pieces) = &mut self.pieces else {
                 self.open().await?;
                 continue;
@@ -166,7 +187,7 @@ impl Reading {
                     let skipped =
                         usize::try_from(self.skip).map_or(piece.len(), |skip| skip.min(piece.len()));
                     self.skip -= skipped as u64;
-                    let piece = piece.slice(skipped..);
+                    let piece = self.wanted(piece.slice(skipped..));
                     if piece.is_empty() {
                         continue;
                     }
@@ -174,12 +195,20 @@ impl Reading {
                     self.breaks = 0;
                     return Ok(Some(piece));
                 }
-                None if self.at >= self.descriptor.size => return Ok(None),
+                None if self.at >= self.end => return Ok(None),
                 None => "the connection was closed early".to_owned(),
                 Some(Err(error)) => describe(&error),
             };
             self.pieces = None;
             self.pause(why).await?;
+        }
+    }
+
+    /// Cuts off what is behind the range; what is behind the blob's end shows that it is too long, and stays.
+    fn wanted(&self, piece: Bytes) -> Bytes {
+        match usize::try_from(self.end.saturating_sub(self.at)) {
+            Ok(left) if left < piece.len() && self.end < self.descriptor.size => piece.slice(..left),
+            _ => piece,
         }
     }
 

@@ -4,11 +4,19 @@
 //! of uploads. The wait doubles from [`RetryPolicy::first`] to [`RetryPolicy::longest`] with a jitter of half of it, and is
 //! never shorter than what the registry asked for with `Retry-After`, in seconds or as a date (RFC 9110 10.2.3).
 
+use std::fmt::Debug;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use samebundle_spec::limits;
+
+/// Hears of every wait, so that somebody who looks on knows why nothing moves. Must not block.
+pub trait Waits: Debug + Send + Sync {
+    /// A request to `place` failed for the reason `why` and is sent again after `wait`.
+    fn waiting(&self, place: &str, why: &str, wait: Duration);
+}
 
 /// How often and how patiently to ask again.
 #[derive(Clone, Debug)]
@@ -25,6 +33,8 @@ pub struct RetryPolicy {
     pub longest: Duration,
     /// The longest wait that the registry may ask for; beyond it the request fails at once.
     pub longest_asked: Duration,
+    /// Hears of every wait.
+    pub waits: Option<Arc<dyn Waits>>,
 }
 
 impl Default for RetryPolicy {
@@ -37,6 +47,7 @@ impl Default for RetryPolicy {
             first: Duration::from_millis(500),
             longest: Duration::from_secs(60),
             longest_asked: Duration::from_secs(limits::RETRY_AFTER_SECONDS),
+            waits: None,
         }
     }
 }
@@ -114,6 +125,9 @@ impl<'a> Attempts<'a> {
             wait_ms = wait.as_millis(),
             "asking again"
         );
+        if let Some(waits) = &self.policy.waits {
+            waits.waiting(place, why, wait);
+        }
         tokio::time::sleep(wait).await;
         true
     }

@@ -3,6 +3,8 @@
 //! Credentials are added to requests to the registry's own origin (scheme, host, port) only; a redirect elsewhere is
 //! followed for reads, without them, and never from https to http.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Body, Method, Request, Response, StatusCode, Url};
@@ -20,6 +22,8 @@ pub(super) struct Wire {
     pub(super) http: Http,
     pub(super) auth: Auth,
     pub(super) retry: RetryPolicy,
+    /// How often registries asked to be spared.
+    pub(super) throttled: AtomicU64,
 }
 
 /// A request that may be sent any number of times.
@@ -145,6 +149,9 @@ impl Wire {
     /// The failure that an answer stands for which passes by itself.
     pub(super) fn passing(&self, response: &Response) -> (Failure, String) {
         let asked = retry::asked(response.headers(), self.retry.now());
+        if response.status() == StatusCode::TOO_MANY_REQUESTS || asked.is_some() {
+            self.throttled.fetch_add(1, Ordering::Relaxed);
+        }
         (Failure::Passing(asked), response.status().to_string())
     }
 

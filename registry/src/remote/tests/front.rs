@@ -1,5 +1,6 @@
 //! Our server, and what goes wrong in front of it.
 
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
@@ -39,12 +40,72 @@ impl Seen {
     }
 }
 
+/// Bytes of bodies that came and went.
+#[derive(Default)]
+pub(super) struct Count {
+    pub(super) received: AtomicU64,
+    pub(super) sent: AtomicU64,
+    /// Is told both in all after every piece; says whether the connection is cut there.
+    limit: Mutex<Option<Limit>>,
+}
+
+type Limit = Box<dyn FnMut(u64) -> bool + Send>;
+
+impl Count {
+    /// From now on `limit` gets the number of bytes that came and went since the start, and says when to cut.
+    pub(super) fn limit(&self, limit: impl FnMut(u64) -> bool + Send + 'static) {
+        *self.limit.lock().unwrap() = Some(Box::new(limit));
+    }
+
+    /// Counts from zero again.
+    pub(super) fn reset(&self) {
+        self.received.store(0, Ordering::SeqCst);
+        self.sent.store(0, Ordering::SeqCst);
+    }
+
+    pub(super) fn no_limit(&self) {
+        *self.limit.lock().unwrap() = None;
+    }
+
+    pub(super) fn total(&self) -> u64 {
+        self.received.load(Ordering::SeqCst) + self.sent.load(Ordering::SeqCst)
+    }
+
+    fn add(&self, to: &AtomicU64, bytes: usize) -> bool {
+        to.fetch_add(bytes as u64, Ordering::SeqCst);
+        let total = self.total();
+        self.limit
+            .lock()
+            .unwrap()
+            .as_mut()
+            .is_some_and(|limit| limit(total))
+    }
+}
+
+fn counted(
+    body: Body,
+    count: &Arc<Count>,
+    which: fn(&Count) -> &AtomicU64,
+    broken: &Arc<AtomicBool>,
+) -> Body {
+    let (count, broken) = (Arc::clone(count), Arc::clone(broken));
+    Body::from_stream(body.into_data_stream().map(move |piece| {
+        let piece = piece.map_err(|error| std::io::Error::other(error.to_string()))?;
+        if count.add(which(&count), piece.len()) {
+            broken.store(true, Ordering::SeqCst);
+            return Err(std::io::Error::other("cut on purpose"));
+        }
+        Ok(piece)
+    }))
+}
+
 type Plan = dyn Fn(&Parts, usize) -> Fault + Send + Sync;
 
 /// A server that is gone when this is dropped.
 pub(super) struct Front {
     pub(super) address: String,
     seen: Arc<Mutex<Vec<Seen>>>,
+    count: Arc<Count>,
     task: tokio::task::JoinHandle<()>,
     _root: tempfile::TempDir,
 }
@@ -71,18 +132,36 @@ impl Front {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let plan: Arc<Plan> = Arc::new(plan);
         let log = Arc::clone(&seen);
+        let count = Arc::new(Count::default());
+        let counts = Arc::clone(&count);
         let app = router(storage).layer(from_fn(move |request: Request, next: Next| {
             let (plan, log) = (Arc::clone(&plan), Arc::clone(&log));
-            async move { pass(&*plan, &log, request, next).await }
+            let count = Arc::clone(&counts);
+            async move {
+                let broken = Arc::new(AtomicBool::new(false));
+                let request = request.map(|body| counted(body, &count, |count| &count.received, &broken));
+                let response = pass(&*plan, &log, request, next).await;
+                if broken.load(Ordering::SeqCst) {
+                    // Whatever the server says: nobody hears it any more.
+                    return (StatusCode::BAD_GATEWAY, cut(Body::from("x"), 0)).into_response();
+                }
+                response.map(|body| counted(body, &count, |count| &count.sent, &broken))
+            }
         }));
         let address = listener.local_addr().unwrap().to_string();
         let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         Self {
             address,
             seen,
+            count,
             task,
             _root: root,
         }
+    }
+
+    /// Bytes of bodies that came and went.
+    pub(super) fn count(&self) -> &Arc<Count> {
+        &self.count
     }
 
     /// Every request that came, oldest first.
@@ -108,7 +187,12 @@ async fn pass(plan: &Plan, log: &Mutex<Vec<Seen>>, request: Request, next: Next)
     };
     match plan(&parts, number) {
         Fault::None => next.run(Request::from_parts(parts, body)).await,
-        Fault::Instead(response) => response,
+        Fault::Instead(response) => {
+            // An answer before the body is through may be lost with its connection.
+            let mut body = body.into_data_stream();
+            while let Some(Ok(_)) = body.next().await {}
+            response
+        }
         Fault::Cut(after) => {
             let response = next.run(Request::from_parts(parts, body)).await;
             response.map(|body| cut(body, after))

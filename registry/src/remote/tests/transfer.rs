@@ -23,14 +23,14 @@ fn is_blob_get(line: &str) -> bool {
 async fn goes_on_from_the_byte_where_the_connection_broke() {
     let front = Front::start(|parts, number| {
         if is_blob_get(&format!("{} {}", parts.method, parts.uri)) && number < 8 {
-            Fault::Cut(300_000)
+            Fault::Cut(3_000_000)
         } else {
             Fault::None
         }
     })
     .await;
     let place = repository_at(&front.address, config());
-    let bytes = noise(2_000_000, 1);
+    let bytes = noise(12_000_000, 1);
     let descriptor = layer(&bytes);
     place
         .push_bytes(MediaType::OCI_LAYER, bytes.clone().into())
@@ -209,7 +209,7 @@ async fn does_not_try_long_where_nobody_listens() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sends_anew_what_can_be_read_anew() {
     let plan = |parts: &axum::http::request::Parts, number: usize| {
-        if parts.method == "PUT" && number < 6 {
+        if matches!(parts.method.as_str(), "PUT" | "PATCH") && number < 6 {
             Fault::CutRequest(600_000)
         } else {
             Fault::None
@@ -230,9 +230,9 @@ async fn sends_anew_what_can_be_read_anew() {
     let puts = front
         .lines()
         .iter()
-        .filter(|line| line.starts_with("PUT"))
+        .filter(|line| line.starts_with("PUT") || line.starts_with("PATCH"))
         .count();
-    assert!(puts > 1, "{puts}");
+    assert!(puts > 2, "{puts}");
 
     let front = Front::start(plan).await;
     let place = repository_at(&front.address, config());

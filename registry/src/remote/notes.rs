@@ -1,0 +1,178 @@
+//! Notes of uploads that were begun: where the registry said to go on.
+//!
+//! One file an upload, `HEX.json`, named by the hash of repository and digest:
+//! `{"version":1,"repository":…,"digest":…,"location":…}`. How far the upload came is not in it; the registry is asked.
+//!
+//! A note is written in place and not synced: one that is lost or torn costs bytes, never correctness, because an address is
+//! used only if it belongs to the registry's own origin and the registry checks the digest at the end. Addresses may hold
+//! the registry's own state, so only the owner may read them. A note is held under a kernel lock while its upload runs;
+//! another process that pushes the same content then makes an upload without one. Notes that nobody went on with for
+//! [`limits::PARTIAL_SECONDS`] are removed.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use reqwest::Url;
+use samebundle_spec::{Digest, Repository, limits};
+use serde::{Deserialize, Serialize};
+
+use crate::durable;
+
+const VERSION: u32 = 1;
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Text {
+    version: u32,
+    repository: String,
+    digest: String,
+    location: String,
+}
+
+/// The note of one upload, held as long as it runs.
+#[derive(Debug)]
+pub(super) struct Note {
+    path: PathBuf,
+    file: File,
+    repository: String,
+    digest: Digest,
+    /// The address that was noted last.
+    pub(super) location: Option<Url>,
+}
+
+impl Note {
+    /// Opens the note of an upload, made if absent. `None` if another process holds it.
+    pub(super) fn open(folder: &Path, repository: &Repository, digest: &Digest) -> io::Result<Option<Self>> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let repository = repository.to_string();
+        let name = Digest::sha256(format!("{repository} {digest}").as_bytes());
+        let path = folder.join(format!("{}.json", name.hex()));
+        let file = loop {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(&path)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            // Its upload may have ended, and its name with it, before it was locked here.
+            if file.metadata()?.nlink() > 0 {
+                break file;
+            }
+        };
+        let mut note = Self {
+            path,
+            file,
+            repository,
+            digest: *digest,
+            location: None,
+        };
+        note.location = note.read()?;
+        sweep(folder)?;
+        Ok(Some(note))
+    }
+
+    /// What is noted; a text that is torn, of another version or about something else is none.
+    fn read(&mut self) -> io::Result<Option<Url>> {
+        let mut bytes = Vec::new();
+        (&self.file)
+            .take(limits::UPLOAD_NOTE_BYTES)
+            .read_to_end(&mut bytes)?;
+        let Ok(text) = serde_json::from_slice::<Text>(&bytes) else {
+            return Ok(None);
+        };
+        let mine = text.version == VERSION
+            && text.repository == self.repository
+            && text.digest == self.digest.to_string();
+        Ok(mine.then(|| text.location.parse().ok()).flatten())
+    }
+
+    /// Notes where to go on.
+    pub(super) fn write(&mut self, location: &Url) -> io::Result<()> {
+        if self.location.as_ref() == Some(location) {
+            return Ok(());
+        }
+        let text = Text {
+            version: VERSION,
+            repository: self.repository.clone(),
+            digest: self.digest.to_string(),
+            location: location.to_string(),
+        };
+        let bytes = serde_json::to_vec(&text).map_err(io::Error::other)?;
+        self.file.set_len(0)?;
+        io::Seek::rewind(&mut self.file)?;
+        self.file.write_all(&bytes)?;
+        self.location = Some(location.clone());
+        Ok(())
+    }
+
+    /// Removes the note: its upload has ended.
+    pub(super) fn remove(self) {
+        // One that stays names an upload that is gone; the next attempt sees that.
+        drop(fs::remove_file(&self.path));
+    }
+}
+
+/// Removes notes that nobody went on with for long.
+fn sweep(folder: &Path) -> io::Result<()> {
+    let mut idle = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        // Other processes remove theirs at any time.
+        if let Ok(file) = File::open(&path)
+            && file.try_lock().is_ok()
+        {
+            idle.push((path, file));
+        }
+    }
+    for (path, _lock) in durable::older_than(folder, idle, limits::PARTIAL_SECONDS)? {
+        drop(fs::remove_file(path));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_found_again_and_belongs_to_one_upload() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("uploads");
+        let repository = Repository::new("localhost:5000", "team/digits").unwrap();
+        let other = Repository::new("localhost:5000", "team/other").unwrap();
+        let digest = Digest::sha256(b"x");
+        let url: Url = "http://localhost:5000/v2/team/digits/blobs/uploads/1?_state=s"
+            .parse()
+            .unwrap();
+        let mut note = Note::open(&folder, &repository, &digest).unwrap().unwrap();
+        assert_eq!(note.location, None);
+        note.write(&url).unwrap();
+        assert!(
+            Note::open(&folder, &repository, &digest).unwrap().is_none(),
+            "locked"
+        );
+        let path = note.path.clone();
+        drop(note);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        let again = Note::open(&folder, &repository, &digest).unwrap().unwrap();
+        assert_eq!(again.location, Some(url));
+        let elsewhere = Note::open(&folder, &other, &digest).unwrap().unwrap();
+        assert_eq!(elsewhere.location, None);
+        // Half a note is none.
+        drop(again);
+        let bytes = fs::read(&path).unwrap();
+        fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+        let torn = Note::open(&folder, &repository, &digest).unwrap().unwrap();
+        assert_eq!(torn.location, None);
+        torn.remove();
+        assert!(!path.exists());
+    }
+}

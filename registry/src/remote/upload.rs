@@ -1,0 +1,462 @@
+//! Pushing a blob in parts, over breaks and kills.
+//!
+//! ```text
+//! POST                    opens an upload; its address is noted (`notes`)
+//! PATCH part, PATCH part  each answer gives the next address, which is noted
+//! PUT                     with the last part, or empty
+//! ```
+//!
+//! After whatever goes wrong the registry is asked how far it came (GET, end-13) and gets the rest: a part that broke, an
+//! answer that was lost, 416, another process that goes on. 404 opens a new upload, if the blob is not there by now; 401
+//! gets a new token for the same address. What passes by itself is waited for, and only attempts that bring nothing further
+//! are counted.
+//!
+//! Who checks: the registry, at the PUT. Content of a source that is not known to have checked it is hashed here, too, and
+//! the PUT is left out when the digest is wrong.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::StreamExt;
+use reqwest::{Body, Method, Response, StatusCode, Url};
+use samebundle_spec::{Descriptor, Digester, limits};
+
+use super::RemoteRepository;
+use super::answer::{compare, header};
+use super::auth::{Right, Scope};
+use super::blob::Fault;
+use super::http::Broken;
+use super::notes::Note;
+use super::retry::{self, Attempts, Failure};
+use super::wire::{Call, Once};
+use crate::StoreError;
+use crate::store::Source;
+use crate::store::blocking::blocking;
+
+/// Where a step of an upload leads.
+enum Step {
+    /// The blob is there.
+    Done,
+    /// A part was taken, or the address was renewed.
+    On,
+    /// Something that passes: wait, ask, go on.
+    Wait(Failure, String),
+    /// Ask, go on.
+    Ask(String),
+    /// The upload is gone.
+    Lost(String),
+    /// The registry takes no parts.
+    Refused(StoreError),
+}
+
+/// An upload that goes on.
+struct Upload<'a> {
+    place: &'a RemoteRepository,
+    descriptor: &'a Descriptor,
+    source: &'a dyn Source,
+    note: Option<Note>,
+    /// Where to send the next part; `None` before an upload is open.
+    url: Option<Url>,
+    /// What the registry has, bytes.
+    at: u64,
+    /// Size of a part, bytes.
+    part: u64,
+    /// The upload was begun by an earlier process, so that nobody here knows what is in it.
+    inherited: bool,
+    /// Where the last token was refused.
+    refused_at: Option<u64>,
+    /// Where a part was refused for no reason that is known.
+    doubted_at: Option<u64>,
+    hashed: Option<Arc<Mutex<Hashed>>>,
+}
+
+/// The hash of what was read so far, in order.
+struct Hashed {
+    digester: Digester,
+    until: u64,
+}
+
+impl Hashed {
+    /// Takes bytes from position `at` on; what was hashed before is left out. A gap cannot be closed: then `until` stays.
+    fn update(&mut self, at: u64, bytes: &[u8]) {
+        let known = self.until.saturating_sub(at);
+        if let Ok(known) = usize::try_from(known)
+            && known < bytes.len()
+            && at <= self.until
+        {
+            self.digester.update(&bytes[known..]);
+            self.until = at + bytes.len() as u64;
+        }
+    }
+}
+
+/// `Range: 0-N` of an upload's answer as a count. Nothing, and "0-0", which registries say of an empty upload, are 0.
+fn received(response: &Response) -> u64 {
+    let range = header(response.headers(), "range");
+    let last = range
+        .trim_start_matches("bytes=")
+        .split_once('-')
+        .and_then(|(_, last)| last.trim().parse::<u64>().ok());
+    last.filter(|last| *last > 0)
+        .map_or(0, |last| last.saturating_add(1))
+}
+
+impl RemoteRepository {
+    /// Pushes a blob in parts. `false` if the registry takes none.
+    pub(super) async fn upload_parts(
+        &self,
+        descriptor: &Descriptor,
+        source: &dyn Source,
+    ) -> Result<bool, StoreError> {
+        let mut upload = Upload {
+            place: self,
+            descriptor,
+            source,
+            note: self.note(descriptor).await,
+            url: None,
+            at: 0,
+            part: limits::UPLOAD_PART_BYTES,
+            inherited: false,
+            refused_at: None,
+            doubted_at: None,
+            hashed: (!source.checked_when_written()).then(|| {
+                Arc::new(Mutex::new(Hashed {
+                    digester: Digester::new(descriptor.digest.algorithm()),
+                    until: 0,
+                }))
+            }),
+        };
+        upload.inherit().await?;
+        upload.run().await
+    }
+
+    async fn note(&self, descriptor: &Descriptor) -> Option<Note> {
+        let folder = self.client.uploads.clone()?;
+        let (repository, digest) = (self.place.repository.clone(), descriptor.digest);
+        let opened = blocking(move || Ok(Note::open(&folder, &repository, &digest))).await;
+        match opened {
+            Ok(Ok(note)) => note,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "an upload cannot be noted; if it is cut off, it starts anew");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+}
+
+impl Upload<'_> {
+    async fn run(&mut self) -> Result<bool, StoreError> {
+        let policy = self.place.client.wire.retry.clone();
+        let mut attempts = Attempts::new(&policy);
+        let mut furthest = self.at;
+        loop {
+            let (failure, why) = match self.step().await? {
+                Step::Done => {
+                    if let Some(note) = self.note.take() {
+                        note.remove();
+                    }
+                    return Ok(true);
+                }
+                Step::On => {
+                    if self.at > furthest {
+                        furthest = self.at;
+                        attempts = Attempts::new(&policy);
+                    }
+                    continue;
+                }
+                Step::Refused(error) => {
+                    tracing::info!(%error, "the registry takes no parts; the blob is sent whole");
+                    self.give_up().await;
+                    return Ok(false);
+                }
+                Step::Lost(why) => {
+                    if self.place.has(self.descriptor).await? {
+                        return Ok(true);
+                    }
+                    self.url = None;
+                    (Failure::Passing(None), why)
+                }
+                Step::Wait(failure, why) => (failure, why),
+                Step::Ask(why) => (Failure::Passing(Some(std::time::Duration::ZERO)), why),
+            };
+            let call = self.call(Method::GET, "take a blob");
+            if !attempts.pause(failure, &call.asked.place, &why).await {
+                let made = attempts.made();
+                return Err(call.asked.unavailable(format!(
+                    "{why}, at byte {} of {}, after {made} attempts",
+                    self.at, self.descriptor.size
+                )));
+            }
+            if self.url.is_some() && !self.ask().await? {
+                if self.place.has(self.descriptor).await? {
+                    return Ok(true);
+                }
+                self.url = None;
+            }
+            if self.at > furthest {
+                furthest = self.at;
+                attempts = Attempts::new(&policy);
+            }
+        }
+    }
+
+    fn call(&self, method: Method, operation: &'static str) -> Call {
+        let digest = self.descriptor.digest;
+        let mut call =
+            Call::new(&self.place.place, method, "", operation, &digest.to_string()).about(&digest);
+        call.scope = Scope::new(&self.place.place.repository, Right::Push);
+        if let Some(url) = &self.url {
+            call.url = url.clone();
+        }
+        call
+    }
+
+    /// Goes on with what an earlier process began.
+    async fn inherit(&mut self) -> Result<(), StoreError> {
+        let Some(location) = self.note.as_ref().and_then(|note| note.location.clone()) else {
+            return Ok(());
+        };
+        let call = self.call(Method::GET, "say how far an upload came");
+        if let Ok(url) = self.place.place.own(&call.url, location.as_str(), &call.asked) {
+            self.url = Some(url);
+            self.inherited = self.ask().await?;
+        }
+        Ok(())
+    }
+
+    /// Asks how far the upload came; `false` if it is gone.
+    async fn ask(&mut self) -> Result<bool, StoreError> {
+        let call = self.call(Method::GET, "say how far an upload came");
+        let response = self.place.client.wire.send(&self.place.place, &call).await?;
+        if !response.status().is_success() {
+            if matches!(response.status().as_u16(), 401 | 403) {
+                return Err(call.asked.refused(response).await);
+            }
+            self.url = None;
+            self.at = 0;
+            return Ok(false);
+        }
+        self.at = received(&response).min(self.descriptor.size);
+        self.moved(&call, &response).await?;
+        Ok(true)
+    }
+
+    /// Takes the next address from an answer, and notes it.
+    async fn moved(&mut self, call: &Call, response: &Response) -> Result<(), StoreError> {
+        let location = header(response.headers(), "location");
+        if !location.is_empty() {
+            self.url = Some(self.place.place.own(&call.url, location, &call.asked)?);
+        }
+        if let (Some(mut note), Some(url)) = (self.note.take(), self.url.clone()) {
+            let written = blocking(move || Ok(note.write(&url).map(|()| note))).await?;
+            match written {
+                Ok(note) => self.note = Some(note),
+                Err(error) => tracing::warn!(%error, "an upload cannot be noted"),
+            }
+        }
+        Ok(())
+    }
+
+    async fn open(&mut self) -> Result<(), StoreError> {
+        (self.at, self.inherited) = (0, false);
+        let (url, least) = self.place.open_upload(self.descriptor).await?;
+        self.part = limits::UPLOAD_PART_BYTES.max(least);
+        let call = self.call(Method::POST, "open an upload");
+        self.url = Some(url.clone());
+        if let Some(mut note) = self.note.take() {
+            let written = blocking(move || Ok(note.write(&url).map(|()| note))).await?;
+            self.note = written
+                .inspect_err(
+                    |error| tracing::warn!(%error, place = call.asked.place, "an upload cannot be noted"),
+                )
+                .ok();
+        }
+        Ok(())
+    }
+
+    /// Ends an upload that is not gone on with.
+    async fn give_up(&mut self) {
+        if self.url.is_some() {
+            let mut call = self.call(Method::DELETE, "end an upload");
+            call.scope = Scope::new(&self.place.place.repository, Right::Push);
+            // It ends by itself if this does not end it.
+            let _ = self.place.client.wire.attempt(&self.place.place, &call).await;
+        }
+        if let Some(note) = self.note.take() {
+            note.remove();
+        }
+    }
+
+    /// Sends one part, the last one with the digest.
+    async fn step(&mut self) -> Result<Step, StoreError> {
+        if self.url.is_none() {
+            self.open().await?;
+        }
+        let size = self.descriptor.size;
+        let end = self.at.saturating_add(self.part).min(size);
+        let mut last = end == size;
+        if last && self.hashed.is_some() {
+            // The last bytes go by themselves, so that the digest is known before the blob can be complete.
+            last = self.at == size;
+            if last && !self.is_right() {
+                self.give_up().await;
+                return Err(StoreError::Mismatch {
+                    digest: self.descriptor.digest,
+                    why: "the source sent bytes of another digest".to_owned(),
+                });
+            }
+        }
+        let call = self.part_call(end, last);
+        let fault = Fault::default();
+        let once = Once {
+            body: self.body(end, &fault).await?,
+            length: end - self.at,
+        };
+        let sent = self.place.client.wire.send_once(&call, once).await;
+        if let Some(error) = fault.take() {
+            return Err(StoreError::read(self.descriptor.digest, error));
+        }
+        if last {
+            self.judge_last(&call, sent).await
+        } else {
+            self.judge_part(&call, sent, end).await
+        }
+    }
+
+    fn part_call(&self, end: u64, last: bool) -> Call {
+        let method = if last { Method::PUT } else { Method::PATCH };
+        let mut call = self
+            .call(method, "take a blob")
+            .with("content-type", "application/octet-stream");
+        // No unit, both ends included (distribution-spec); an empty or a whole body needs none.
+        if end > self.at && !(last && self.at == 0) {
+            call = call.with("content-range", &format!("{}-{}", self.at, end - 1));
+        }
+        if last {
+            call.url
+                .query_pairs_mut()
+                .append_pair("digest", &self.descriptor.digest.to_string());
+        }
+        call
+    }
+
+    async fn body(&self, end: u64, fault: &Fault) -> Result<Body, StoreError> {
+        if self.at == end {
+            return Ok(Body::from(""));
+        }
+        let pieces = self
+            .source
+            .pieces_unverified(self.descriptor, self.at..end)
+            .await?;
+        let (fault, hashed, mut at) = (fault.clone(), self.hashed.clone(), self.at);
+        let mut left = end - self.at;
+        Ok(Body::wrap_stream(pieces.map(move |piece| {
+            let piece = piece.inspect_err(|error| fault.set(error))?;
+            left = left.checked_sub(piece.len() as u64).ok_or_else(|| {
+                let why = "the source has more bytes than its descriptor says";
+                let error = io::Error::new(io::ErrorKind::InvalidData, why);
+                fault.set(&error);
+                error
+            })?;
+            if let Some(hashed) = &hashed {
+                let mut hashed = hashed.lock().unwrap_or_else(PoisonError::into_inner);
+                hashed.update(at, &piece);
+            }
+            at += piece.len() as u64;
+            Ok::<_, io::Error>(piece)
+        })))
+    }
+
+    /// Whether what went out has the digest; also true where that is not known, because an earlier process sent a part.
+    fn is_right(&self) -> bool {
+        let Some(hashed) = &self.hashed else { return true };
+        let hashed = hashed.lock().unwrap_or_else(PoisonError::into_inner);
+        hashed.until < self.descriptor.size || hashed.digester.clone().finish() == self.descriptor.digest
+    }
+
+    /// What all answers have in common; `Ok` is an answer of its own kind.
+    async fn judge(
+        &mut self,
+        call: &Call,
+        sent: Result<Response, Broken>,
+    ) -> Result<Result<Response, Step>, StoreError> {
+        let response = match sent {
+            Err(broken) => return Ok(Err(Step::Wait(broken.failure, broken.why))),
+            Ok(response) => response,
+        };
+        let status = response.status();
+        Ok(match status.as_u16() {
+            _ if retry::passes(status) => {
+                let (failure, why) = self.place.client.wire.passing(&response);
+                Err(Step::Wait(failure, why))
+            }
+            401 if self.refused_at != Some(self.at)
+                && self.place.client.wire.renew(call, &response).await? =>
+            {
+                self.refused_at = Some(self.at);
+                Err(Step::On)
+            }
+            401 | 403 => return Err(call.asked.refused(response).await),
+            404 => Err(Step::Lost("the upload was lost".to_owned())),
+            416 => Err(Step::Ask("the registry is at another byte".to_owned())),
+            _ => Ok(response),
+        })
+    }
+
+    async fn judge_part(
+        &mut self,
+        call: &Call,
+        sent: Result<Response, Broken>,
+        end: u64,
+    ) -> Result<Step, StoreError> {
+        let first = self.at == 0;
+        let refused_whole = sent
+            .as_ref()
+            .is_ok_and(|response| first && response.status() == StatusCode::RANGE_NOT_SATISFIABLE);
+        let response = match self.judge(call, sent).await? {
+            // The first byte cannot be another one: parts of this size are not taken.
+            Err(Step::Ask(_)) if refused_whole => {
+                return Ok(Step::Refused(call.asked.invalid("it refuses the first part")));
+            }
+            Err(step) => return Ok(step),
+            Ok(response) => response,
+        };
+        if !response.status().is_success() {
+            let never = matches!(response.status().as_u16(), 405 | 413 | 415 | 501);
+            let error = call.asked.refused(response).await;
+            // It may have been the connection behind a proxy; the second time it is the registry.
+            return Ok(if never || self.doubted_at == Some(self.at) {
+                Step::Refused(error)
+            } else {
+                self.doubted_at = Some(self.at);
+                Step::Ask(error.to_string())
+            });
+        }
+        // It may have kept less than was sent; more than was sent is a registry that counts from one.
+        let kept = received(&response);
+        self.at = if kept > self.at && kept < end { kept } else { end };
+        self.moved(call, &response).await?;
+        Ok(Step::On)
+    }
+
+    async fn judge_last(&mut self, call: &Call, sent: Result<Response, Broken>) -> Result<Step, StoreError> {
+        let response = match self.judge(call, sent).await? {
+            Err(step) => return Ok(step),
+            Ok(response) => response,
+        };
+        if response.status() == StatusCode::CREATED {
+            compare(response.headers(), &self.descriptor.digest)?;
+            return Ok(Step::Done);
+        }
+        let error = call.asked.refused(response).await;
+        if self.inherited {
+            // What an earlier process sent may be what is wrong.
+            self.give_up().await;
+            self.url = None;
+            return Ok(Step::Lost(error.to_string()));
+        }
+        self.give_up().await;
+        Err(error)
+    }
+}
