@@ -2,27 +2,39 @@
 //!
 //! Children go first, the root last, the tag after that; referrers go before the root, so that whoever sees the tag, or
 //! even only the root, sees it with its signatures. What the sink has is not sent again, which is also how a copy that was
-//! cut off goes on. Memory is bounded: a stream buffer for each of the contents on the way, and the manifests of the graph
-//! up to [`GRAPH_MANIFEST_BYTES`](samebundle_spec::limits::GRAPH_MANIFEST_BYTES).
+//! cut off goes on; of large content that holds for every batch ([`Parts`](crate::store::Parts), upload sessions).
+//!
+//! ```text
+//! schedule   what may go now: each content as soon as its children are there
+//! lanes      how many contents and ranges are on the way, adapted to throughput and to 429
+//! content    one content: the sink reads it whole, or is written by position, several ranges at once
+//! watch      whose fault it was, and how far it came
+//! ```
+//!
+//! Memory is bounded: some batches for each lane, and the manifests of the graph up to
+//! [`GRAPH_MANIFEST_BYTES`](samebundle_spec::limits::GRAPH_MANIFEST_BYTES).
 //!
 //! Failure: the first error stops the copy. What is complete in the sink stays there and is found again; the tag is not
 //! set.
 
-use std::fmt::Debug;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+mod content;
+mod lanes;
+mod schedule;
+mod watch;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use futures::stream::{self, StreamExt, TryStreamExt};
+use std::fmt::Debug;
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures::stream::{FuturesUnordered, StreamExt};
 use samebundle_spec::{Descriptor, Digest, Tag};
-use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::sync::CancellationToken;
 
-use crate::graph::{Beside, Graph, Node};
-use crate::store::{ByteStream, Origin, Side, Source, SourceExt, StoreError, Target};
+use crate::graph::{Beside, Graph};
+use crate::store::{Origin, Side, StoreError, Target};
+use content::Job;
+use lanes::Lanes;
+use schedule::Schedule;
 
 /// Is told how a copy goes on. Called often, from many tasks: it must not block.
 pub trait Progress: Debug + Send + Sync {
@@ -31,7 +43,12 @@ pub trait Progress: Debug + Send + Sync {
         let _ = (contents, bytes);
     }
 
-    /// `done` bytes of the `total` of one content were sent.
+    /// The sink has so many bytes of a content already, from an attempt that was cut off.
+    fn resumed(&self, digest: &Digest, there: u64) {
+        let _ = (digest, there);
+    }
+
+    /// `done` bytes of the `total` of one content are there, those of an earlier attempt included.
     fn advanced(&self, digest: &Digest, done: u64, total: u64);
 
     /// The sink has this content already, of `total` bytes.
@@ -47,7 +64,7 @@ pub struct Options {
     pub tag: Option<Tag>,
     /// Copy also what refers to any manifest of the graph (signatures, provenance), and cosign's tags. Default: yes.
     pub referrers: bool,
-    /// How many contents are on the way at once. Default: 4.
+    /// How many contents and ranges are on the way at first; it adapts. Default: 4.
     pub concurrency: usize,
     /// Is told how it goes on.
     pub progress: Option<Arc<dyn Progress>>,
@@ -129,24 +146,68 @@ where
             .fold(0, u64::saturating_add);
         progress.planned(graph.nodes().count(), bytes);
     }
-    let mut copied = Copied::default();
-    for round in graph.rounds(root) {
-        let sent: Vec<Option<u64>> = stream::iter(round)
-            .map(|node| send(source, sink, &graph, node, options))
-            .buffer_unordered(options.concurrency.max(1))
-            .try_collect()
-            .await?;
-        for sent in sent {
-            copied.skipped += u64::from(sent.is_none());
-            copied.contents += u64::from(sent.is_some());
-            copied.bytes += sent.unwrap_or(0);
-        }
-    }
+    let copied = send_all(source, sink, &graph, root, options).await?;
     let tags = graph.cosign.iter().map(|(tag, descriptor)| (descriptor, tag));
     for (descriptor, tag) in tags.chain(options.tag.iter().map(|tag| (root, tag))) {
         sink.tag(descriptor, tag).await.map_err(on(Side::Destination))?;
     }
     Ok(copied)
+}
+
+/// Sends everything, each content as soon as what it waits for is there.
+async fn send_all<O, T>(
+    source: &O,
+    sink: &T,
+    graph: &Graph,
+    root: &Descriptor,
+    options: &Options,
+) -> Result<Copied, StoreError>
+where
+    O: Origin + ?Sized,
+    T: Target + ?Sized,
+{
+    let throttled = || source.pace().throttled + sink.pace().throttled;
+    let lanes = Arc::new(Lanes::new(options.concurrency, throttled()));
+    let job = Job {
+        source,
+        sink,
+        graph,
+        options,
+        lanes: &lanes,
+    };
+    let mut schedule = Schedule::new(graph, root);
+    let mut running = FuturesUnordered::new();
+    let mut copied = Copied::default();
+    loop {
+        let mut freed = pin!(lanes.freed());
+        freed.as_mut().enable();
+        while schedule.ready() > 0
+            && let Some(lane) = lanes.take()
+            && let Some(node) = schedule.next()
+        {
+            let job = &job;
+            running.push(async move {
+                let sent = job.send(node).await;
+                drop(lane);
+                sent.map(|sent| (node, sent))
+            });
+        }
+        lanes.waiting(schedule.ready());
+        if running.is_empty() {
+            return Ok(copied);
+        }
+        tokio::select! {
+            Some(sent) = running.next() => {
+                let (node, sent) = sent?;
+                schedule.done(&node.descriptor);
+                copied.skipped += u64::from(sent.is_none());
+                copied.contents += u64::from(sent.is_some());
+                copied.bytes += sent.unwrap_or(0);
+            }
+            () = freed, if schedule.ready() > 0 => {}
+        }
+        lanes.throttled(throttled());
+    }
 }
 
 fn on(side: Side) -> impl Fn(StoreError) -> StoreError {
@@ -159,159 +220,5 @@ fn on(side: Side) -> impl Fn(StoreError) -> StoreError {
     }
 }
 
-/// Sends one content; returns how many bytes the sink read, or `None` if it read nothing because it has the content.
-async fn send<O, T>(
-    source: &O,
-    sink: &T,
-    graph: &Graph,
-    node: &Node,
-    options: &Options,
-) -> Result<Option<u64>, StoreError>
-where
-    O: Origin + ?Sized,
-    T: Target + ?Sized,
-{
-    let descriptor = &node.descriptor;
-    let skip = || {
-        if let Some(progress) = &options.progress {
-            progress.skipped(&descriptor.digest, descriptor.size);
-        }
-        Ok(None)
-    };
-    // That a referrer is listed is part of its push, and may be what is missing: the sink is asked by the push itself.
-    if !node.refers && sink.contains(descriptor).await.map_err(on(Side::Destination))? {
-        return skip();
-    }
-    let watch = Arc::new(Watch {
-        descriptor: descriptor.clone(),
-        progress: options.progress.clone(),
-        state: Mutex::default(),
-        done: AtomicU64::new(0),
-    });
-    let watched = WatchedSource {
-        source,
-        known: graph.bytes(descriptor),
-        watch: Arc::clone(&watch),
-    };
-    match sink.push_from(descriptor, &watched).await {
-        Ok(()) if watch.was_read() => Ok(Some(watch.done.load(Ordering::Relaxed))),
-        Ok(()) => skip(),
-        Err(error) => Err(match watch.failure() {
-            Some(failure) => on(Side::Source)(StoreError::read(descriptor.digest, failure)),
-            None => match error {
-                // The source could not be opened, and says so already.
-                error @ StoreError::Copy { .. } => error,
-                error => on(Side::Destination)(error),
-            },
-        }),
-    }
-}
-
-/// One content of the source, which the sink may begin to read more than once.
-#[derive(Debug)]
-struct WatchedSource<'a, O: ?Sized> {
-    source: &'a O,
-    /// Its bytes, if the graph holds them already.
-    known: Option<Bytes>,
-    watch: Arc<Watch>,
-}
-
-#[async_trait]
-impl<O: Origin + ?Sized> Source for WatchedSource<'_, O> {
-    /// Checked all the same where it is read from its start: so that what is wrong is known to be the source's fault.
-    async fn fetch_unverified(&self, descriptor: &Descriptor, from: u64) -> Result<ByteStream, StoreError> {
-        let content: ByteStream = match &self.known {
-            Some(bytes) => {
-                let from = usize::try_from(from).map_or(bytes.len(), |from| from.min(bytes.len()));
-                Box::pin(std::io::Cursor::new(bytes.slice(from..)))
-            }
-            None if from == 0 => self.source.fetch(descriptor).await.map_err(on(Side::Source))?,
-            None => {
-                let content = self.source.fetch_unverified(descriptor, from).await;
-                content.map_err(on(Side::Source))?
-            }
-        };
-        self.watch.done.store(from, Ordering::Relaxed);
-        Ok(Box::pin(Watched {
-            inner: content,
-            watch: Arc::clone(&self.watch),
-        }))
-    }
-
-    async fn contains(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
-        self.source.contains(descriptor).await
-    }
-}
-
-/// What is known of a stream that a sink reads.
-#[derive(Debug)]
-struct Watch {
-    descriptor: Descriptor,
-    progress: Option<Arc<dyn Progress>>,
-    state: Mutex<State>,
-    done: AtomicU64,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    read: bool,
-    failure: Option<std::io::Error>,
-}
-
-impl Watch {
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn was_read(&self) -> bool {
-        self.state().read
-    }
-
-    fn failure(&self) -> Option<std::io::Error> {
-        self.state().failure.take()
-    }
-
-    fn advance(&self, bytes: u64) {
-        let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if let Some(progress) = &self.progress {
-            progress.advanced(&self.descriptor.digest, done, self.descriptor.size);
-        }
-    }
-}
-
-/// A stream that counts, and remembers how it failed: what fails here is the source's fault.
-struct Watched {
-    inner: ByteStream,
-    watch: Arc<Watch>,
-}
-
-impl AsyncRead for Watched {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        let before = buf.filled().len();
-        let result = std::task::ready!(self.inner.as_mut().poll_read(cx, buf));
-        let watch = &self.watch;
-        watch.state().read = true;
-        Poll::Ready(match result {
-            Ok(()) => {
-                let bytes = (buf.filled().len() - before) as u64;
-                if bytes > 0 {
-                    watch.advance(bytes);
-                }
-                Ok(())
-            }
-            Err(error) => {
-                // The sink gets a copy in words; the error itself is kept for the report.
-                let told = std::io::Error::new(error.kind(), error.to_string());
-                watch.state().failure = Some(error);
-                Err(told)
-            }
-        })
-    }
-}
-
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -206,33 +206,35 @@ impl Graph {
         kept.flatten().cloned()
     }
 
-    /// Splits the content into rounds: each needs only what was in the rounds before. `root` comes after everything that
-    /// does not itself contain it, alone.
-    pub(crate) fn rounds(&self, root: &Descriptor) -> Vec<Vec<&Node>> {
-        let root = key(root);
+    /// One piece of content.
+    pub(crate) fn node(&self, key: &Key) -> Option<&Node> {
+        self.nodes.get(key)
+    }
+
+    /// The children of a node that are in the graph.
+    pub(crate) fn children<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = Key> + 'a {
+        let known = node
+            .children
+            .iter()
+            .filter(|child| self.nodes.contains_key(child));
+        known.copied()
+    }
+
+    /// What contains `root`, at any depth.
+    pub(crate) fn containing(&self, root: &Key) -> BTreeSet<Key> {
+        let mut by_height: Vec<&Node> = self.nodes.values().filter(|node| node.height > 0).collect();
+        by_height.sort_by_key(|node| node.height);
         let mut containing: BTreeSet<Key> = BTreeSet::new();
-        let mut by_height: BTreeMap<usize, Vec<&Node>> = BTreeMap::new();
-        for node in self.nodes.values() {
-            by_height.entry(node.height).or_default().push(node);
+        for node in by_height {
+            if node
+                .children
+                .iter()
+                .any(|child| child == root || containing.contains(child))
+            {
+                containing.insert(key(&node.descriptor));
+            }
         }
-        let (mut before, mut after) = (Vec::new(), Vec::new());
-        for nodes in by_height.into_values() {
-            let (contains, others): (Vec<&Node>, Vec<&Node>) = nodes
-                .into_iter()
-                .filter(|node| key(&node.descriptor) != root)
-                .partition(|node| {
-                    node.children
-                        .iter()
-                        .any(|child| *child == root || containing.contains(child))
-                });
-            containing.extend(contains.iter().map(|node| key(&node.descriptor)));
-            before.push(others);
-            after.push(contains);
-        }
-        before.push(self.nodes.get(&root).into_iter().collect());
-        before.extend(after);
-        before.retain(|round| !round.is_empty());
-        before
+        containing
     }
 }
 

@@ -1,11 +1,19 @@
-mod processes;
+pub(crate) mod processes;
 
-use std::sync::atomic::AtomicUsize;
+use std::pin::Pin;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use samebundle_spec::{Index, Manifest, MediaType, limits};
+use tokio::io::{AsyncRead, ReadBuf};
 
 use super::*;
-use crate::store::{Layout, Memory, Referrers, Resolve, Sink, SinkExt, Store, Tags, layout};
+use crate::store::{
+    ByteStream, Layout, Memory, Referrers, Resolve, Sink, SinkExt, Source, SourceExt, Store, Tags, layout,
+};
 
 /// A bundle: an index of two images that share a layer, a signature of the index and of an image, a receipt of the
 /// signature, and a cosign tag.

@@ -19,12 +19,12 @@ const NUMBER: &str = "SAMEBUNDLE_TEST_NUMBER";
     clippy::disallowed_methods,
     reason = "a test tells itself in another process what to do"
 )]
-fn told(name: &str) -> Option<OsString> {
+pub(crate) fn told(name: &str) -> Option<OsString> {
     std::env::var_os(name)
 }
 
 /// A command that runs one test of this binary as a child, perhaps below `wrapper`.
-fn child(wrapper: &[&str], test: &str, root: &Path, number: u32) -> Command {
+pub(crate) fn child(wrapper: &[&str], test: &str, root: &Path, number: u32) -> Command {
     let binary = std::env::current_exe().unwrap();
     let mut words: Vec<OsString> = wrapper.iter().map(Into::into).collect();
     words.push(binary.into());
@@ -129,7 +129,7 @@ fn a_copy_killed_at_any_write_leaves_nothing_wrong_and_goes_on() {
         std::fs::remove_dir_all(&root).unwrap();
     }
     println!("killed at {killed} points");
-    assert!((60..999).contains(&killed), "killed at {killed} points");
+    assert!((50..999).contains(&killed), "killed at {killed} points");
 }
 
 /// What one of the sixteen does: the shared bundle, content of its own, a tag of its own, and a signature of the bundle.

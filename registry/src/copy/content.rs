@@ -1,0 +1,214 @@
+//! Sends one content: as a whole, or by ranges where the sink takes them.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::stream::{FuturesUnordered, StreamExt};
+use samebundle_spec::{Descriptor, limits};
+
+use super::lanes::{Lane, Lanes};
+use super::watch::{Watch, WatchedSource};
+use super::{Options, on};
+use crate::graph::{Graph, Node};
+use crate::store::{Begun, Origin, Parts, Side, Stopped, StoreError, Target, digest_of, pump};
+
+/// One copy.
+#[derive(Debug)]
+pub(super) struct Job<'a, O: ?Sized, T: ?Sized> {
+    pub(super) source: &'a O,
+    pub(super) sink: &'a T,
+    pub(super) graph: &'a Graph,
+    pub(super) options: &'a Options,
+    pub(super) lanes: &'a Arc<Lanes>,
+}
+
+impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
+    /// Sends one content; returns how many bytes were read for it, or `None` if none because the sink has it.
+    pub(super) async fn send(&self, node: &Node) -> Result<Option<u64>, StoreError> {
+        let descriptor = &node.descriptor;
+        // That a referrer is listed is part of its push, and may be what is missing: the sink is asked by the push itself.
+        if !node.refers
+            && self
+                .sink
+                .contains(descriptor)
+                .await
+                .map_err(on(Side::Destination))?
+        {
+            return self.skip(descriptor);
+        }
+        if descriptor.media_type.has_children() || descriptor.size < limits::RANGES_FROM {
+            return self.whole(descriptor).await;
+        }
+        match self.begin(descriptor).await? {
+            Begun::Whole => self.whole(descriptor).await,
+            Begun::There => self.skip(descriptor),
+            Begun::Parts(parts) => self.by_ranges(descriptor, parts).await.map(Some),
+        }
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "what send returns")]
+    fn skip(&self, descriptor: &Descriptor) -> Result<Option<u64>, StoreError> {
+        if let Some(progress) = &self.options.progress {
+            progress.skipped(&descriptor.digest, descriptor.size);
+        }
+        Ok(None)
+    }
+
+    async fn begin(&self, descriptor: &Descriptor) -> Result<Begun, StoreError> {
+        self.sink.begin(descriptor).await.map_err(on(Side::Destination))
+    }
+
+    /// The sink reads the source.
+    async fn whole(&self, descriptor: &Descriptor) -> Result<Option<u64>, StoreError> {
+        let watch = Arc::new(Watch::new(descriptor, self.options.progress.clone(), self.lanes));
+        let watched = WatchedSource {
+            source: self.source,
+            lanes: self.lanes,
+            known: self.graph.bytes(descriptor),
+            watch: Arc::clone(&watch),
+        };
+        match self.sink.push_from(descriptor, &watched).await {
+            Ok(()) if watch.was_read() => Ok(Some(watch.read())),
+            Ok(()) => self.skip(descriptor),
+            Err(error) => Err(match watch.failure() {
+                Some(failure) => on(Side::Source)(StoreError::read(descriptor.digest, failure)),
+                None => match error {
+                    // The source could not be opened, and says so already.
+                    error @ StoreError::Copy { .. } => error,
+                    error @ StoreError::Mismatch { .. } if watch.was_read() => {
+                        self.blame(descriptor, error).await
+                    }
+                    error => on(Side::Destination)(error),
+                },
+            }),
+        }
+    }
+
+    /// Whose fault it is that the sink got other bytes than the descriptor says: the source is read again to know.
+    async fn blame(&self, descriptor: &Descriptor, error: StoreError) -> StoreError {
+        let watched = WatchedSource {
+            source: self.source,
+            lanes: self.lanes,
+            known: self.graph.bytes(descriptor),
+            watch: Arc::new(Watch::new(descriptor, None, self.lanes)),
+        };
+        match digest_of(&watched, descriptor).await {
+            Ok(found) if found == descriptor.digest => on(Side::Destination)(error),
+            Ok(_) => on(Side::Source)(error),
+            Err(error @ StoreError::Copy { .. }) => error,
+            Err(error) => on(Side::Source)(error),
+        }
+    }
+
+    /// The sink is written by position; what it has of the content already is not asked for again.
+    async fn by_ranges(&self, descriptor: &Descriptor, parts: Arc<dyn Parts>) -> Result<u64, StoreError> {
+        let read = AtomicU64::new(0);
+        let mut parts = parts;
+        loop {
+            let missing = parts.missing();
+            let whole = missing.first() == Some(&(0..descriptor.size));
+            self.fetch(descriptor, &*parts, missing, &read).await?;
+            match parts.finish().await {
+                Ok(()) => return Ok(read.load(Ordering::Relaxed)),
+                Err(error @ StoreError::Mismatch { .. }) if whole => return Err(on(Side::Source)(error)),
+                // What an earlier attempt left was wrong, and is removed.
+                Err(StoreError::Mismatch { why, .. }) => {
+                    tracing::warn!(digest = %descriptor.digest, why, "what was there is not used");
+                }
+                Err(error) => return Err(on(Side::Destination)(error)),
+            }
+            drop(parts);
+            parts = match self.begin(descriptor).await? {
+                Begun::Parts(parts) => parts,
+                Begun::There => return Ok(read.load(Ordering::Relaxed)),
+                Begun::Whole => return self.whole(descriptor).await.map(Option::unwrap_or_default),
+            };
+        }
+    }
+
+    async fn fetch(
+        &self,
+        descriptor: &Descriptor,
+        parts: &dyn Parts,
+        missing: Vec<Range<u64>>,
+        read: &AtomicU64,
+    ) -> Result<(), StoreError> {
+        let size = descriptor.size;
+        let there = size - missing.iter().map(|range| range.end - range.start).sum::<u64>();
+        if let Some(progress) = self.options.progress.as_ref().filter(|_| there > 0) {
+            progress.resumed(&descriptor.digest, there);
+        }
+        let done = AtomicU64::new(there);
+        let most = (size / limits::RANGES).clamp(limits::RANGE_BYTES.0, limits::RANGE_BYTES.1);
+        let moved = |bytes: u64| {
+            read.fetch_add(bytes, Ordering::Relaxed);
+            self.lanes.moved(bytes);
+            let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+            if let Some(progress) = &self.options.progress {
+                progress.advanced(&descriptor.digest, done, size);
+            }
+        };
+        let mut left: VecDeque<Range<u64>> = missing.into();
+        let mut running = FuturesUnordered::new();
+        loop {
+            let mut freed = pin!(self.lanes.freed());
+            freed.as_mut().enable();
+            let pace = self.source.pace();
+            while running.is_empty() || running.len() < pace.streams {
+                // The first range goes in the lane of the content.
+                let lane = if running.is_empty() {
+                    None
+                } else {
+                    let Some(lane) = self.lanes.take_spare() else {
+                        break;
+                    };
+                    Some(lane)
+                };
+                let most = if pace.streams > 1 { most } else { u64::MAX };
+                let Some(range) = next(&mut left, most) else { break };
+                running.push(self.range(descriptor, parts, range, lane, &moved));
+            }
+            if running.is_empty() {
+                return Ok(());
+            }
+            tokio::select! {
+                done = running.next() => done.unwrap_or(Ok(()))?,
+                () = freed, if !left.is_empty() => {}
+            }
+            self.lanes
+                .throttled(self.source.pace().throttled + self.sink.pace().throttled);
+        }
+    }
+
+    async fn range(
+        &self,
+        descriptor: &Descriptor,
+        parts: &dyn Parts,
+        range: Range<u64>,
+        lane: Option<Lane<'_>>,
+        moved: impl Fn(u64),
+    ) -> Result<(), StoreError> {
+        let pieces = self.source.pieces_unverified(descriptor, range.clone()).await;
+        let pieces = pieces.map_err(on(Side::Source))?;
+        let pumped = pump(parts, range, pieces, moved).await;
+        drop(lane);
+        pumped.map_err(|stopped| match stopped {
+            Stopped::Read(error) => on(Side::Source)(StoreError::read(descriptor.digest, error)),
+            Stopped::Write(error) => on(Side::Destination)(error),
+        })
+    }
+}
+
+/// The next range to ask for, at most so long.
+fn next(left: &mut VecDeque<Range<u64>>, most: u64) -> Option<Range<u64>> {
+    let range = left.pop_front()?;
+    if range.end - range.start <= most {
+        return Some(range);
+    }
+    let middle = range.start + most;
+    left.push_front(middle..range.end);
+    Some(range.start..middle)
+}

@@ -1,0 +1,224 @@
+//! A source as a sink sees it during a copy: it counts, and remembers how it failed.
+
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::{self, StreamExt};
+use samebundle_spec::Descriptor;
+use tokio::io::{AsyncRead, ReadBuf};
+
+use super::lanes::Lanes;
+use super::{Progress, on};
+use crate::store::{ByteStream, Origin, Pace, Pieces, Side, Source, StoreError};
+
+/// One content of the source, which the sink may begin to read more than once, anywhere.
+#[derive(Debug)]
+pub(super) struct WatchedSource<'a, O: ?Sized> {
+    pub(super) source: &'a O,
+    pub(super) lanes: &'a Arc<Lanes>,
+    /// Its bytes, if the graph holds them already.
+    pub(super) known: Option<Bytes>,
+    pub(super) watch: Arc<Watch>,
+}
+
+impl<O: ?Sized> WatchedSource<'_, O> {
+    /// A part of the bytes that are known.
+    fn part(&self, range: Range<u64>) -> Option<Bytes> {
+        let bytes = self.known.as_ref()?;
+        let place = |at: u64| usize::try_from(at).map_or(bytes.len(), |at| at.min(bytes.len()));
+        Some(bytes.slice(place(range.start)..place(range.end.max(range.start))))
+    }
+
+    fn watched(&self, from: u64, inner: ByteStream) -> ByteStream {
+        self.watch.begin(from);
+        Box::pin(Watched {
+            inner,
+            watch: Arc::clone(&self.watch),
+        })
+    }
+}
+
+/// The digest is checked by whoever takes the bytes; if it is wrong, the copy finds out whose fault that is.
+#[async_trait]
+impl<O: Origin + ?Sized> Source for WatchedSource<'_, O> {
+    async fn fetch_unverified(&self, descriptor: &Descriptor, from: u64) -> Result<ByteStream, StoreError> {
+        let content: ByteStream = match self.part(from..u64::MAX) {
+            Some(bytes) => Box::pin(std::io::Cursor::new(bytes)),
+            None => self
+                .source
+                .fetch_unverified(descriptor, from)
+                .await
+                .map_err(on(Side::Source))?,
+        };
+        Ok(self.watched(from, content))
+    }
+
+    async fn fetch_range_unverified(
+        &self,
+        descriptor: &Descriptor,
+        range: Range<u64>,
+    ) -> Result<ByteStream, StoreError> {
+        let from = range.start;
+        let content: ByteStream = match self.part(range.clone()) {
+            Some(bytes) => Box::pin(std::io::Cursor::new(bytes)),
+            None => self
+                .source
+                .fetch_range_unverified(descriptor, range)
+                .await
+                .map_err(on(Side::Source))?,
+        };
+        Ok(self.watched(from, content))
+    }
+
+    async fn pieces_unverified(
+        &self,
+        descriptor: &Descriptor,
+        range: Range<u64>,
+    ) -> Result<Pieces, StoreError> {
+        let from = range.start;
+        let pieces = match self.part(range.clone()) {
+            Some(bytes) => stream::iter([Ok(bytes)]).boxed(),
+            None => self
+                .source
+                .pieces_unverified(descriptor, range)
+                .await
+                .map_err(on(Side::Source))?,
+        };
+        self.watch.begin(from);
+        let watch = Arc::clone(&self.watch);
+        Ok(pieces.map(move |piece| watch.piece(piece)).boxed())
+    }
+
+    fn pace(&self) -> Pace {
+        let pace = self.source.pace();
+        self.lanes.throttled(pace.throttled);
+        pace
+    }
+
+    fn checked_when_written(&self) -> bool {
+        self.source.checked_when_written()
+    }
+
+    async fn contains(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
+        self.source.contains(descriptor).await
+    }
+}
+
+/// What is known of a content that a sink reads.
+#[derive(Debug)]
+pub(super) struct Watch {
+    descriptor: Descriptor,
+    progress: Option<Arc<dyn Progress>>,
+    lanes: Arc<Lanes>,
+    state: Mutex<State>,
+    done: AtomicU64,
+    read: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    read: bool,
+    failure: Option<std::io::Error>,
+}
+
+impl Watch {
+    pub(super) fn new(
+        descriptor: &Descriptor,
+        progress: Option<Arc<dyn Progress>>,
+        lanes: &Arc<Lanes>,
+    ) -> Self {
+        Self {
+            descriptor: descriptor.clone(),
+            progress,
+            lanes: Arc::clone(lanes),
+            state: Mutex::default(),
+            done: AtomicU64::new(0),
+            read: AtomicU64::new(0),
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn was_read(&self) -> bool {
+        self.state().read
+    }
+
+    /// How many bytes were read, those that were read again included.
+    pub(super) fn read(&self) -> u64 {
+        self.read.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn failure(&self) -> Option<std::io::Error> {
+        self.state().failure.take()
+    }
+
+    fn begin(&self, from: u64) {
+        let before = self.done.swap(from, Ordering::Relaxed);
+        if let Some(progress) = self.progress.as_ref().filter(|_| before == 0 && from > 0) {
+            progress.resumed(&self.descriptor.digest, from);
+        }
+    }
+
+    fn advance(&self, bytes: u64) {
+        self.state().read = true;
+        if bytes == 0 {
+            return;
+        }
+        self.read.fetch_add(bytes, Ordering::Relaxed);
+        self.lanes.moved(bytes);
+        let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if let Some(progress) = &self.progress {
+            // Content that is longer than its descriptor says is refused by whoever reads it.
+            let total = self.descriptor.size;
+            progress.advanced(&self.descriptor.digest, done.min(total), total);
+        }
+    }
+
+    /// The sink gets a copy of the error in words; the error itself is kept for the report.
+    fn fail(&self, error: std::io::Error) -> std::io::Error {
+        let told = std::io::Error::new(error.kind(), error.to_string());
+        let mut state = self.state();
+        (state.read, state.failure) = (true, Some(error));
+        told
+    }
+
+    fn piece(&self, piece: std::io::Result<Bytes>) -> std::io::Result<Bytes> {
+        match piece {
+            Ok(piece) => {
+                self.advance(piece.len() as u64);
+                Ok(piece)
+            }
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+}
+
+/// A stream of which a [`Watch`] hears.
+struct Watched {
+    inner: ByteStream,
+    watch: Arc<Watch>,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let before = buf.filled().len();
+        Poll::Ready(match std::task::ready!(self.inner.as_mut().poll_read(cx, buf)) {
+            Ok(()) => {
+                self.watch.advance((buf.filled().len() - before) as u64);
+                Ok(())
+            }
+            Err(error) => Err(self.watch.fail(error)),
+        })
+    }
+}
