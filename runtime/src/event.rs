@@ -23,6 +23,26 @@ pub enum Event {
         /// All bytes.
         total: u64,
     },
+    /// How far a whole copy is.
+    Moved {
+        /// Bytes that are there.
+        done: u64,
+        /// All bytes.
+        total: u64,
+        /// Bytes a second of late; none before that is known.
+        per_second: Option<u64>,
+        /// How long it will take at that rate.
+        left: Option<Duration>,
+    },
+    /// A registry is asked again after a wait.
+    Waiting {
+        /// The registry and repository.
+        place: String,
+        /// What was wrong.
+        why: String,
+        /// How long.
+        wait: Duration,
+    },
     /// Something the user should know that is no error, said once.
     Notice {
         /// A sentence.

@@ -104,6 +104,11 @@ impl Home {
         self.root.join("cache")
     }
 
+    /// Notes of uploads that were begun, so that the next attempt goes on with them: a cache.
+    pub fn uploads(&self) -> PathBuf {
+        self.cache().join("uploads")
+    }
+
     /// Takes the lock of this name and waits for it.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ mod args;
 mod commands;
 mod error;
 mod flags;
+mod meter;
 mod place;
 mod render;
 mod seed;

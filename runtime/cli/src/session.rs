@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::Global;
 use crate::error::CliError;
+use crate::meter::Told;
 use crate::render::progress;
 use crate::settings::{Settings, SystemClock};
 
@@ -153,8 +154,10 @@ impl Session {
                 .collect(),
             proxy: true,
             offline: self.offline,
+            uploads: Some(self.home.uploads()),
             retry: RetryPolicy {
                 clock: || SystemClock.now(),
+                waits: Some(Arc::new(Told(Arc::clone(&self.context.events)))),
                 ..RetryPolicy::default()
             },
             ..RemoteConfig::default()

@@ -3,39 +3,25 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use samebundle_registry::copy::{self, Copied, Options, Progress};
+use samebundle_registry::copy::{self, Copied, Options};
 use samebundle_registry::store::{Layout, Origin, Target, archive};
 use samebundle_runtime::opened::OpenedBundle;
-use samebundle_runtime::{Event, Events};
-use samebundle_spec::{Descriptor, Digest, Tag};
+use samebundle_spec::{Descriptor, Tag};
 use serde_json::json;
 
 use super::opened::{self, Opened};
 use crate::args;
 use crate::error::CliError;
+use crate::meter::Meter;
 use crate::place::{LocalName, Place};
 use crate::render::{Report, size};
 use crate::session::Session;
-
-/// Passes a copy's progress on as events.
-#[derive(Debug)]
-struct ToEvents(Arc<dyn Events>);
-
-impl Progress for ToEvents {
-    fn advanced(&self, digest: &Digest, done: u64, total: u64) {
-        self.0.emit(Event::Transfer {
-            digest: *digest,
-            done,
-            total,
-        });
-    }
-}
 
 /// The options of every copy that a command makes.
 pub(crate) fn options(session: &Session, tag: Option<Tag>) -> Options {
     Options {
         tag,
-        progress: Some(Arc::new(ToEvents(Arc::clone(&session.context.events)))),
+        progress: Some(Arc::new(Meter::new(Arc::clone(&session.context.events)))),
         cancel: session.context.cancel.clone(),
         ..Options::default()
     }

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use samebundle_runtime::{Event, Events};
@@ -16,12 +16,15 @@ use crate::args::Output;
 /// Below this many bytes a transfer shows no bar: it is over before it can be read.
 const BAR_FROM: u64 = 4 << 20;
 
+/// How often a plain line says how far a copy is.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
 /// Makes the reader of events that fits the output and standard error.
 pub(crate) fn events(output: Output, verbose: u8) -> std::sync::Arc<dyn Events> {
     match output {
         Output::Json => std::sync::Arc::new(JsonLines),
         Output::Text if std::io::stderr().is_terminal() => std::sync::Arc::new(Terminal::new(verbose)),
-        Output::Text => std::sync::Arc::new(Lines { verbose }),
+        Output::Text => std::sync::Arc::new(Lines::new(verbose)),
     }
 }
 
@@ -30,6 +33,12 @@ fn line(event: &Event, verbose: u8) -> Option<String> {
     match event {
         Event::Step { name } => Some(safe(name)),
         Event::Notice { text } => Some(format!("note: {}", safe(text))),
+        Event::Waiting { place, why, wait } => Some(format!(
+            "waiting {} for {}: {}",
+            size::duration(*wait),
+            safe(place),
+            safe(why)
+        )),
         Event::TaskStarted { task, attempt: 1 } => Some(format!("task {} started", safe(task))),
         Event::TaskStarted { task, attempt } => {
             Some(format!("task {} started again, attempt {attempt}", safe(task)))
@@ -48,15 +57,59 @@ fn line(event: &Event, verbose: u8) -> Option<String> {
     }
 }
 
+/// How far a copy is, its rate, and the time that is left.
+fn moved(event: &Event) -> Option<String> {
+    let Event::Moved {
+        done,
+        total,
+        per_second,
+        left,
+    } = event
+    else {
+        return None;
+    };
+    let mut text = format!("{} of {}", size::bytes(*done), size::bytes(*total));
+    if let Some(rate) = per_second {
+        text.push_str(&format!(", {}/s", size::bytes(*rate)));
+    }
+    if let Some(left) = left.filter(|left| !left.is_zero()) {
+        text.push_str(&format!(", {} left", size::duration(left)));
+    }
+    Some(text)
+}
+
 /// Plain lines, for files and CI.
 #[derive(Debug)]
 struct Lines {
     verbose: u8,
+    /// When it was last said how far a copy is; its first moments say nothing.
+    said: Mutex<Instant>,
+}
+
+impl Lines {
+    fn new(verbose: u8) -> Self {
+        Self {
+            verbose,
+            said: Mutex::new(Instant::now()),
+        }
+    }
+
+    fn line(&self, event: &Event) -> Option<String> {
+        let Some(text) = moved(event) else {
+            return line(event, self.verbose);
+        };
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = said.elapsed() >= LINE_EVERY;
+        due.then(|| {
+            *said = Instant::now();
+            text
+        })
+    }
 }
 
 impl Events for Lines {
     fn emit(&self, event: Event) {
-        if let Some(line) = line(&event, self.verbose) {
+        if let Some(line) = self.line(&event) {
             // A closed standard error must not stop the work.
             drop(writeln!(std::io::stderr().lock(), "{line}"));
         }
@@ -79,6 +132,18 @@ fn as_json(event: &Event) -> Value {
         Event::Transfer { digest, done, total } => {
             json!({"event": "transfer", "digest": digest, "done": done, "total": total})
         }
+        Event::Moved {
+            done,
+            total,
+            per_second,
+            left,
+        } => json!({
+            "event": "moved", "done": done, "total": total, "bytes_per_second": per_second,
+            "seconds_left": left.map(|left| left.as_secs()),
+        }),
+        Event::Waiting { place, why, wait } => {
+            json!({"event": "waiting", "place": place, "why": why, "seconds": wait.as_secs_f64()})
+        }
         Event::Notice { text } => json!({"event": "notice", "text": text}),
         Event::TaskStarted { task, attempt } => {
             json!({"event": "task-started", "task": task, "attempt": attempt})
@@ -99,6 +164,8 @@ struct Terminal {
     verbose: u8,
     bars: MultiProgress,
     open: Mutex<HashMap<Digest, ProgressBar>>,
+    /// The bar of the whole copy.
+    whole: Mutex<Option<ProgressBar>>,
 }
 
 impl Terminal {
@@ -107,14 +174,12 @@ impl Terminal {
             verbose,
             bars: MultiProgress::new(),
             open: Mutex::default(),
+            whole: Mutex::default(),
         }
     }
 
     fn transfer(&self, digest: Digest, done: u64, total: u64) {
-        let mut open = self
-            .open
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if done >= total {
             if let Some(bar) = open.remove(&digest) {
                 bar.finish_and_clear();
@@ -128,9 +193,33 @@ impl Terminal {
         bar.set_position(done);
     }
 
+    /// The line of the whole copy, below the bars of its contents.
+    fn moved(&self, done: u64, total: u64, text: String) {
+        let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
+        if done >= total {
+            if let Some(bar) = whole.take() {
+                bar.finish_and_clear();
+            }
+            return;
+        }
+        if total < BAR_FROM {
+            return;
+        }
+        let bar = whole.get_or_insert_with(|| {
+            let bar = self.bars.add(ProgressBar::new(total));
+            if let Ok(style) = ProgressStyle::with_template("  {bar:36} {msg}") {
+                bar.set_style(style);
+            }
+            bar
+        });
+        bar.set_length(total);
+        bar.set_position(done);
+        bar.set_message(text);
+    }
+
     fn new_bar(&self, digest: Digest, total: u64) -> ProgressBar {
         let bar = self.bars.add(ProgressBar::new(total));
-        let template = "  {msg} {bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
+        let template = "  {msg} {bar:30} {binary_bytes}/{binary_total_bytes}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
@@ -144,8 +233,54 @@ impl Events for Terminal {
     fn emit(&self, event: Event) {
         if let Event::Transfer { digest, done, total } = event {
             self.transfer(digest, done, total);
+        } else if let (Event::Moved { done, total, .. }, Some(text)) = (&event, moved(&event)) {
+            self.moved(*done, *total, text);
         } else if let Some(line) = line(&event, self.verbose) {
             drop(self.bars.println(line));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> Event {
+        Event::Moved {
+            done: 3 << 20,
+            total: 1 << 30,
+            per_second: Some(35 << 20),
+            left: Some(Duration::from_secs(29)),
+        }
+    }
+
+    #[test]
+    fn says_bytes_rate_and_time_left() {
+        assert_eq!(
+            moved(&event()).unwrap(),
+            "3.00 MiB of 1.00 GiB, 35.00 MiB/s, 29.0s left"
+        );
+        assert_eq!(
+            as_json(&event()),
+            json!({
+                "event": "moved", "done": 3 << 20, "total": 1 << 30, "bytes_per_second": 35 << 20, "seconds_left": 29,
+            })
+        );
+        let lines = Lines::new(0);
+        assert_eq!(lines.line(&event()), None, "not all the time");
+    }
+
+    #[test]
+    fn says_what_is_waited_for() {
+        let event = Event::Waiting {
+            place: "r.example/team/x".to_owned(),
+            why: "429 Too Many Requests".to_owned(),
+            wait: Duration::from_secs(40),
+        };
+        assert_eq!(
+            line(&event, 0).unwrap(),
+            "waiting 40.0s for r.example/team/x: 429 Too Many Requests"
+        );
+        assert_eq!(as_json(&event)["seconds"], 40.0);
     }
 }
