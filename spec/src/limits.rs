@@ -80,6 +80,8 @@ pub const UPLOAD_PART_BYTES: u64 = 8 << 20;
 pub const UPLOAD_PART_MOST_BYTES: u64 = 256 << 20;
 /// Most ranges that are remembered of content that is half there; one writer makes one for each stream.
 pub const PARTIAL_RANGES: usize = 65_536;
+/// After how many written bytes content begins to be synced while it still comes, bytes.
+pub const EARLY_SYNC_BYTES: u64 = 32 << 20;
 /// How long content that is half there is kept, seconds: a week, for links that come and go.
 pub const PARTIAL_SECONDS: u64 = 7 * 86_400;
 /// Largest note of an upload that was begun, bytes; registries put their own state into an upload's address.

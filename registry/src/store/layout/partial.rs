@@ -6,8 +6,10 @@
 //! ```
 //!
 //! A record is written after the bytes that it speaks of, so that after a kill every range that is recorded is there. After
-//! a power cut it may not be: nothing is synced before the end, and the digest of the whole decides. Content that turns out
-//! wrong is removed with its records. The records are cut off before the file is named by its digest.
+//! a power cut it may not be: what is synced before the end proves nothing, and the digest of the whole decides. Content
+//! that turns out wrong is removed with its records. The records are cut off before the file is named by its digest.
+//!
+//! Large content is synced on the way, too, by a thread of its own: the disk works while the network does.
 //!
 //! One thread hashes the bytes in order, as they are written where they come in order, and read back where they do not.
 //!
@@ -56,6 +58,7 @@ struct Inner {
     kept: bool,
     there: Mutex<Vec<Range<u64>>>,
     hashing: Mutex<Hashing>,
+    early: Mutex<Early>,
     stop: Arc<AtomicBool>,
 }
 
@@ -72,6 +75,26 @@ struct Hashing {
     until: u64,
     work: Option<SyncSender<Work>>,
     digest: Option<oneshot::Receiver<io::Result<Digest>>>,
+}
+
+/// Syncs on the way, so that the last one has little left to wait for.
+#[derive(Debug, Default)]
+struct Early {
+    /// Bytes that were written since the last one began.
+    bytes: u64,
+    thread: Option<std::thread::JoinHandle<io::Result<()>>>,
+}
+
+impl Early {
+    /// Waits for the one that runs. Its error is final, like that of any sync.
+    fn end(&mut self) -> io::Result<()> {
+        let Some(thread) = self.thread.take() else {
+            return Ok(());
+        };
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("a sync panicked")))
+    }
 }
 
 enum Work {
@@ -144,6 +167,7 @@ impl Partial {
                     work: Some(work),
                     digest: Some(hash),
                 }),
+                early: Mutex::default(),
                 stop,
             }),
         };
@@ -201,7 +225,24 @@ impl Inner {
         }
         self.record(at..end)
             .map_err(|error| StoreError::read(self.descriptor.digest, error))?;
+        self.sync_early(length)
+            .map_err(|error| StoreError::read(self.descriptor.digest, error))?;
         self.feed(at, pieces);
+        Ok(())
+    }
+
+    /// Begins a sync when there is enough to do, and none runs.
+    fn sync_early(&self, bytes: u64) -> io::Result<()> {
+        let mut early = held(&self.early);
+        early.bytes += bytes;
+        let running = early.thread.as_ref().is_some_and(|thread| !thread.is_finished());
+        if early.bytes < limits::EARLY_SYNC_BYTES || running {
+            return Ok(());
+        }
+        early.end()?;
+        early.bytes = 0;
+        let file = Arc::clone(&self.file);
+        early.thread = Some(std::thread::spawn(move || file.sync_data()));
         Ok(())
     }
 
@@ -265,6 +306,9 @@ impl Inner {
     }
 
     fn commit(&self) -> Result<(), StoreError> {
+        held(&self.early)
+            .end()
+            .map_err(|error| StoreError::read(self.descriptor.digest, error))?;
         match held(&self.place).take() {
             Some(Place::Named(path)) => {
                 self.file

@@ -104,7 +104,8 @@ async fn open_file(session: &Session, path: &Path) -> Result<(Arc<dyn Origin>, D
     }
 }
 
-/// The one bundle of an archive or layout that was named without a tag: an index that is tagged, and not with a tag that belongs to a signature.
+/// The one bundle of an archive or layout that was named without a tag: an index that is tagged, and not with a tag that
+/// belongs to a signature; without any index, what is tagged.
 fn only_root(entries: &[Descriptor]) -> Result<Descriptor, CliError> {
     let tag = |entry: &&Descriptor| entry.annotations.get(REF_NAME).cloned();
     let is_bundle = |entry: &&Descriptor| {
@@ -112,6 +113,11 @@ fn only_root(entries: &[Descriptor]) -> Result<Descriptor, CliError> {
         entry.media_type.is_index() && !beside
     };
     let mut bundles: Vec<&Descriptor> = entries.iter().filter(is_bundle).collect();
+    if bundles.is_empty() {
+        // An image by itself, which can be copied like a bundle; signatures have no tag of their own.
+        let named = |entry: &&Descriptor| tag(entry).is_some_and(|tag| !tag.starts_with("sha256-"));
+        bundles = entries.iter().filter(named).collect();
+    }
     if bundles.len() > 1 {
         bundles.retain(|entry| tag(entry).is_some());
     }
