@@ -110,6 +110,12 @@ pub const BLOB_BYTES: u64 = 1 << 40;
 pub const UPLOADS: usize = 1_000;
 /// Longest time that an open upload may be idle, seconds: a day, for links that come and go.
 pub const UPLOAD_IDLE_SECONDS: u64 = 86_400;
+/// Longest silence inside the body of a request to the registry server, seconds; a client that stalls longer is cut off.
+pub const BODY_SILENCE_SECONDS: u64 = 60;
+/// Most tags that one push of a manifest may set in the registry server; each is a file that is synced.
+pub const TAGS_AT_ONCE: usize = 100;
+/// Largest journal of an upload in the registry server, bytes: a repository's name and an algorithm.
+pub const UPLOAD_JOURNAL_BYTES: u64 = 4 << 10;
 /// Most tags or referrers in one page of a listing (distribution's own cap).
 pub const PAGE: usize = 1_000;
 /// Largest listing page or token answer of a registry, bytes: a page of 1,000 names is 130 KiB.

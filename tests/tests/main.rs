@@ -11,6 +11,7 @@
 mod budget;
 mod cnab;
 mod concurrency;
+mod conformance;
 mod cosign;
 mod crash;
 mod docker;

@@ -25,7 +25,7 @@ pub(super) async fn get(
     let path = storage.content(&digest);
     let (file, size) = storage
         .run(move |storage| {
-            if !storage.has_blob(&repository, &digest) {
+            if !storage.lease_blob(&repository, &digest) {
                 return Err(Refusal::BlobUnknown {
                     repository: repository.as_str().to_owned(),
                     digest,

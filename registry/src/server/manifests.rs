@@ -6,11 +6,11 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use samebundle_spec::manifest::Document;
-use samebundle_spec::{Descriptor, Digest, Digester, MediaType, limits};
+use samebundle_spec::{Descriptor, Digest, Digester, MediaType, Tag, limits};
 
 use super::blobs::etag;
 use super::refusal::Refusal;
-use super::route::{At, Name};
+use super::route::{At, Name, parameters};
 use super::storage::{Expected, Kept, Storage};
 use crate::StoreError;
 
@@ -117,17 +117,17 @@ pub(super) async fn put(
             found
         }
     };
+    let tags = tags(parts, &at)?;
     let kept = examine(bytes, media_type, digest)?;
     let subject = kept.subject.as_ref().map(|(subject, _)| *subject);
     let location = format!("/v2/{}/manifests/{digest}", repository.as_str());
+    let told = if matches!(at, At::Digest(_)) {
+        tags.clone()
+    } else {
+        Vec::new()
+    };
     storage
-        .run(move |storage| {
-            let tag = match &at {
-                At::Tag(tag) => Some(tag),
-                At::Digest(_) => None,
-            };
-            storage.put_manifest(&repository, &kept, tag, expected.as_ref())
-        })
+        .run(move |storage| storage.put_manifest(&repository, &kept, &tags, expected.as_ref()))
         .await?;
     let mut response = (
         StatusCode::CREATED,
@@ -135,12 +135,32 @@ pub(super) async fn put(
         [("docker-content-digest", digest.to_string())],
     )
         .into_response();
+    for tag in told {
+        if let Ok(value) = HeaderValue::from_str(tag.as_str()) {
+            response.headers_mut().append("oci-tag", value);
+        }
+    }
     if let Some(subject) = subject
         && let Ok(value) = HeaderValue::from_str(&subject.to_string())
     {
         response.headers_mut().insert("oci-subject", value);
     }
     Ok(response)
+}
+
+/// The tags that a push sets: the one of its path, or those of its `tag` parameters beside a digest.
+fn tags(parts: &Parts, at: &At) -> Result<Vec<Tag>, Refusal> {
+    if let At::Tag(tag) = at {
+        return Ok(vec![tag.clone()]);
+    }
+    let tags = parameters(&parts.uri, "tag")
+        .map(|text| text.parse())
+        .collect::<Result<Vec<Tag>, _>>()
+        .map_err(invalid)?;
+    if tags.len() > limits::TAGS_AT_ONCE {
+        return Err(invalid(format!("it has more than {} tags", limits::TAGS_AT_ONCE)));
+    }
+    Ok(tags)
 }
 
 fn media_type(headers: &HeaderMap) -> Result<MediaType, Refusal> {

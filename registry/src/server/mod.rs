@@ -25,6 +25,8 @@ mod storage;
 mod tests;
 mod uploads;
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -36,7 +38,7 @@ use tokio_util::sync::CancellationToken;
 
 use refusal::Refusal;
 use route::Route;
-pub use storage::Storage;
+pub use storage::{Collected, Rules, Storage};
 
 use crate::StoreError;
 
@@ -66,6 +68,20 @@ pub async fn serve(
         ))
 }
 
+/// Collects garbage again and again until `cancel`. A run that fails is said, and the next one tries again.
+pub async fn collect_every(storage: Storage, every: Duration, grace: Duration, cancel: CancellationToken) {
+    while cancel
+        .run_until_cancelled(tokio::time::sleep(every))
+        .await
+        .is_some()
+    {
+        match storage.collect(grace).await {
+            Ok(collected) => tracing::info!(?collected, "garbage collected"),
+            Err(error) => tracing::error!(%error, "garbage was not collected"),
+        }
+    }
+}
+
 /// The service itself, for serving it over something else than a TCP listener.
 pub fn router(storage: Storage) -> Router {
     Router::new().fallback(answer).with_state(storage)
@@ -88,7 +104,11 @@ async fn answer(State(storage): State<Storage>, request: Request<Body>) -> Respo
 
 async fn dispatch(storage: &Storage, request: Request<Body>) -> Result<Response, Refusal> {
     let (parts, body) = request.into_parts();
-    match (Route::parse(&parts.uri)?, parts.method.clone()) {
+    let route = Route::parse(&parts.uri)?;
+    if storage.rules().read_only && !matches!(parts.method, Method::GET | Method::HEAD) {
+        return Err(Refusal::ReadOnly);
+    }
+    match (route, parts.method.clone()) {
         (Route::Base, Method::GET | Method::HEAD) => Ok(base()),
         (Route::Manifest { repository, at }, Method::GET | Method::HEAD) => {
             manifests::get(storage, &parts, repository, at).await

@@ -31,6 +31,10 @@ pub(super) enum Refusal {
     ManifestTooLarge { limit: u64 },
     #[error("the tag was changed by somebody else")]
     Precondition,
+    #[error("this registry is read-only")]
+    ReadOnly,
+    #[error("tag {tag} is there already, and tags of this registry do not change; push another tag")]
+    TagImmutable { tag: String },
     #[error("digest is not valid: {why}")]
     Digest { why: String },
     #[error("{why}")]
@@ -71,7 +75,8 @@ impl Refusal {
             | Self::Parameter { .. } => StatusCode::BAD_REQUEST,
             Self::ManifestTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Precondition => StatusCode::PRECONDITION_FAILED,
-            Self::UploadBusy { .. } => StatusCode::CONFLICT,
+            Self::ReadOnly => StatusCode::FORBIDDEN,
+            Self::UploadBusy { .. } | Self::TagImmutable { .. } => StatusCode::CONFLICT,
             Self::Chunk { .. } | Self::Range { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::TooManyUploads => StatusCode::TOO_MANY_REQUESTS,
             Self::Storage(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -89,6 +94,7 @@ impl Refusal {
             Self::ManifestInvalid { .. } | Self::Precondition => "MANIFEST_INVALID",
             Self::Digest { .. } => "DIGEST_INVALID",
             Self::ManifestTooLarge { .. } | Self::Size { .. } => "SIZE_INVALID",
+            Self::ReadOnly | Self::TagImmutable { .. } => "DENIED",
             Self::UploadUnknown { .. } => "BLOB_UPLOAD_UNKNOWN",
             Self::UploadBusy { .. } | Self::UploadCut { .. } | Self::Chunk { .. } => "BLOB_UPLOAD_INVALID",
             Self::Parameter { .. } => "PAGINATION_NUMBER_INVALID",

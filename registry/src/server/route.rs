@@ -121,8 +121,14 @@ fn at(repository: &Name, text: &str) -> Result<At, Refusal> {
 
 /// The first value of a query parameter, decoded.
 pub(super) fn parameter(uri: &Uri, name: &str) -> Option<String> {
-    url::form_urlencoded::parse(uri.query()?.as_bytes())
-        .find(|(key, _)| key == name)
+    parameters(uri, name).next()
+}
+
+/// All values of a query parameter, decoded.
+pub(super) fn parameters(uri: &Uri, name: &str) -> impl Iterator<Item = String> {
+    let query = uri.query().unwrap_or_default().as_bytes();
+    url::form_urlencoded::parse(query)
+        .filter(move |(key, _)| key == name)
         .map(|(_, value)| value.into_owned())
 }
 

@@ -1,13 +1,14 @@
 //! Uploads: in one request, in one body after a session was opened, in chunks, or by mounting (end-4 to 6, 11, 13, 14).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
-use samebundle_spec::{Algorithm, Digest};
+use samebundle_spec::{Algorithm, Digest, limits};
 use tokio::sync::mpsc;
 
 use super::refusal::Refusal;
@@ -73,9 +74,7 @@ pub(super) async fn open(
         let from = parameter(uri, "from")
             .map(|from| Name::parse(&from))
             .transpose()?;
-        if let Some(from) = from
-            && mount(storage, &repository, from, digest).await?
-        {
+        if mount(storage, &repository, from, digest).await? {
             return Ok(created(&repository, &digest));
         }
     }
@@ -92,7 +91,7 @@ pub(super) async fn open(
     };
     let name = repository.clone();
     let upload = storage
-        .run(move |storage| storage.open_upload(&name, algorithm))
+        .run(move |storage| storage.open_upload(&name, algorithm, whole.is_none()))
         .await?;
     let Some(digest) = whole else {
         return Ok(Progress::of(&repository, &upload).answer(StatusCode::ACCEPTED));
@@ -108,16 +107,16 @@ pub(super) async fn open(
     Ok(created(&repository, &digest))
 }
 
-async fn mount(storage: &Storage, repository: &Name, from: Name, digest: Digest) -> Result<bool, Refusal> {
+/// Shows a blob of another repository here too; without `from`, of any.
+async fn mount(
+    storage: &Storage,
+    repository: &Name,
+    from: Option<Name>,
+    digest: Digest,
+) -> Result<bool, Refusal> {
     let repository = repository.clone();
     storage
-        .run(move |storage| {
-            let there = storage.has_blob(&from, &digest);
-            if there {
-                storage.link_blob(&repository, &digest)?;
-            }
-            Ok(there)
-        })
+        .run(move |storage| Ok(storage.mount_blob(&repository, from.as_ref(), &digest)?))
         .await
 }
 
@@ -146,7 +145,13 @@ async fn receive(upload: &Arc<Upload>, body: Body, length: Option<u64>) -> Resul
     let writer = tokio::task::spawn_blocking(move || target.write_from(&mut receiver, length));
     let mut body = body.into_data_stream();
     let mut cut = None;
-    while let Some(piece) = body.next().await {
+    let silence = Duration::from_secs(limits::BODY_SILENCE_SECONDS);
+    loop {
+        let Ok(next) = tokio::time::timeout(silence, body.next()).await else {
+            cut = Some(format!("nothing came for {} s", silence.as_secs()));
+            break;
+        };
+        let Some(piece) = next else { break };
         match piece {
             // The writer is gone only with an error of its own, which comes below.
             Ok(piece) => {

@@ -507,6 +507,18 @@ pub(crate) struct Serve {
     /// Folder that holds the content
     #[arg(long)]
     pub(crate) root: PathBuf,
+    /// Refuse every change
+    #[arg(long)]
+    pub(crate) read_only: bool,
+    /// Refuse to move or remove a tag that is there
+    #[arg(long)]
+    pub(crate) immutable_tags: bool,
+    /// Seconds between two collections of what no manifest names; 0 collects nothing
+    #[arg(long, value_name = "SECONDS", default_value_t = 3_600)]
+    pub(crate) collect_every: u64,
+    /// Seconds that what no manifest names is left alone before it is collected
+    #[arg(long, value_name = "SECONDS", default_value_t = 86_400)]
+    pub(crate) grace: u64,
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,6 +6,7 @@ use samebundle_spec::{Descriptor, Digest, Tag};
 
 use super::super::refusal::Refusal;
 use super::super::route::{At, Name};
+use super::collect::renew;
 use super::{CONTENT_MODE, Storage, file_name, names, parse_file_name, read, remove, write};
 use crate::StoreError;
 
@@ -47,10 +48,39 @@ impl Storage {
         self.blob_entry(name, digest).is_file()
     }
 
-    /// Shows content that is on disk in a repository.
-    pub(in crate::server) fn link_blob(&self, name: &Name, digest: &Digest) -> Result<(), StoreError> {
+    /// Tells whether the repository has the blob, and keeps it from being collected for the grace.
+    pub(in crate::server) fn lease_blob(&self, name: &Name, digest: &Digest) -> bool {
+        let _open = self.open_gate();
+        let there = self.has_blob(name, digest);
+        if there && !self.rules().read_only {
+            renew(&self.blob_entry(name, digest));
+        }
+        there
+    }
+
+    /// Shows a blob that another repository has, or any where none is named; says whether it was there.
+    pub(in crate::server) fn mount_blob(
+        &self,
+        name: &Name,
+        from: Option<&Name>,
+        digest: &Digest,
+    ) -> Result<bool, StoreError> {
+        let _open = self.open_gate();
+        let there = match from {
+            Some(from) => self.has_blob(from, digest),
+            None => self.content(digest).is_file(),
+        };
+        if there {
+            self.link_blob(name, digest)?;
+        }
+        Ok(there)
+    }
+
+    /// Shows content that is on disk in a repository; the caller holds the gate open.
+    pub(super) fn link_blob(&self, name: &Name, digest: &Digest) -> Result<(), StoreError> {
         let entry = self.blob_entry(name, digest);
         if entry.is_file() {
+            renew(&entry);
             return Ok(());
         }
         write(&entry, b"", ENTRY_MODE)
@@ -68,22 +98,29 @@ impl Storage {
         }
     }
 
-    /// Keeps a manifest, its entry among the referrers of its subject, and then the tag.
+    /// Keeps a manifest, its entry among the referrers of its subject, and then the tags.
     ///
-    /// With `expected`, only if that is what the tag points at now.
+    /// With `expected`, only if that is what the tags point at now.
     pub(in crate::server) fn put_manifest(
         &self,
         name: &Name,
         kept: &Kept,
-        tag: Option<&Tag>,
+        tags: &[Tag],
         expected: Option<&Expected>,
     ) -> Result<(), Refusal> {
         let _writer = self.writer(name);
-        if let (Some(tag), Some(expected)) = (tag, expected) {
-            expected.check(self.tagged(name, tag)?)?;
+        let _open = self.open_gate();
+        let digest = kept.descriptor.digest;
+        for tag in tags {
+            let found = self.tagged(name, tag)?;
+            if let Some(expected) = expected {
+                expected.check(found)?;
+            }
+            if found.is_some_and(|found| found != digest) {
+                self.may_move(tag)?;
+            }
         }
         self.require(name, kept)?;
-        let digest = kept.descriptor.digest;
         let content = self.content(&digest);
         if !content.is_file() {
             write(&content, &kept.bytes, CONTENT_MODE)?;
@@ -97,12 +134,19 @@ impl Storage {
             &json(&kept.descriptor)?,
             ENTRY_MODE,
         )?;
-        if let Some(tag) = tag {
+        for tag in tags {
             write(
                 &self.tag_entry(name, tag),
                 digest.to_string().as_bytes(),
                 ENTRY_MODE,
             )?;
+        }
+        Ok(())
+    }
+
+    fn may_move(&self, tag: &Tag) -> Result<(), Refusal> {
+        if self.rules().immutable_tags {
+            return Err(Refusal::TagImmutable { tag: tag.to_string() });
         }
         Ok(())
     }
@@ -171,6 +215,7 @@ impl Storage {
         };
         let digest = match at {
             At::Tag(tag) => {
+                self.may_move(tag)?;
                 let removed = remove(&self.tag_entry(name, tag))?;
                 return if removed { Ok(()) } else { Err(unknown()) };
             }
@@ -180,10 +225,23 @@ impl Storage {
         if !path.is_file() {
             return Err(unknown());
         }
-        for tag in self.tags(name)? {
-            if self.tagged(name, &tag)? == Some(*digest) {
-                remove(&self.tag_entry(name, &tag))?;
+        let mut pointing = self.tags(name)?;
+        let mut broken = None;
+        pointing.retain(|tag| match self.tagged(name, tag) {
+            Ok(found) => found == Some(*digest),
+            Err(error) => {
+                broken = Some(error);
+                false
             }
+        });
+        if let Some(error) = broken {
+            return Err(error.into());
+        }
+        for tag in &pointing {
+            self.may_move(tag)?;
+        }
+        for tag in &pointing {
+            remove(&self.tag_entry(name, tag))?;
         }
         if let Some(subject) = subject {
             remove(&self.referrers_folder(name, subject).join(file_name(digest)))?;

@@ -3,7 +3,9 @@
 //! ```text
 //! ROOT/lock                                        held by the process that serves this folder
 //! ROOT/blobs/<algorithm>/<hex>                     content of all repositories, once, 0444 (as in an OCI image layout)
-//! ROOT/uploads/<id>                                open uploads; emptied when the folder is opened
+//! ROOT/uploads/<id>                                bytes of an open upload
+//! ROOT/uploads/<id>.json                           its repository and algorithm: a restart goes on with it; not synced, because
+//!                                                  the digest decides at the end
 //! ROOT/repositories/<name>/_blobs/<alg>-<hex>      empty: the repository has this blob
 //! ROOT/repositories/<name>/_manifests/<alg>-<hex>  the manifest's descriptor (JSON)
 //! ROOT/repositories/<name>/_tags/<tag>             the digest that the tag points at
@@ -14,6 +16,7 @@
 //! rename after it and before its folder were synced. Content comes before the entry that shows it, the entry before the
 //! tag; so whatever a crash leaves, what can be seen is complete, and the rest is only space.
 
+mod collect;
 mod entries;
 mod upload;
 
@@ -22,7 +25,7 @@ use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use samebundle_spec::Digest;
 
@@ -30,12 +33,22 @@ use super::refusal::Refusal;
 use super::route::Name;
 use crate::{StoreError, durable};
 
+pub use collect::Collected;
 pub(super) use entries::{Expected, Kept};
 pub(super) use upload::Upload;
 
 /// How many locks the repositories share; more than the writers that there are at one time.
 const STRIPES: usize = 64;
 const CONTENT_MODE: u32 = 0o444;
+
+/// What a server permits.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rules {
+    /// Nothing may be changed.
+    pub read_only: bool,
+    /// A tag that is there stays where it points, and what it points at stays too.
+    pub immutable_tags: bool,
+}
 
 /// A folder of repositories. Cheap to clone; clones are the same storage.
 #[derive(Clone, Debug)]
@@ -44,8 +57,11 @@ pub struct Storage(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     root: PathBuf,
+    rules: Rules,
     uploads: Mutex<HashMap<String, Arc<Upload>>>,
     writers: [Mutex<()>; STRIPES],
+    /// Held shared by who shows content or names it, alone by who removes garbage.
+    gate: RwLock<()>,
     /// Held, never read: the kernel lock on the folder.
     _lock: File,
 }
@@ -69,6 +85,14 @@ impl Storage {
     /// # Errors
     /// [`StoreError::Conflict`] if another process serves it; [`StoreError::Io`] otherwise.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
+        Self::open_with(root, Rules::default())
+    }
+
+    /// Opens a folder like [`Storage::open`], with rules.
+    ///
+    /// # Errors
+    /// As [`Storage::open`].
+    pub fn open_with(root: &Path, rules: Rules) -> Result<Self, StoreError> {
         for folder in ["blobs/sha256", "blobs/sha512", "uploads", "repositories"] {
             let path = root.join(folder);
             std::fs::create_dir_all(&path).map_err(StoreError::io("create", &path))?;
@@ -80,14 +104,19 @@ impl Storage {
                 why: "another process serves this folder; give --root another one or stop it".to_owned(),
             });
         };
-        let uploads = root.join("uploads");
-        empty(&uploads).map_err(StoreError::io("empty", &uploads))?;
+        let uploads = upload::restore(&root.join("uploads"))?;
         Ok(Self(Arc::new(Inner {
             root: root.to_owned(),
-            uploads: Mutex::default(),
+            rules,
+            uploads: Mutex::new(uploads),
+            gate: RwLock::default(),
             writers: std::array::from_fn(|_| Mutex::default()),
             _lock: held,
         })))
+    }
+
+    pub(super) fn rules(&self) -> Rules {
+        self.0.rules
     }
 
     /// Where content of this digest is or would be.
@@ -106,6 +135,16 @@ impl Storage {
         name.hash(&mut hasher);
         let stripe = usize::try_from(hasher.finish() % STRIPES as u64).unwrap_or(0);
         hold(&self.0.writers[stripe])
+    }
+
+    /// While this is held nothing is collected.
+    fn open_gate(&self) -> RwLockReadGuard<'_, ()> {
+        self.0.gate.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// While this is held nobody shows content or names it.
+    fn close_gate(&self) -> RwLockWriteGuard<'_, ()> {
+        self.0.gate.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs `work`, which touches files, on a thread that may block.
@@ -127,13 +166,6 @@ pub(super) fn stopped(error: &tokio::task::JoinError) -> Refusal {
         operation: "finish the request",
         why: error.to_string(),
     })
-}
-
-fn empty(folder: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(folder)? {
-        std::fs::remove_file(entry?.path())?;
-    }
-    Ok(())
 }
 
 /// Makes a folder and its parents, and their names durable.

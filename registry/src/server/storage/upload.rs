@@ -1,13 +1,15 @@
 //! Upload sessions: bytes to a file beside, hashed once as they come, renamed when their digest is right.
 //!
-//! A session is known only to this process. Bytes are written and hashed by one blocking task a request, which gets them
+//! A session outlives the process: its bytes and a journal of what it is stay in the folder, and what was hashed before is
+//! hashed again when the next bytes come. Bytes are written and hashed by one blocking task a request, which gets them
 //! through a bounded channel, so the network is read while the last bytes are hashed. The task owns the session's lock; a
 //! request that is dropped closes the channel and the task ends with all that came before in place.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Instant;
@@ -39,9 +41,120 @@ struct Writing {
     file: File,
     digester: Digester,
     algorithm: Algorithm,
+    /// How many bytes of the file the digester has; fewer than there are only after a restart.
+    hashed: u64,
+}
+
+impl Writing {
+    /// Hashes what an earlier process wrote, and goes to the end.
+    fn catch_up(&mut self, path: &Path, written: u64) -> Result<(), StoreError> {
+        if self.hashed == written {
+            return Ok(());
+        }
+        let mut read = || {
+            self.file.seek(io::SeekFrom::Start(self.hashed))?;
+            let mut buffer = vec![0; limits::BATCH_BYTES];
+            while self.hashed < written {
+                let most = buffer
+                    .len()
+                    .min(usize::try_from(written - self.hashed).unwrap_or(usize::MAX));
+                self.file.read_exact(&mut buffer[..most])?;
+                self.digester.update(&buffer[..most]);
+                self.hashed += most as u64;
+            }
+            Ok(())
+        };
+        read().map_err(StoreError::io("read", path))
+    }
+}
+
+/// What is written down of a session.
+#[derive(serde::Deserialize)]
+struct Journal {
+    repository: String,
+    algorithm: String,
+}
+
+fn journal(path: &Path) -> PathBuf {
+    path.with_extension("json")
+}
+
+/// Finds the sessions that an earlier process left, and removes what is too old or is none.
+pub(super) fn restore(folder: &Path) -> Result<HashMap<String, Arc<Upload>>, StoreError> {
+    let mut files = Vec::new();
+    let mut uploads = HashMap::new();
+    for name in super::names(folder)? {
+        let path = folder.join(&name);
+        if let Some(id) = name.strip_suffix(".json") {
+            if !folder.join(id).is_file() {
+                remove_file(&path);
+            }
+            continue;
+        }
+        let opened = OpenOptions::new().read(true).write(true).open(&path);
+        files.push((path.clone(), opened.map_err(StoreError::io("open", &path))?));
+    }
+    let copies = files
+        .iter()
+        .map(|(path, file)| Ok((path.clone(), file.try_clone()?)))
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(StoreError::io("open", folder))?;
+    let old = durable::older_than(folder, copies, limits::UPLOAD_IDLE_SECONDS)
+        .map_err(StoreError::io("read", folder))?;
+    let old: HashSet<PathBuf> = old.into_iter().map(|(path, _)| path).collect();
+    for (path, file) in files {
+        match (!old.contains(&path))
+            .then(|| Upload::restored(&path, file))
+            .flatten()
+        {
+            Some(upload) => {
+                uploads.insert(upload.id.clone(), Arc::new(upload));
+            }
+            None => {
+                remove_file(&path);
+                remove_file(&journal(&path));
+            }
+        }
+    }
+    Ok(uploads)
+}
+
+fn remove_file(path: &Path) {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::debug!(%error, path = %path.display(), "file of an upload was not removed");
+        }
+        _ => {}
+    }
 }
 
 impl Upload {
+    /// A session of an earlier process; none if its journal does not say what it is.
+    fn restored(path: &Path, file: File) -> Option<Self> {
+        let kept = journal(path);
+        if kept.metadata().ok()?.len() > limits::UPLOAD_JOURNAL_BYTES {
+            return None;
+        }
+        let journal: Journal = serde_json::from_slice(&std::fs::read(&kept).ok()?).ok()?;
+        let algorithm = [Algorithm::Sha256, Algorithm::Sha512]
+            .into_iter()
+            .find(|algorithm| algorithm.name() == journal.algorithm)?;
+        Some(Self {
+            id: path.file_name()?.to_str()?.to_owned(),
+            path: path.to_owned(),
+            repository: Name::parse(&journal.repository).ok()?,
+            written: AtomicU64::new(file.metadata().ok()?.len()),
+            touched: AtomicU64::new(0),
+            opened: Instant::now(),
+            state: Mutex::new(Writing {
+                file,
+                digester: Digester::new(algorithm),
+                algorithm,
+                hashed: 0,
+            }),
+        })
+    }
+
     pub(in crate::server) fn id(&self) -> &str {
         &self.id
     }
@@ -75,6 +188,7 @@ impl Upload {
     ) -> Result<(), Refusal> {
         let mut state = self.take()?;
         let start = self.written();
+        state.catch_up(&self.path, start)?;
         let before = length.map(|_| state.digester.clone());
         while let Some(chunk) = chunks.blocking_recv() {
             let written = self.written() + chunk.len() as u64;
@@ -87,11 +201,15 @@ impl Upload {
                     why: "the body is longer than was said".to_owned(),
                 });
             }
-            state
-                .file
-                .write_all(&chunk)
-                .map_err(StoreError::io("write", &self.path))?;
+            if let Err(error) = state.file.write_all(&chunk) {
+                // A part of the piece may be there (a full disk); the next request goes on at what was counted.
+                let counted = self.written();
+                let digester = state.digester.clone();
+                self.roll_back(&mut state, counted, digester)?;
+                return Err(StoreError::io("write", &self.path)(error).into());
+            }
             state.digester.update(&chunk);
+            state.hashed = written;
             self.written.store(written, Ordering::Release);
             self.touched
                 .store(self.opened.elapsed().as_secs(), Ordering::Relaxed);
@@ -106,22 +224,26 @@ impl Upload {
         };
         undo(&mut state.file).map_err(StoreError::io("cut", &self.path))?;
         state.digester = digester;
+        state.hashed = start;
         self.written.store(start, Ordering::Release);
         Ok(())
     }
 
     /// The digest of all that was written.
     fn digest(&self, algorithm: Algorithm) -> Result<Digest, Refusal> {
-        let state = self.take()?;
+        let mut state = self.take()?;
+        state.catch_up(&self.path, self.written())?;
         if state.algorithm == algorithm {
             return Ok(state.digester.clone().finish());
         }
         // Only when the client named no algorithm at the start and then finishes with another one.
         let mut digester = Digester::new(algorithm);
         let mut file = File::open(&self.path).map_err(StoreError::io("open", &self.path))?;
-        let mut buffer = vec![0; limits::STREAM_BUFFER];
+        let mut buffer = vec![0; limits::BATCH_BYTES];
         loop {
-            let read = io::Read::read(&mut file, &mut buffer).map_err(StoreError::io("read", &self.path))?;
+            let read = file
+                .read(&mut buffer)
+                .map_err(StoreError::io("read", &self.path))?;
             if read == 0 {
                 return Ok(digester.finish());
             }
@@ -141,11 +263,12 @@ impl Upload {
 }
 
 impl Storage {
-    /// Opens an upload whose bytes will be hashed with `algorithm`.
+    /// Opens an upload whose bytes will be hashed with `algorithm`; one that is `kept` outlives this process.
     pub(in crate::server) fn open_upload(
         &self,
         repository: &Name,
         algorithm: Algorithm,
+        kept: bool,
     ) -> Result<Arc<Upload>, Refusal> {
         self.expire();
         let id = upload_id()?;
@@ -155,10 +278,16 @@ impl Storage {
             return Err(Refusal::TooManyUploads);
         }
         let file = OpenOptions::new()
+            .read(true)
             .write(true)
             .create_new(true)
             .open(&path)
             .map_err(StoreError::io("create", &path))?;
+        if kept {
+            let path = journal(&path);
+            let text = serde_json::json!({"repository": repository.as_str(), "algorithm": algorithm.name()});
+            std::fs::write(&path, text.to_string()).map_err(StoreError::io("write", &path))?;
+        }
         let upload = Arc::new(Upload {
             id: id.clone(),
             path,
@@ -170,6 +299,7 @@ impl Storage {
                 file,
                 digester: Digester::new(algorithm),
                 algorithm,
+                hashed: 0,
             }),
         });
         uploads.insert(id, Arc::clone(&upload));
@@ -201,9 +331,8 @@ impl Storage {
     /// Ends an upload and removes its bytes.
     pub(in crate::server) fn discard(&self, upload: &Upload) {
         hold(&self.0.uploads).remove(&upload.id);
-        if let Err(error) = std::fs::remove_file(&upload.path) {
-            tracing::debug!(%error, id = upload.id, "upload file was not removed");
-        }
+        remove_file(&upload.path);
+        remove_file(&journal(&upload.path));
     }
 
     /// Ends an upload: its bytes become the blob `digest` of its repository, or nothing.
@@ -215,6 +344,7 @@ impl Storage {
                 why: format!("the bytes that came have digest {found}, not {digest}"),
             });
         }
+        let _open = self.open_gate();
         let content = self.content(digest);
         if !content.is_file() {
             upload.seal()?;

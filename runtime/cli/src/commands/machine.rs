@@ -2,8 +2,9 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
-use samebundle_registry::server::{self, Storage};
+use samebundle_registry::server::{self, Rules, Storage};
 use samebundle_registry::store::layout;
 use samebundle_runtime::driver::{Capacity, DriverError};
 use serde_json::json;
@@ -34,7 +35,17 @@ pub(crate) async fn serve(session: &Session, args: &args::Serve) -> Result<Repor
         root.display()
     )
     .map_err(listening)?;
-    let storage = Storage::open(&root)?;
+    let rules = Rules {
+        read_only: args.read_only,
+        immutable_tags: args.immutable_tags,
+    };
+    let storage = Storage::open_with(&root, rules)?;
+    if args.collect_every > 0 && !args.read_only {
+        let every = Duration::from_secs(args.collect_every);
+        let grace = Duration::from_secs(args.grace);
+        let cancel = session.context.cancel.clone();
+        tokio::spawn(server::collect_every(storage.clone(), every, grace, cancel));
+    }
     server::serve(listener, storage, session.context.cancel.clone()).await?;
     Ok(Report::new("stopped", json!({"address": address.to_string()})))
 }

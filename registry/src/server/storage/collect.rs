@@ -1,0 +1,233 @@
+//! Collecting what nobody names any more, while requests go on.
+//!
+//! A repository's blob is garbage when no manifest of the repository names it; content is garbage when no repository shows
+//! it. Neither is removed before it was left alone for the grace: a push, a mount, and a question whether it is there
+//! (GET, HEAD) renew an entry's time, so the age of an entry is the lease of whoever is about to name it.
+//!
+//! Concurrency: what shows content or names it holds the gate shared; the removal holds it alone and looks again
+//! at what changed since the marking. Manifests never change under their digest, so each is read once a run. A request thus
+//! waits for the removal from one repository, not for the marking. Failure: an error ends the run; what was removed was
+//! garbage, what was not is found by the next.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use samebundle_spec::Digest;
+use samebundle_spec::manifest::Document;
+
+use super::super::refusal::Refusal;
+use super::super::route::{At, Name};
+use super::{Storage, file_name, names, parse_file_name, remove};
+use crate::StoreError;
+
+/// What a run removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Blobs that their repository shows no longer.
+    pub entries: u64,
+    /// Contents that were removed from disk.
+    pub contents: u64,
+    /// Their size, bytes.
+    pub bytes: u64,
+}
+
+/// What the manifests of a repository name, a manifest at a time.
+type Named = HashMap<Digest, Vec<Digest>>;
+
+impl Storage {
+    /// Removes what nobody names and what was left alone for longer than `grace`.
+    ///
+    /// # Errors
+    /// [`StoreError`] if something cannot be read or removed.
+    pub async fn collect(&self, grace: Duration) -> Result<Collected, StoreError> {
+        let run = self.run(move |storage| Ok(storage.collect_now(grace)?)).await;
+        run.map_err(|refusal| match refusal {
+            Refusal::Storage(error) => error,
+            other => StoreError::Unavailable {
+                place: "the registry".to_owned(),
+                operation: "collect garbage",
+                why: other.to_string(),
+            },
+        })
+    }
+
+    fn collect_now(&self, grace: Duration) -> Result<Collected, StoreError> {
+        let root = &self.0.root;
+        // The file system's own clock: the times of entries are compared with it.
+        let now = tempfile::tempfile_in(root)
+            .and_then(|file| file.metadata()?.modified())
+            .map_err(StoreError::io("read the time of", root))?;
+        let Some(before) = now.checked_sub(grace) else {
+            return Ok(Collected::default());
+        };
+        let mut collected = Collected::default();
+        for name in self.repositories()? {
+            self.collect_entries(&name, before, &mut collected)?;
+        }
+        self.collect_contents(before, &mut collected)?;
+        Ok(collected)
+    }
+
+    /// All repositories that something was pushed to.
+    fn repositories(&self) -> Result<Vec<Name>, StoreError> {
+        let top = self.0.root.join("repositories");
+        let mut todo = vec![top.clone()];
+        let mut found = Vec::new();
+        while let Some(folder) = todo.pop() {
+            let (own, below): (Vec<_>, Vec<_>) = names(&folder)?
+                .into_iter()
+                .partition(|name| name.starts_with('_'));
+            todo.extend(below.into_iter().map(|name| folder.join(name)));
+            let name = folder.strip_prefix(&top).ok().and_then(Path::to_str);
+            if let Some(name) = name.filter(|_| !own.is_empty()) {
+                found.push(Name::parse(name).map_err(|error| StoreError::Invalid {
+                    subject: folder.display().to_string(),
+                    why: error.to_string(),
+                })?);
+            }
+        }
+        Ok(found)
+    }
+
+    fn entries(&self, name: &Name, kind: &str) -> Result<Vec<Digest>, StoreError> {
+        let names = names(&self.repository(name).join(kind))?;
+        Ok(names.iter().filter_map(|name| parse_file_name(name)).collect())
+    }
+
+    /// Reads the manifests that are not among `named` yet.
+    fn mark(&self, name: &Name, named: &mut Named) -> Result<(), StoreError> {
+        for digest in self.entries(name, "_manifests")? {
+            if named.contains_key(&digest) {
+                continue;
+            }
+            let descriptor = match self.manifest(name, &At::Digest(digest)) {
+                Ok(descriptor) => descriptor,
+                Err(Refusal::ManifestUnknown { .. }) => continue,
+                Err(Refusal::Storage(error)) => return Err(error),
+                Err(other) => return Err(damaged(&digest, &other)),
+            };
+            let path = self.content(&digest);
+            let bytes = std::fs::read(&path).map_err(StoreError::io("read", &path))?;
+            let document =
+                Document::parse(&bytes, &descriptor.media_type).map_err(|error| damaged(&digest, &error))?;
+            named.insert(digest, all_named(&document));
+        }
+        Ok(())
+    }
+
+    fn collect_entries(
+        &self,
+        name: &Name,
+        before: SystemTime,
+        collected: &mut Collected,
+    ) -> Result<(), StoreError> {
+        let mut named = Named::new();
+        self.mark(name, &mut named)?;
+        let folder = self.repository(name).join("_blobs");
+        let spare = |named: &Named| -> Result<Vec<PathBuf>, StoreError> {
+            let used: HashSet<&Digest> = named.values().flatten().collect();
+            let blobs = self.entries(name, "_blobs")?;
+            let blobs = blobs.iter().filter(|blob| !used.contains(blob));
+            Ok(blobs
+                .map(|blob| folder.join(file_name(blob)))
+                .filter(|path| is_older(path, before))
+                .collect())
+        };
+        if spare(&named)?.is_empty() {
+            return Ok(());
+        }
+        let _alone = self.close_gate();
+        self.mark(name, &mut named)?;
+        for path in spare(&named)? {
+            if remove(&path)? {
+                collected.entries += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn collect_contents(&self, before: SystemTime, collected: &mut Collected) -> Result<(), StoreError> {
+        let shown = || -> Result<HashSet<Digest>, StoreError> {
+            let mut shown = HashSet::new();
+            for name in self.repositories()? {
+                shown.extend(self.entries(&name, "_blobs")?);
+                shown.extend(self.entries(&name, "_manifests")?);
+            }
+            Ok(shown)
+        };
+        let marked = shown()?;
+        let mut spare = Vec::new();
+        for algorithm in ["sha256", "sha512"] {
+            for hex in names(&self.0.root.join("blobs").join(algorithm))? {
+                let digest = format!("{algorithm}:{hex}").parse::<Digest>().ok();
+                spare
+                    .extend(digest.filter(|digest| {
+                        !marked.contains(digest) && is_older(&self.content(digest), before)
+                    }));
+            }
+        }
+        if spare.is_empty() {
+            return Ok(());
+        }
+        let _alone = self.close_gate();
+        let shown = shown()?;
+        for digest in spare {
+            let path = self.content(&digest);
+            if shown.contains(&digest) || !is_older(&path, before) {
+                continue;
+            }
+            let size = path.metadata().map_or(0, |metadata| metadata.len());
+            if remove(&path)? {
+                collected.contents += 1;
+                collected.bytes += size;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All that a manifest names, also what need not be there.
+fn all_named(document: &Document) -> Vec<Digest> {
+    match document {
+        Document::Manifest(manifest) => std::iter::once(&manifest.config)
+            .chain(&manifest.layers)
+            .map(|blob| blob.digest)
+            .collect(),
+        Document::Index(index) => index.manifests.iter().map(|entry| entry.digest).collect(),
+    }
+}
+
+/// Renews the lease on an entry or on content. That it could not is no reason to refuse the request.
+pub(super) fn renew(path: &Path) {
+    if let Err(error) = File::open(path).and_then(|file| touch(&file)) {
+        tracing::debug!(%error, path = %path.display(), "time was not renewed");
+    }
+}
+
+fn touch(file: &File) -> std::io::Result<()> {
+    let now = rustix::fs::Timespec {
+        tv_sec: 0,
+        tv_nsec: rustix::fs::UTIME_NOW,
+    };
+    let times = rustix::fs::Timestamps {
+        last_access: now,
+        last_modification: now,
+    };
+    rustix::fs::futimens(file, &times)?;
+    Ok(())
+}
+
+fn is_older(path: &Path, before: SystemTime) -> bool {
+    path.metadata()
+        .and_then(|metadata| metadata.modified())
+        .is_ok_and(|modified| modified <= before)
+}
+
+fn damaged(digest: &Digest, why: &dyn std::error::Error) -> StoreError {
+    StoreError::Invalid {
+        subject: digest.to_string(),
+        why: why.to_string(),
+    }
+}

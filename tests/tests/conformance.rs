@@ -1,0 +1,61 @@
+//! The official conformance suite of the OCI distribution specification judges our server, from outside.
+
+use std::process::Command;
+
+use samebundle_tests::{Ran, Registry, Sandbox, peer, skip};
+
+/// Runs the suite in one of its profiles: nothing may fail, and nothing that the profile has on may be skipped.
+fn conforms(profile: &str) {
+    let Some(suite) = peer("conformance") else {
+        skip(&format!(
+            "conformance {profile}: the suite was not built (tests/setup/peers)"
+        ));
+        return;
+    };
+    let sandbox = Sandbox::new();
+    let registry = Registry::own(&sandbox, &sandbox.home("server"));
+    let results = sandbox.path().join("results");
+    let ran = Ran::of(
+        Command::new(suite)
+            .current_dir(sandbox.path())
+            .env_clear()
+            .env("OCI_REGISTRY", registry.address())
+            .env("OCI_TLS", "disabled")
+            .env("OCI_REPO1", "conformance/repo1")
+            .env("OCI_REPO2", "conformance/repo2")
+            .env("OCI_VERSION", profile)
+            .env("OCI_LOG", "error")
+            .env("OCI_RESULTS_DIR", &results),
+    );
+    let report = std::fs::read_to_string(results.join("junit.xml")).unwrap_or_default();
+    let count = |name: &str| -> u64 {
+        let value = report
+            .split_once(&format!("{name}=\""))
+            .map_or("", |(_, rest)| rest);
+        value.split('"').next().unwrap().parse().unwrap_or(0)
+    };
+    println!(
+        "conformance {profile}: {} cases, {} failed, {} skipped",
+        count("tests"),
+        count("failures"),
+        count("skipped")
+    );
+    let ran = ran.ok();
+    assert!(count("tests") > 800, "the suite ran little:\n{}", ran.stdout);
+    let bad = ran
+        .stdout
+        .lines()
+        .filter(|line| line.ends_with(": FAIL") || line.ends_with(": Skip"));
+    let bad: Vec<_> = bad.collect();
+    assert_eq!((count("failures"), count("skipped"), bad), (0, 0, Vec::new()));
+}
+
+#[test]
+fn our_server_conforms_to_the_specification() {
+    conforms("1.1");
+}
+
+#[test]
+fn our_server_conforms_to_what_comes_next() {
+    conforms("dev");
+}
