@@ -4,7 +4,8 @@ use std::process::Command;
 
 use samebundle_tests::{Ran, Registry, Sandbox, peer, skip};
 
-/// Runs the suite in one of its profiles: nothing may fail, and nothing that the profile has on may be skipped.
+/// Runs the suite in one of its profiles: nothing may fail, and only one known case may be skipped.
+#[expect(clippy::print_stdout, reason = "the counts are wanted in the log of the run")]
 fn conforms(profile: &str) {
     let Some(suite) = peer("conformance") else {
         skip(&format!(
@@ -42,12 +43,11 @@ fn conforms(profile: &str) {
     );
     let ran = ran.ok();
     assert!(count("tests") > 800, "the suite ran little:\n{}", ran.stdout);
-    let bad = ran
-        .stdout
-        .lines()
-        .filter(|line| line.ends_with(": FAIL") || line.ends_with(": Skip"));
-    let bad: Vec<_> = bad.collect();
-    assert_eq!((count("failures"), count("skipped"), bad), (0, 0, Vec::new()));
+    assert_eq!(count("failures"), 0);
+    let skipped = ran.stdout.lines().filter(|line| line.ends_with(": Skip"));
+    // A range that ends before it starts is answered with the whole, as RFC 9110 permits; the suite counts that as a skip.
+    let skipped: Vec<_> = skipped.filter(|line| !line.contains("/range 500-0: ")).collect();
+    assert_eq!(skipped, Vec::<&str>::new());
 }
 
 #[test]
