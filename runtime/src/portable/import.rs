@@ -113,6 +113,7 @@ fn import_run(
         .mode(0o700)
         .create(&folder)
         .map_err(PortableError::io("make", &folder))?;
+    durable::sync_folder(&context.home.runs()).map_err(PortableError::io("sync", &folder))?;
     for (file, bytes) in files.iter().filter(|(file, _)| *file != "run.json") {
         let path = folder.join(file);
         durable::write(&path, bytes, 0o600).map_err(PortableError::io("write", &path))?;
