@@ -3,8 +3,9 @@
 //! Concurrency: two writers of one path do not disturb each other's temporary file; the last rename wins. Who needs a
 //! read-modify-write holds a [`lock`] around it. Failure: an error leaves the old file in place and no temporary one.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// Writes `bytes` to `path` durably with these permission bits.
@@ -23,6 +24,28 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     sync_folder(folder)
 }
 
+/// Makes a folder and those above it, durably, each with these permission bits. Nothing happens if it is there.
+///
+/// # Errors
+/// The system's error.
+pub fn make_folder(folder: &Path, mode: u32) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let parent = match folder.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        // The root of the file system.
+        None => return Ok(()),
+    };
+    make_folder(parent, mode)?;
+    match DirBuilder::new().mode(mode).create(folder) {
+        // Another process made it just now, and may not have synced it yet.
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => sync_folder(parent),
+    }
+}
+
 /// Makes names that were created, renamed or removed in a folder durable.
 ///
 /// # Errors
@@ -38,6 +61,16 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 pub fn lock(path: &Path) -> io::Result<File> {
     let file = open_lock(path)?;
     file.lock()?;
+    Ok(file)
+}
+
+/// Takes a shared kernel lock on a file, made if absent, and waits for who holds it alone.
+///
+/// # Errors
+/// The system's error.
+pub fn lock_shared(path: &Path) -> io::Result<File> {
+    let file = open_lock(path)?;
+    file.lock_shared()?;
     Ok(file)
 }
 

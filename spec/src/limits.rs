@@ -176,3 +176,6 @@ pub const HELPER_MESSAGE_BYTES: u64 = 8 << 20;
 pub const ACCOUNT_FILE_BYTES: u64 = 1 << 20;
 /// Largest history that an export carries, bytes.
 pub const HISTORY_BYTES: u64 = 256 << 20;
+/// How long content that nothing needs stays in a store by default, seconds: a day, in which a copy that was cut off goes on
+/// from what it left.
+pub const STORE_GRACE_SECONDS: u64 = 86_400;

@@ -200,6 +200,13 @@ impl LayoutIndex {
         lost
     }
 
+    /// Removes the entries, tagged or not, of content for which `is_dead` says so. Returns whether there were any.
+    pub(super) fn remove(&mut self, is_dead: impl Fn(&Digest) -> bool) -> bool {
+        let before = self.manifests.len();
+        self.manifests.retain(|entry| !is_dead(&entry.digest));
+        self.manifests.len() < before
+    }
+
     /// Lists a manifest without a tag unless it is listed already. Returns whether that changed anything.
     pub(super) fn list(&mut self, descriptor: &Descriptor) -> bool {
         let there = self

@@ -40,6 +40,7 @@ pub(super) use upload::Upload;
 /// How many locks the repositories share; more than the writers that there are at one time.
 const STRIPES: usize = 64;
 const CONTENT_MODE: u32 = 0o444;
+const FOLDER_MODE: u32 = 0o777;
 
 /// What a server permits.
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,7 +96,7 @@ impl Storage {
     pub fn open_with(root: &Path, rules: Rules) -> Result<Self, StoreError> {
         for folder in ["blobs/sha256", "blobs/sha512", "uploads", "repositories"] {
             let path = root.join(folder);
-            std::fs::create_dir_all(&path).map_err(StoreError::io("create", &path))?;
+            durable::make_folder(&path, FOLDER_MODE).map_err(StoreError::io("create", &path))?;
         }
         let lock = root.join("lock");
         let Some(held) = durable::try_lock(&lock).map_err(StoreError::io("lock", &lock))? else {
@@ -168,26 +169,10 @@ pub(super) fn stopped(error: &tokio::task::JoinError) -> Refusal {
     })
 }
 
-/// Makes a folder and its parents, and their names durable.
-fn make_folder(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = folder.parent() {
-        make_folder(parent)?;
-        match std::fs::create_dir(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-        durable::sync_folder(parent)?;
-    }
-    Ok(())
-}
-
 /// Writes a small file durably; its folder is made if absent.
 fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
     let folder = path.parent().unwrap_or(path);
-    make_folder(folder).map_err(StoreError::io("create", folder))?;
+    durable::make_folder(folder, FOLDER_MODE).map_err(StoreError::io("create", folder))?;
     durable::write(path, bytes, mode).map_err(StoreError::io("write", path))
 }
 

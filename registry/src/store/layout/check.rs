@@ -11,6 +11,7 @@ use samebundle_spec::{Algorithm, Descriptor, Digest, Digester, limits};
 use super::disk::Disk;
 use super::files::{blob_path, ingest_folder};
 use super::ingest::{leftovers, open_plain};
+use super::reach::Held;
 use crate::store::blocking::blocking;
 use crate::store::{StoreError, listing};
 
@@ -83,12 +84,21 @@ pub struct Report {
 /// # Errors
 /// If a folder or file cannot be read at all. Damage is a [`Finding`], not an error.
 pub async fn check(root: &Path, deep: bool) -> Result<Report, StoreError> {
+    check_held(root, deep, Vec::new()).await
+}
+
+/// The same, and that everything below what is held is there as well. Of what is held only by its digest nothing is said
+/// if it is not here: history may name what was never in this layout.
+///
+/// # Errors
+/// As [`check`].
+pub async fn check_held(root: &Path, deep: bool, held: Vec<Held>) -> Result<Report, StoreError> {
     let root = root.to_owned();
     blocking(move || {
         let disk = Disk::at(&root);
         let mut report = Report::default();
         match disk.examine() {
-            Ok(()) => walk(&disk, &mut report)?,
+            Ok(()) => walk(&disk, held, &mut report)?,
             Err(error) => report.findings.push(Finding::Index {
                 why: error.to_string(),
             }),
@@ -102,8 +112,8 @@ pub async fn check(root: &Path, deep: bool) -> Result<Report, StoreError> {
     .await
 }
 
-/// Follows everything that `index.json` lists.
-fn walk(disk: &Disk, report: &mut Report) -> Result<(), StoreError> {
+/// Follows everything that `index.json` lists and that is held.
+fn walk(disk: &Disk, held: Vec<Held>, report: &mut Report) -> Result<(), StoreError> {
     let mut seen: BTreeSet<Digest> = BTreeSet::new();
     let mut open: VecDeque<(Descriptor, String)> = disk
         .index()?
@@ -111,6 +121,16 @@ fn walk(disk: &Disk, report: &mut Report) -> Result<(), StoreError> {
         .iter()
         .map(|entry| (entry.clone(), "index.json".to_owned()))
         .collect();
+    for held in held.into_iter().filter(|held| held.with.is_none()) {
+        match held.identify(disk) {
+            Ok(Some(descriptor)) => open.push_back((descriptor, held.by)),
+            Ok(None) => {}
+            Err(error) => report.findings.push(Finding::Manifest {
+                digest: held.digest,
+                why: error.to_string(),
+            }),
+        }
+    }
     while let Some((descriptor, parent)) = open.pop_front() {
         let digest = descriptor.digest;
         if !disk.has(&descriptor)? {

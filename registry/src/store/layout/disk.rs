@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use samebundle_spec::{Descriptor, Digest, Digester, MediaType, Tag, limits};
 
 use super::files::{blob_path, ingest_folder, read_file, read_index, update_index, write_file};
-use super::ingest::{self, Ingest, make_folder, open_plain};
+use super::ingest::{self, Ingest, make_folder, open_plain, sync_folder};
+use super::lease::{self, Lease};
 use crate::store::StoreError;
 use crate::store::layout_index::{LAYOUT_FILE, LayoutIndex, check_layout_file};
 use crate::store::listing::{self, Listing};
@@ -22,6 +23,8 @@ pub(super) struct Disk {
     pub(super) root: PathBuf,
     /// What each listed manifest refers to. Manifests never change, so neither does this.
     known: Mutex<HashMap<Digest, Option<Listing>>>,
+    /// From the first write on, or from the start if it was opened to be written.
+    lease: OnceLock<Lease>,
 }
 
 impl Disk {
@@ -29,7 +32,20 @@ impl Disk {
         Self {
             root: root.to_owned(),
             known: Mutex::default(),
+            lease: OnceLock::new(),
         }
+    }
+
+    /// The lease of this writer.
+    fn lease(&self) -> Result<&Lease, StoreError> {
+        if self.lease.get().is_none() {
+            // Of two that are taken at one time the second is given up again.
+            drop(self.lease.set(Lease::take(&self.root)?));
+        }
+        self.lease.get().ok_or_else(|| StoreError::Conflict {
+            subject: self.root.display().to_string(),
+            why: "its lease was given up".to_owned(),
+        })
     }
 
     /// Checks that a layout is there.
@@ -50,7 +66,8 @@ impl Disk {
         match read_file(&path)? {
             Some(bytes) => check_layout_file(&bytes, &path.display().to_string()),
             None => write_file(&self.root, "oci-layout", LAYOUT_FILE),
-        }
+        }?;
+        self.lease().map(|_| ())
     }
 
     pub(super) fn not_found(&self, subject: String) -> StoreError {
@@ -86,6 +103,34 @@ impl Disk {
         }
     }
 
+    /// The same for a writer, which relies on the answer for as long as it lives (see [`lease`]).
+    pub(super) fn rely_on(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
+        let Some(lease) = self.lease.get() else {
+            return self.has(descriptor);
+        };
+        let _step = lease::step(&self.root)?;
+        let there = match self.open(&descriptor.digest) {
+            Ok((file, length)) => length == descriptor.size && lease.touch(&file),
+            Err(StoreError::NotFound { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        // Another process may have renamed it here and not have synced the folder yet.
+        if there && descriptor.media_type.has_children() {
+            self.settle(&descriptor.digest)?;
+        }
+        Ok(there)
+    }
+
+    /// The same for a writer that is about to write the content if it is not there.
+    pub(super) fn offered(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
+        self.lease()?;
+        self.rely_on(descriptor)
+    }
+
+    pub(super) fn blobs(&self, digest: &Digest) -> PathBuf {
+        self.root.join("blobs").join(digest.algorithm().name())
+    }
+
     /// Reads a manifest and checks its digest.
     pub(super) fn manifest(&self, descriptor: &Descriptor) -> Result<Vec<u8>, StoreError> {
         let (file, length) = self.open(&descriptor.digest)?;
@@ -113,22 +158,31 @@ impl Disk {
         }
     }
 
-    /// Makes written content visible under its digest.
+    /// Makes written content visible under its digest. The name becomes durable with [`Disk::settle`].
     pub(super) fn commit(&self, ingest: Ingest, digest: &Digest) -> Result<(), StoreError> {
-        let target = blob_path(&self.root, digest);
-        make_folder(target.parent().unwrap_or(Path::new(".")))?;
-        ingest.commit(&target, BLOB_MODE)
+        make_folder(&self.blobs(digest))?;
+        let _step = lease::step(&self.root)?;
+        ingest.rename(&blob_path(&self.root, digest), BLOB_MODE)
     }
 
-    /// The same for a file that was written by position.
+    /// Makes the name of this content durable, and with it those of everything that came before.
+    pub(super) fn settle(&self, digest: &Digest) -> Result<(), StoreError> {
+        sync_folder(&self.blobs(digest))
+    }
+
+    /// The same as [`Disk::commit`] for a file that was written by position, perhaps long ago.
     pub(super) fn commit_file(&self, file: &File, path: &Path, digest: &Digest) -> Result<(), StoreError> {
-        let target = blob_path(&self.root, digest);
-        make_folder(target.parent().unwrap_or(Path::new(".")))?;
-        ingest::publish(file, path, &target, BLOB_MODE)
+        make_folder(&self.blobs(digest))?;
+        let lease = self.lease()?;
+        let _step = lease::step(&self.root)?;
+        // If the system does not allow it the file was written by now, or it could not have been.
+        lease.touch(file);
+        ingest::publish(file, path, &blob_path(&self.root, digest), BLOB_MODE)
     }
 
     /// Writes small content whole.
     pub(super) fn write(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
+        self.lease()?;
         let ingest = Ingest::begin(&ingest_folder(&self.root))?;
         ingest
             .handle()?
@@ -139,12 +193,19 @@ impl Disk {
 
     /// Lists a referrer unless it is listed already.
     pub(super) fn list(&self, listing: &Listing) -> Result<(), StoreError> {
+        self.lease()?;
+        let _step = lease::step(&self.root)?;
         update_index(&self.root, |index| Ok(index.list(&listing.descriptor)))
     }
 
     pub(super) fn tag(&self, descriptor: &Descriptor, tag: &Tag) -> Result<(), StoreError> {
+        self.lease()?;
+        let _step = lease::step(&self.root)?;
         if !self.has(descriptor)? {
             return Err(self.not_found(descriptor.digest.to_string()));
+        }
+        if !descriptor.media_type.has_children() {
+            self.settle(&descriptor.digest)?;
         }
         update_index(&self.root, |index| {
             let lost = index.set_tag(descriptor, tag);
@@ -154,6 +215,8 @@ impl Disk {
     }
 
     pub(super) fn untag(&self, tag: &Tag) -> Result<(), StoreError> {
+        self.lease()?;
+        let _step = lease::step(&self.root)?;
         update_index(&self.root, |index| {
             let lost = index.remove_tag(tag);
             self.keep_listed(index, &lost);
@@ -200,7 +263,7 @@ impl Disk {
     }
 
     /// What a listed manifest refers to.
-    fn listing(&self, entry: &Descriptor) -> Result<Option<Listing>, StoreError> {
+    pub(super) fn listing(&self, entry: &Descriptor) -> Result<Option<Listing>, StoreError> {
         if let Some(listing) = self.known().get(&entry.digest) {
             return Ok(listing.clone());
         }

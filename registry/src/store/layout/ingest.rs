@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use samebundle_spec::{Digest, limits};
 use tempfile::NamedTempFile;
@@ -25,10 +26,15 @@ pub(super) struct Ingest {
 impl Ingest {
     /// Starts a file in the folder `ingest`, and locks it.
     pub(super) fn begin(ingest: &Path) -> Result<Self, StoreError> {
+        Self::begin_named(ingest, "")
+    }
+
+    /// The same, with a name that begins with `prefix`.
+    pub(super) fn begin_named(ingest: &Path, prefix: &str) -> Result<Self, StoreError> {
         make_folder(ingest)?;
         loop {
             let file = tempfile::Builder::new()
-                .prefix("")
+                .prefix(prefix)
                 .tempfile_in(ingest)
                 .map_err(StoreError::io("create a file in", ingest))?;
             file.as_file()
@@ -54,21 +60,35 @@ impl Ingest {
             .map_err(StoreError::io("open", self.file.path()))
     }
 
-    /// Makes the file durable under `target` with the mode given, in place of what is there.
-    pub(super) fn commit(self, target: &Path, mode: u32) -> Result<(), StoreError> {
+    /// When it was written last, by the file system's clock.
+    pub(super) fn modified(&self) -> Result<SystemTime, StoreError> {
+        let metadata = self.file.as_file().metadata();
+        metadata
+            .and_then(|metadata| metadata.modified())
+            .map_err(StoreError::io("examine", self.file.path()))
+    }
+
+    /// Makes the file durable and gives it the name `target` and the mode given, in place of what is there. The name
+    /// becomes durable when the folder is synced.
+    pub(super) fn rename(self, target: &Path, mode: u32) -> Result<(), StoreError> {
         seal(self.file.as_file(), self.file.path(), mode)?;
         self.file
             .persist(target)
             .map_err(|error| StoreError::io("rename a file to", target)(error.error))?;
-        sync_parent(target)
+        Ok(())
+    }
+
+    /// The same, and makes the name durable.
+    pub(super) fn commit(self, target: &Path, mode: u32) -> Result<(), StoreError> {
+        self.rename(target, mode)?;
+        sync_folder(target.parent().unwrap_or(Path::new(".")))
     }
 }
 
-/// Makes a file durable under `target` with the mode given, in place of what is there.
+/// Makes a file durable and gives it the name `target` and the mode given, in place of what is there.
 pub(super) fn publish(file: &File, from: &Path, target: &Path, mode: u32) -> Result<(), StoreError> {
     seal(file, from, mode)?;
-    fs::rename(from, target).map_err(StoreError::io("rename a file to", target))?;
-    sync_parent(target)
+    fs::rename(from, target).map_err(StoreError::io("rename a file to", target))
 }
 
 fn seal(file: &File, path: &Path, mode: u32) -> Result<(), StoreError> {
@@ -76,11 +96,6 @@ fn seal(file: &File, path: &Path, mode: u32) -> Result<(), StoreError> {
         .map_err(StoreError::io("set the mode of", path))?;
     // An error of fsync is final: a second call may say that all is well when it is not. The file is not renamed.
     file.sync_all().map_err(StoreError::io("sync", path))
-}
-
-fn sync_parent(target: &Path) -> Result<(), StoreError> {
-    let folder = target.parent().unwrap_or(Path::new("."));
-    durable::sync_folder(folder).map_err(StoreError::io("sync the folder", folder))
 }
 
 /// Ends the name of a file with content that is kept when it is not finished.
@@ -120,21 +135,14 @@ pub(super) fn open_partial(ingest: &Path, digest: &Digest) -> Result<Option<(Pat
     }
 }
 
+/// Makes names in a folder durable.
+pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    durable::sync_folder(folder).map_err(StoreError::io("sync the folder", folder))
+}
+
 /// Makes a folder and those above it, durably. Nothing happens if it is there.
 pub(super) fn make_folder(folder: &Path) -> Result<(), StoreError> {
-    if folder.is_dir() {
-        return Ok(());
-    }
-    if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        make_folder(parent)?;
-        match fs::create_dir(folder) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(StoreError::io("make the folder", folder)(error));
-            }
-            _ => return durable::sync_folder(parent).map_err(StoreError::io("sync the folder", parent)),
-        }
-    }
-    fs::create_dir_all(folder).map_err(StoreError::io("make the folder", folder))
+    durable::make_folder(folder, 0o777).map_err(StoreError::io("make the folder", folder))
 }
 
 /// Opens a regular file for reading. Links are not followed, and a pipe does not block.
@@ -151,39 +159,60 @@ pub(in crate::store) fn open_plain(path: &Path) -> io::Result<File> {
     }
 }
 
-/// Returns the files in `ingest` whose writers are dead and that nobody will go on with, each with a handle that holds its
-/// lock.
-pub(super) fn leftovers(ingest: &Path) -> Result<Vec<(PathBuf, File)>, StoreError> {
-    let mut dead = unlocked(ingest)?;
-    dead.retain(|(path, _)| !is_partial(path));
-    Ok(dead)
+/// A file in `ingest`.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// A handle of it.
+    pub(super) file: File,
+    /// Its writer is dead: the handle holds the lock now.
+    pub(super) dead: bool,
 }
 
-/// Returns the files in `ingest` that keep content for another attempt, each with a handle that holds its lock.
-pub(super) fn partials(ingest: &Path) -> Result<Vec<(PathBuf, File)>, StoreError> {
-    let mut kept = unlocked(ingest)?;
-    kept.retain(|(path, _)| is_partial(path));
-    Ok(kept)
-}
-
-fn unlocked(ingest: &Path) -> Result<Vec<(PathBuf, File)>, StoreError> {
+/// Looks at every file in `ingest` whose name is `wanted`. Others are not even locked for a moment.
+pub(super) fn look(
+    ingest: &Path,
+    wanted: impl Fn(&Path) -> bool,
+) -> Result<Vec<(PathBuf, Found)>, StoreError> {
     let entries = match fs::read_dir(ingest) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(StoreError::io("list", ingest)(error)),
     };
-    let mut dead = Vec::new();
+    let mut all = Vec::new();
     for entry in entries {
         let path = entry.map_err(StoreError::io("list", ingest))?.path();
+        if !wanted(&path) {
+            continue;
+        }
         // Its writer may rename it away at any time.
         let Ok(file) = open_plain(&path) else { continue };
-        match file.try_lock() {
-            Ok(()) => dead.push((path, file)),
-            Err(TryLockError::WouldBlock) => {}
+        let dead = match file.try_lock() {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock) => false,
             Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
-        }
+        };
+        all.push((path, Found { file, dead }));
     }
-    Ok(dead)
+    Ok(all)
+}
+
+/// Returns the files in `ingest` whose writers are dead and that nobody will go on with, each with a handle that holds its
+/// lock.
+pub(super) fn leftovers(ingest: &Path) -> Result<Vec<(PathBuf, File)>, StoreError> {
+    unlocked(ingest, |path| !is_partial(path))
+}
+
+/// Returns the files in `ingest` that keep content for another attempt, each with a handle that holds its lock.
+pub(super) fn partials(ingest: &Path) -> Result<Vec<(PathBuf, File)>, StoreError> {
+    unlocked(ingest, is_partial)
+}
+
+fn unlocked(ingest: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<(PathBuf, File)>, StoreError> {
+    let all = look(ingest, wanted)?.into_iter();
+    Ok(all
+        .filter(|(_, found)| found.dead)
+        .map(|(path, found)| (path, found.file))
+        .collect())
 }
 
 /// Removes what killed writers left in `ingest`, and content that nobody went on with for

@@ -4,25 +4,35 @@
 //! ROOT/oci-layout              {"imageLayoutVersion":"1.0.0"}
 //! ROOT/index.json              tags, and referrers without a tag
 //! ROOT/blobs/ALGORITHM/HEX     content, mode 0444, never changed
-//! ROOT/ingest/                 files that are being written, or half there; not part of the layout standard
+//! ROOT/ingest/                 files that are being written, or half there, and leases of writers; not of the standard
+//! ROOT/trash/                  content between being taken away and being removed
 //! ROOT/lock                    held while index.json is read, changed and written
+//! ROOT/collect.lock            see `lease`
 //! ```
 //!
 //! Invariants: a name under `blobs` appears by a rename, after the bytes were checked and synced; `index.json` is replaced
 //! whole and lists only manifests that are there. A referrer is listed right after it is written; a push of a manifest
 //! that is there lists it again if it was cut off between the two.
 //!
+//! Durability: when a push of a manifest, or a question for one, is answered, it and everything that was pushed before it
+//! survive a loss of power. The folder is synced for manifests only: a blob that nothing names need not be there.
+//!
 //! Concurrency: any number of processes may share a root. Writers of the same content both write and both rename; the
-//! bytes are the same. Locks are the kernel's: a killed process holds none.
+//! bytes are the same. [`collect`] may run beside them: what a living writer wrote or found stays (`lease`). Locks are the
+//! kernel's: a killed process holds none. Who copies into a layout opens it with [`Layout::create`], which takes the lease.
 //!
 //! Failure: whatever fails or is killed leaves the layout as it was, and perhaps a file in `ingest` that
 //! [`Layout::create`] removes, or that the next attempt goes on with (`partial`). Content whose length is wrong counts as absent and is replaced by the next push.
 
 mod check;
+mod collect;
 mod disk;
 mod files;
 mod ingest;
+mod lease;
 mod partial;
+mod reach;
+mod usage;
 
 use std::io;
 use std::ops::Range;
@@ -34,8 +44,11 @@ use futures::StreamExt;
 use samebundle_spec::{Descriptor, MediaType, Tag, limits};
 use tokio_util::io::ReaderStream;
 
-pub use check::{Finding, Report, check};
+pub use check::{Finding, Report, check, check_held};
+pub use collect::{Collected, Limits, Removed, Why, collect};
 pub(super) use ingest::open_plain;
+pub use reach::Held;
+pub use usage::{Bundle, Usage, usage};
 
 use super::blocking::blocking;
 use super::pieces::{Stopped, pump};
@@ -119,13 +132,19 @@ impl Layout {
             return Err(disk::too_large(descriptor));
         }
         let wanted = descriptor.clone();
-        let listing = match self.run(move |disk| disk.manifest(&wanted)).await {
+        let there = self.run(move |disk| match disk.offered(&wanted)? {
+            true => disk.manifest(&wanted),
+            false => Err(disk.not_found(wanted.digest.to_string())),
+        });
+        let listing = match there.await {
             Ok(bytes) => listing::listing(descriptor, &bytes)?,
             // Absent, or damaged on the disk: the bytes that are offered take its place.
             Err(StoreError::NotFound { .. } | StoreError::Mismatch { .. }) => {
                 let bytes = read_all(content, descriptor, limits::MANIFEST_BYTES).await?;
                 let listing = listing::listing(descriptor, &bytes)?;
                 self.write(descriptor, Box::pin(io::Cursor::new(bytes))).await?;
+                let digest = descriptor.digest;
+                self.run(move |disk| disk.settle(&digest)).await?;
                 listing
             }
             Err(error) => return Err(error),
@@ -167,7 +186,7 @@ impl Source for Layout {
 
     async fn contains(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
         let descriptor = descriptor.clone();
-        self.run(move |disk| disk.has(&descriptor)).await
+        self.run(move |disk| disk.rely_on(&descriptor)).await
     }
 }
 
@@ -176,10 +195,12 @@ impl Sink for Layout {
     async fn push(&self, descriptor: &Descriptor, content: ByteStream) -> Result<(), StoreError> {
         if descriptor.media_type.has_children() {
             self.push_manifest(descriptor, content).await
-        } else if self.contains(descriptor).await? {
-            Ok(())
         } else {
-            self.write(descriptor, content).await
+            let wanted = descriptor.clone();
+            match self.run(move |disk| disk.offered(&wanted)).await? {
+                true => Ok(()),
+                false => self.write(descriptor, content).await,
+            }
         }
     }
 

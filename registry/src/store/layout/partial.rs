@@ -109,14 +109,14 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Partial {
     /// Goes on with what is there of some content, or begins it. `None` if it is complete.
     pub(super) fn resume(disk: &Arc<Disk>, descriptor: &Descriptor) -> Result<Option<Self>, StoreError> {
-        if disk.has(descriptor)? {
+        if disk.offered(descriptor)? {
             return Ok(None);
         }
         let Some((path, file)) = open_partial(&ingest_folder(&disk.root), &descriptor.digest)? else {
             return Self::nameless(disk, descriptor).map(Some);
         };
         // Whoever held the file before may have finished it.
-        if disk.has(descriptor)? {
+        if disk.offered(descriptor)? {
             drop(fs::remove_file(&path));
             return Ok(None);
         }
