@@ -2,20 +2,36 @@
 //!
 //! Layout: see ARCHITECTURE.md, "On disk". Folders are made with mode 0700: parameters and outputs may be private.
 //! Concurrency: any number of processes may use one home; each document is replaced whole, and who reads, changes and
-//! writes one holds its lock in `locks/`.
+//! writes one holds its lock in `locks/`. What is half-made is in `scratch/process-*`, a folder a process, which the kernel
+//! locks for as long as the process lives: whoever comes next removes those that nobody holds.
 
-use std::fs::{DirBuilder, File};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use samebundle_registry::durable;
+use tempfile::TempDir;
 
 /// The folders of a home.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Home {
     root: PathBuf,
+    room: Arc<OnceLock<Room>>,
 }
+
+/// This process's own folder below `scratch`; goes with the last clone of its home.
+#[derive(Debug)]
+struct Room {
+    folder: TempDir,
+    _lock: File,
+}
+
+/// The lock that runs share while they use unpacked layers, and that whoever removes layers holds alone.
+pub(crate) const LAYERS_LOCK: &str = "layers";
+
+/// Begins the name of a process's folder below `scratch`.
+pub(crate) const ROOM: &str = "process-";
 
 /// A home cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,18 +60,16 @@ impl Home {
     /// # Errors
     /// If a folder cannot be made.
     pub fn open(root: &Path) -> Result<Self, HomeError> {
-        let make = |path: &Path| {
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+        for folder in FOLDERS {
+            let made = durable::make_folder(&root.join(folder), 0o700);
             made.map_err(|source| HomeError {
                 path: root.display().to_string(),
                 source,
-            })
-        };
-        for folder in FOLDERS {
-            make(&root.join(folder))?;
+            })?;
         }
         Ok(Self {
             root: root.to_owned(),
+            room: Arc::default(),
         })
     }
 
@@ -94,8 +108,20 @@ impl Home {
         self.root.join("keys")
     }
 
-    /// Quarantine and task roots.
+    /// Where this process puts what is half-made: a folder of its own below [`Home::scratches`], made at the first call.
     pub fn scratch(&self) -> PathBuf {
+        if let Some(room) = self.room.get() {
+            return room.folder.path().to_owned();
+        }
+        match Room::make(&self.scratches()) {
+            Ok(room) => self.room.get_or_init(|| room).folder.path().to_owned(),
+            // Whatever is put there fails in the same way, and says so.
+            Err(_) => self.scratches(),
+        }
+    }
+
+    /// The scratch of all processes, and the roots of tasks.
+    pub fn scratches(&self) -> PathBuf {
         self.root.join("scratch")
     }
 
@@ -117,6 +143,14 @@ impl Home {
         durable::lock(&self.lock_path(name))
     }
 
+    /// Takes the lock of this name together with others who take it so, and waits for who holds it alone.
+    ///
+    /// # Errors
+    /// If the lock file cannot be made.
+    pub fn lock_shared(&self, name: &str) -> io::Result<File> {
+        durable::lock_shared(&self.lock_path(name))
+    }
+
     /// Takes the lock of this name if nobody holds it.
     ///
     /// # Errors
@@ -127,5 +161,19 @@ impl Home {
 
     fn lock_path(&self, name: &str) -> PathBuf {
         self.root.join("locks").join(name)
+    }
+}
+
+impl Room {
+    fn make(scratches: &Path) -> io::Result<Self> {
+        loop {
+            let folder = tempfile::Builder::new().prefix(ROOM).tempdir_in(scratches)?;
+            let lock = File::open(folder.path())?;
+            lock.lock()?;
+            // A sweep may have taken it for a leftover before it was locked; then it is gone.
+            if folder.path().is_dir() {
+                return Ok(Self { folder, _lock: lock });
+            }
+        }
     }
 }

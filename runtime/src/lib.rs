@@ -16,6 +16,7 @@ pub mod plan;
 pub mod portable;
 pub mod program;
 pub mod record;
+pub mod upkeep;
 
 pub use context::{Clock, Context};
 pub use event::{Event, Events};

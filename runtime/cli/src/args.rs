@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use samebundle_spec::BundleName;
 
+use crate::flags;
 use crate::place::{LocalName, Place};
 
 /// Pack, sign, move and run machine-learning programs as one bundle.
@@ -525,7 +526,14 @@ pub(crate) struct Serve {
 pub(crate) enum Store {
     /// Check that everything in the local store is whole
     Check(StoreCheck),
-    /// Say how much space the local store takes
+    /// Remove what no tag, installation or run needs
+    ///
+    /// What an installation had before its last upgrade stays as well, and what other commands that run now have written
+    /// or found. It also removes unpacked layers of images that are gone, and what killed processes left.
+    Gc(StoreGc),
+    /// Remove a bundle's name, of one version or of all; what nothing else needs goes with the next `store gc`
+    Forget(StoreForget),
+    /// Say how much space every bundle and folder takes
     Usage,
 }
 
@@ -534,6 +542,26 @@ pub(crate) struct StoreCheck {
     /// Only check what is there and how large it is, without hashing
     #[arg(long)]
     pub(crate) quick: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreForget {
+    /// Name of the bundle, or NAME:VERSION
+    #[arg(value_name = "NAME[:VERSION]")]
+    pub(crate) name: LocalName,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreGc {
+    /// Only say what would be removed, and why
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Keep what was written or found in this last time: a number and s, m, h or d [default: 1d]
+    #[arg(long, value_name = "TIME", value_parser = flags::time)]
+    pub(crate) grace: Option<std::time::Duration>,
+    /// Which runs of each installation keep the bundle that they ran: all, none, or last:N
+    #[arg(long, default_value = "all")]
+    pub(crate) runs: samebundle_spec::authoring::Runs,
 }
 
 #[derive(Debug, Args)]

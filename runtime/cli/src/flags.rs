@@ -29,6 +29,24 @@ pub(crate) fn add(mut command: Command, view: &View) -> Command {
     command
 }
 
+/// Reads a time: a number and its unit.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub(crate) fn time(text: &str) -> Result<std::time::Duration, String> {
+    let seconds = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3_600,
+        Some('d') => 86_400,
+        _ => return Err("give a number and a unit: s, m, h or d".to_owned()),
+    };
+    let count = text[..text.len() - 1].parse::<u64>();
+    let count = count.map_err(|error| error.to_string())?;
+    let seconds = count.checked_mul(seconds).ok_or("it is too long")?;
+    Ok(std::time::Duration::from_secs(seconds))
+}
+
 /// Flags are words; anything else is still reachable with `-p`.
 fn is_flag(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic())

@@ -14,7 +14,7 @@ use samebundle_runtime::driver::embedded::{EmbeddedDriver, Helper};
 use samebundle_runtime::driver::{self, Candidate, Driver};
 use samebundle_runtime::lifecycle::{Machine, resolve_interrupted};
 use samebundle_runtime::opened::OpenedBundle;
-use samebundle_runtime::{Clock, Context, Event, Home};
+use samebundle_runtime::{Clock, Context, Event, Home, upkeep};
 use samebundle_spec::Repository;
 use samebundle_spec::bundle::Bundle;
 use samebundle_spec::record::Installation;
@@ -82,6 +82,10 @@ impl Session {
     /// If it cannot be used.
     pub(crate) fn open(settings: Settings, global: &Global) -> Result<Self, CliError> {
         let home = Home::open(&settings.home)?;
+        if let Err(error) = upkeep::sweep_rooms(&home, false) {
+            // Space only; who needs it is told by `store gc`.
+            tracing::debug!(%error, "what killed processes left was not removed");
+        }
         let context = Context {
             clock: Arc::new(SystemClock),
             home: home.clone(),

@@ -65,7 +65,7 @@ pub async fn install(
     request: InstallRequest,
 ) -> Result<Installed, LifecycleError> {
     let bundle = OpenedBundle::open(store.as_ref(), verified.get()).await?;
-    let installation = describe(
+    let mut installation = describe(
         context,
         &verified,
         &bundle,
@@ -86,6 +86,11 @@ pub async fn install(
             version: before.version.clone(),
         });
     }
+    installation.previous = match &before {
+        Some(before) if before.index.digest == installation.index.digest => before.previous.clone(),
+        Some(before) => Some(before.index.clone()),
+        None => None,
+    };
     let is_program = bundle.program.is_some();
     let action = if before.is_some() { "upgrade" } else { "install" };
     let plan = plan(
@@ -150,6 +155,7 @@ fn describe(
         verification: verified.verification(),
         parameters,
         installed: Timestamp::from(context.clock.now()).to_string(),
+        previous: None,
     })
 }
 

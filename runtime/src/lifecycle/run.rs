@@ -16,6 +16,7 @@ use super::{Action, LifecycleError, claim, demands};
 use crate::context::Context;
 use crate::driver::{Capacity, Driver, Limits, Outcome};
 use crate::event::Event;
+use crate::home::LAYERS_LOCK;
 use crate::opened::{OpenedBundle, Program};
 use crate::plan::{Shortfall, shortfalls};
 use crate::program::{self, ProgramOutcome, ProgramPlan, Wheelhouse};
@@ -144,6 +145,8 @@ pub async fn run(
     if !plan.shortfalls.is_empty() {
         return Err(LifecycleError::Shortfalls(plan.shortfalls));
     }
+    let layers = context.home.lock_shared(LAYERS_LOCK);
+    let _layers = layers.map_err(LifecycleError::io("lock", &context.home.layers()))?;
     let mut record = begin(context, driver.name(), &plan);
     let runs = Runs::new(&context.home);
     let handle = Arc::new(runs.begin(&record)?);

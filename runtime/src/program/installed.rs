@@ -104,7 +104,8 @@ impl Engine<'_> {
         let layer = describe(&tar).await?;
         let content = tokio::fs::File::open(&tar).await.map_err(file("read", &tar))?;
         self.store.push(&layer, Box::pin(content)).await?;
-        let text = serde_json::to_vec(&layer)
+        let remembered = layer.clone().with_annotation(MADE_FOR, image.digest.to_string());
+        let text = serde_json::to_vec(&remembered)
             .map_err(io::Error::from)
             .map_err(file("write", &memory))?;
         durable::write(&memory, &text, 0o644).map_err(file("write", &memory))?;
@@ -193,11 +194,26 @@ fn script(lines: &[InstallLine]) -> String {
     script
 }
 
+/// The annotation of a remembered layer that names its image: it is kept as long as that is.
+const MADE_FOR: &str = "dev.samebundle.image";
+
 fn remembered(memory: &Path) -> Option<Descriptor> {
+    read(memory).map(|layer| layer.bare())
+}
+
+fn read(memory: &Path) -> Option<Descriptor> {
     let mut bytes = Vec::new();
     let file = File::open(memory).ok()?;
     file.take(limits::MANIFEST_BYTES).read_to_end(&mut bytes).ok()?;
     serde_json::from_slice(&bytes).ok()
+}
+
+/// Reads from its memory which layer of installed packages is in the store, and for which image it was made; `None` if it
+/// cannot be read, then it is made again.
+pub(crate) fn kept_layer(memory: &Path) -> Option<(Descriptor, samebundle_spec::Digest)> {
+    let layer = read(memory)?;
+    let image = layer.annotations.get(MADE_FOR)?.parse().ok()?;
+    Some((layer.bare(), image))
 }
 
 async fn describe(tar: &Path) -> Result<Descriptor, InstallError> {

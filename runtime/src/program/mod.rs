@@ -55,6 +55,7 @@ use facts::Facts;
 use records::Records;
 
 pub use error::{ProgramError, TaskError};
+pub(crate) use installed::kept_layer;
 pub use quantity::{Need, QuantityError, bytes, cores, needs};
 pub use wheelhouse::Wheelhouse;
 

@@ -32,6 +32,9 @@ pub struct Installation {
     pub parameters: BTreeMap<String, Value>,
     /// When it was installed, RFC 3339.
     pub installed: String,
+    /// The index that it had before the last upgrade, to go back to; its content is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Descriptor>,
 }
 
 /// Why content was trusted.

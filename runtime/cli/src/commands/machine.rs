@@ -1,11 +1,9 @@
-//! `registry serve`, `store check`, `store usage`, `doctor`: this machine and what is on it.
+//! `registry serve`, `doctor`: this machine.
 
 use std::io::Write;
-use std::path::Path;
 use std::time::Duration;
 
 use samebundle_registry::server::{self, Rules, Storage};
-use samebundle_registry::store::layout;
 use samebundle_runtime::driver::{Capacity, DriverError};
 use serde_json::json;
 
@@ -48,74 +46,6 @@ pub(crate) async fn serve(session: &Session, args: &args::Serve) -> Result<Repor
     }
     server::serve(listener, storage, session.context.cancel.clone()).await?;
     Ok(Report::new("stopped", json!({"address": address.to_string()})))
-}
-
-/// Checks that the local store is whole.
-pub(crate) async fn check(session: &Session, args: &args::StoreCheck) -> Result<Report, CliError> {
-    let store = session.store().await?;
-    session
-        .resolve_interrupted(&session.drivers(&store).await?)
-        .await?;
-    let report = layout::check(&session.home.store(), !args.quick).await?;
-    let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
-    let json = json!({"blobs": report.blobs, "bytes": report.bytes, "findings": findings});
-    if findings.is_empty() {
-        let how = if args.quick { "there" } else { "whole" };
-        let text = format!(
-            "{} contents, {}: all {how}",
-            report.blobs,
-            size::bytes(report.bytes)
-        );
-        return Ok(Report::new(text, json));
-    }
-    let message = format!("the store has {} faults", findings.len());
-    Err(CliError::Faulty {
-        report: Box::new(Report::new(findings.join("\n"), json)),
-        message,
-    })
-}
-
-/// Says how much space is taken.
-pub(crate) async fn usage(session: &Session) -> Result<Report, CliError> {
-    let home = session.home.clone();
-    let folders = [home.store(), home.layers(), home.runs(), home.scratch()];
-    let mut rows = Vec::new();
-    for folder in folders {
-        let path = folder.clone();
-        let bytes = tokio::task::spawn_blocking(move || size_of(&path))
-            .await
-            .unwrap_or(0);
-        let name = folder
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        rows.push((name, bytes));
-    }
-    let json: serde_json::Value = rows
-        .iter()
-        .map(|(name, bytes)| (name.clone(), json!(bytes)))
-        .collect();
-    let rows: Vec<Vec<String>> = rows
-        .into_iter()
-        .map(|(name, bytes)| vec![name, size::bytes(bytes)])
-        .collect();
-    Ok(Report::new(table(&["what", "size"], &rows), json))
-}
-
-/// Bytes below a folder, as far as it can be read; links are not followed.
-fn size_of(folder: &Path) -> u64 {
-    let mut todo = vec![folder.to_owned()];
-    let mut bytes = 0;
-    while let Some(folder) = todo.pop() {
-        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
-            match entry.metadata() {
-                Ok(metadata) if metadata.is_dir() => todo.push(entry.path()),
-                Ok(metadata) => bytes += metadata.len(),
-                Err(_) => {}
-            }
-        }
-    }
-    bytes
 }
 
 /// Says what works here.

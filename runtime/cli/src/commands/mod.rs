@@ -10,6 +10,7 @@ mod opened;
 mod portable;
 mod run;
 mod shell;
+mod store;
 mod transfer;
 mod trust;
 
@@ -64,8 +65,10 @@ pub(crate) async fn dispatch(
         Command::Export(args) => portable::export(session, &args).await,
         Command::Import(args) => portable::import(session, &args).await,
         Command::Registry(Registry::Serve(args)) => machine::serve(session, &args).await,
-        Command::Store(Store::Check(args)) => machine::check(session, &args).await,
-        Command::Store(Store::Usage) => machine::usage(session).await,
+        Command::Store(Store::Check(args)) => store::check(session, &args).await,
+        Command::Store(Store::Gc(args)) => store::gc(session, &args).await,
+        Command::Store(Store::Forget(args)) => store::forget(session, &args.name).await,
+        Command::Store(Store::Usage) => store::usage(session).await,
         Command::Doctor => machine::doctor(session).await,
         Command::Completions(args) => Ok(shell::completions(&args, &session.settings.program)),
         Command::Manual(args) => shell::manual(session, &args),

@@ -1,0 +1,76 @@
+//! What of the local store the records of a home rely on.
+
+use std::collections::BTreeMap;
+
+use samebundle_registry::store::layout::Held;
+use samebundle_spec::authoring::Runs as Choice;
+use samebundle_spec::record::RunStatus;
+
+use crate::home::Home;
+use crate::program::kept_layer;
+use crate::record::{Installations, RecordError, Runs};
+
+/// Everything that a home relies on: what is installed, what it was before an upgrade, what its runs ran (all that go on,
+/// and of the rest of each installation those that `runs` chooses), and layers that were made of images.
+///
+/// # Errors
+/// If a record cannot be read: it may name anything, so nothing may be removed.
+pub fn holdings(home: &Home, runs: Choice) -> Result<Vec<Held>, RecordError> {
+    let mut held = Vec::new();
+    for one in Installations::new(home).list()? {
+        held.push(Held {
+            digest: one.index.digest,
+            descriptor: Some(one.index),
+            by: format!("installation {}", one.name),
+            with: None,
+        });
+        held.extend(one.previous.map(|previous| Held {
+            digest: previous.digest,
+            descriptor: None,
+            by: format!("roll-back of {}", one.name),
+            with: None,
+        }));
+    }
+    let mut seen: BTreeMap<_, u32> = BTreeMap::new();
+    for run in Runs::new(home).list(None)? {
+        let count = seen.entry(run.installation).or_default();
+        *count += 1;
+        let chosen = match runs {
+            Choice::None => false,
+            Choice::All => true,
+            Choice::Last(last) => *count <= last,
+        };
+        if chosen || run.status == RunStatus::Running {
+            held.push(Held {
+                digest: run.bundle_digest,
+                descriptor: None,
+                by: format!("run {}", run.id),
+                with: None,
+            });
+        }
+    }
+    held.extend(made_of_images(home)?);
+    Ok(held)
+}
+
+fn made_of_images(home: &Home) -> Result<Vec<Held>, RecordError> {
+    let folder = home.layers().join("installed");
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(RecordError::io("list", &folder)(error)),
+    };
+    let mut held = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(RecordError::io("list", &folder))?.path();
+        if let Some((layer, image)) = kept_layer(&path) {
+            held.push(Held {
+                digest: layer.digest,
+                descriptor: Some(layer),
+                by: "installed packages".to_owned(),
+                with: Some(image),
+            });
+        }
+    }
+    Ok(held)
+}

@@ -1,0 +1,157 @@
+//! What killed processes left in `scratch/`.
+//!
+//! A process keeps what is half-made in a folder of its own, locked by the kernel while it lives ([`Home::scratch`]): a
+//! folder that can be locked is nobody's. Roots of tasks (`scratch/RUN`) are removed when the run is resolved; what of them
+//! is left, of runs that do not go on, and anything else there goes by age.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use samebundle_spec::limits;
+use samebundle_spec::record::RunStatus;
+
+use super::{Swept, size_of};
+use crate::home::{Home, ROOM};
+use crate::image::beneath;
+use crate::record::{RecordError, Runs, is_id};
+
+/// Removes the folders of processes that were killed. Quick where there are none: every start does it.
+///
+/// # Errors
+/// If the folder cannot be listed, or something cannot be removed.
+pub fn sweep_rooms(home: &Home, dry_run: bool) -> io::Result<Vec<Swept>> {
+    let mut swept = Vec::new();
+    for (name, path) in entries(&home.scratches())? {
+        if name.starts_with(ROOM)
+            && let Some(lock) = nobodys(&path)?
+        {
+            // Its process may have removed it itself just now, and then given the lock back.
+            if path.is_dir() {
+                swept.push(remove(&path, "left by a process that was killed", dry_run)?);
+            }
+            drop(lock);
+        }
+    }
+    Ok(swept)
+}
+
+/// The same, and whatever else nobody has touched for the time of `grace` before `now`, but for the roots of runs that go
+/// on: the caller has resolved those that were interrupted.
+///
+/// # Errors
+/// As [`sweep_rooms`].
+pub fn sweep_scratch(home: &Home, now: SystemTime, grace: Duration, dry_run: bool) -> io::Result<Vec<Swept>> {
+    let mut swept = sweep_rooms(home, dry_run)?;
+    for (name, path) in entries(&home.scratches())? {
+        let Ok(modified) = std::fs::symlink_metadata(&path).and_then(|metadata| metadata.modified()) else {
+            continue;
+        };
+        // No lock tells whether it is in use (a probe, say), so it is never taken young, whatever grace is asked for.
+        let grace = grace.max(Duration::from_secs(limits::STORE_GRACE_SECONDS));
+        let old = now.duration_since(modified).is_ok_and(|age| age >= grace);
+        if old && !name.starts_with(ROOM) && !goes_on(home, &name) {
+            swept.push(remove(&path, "old, and of no run that goes on", dry_run)?);
+        }
+    }
+    Ok(swept)
+}
+
+/// A run whose record cannot be read may go on.
+fn goes_on(home: &Home, name: &str) -> bool {
+    is_id(name)
+        && match Runs::new(home).get(name) {
+            Ok(run) => run.status == RunStatus::Running,
+            Err(RecordError::NoRun { .. }) => false,
+            Err(_) => true,
+        }
+}
+
+fn entries(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if let Ok(name) = entry.file_name().into_string() {
+            all.push((name, entry.path()));
+        }
+    }
+    all.sort();
+    Ok(all)
+}
+
+/// Locks a folder that no living process holds.
+fn nobodys(path: &Path) -> io::Result<Option<File>> {
+    let folder = match File::open(path) {
+        Ok(folder) => folder,
+        // It went with its process just now.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match folder.try_lock() {
+        Ok(()) => Ok(Some(folder)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn remove(path: &Path, why: &'static str, dry_run: bool) -> io::Result<Swept> {
+    let bytes = size_of(path);
+    if !dry_run {
+        beneath::remove_path(path)?;
+    }
+    Ok(Swept {
+        path: path.to_owned(),
+        bytes,
+        why,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rooms_of_the_dead_go_and_those_of_the_living_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let living = Home::open(folder.path()).unwrap();
+        let room = living.scratch();
+        assert_eq!(living.scratch(), room, "one a process");
+        std::fs::write(room.join("half"), "four").unwrap();
+        let dead = living.scratches().join("process-dead");
+        std::fs::create_dir(&dead).unwrap();
+        std::fs::write(dead.join("half"), "four").unwrap();
+        let home = Home::open(folder.path()).unwrap();
+        let swept = sweep_rooms(&home, false).unwrap();
+        assert_eq!(swept.len(), 1);
+        assert_eq!((&swept[0].path, swept[0].bytes), (&dead, 4));
+        assert!(room.join("half").exists() && !dead.exists());
+        drop(living);
+        assert!(!room.exists());
+    }
+
+    #[test]
+    fn the_rest_goes_by_age() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(folder.path()).unwrap();
+        let [gone, unreadable] = ["01J00000000000000000000000", "01J00000000000000000000001"];
+        for name in [gone, unreadable, "export-x", "probe-1"] {
+            std::fs::create_dir(home.scratches().join(name)).unwrap();
+        }
+        std::fs::create_dir(home.runs().join(unreadable)).unwrap();
+        std::fs::write(home.runs().join(unreadable).join("run.json"), "{").unwrap();
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(4_000_000_000);
+        let year = Duration::from_secs(365 * 86_400);
+        assert_eq!(
+            sweep_scratch(&home, SystemTime::UNIX_EPOCH, year, false).unwrap(),
+            []
+        );
+        let swept = sweep_scratch(&home, now, year, false).unwrap();
+        let names: Vec<_> = swept
+            .iter()
+            .map(|swept| swept.path.file_name().unwrap())
+            .collect();
+        assert_eq!(names, [gone, "export-x", "probe-1"]);
+        assert!(home.scratches().join(unreadable).exists());
+    }
+}
