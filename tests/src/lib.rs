@@ -6,9 +6,11 @@
 
 mod docker;
 mod fixture;
+pub mod power;
 mod registry;
 mod sandbox;
 mod skip;
+pub mod strace;
 mod tool;
 mod tree;
 
@@ -16,6 +18,6 @@ pub use docker::DockerEngine;
 pub use fixture::{Greet, digits, greet};
 pub use registry::Registry;
 pub use sandbox::{Home, Ran, Running, Sandbox, command_under_test, is_root};
-pub use skip::skip;
-pub use tool::{cache, image, kfp, peer, repository};
+pub use skip::{skip, tell};
+pub use tool::{cache, full, image, kfp, peer, repository};
 pub use tree::{copy_tree, tree_digest};

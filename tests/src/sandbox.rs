@@ -256,6 +256,19 @@ impl Running {
         }
     }
 
+    /// Ask it to end (`kill`) and wait until it has.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub fn end(&mut self) {
+        let _ = Command::new("kill").arg(self.id().to_string()).status();
+        assert!(
+            self.wait_for(Duration::from_secs(30)),
+            "it does not end: {}",
+            self.line
+        );
+    }
+
     /// Wait for its end for as long as given; true when it has ended.
     pub fn wait_for(&mut self, limit: Duration) -> bool {
         let start = Instant::now();

@@ -1,4 +1,4 @@
-//! Saying that a test did not run.
+//! Saying that a test did not run, or how much it tried.
 
 use std::io::Write;
 
@@ -13,4 +13,10 @@ pub fn skip(why: &str) {
     // The harness captures eprintln! of a test that passes; the raw stream is not captured.
     let _ = std::io::stderr().lock().write_all(line.as_bytes());
     eprintln!("{}", line.trim_end());
+}
+
+/// Say how much a test tried, as a line of its own past the test harness's capture.
+pub fn tell(what: &str) {
+    let line = format!("{what}\n");
+    let _ = std::io::stderr().lock().write_all(line.as_bytes());
 }

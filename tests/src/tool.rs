@@ -20,6 +20,11 @@ pub(crate) fn variable(name: &str) -> Option<PathBuf> {
         .map(PathBuf::from)
 }
 
+/// Whether tests that try many places try all of them (`SAMEBUNDLE_FULL=1`) and not some.
+pub fn full() -> bool {
+    variable("SAMEBUNDLE_FULL").is_some_and(|value| value != Path::new("0"))
+}
+
 /// The folder where `tests/setup` keeps what it makes.
 pub fn cache() -> PathBuf {
     variable("SAMEBUNDLE_CACHE").unwrap_or_else(|| {

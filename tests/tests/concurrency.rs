@@ -1,8 +1,9 @@
-//! Sixteen processes with different commands on one home: nothing is lost, nothing is broken.
+//! Sixteen processes with different commands on one home, and collections without any grace all the time: nothing is lost,
+//! nothing is broken.
 
 use std::process::Stdio;
 
-use samebundle_tests::{Registry, Running, Sandbox, greet, skip};
+use samebundle_tests::{Registry, Running, Sandbox, greet, skip, tell};
 
 #[test]
 fn sixteen_processes_share_a_home() {
@@ -41,6 +42,14 @@ fn sixteen_processes_share_a_home() {
         Running::of(command.stdout(Stdio::piped()).stderr(Stdio::piped()))
     };
     let running: Vec<Running> = calls.iter().map(start).collect();
+    let mut running = running;
+    let mut collections = 0;
+    while running.iter_mut().any(|process| process.ended().is_none()) {
+        let gc = home.run(["store", "gc", "--grace", "0s"]);
+        assert!(gc.code == 0, "gc: {}{}", gc.stdout, gc.stderr);
+        collections += 1;
+    }
+    tell(&format!("{collections} collections beside sixteen processes"));
     for (process, words) in running.into_iter().zip(&calls) {
         let ran = process.finish();
         assert!(ran.code == 0, "{words:?}: exit {}\n{}", ran.code, ran.stderr);

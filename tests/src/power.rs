@@ -1,0 +1,626 @@
+//! A model of what a loss of power leaves.
+//!
+//! From the record of a command ([`crate::strace`]) and the folder as it was before, the model knows at each moment what is
+//! durable and what is not. After a cut, each name in a folder is one of: what it was when the folder was synced last, or
+//! any of what it became since; each file has the bytes of its last sync, or all, or half, or zeros, or nothing. A sync
+//! covers what came before it began. That is less than any file system of Linux promises, and about what POSIX does.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use crate::strace::Call;
+
+/// Calls that the model must see.
+pub const CALLS: &[&str] = &[
+    "openat",
+    "creat",
+    "write",
+    "writev",
+    "pwrite64",
+    "pwritev",
+    "sendto",
+    "ftruncate",
+    "truncate",
+    "fsync",
+    "fdatasync",
+    "syncfs",
+    "rename",
+    "renameat",
+    "renameat2",
+    "link",
+    "linkat",
+    "symlink",
+    "symlinkat",
+    "unlink",
+    "unlinkat",
+    "mkdir",
+    "mkdirat",
+    "rmdir",
+    "copy_file_range",
+    "sendfile",
+];
+
+/// A file or folder, by number: names come and go.
+type Id = usize;
+
+#[derive(Clone, Debug)]
+enum Node {
+    File {
+        bytes: Rc<Vec<u8>>,
+        durable: Rc<Vec<u8>>,
+    },
+    Folder {
+        names: BTreeMap<String, Id>,
+        durable: BTreeMap<String, Id>,
+        /// What names became since the last sync.
+        since: Vec<(String, Option<Id>)>,
+    },
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+enum Event {
+    Create(PathBuf),
+    Truncate(PathBuf, u64),
+    Write(PathBuf, Option<u64>, Vec<u8>),
+    Rename(PathBuf, PathBuf),
+    Link(PathBuf, PathBuf),
+    Remove(PathBuf),
+    Folder(PathBuf),
+    /// A sync by the number of its call begins, and ends.
+    Begin(usize, PathBuf),
+    End(usize),
+    /// A client was told that something was done.
+    Told,
+}
+
+/// A record, ready to be replayed.
+#[derive(Debug)]
+pub struct Replay {
+    root: PathBuf,
+    start: Vec<Node>,
+    events: Vec<Event>,
+    /// Each sync: its number, and what it is one of, e.g. `folder store/blobs/sha256`.
+    syncs: Vec<(usize, String)>,
+}
+
+/// How much of what is not durable a cut takes.
+#[derive(Clone, Copy, Debug)]
+enum Loss {
+    /// All of it.
+    Everything,
+    /// The bytes, but no names.
+    Bytes,
+    /// The names of this folder alone.
+    NamesOf(Id),
+    /// All but the names of this folder; bytes as well.
+    AllButNamesOf(Id),
+    /// By lot.
+    Seeded(u64),
+}
+
+/// What is there after a cut: path to bytes, and whether these are all that the file should have.
+pub type Left = BTreeMap<String, (Rc<Vec<u8>>, bool)>;
+
+/// What is judged of a state after a cut; an error says what is lost.
+pub trait Judge {
+    /// Judges what is left. `promised` is what was there when the command, or its last answer to a client, had succeeded.
+    ///
+    /// # Errors
+    /// What is lost or broken.
+    fn judge(&mut self, left: &Left) -> Result<(), String>;
+
+    /// Whether a path is of those that have to survive.
+    fn keeps(&self, path: &str) -> bool;
+}
+
+impl Replay {
+    /// Prepares a record for replay over the folder `before`, a copy of what was at `root` when the command began.
+    /// `told` says whether bytes sent to a client promise something.
+    ///
+    /// # Panics
+    /// When the command did something that the model does not know.
+    #[expect(
+        clippy::panic,
+        reason = "a test that cannot read what it starts from has failed"
+    )]
+    pub fn new(calls: &[Call], root: &Path, before: &Path, told: &dyn Fn(&[u8]) -> bool) -> Self {
+        let mut start = vec![folder()];
+        if before.is_dir() {
+            load(before, 0, &mut start).unwrap_or_else(|error| panic!("{}: {error}", before.display()));
+        }
+        let mut moments: Vec<(usize, Event)> = Vec::new();
+        for (number, call) in calls.iter().enumerate().filter(|(_, call)| call.returned >= 0) {
+            for (moment, event) in events(number, call, root, told) {
+                moments.push((moment, event));
+            }
+        }
+        moments.sort_by_key(|(moment, _)| *moment);
+        let events: Vec<Event> = moments.into_iter().map(|(_, event)| event).collect();
+        let syncs = kinds(&events, root);
+        Self {
+            root: root.to_owned(),
+            start,
+            events,
+            syncs,
+        }
+    }
+
+    /// The kinds of syncs that there are, of paths for which `keeps` says so.
+    pub fn kinds(&self) -> BTreeSet<String> {
+        self.syncs.iter().map(|(_, kind)| kind.clone()).collect()
+    }
+
+    /// How many syncs of a kind there are.
+    pub fn count(&self, kind: &str) -> usize {
+        self.syncs.iter().filter(|(_, other)| other == kind).count()
+    }
+
+    /// Cuts the power everywhere, as if syncs of the kind `without` did nothing. Returns how many states were judged, or the
+    /// first loss that was found. `seeds` is how many states by lot there are a moment.
+    ///
+    /// # Errors
+    /// What was lost, and when.
+    pub fn cut(&self, judge: &mut dyn Judge, without: Option<&str>, seeds: u64) -> Result<usize, String> {
+        let ignored: BTreeSet<usize> = self
+            .syncs
+            .iter()
+            .filter(|(_, kind)| Some(kind.as_str()) == without)
+            .map(|(number, _)| *number)
+            .collect();
+        let mut disk = Disk {
+            root: self.root.clone(),
+            nodes: self.start.clone(),
+            open: HashMap::new(),
+        };
+        let mut promised = disk.now();
+        let mut judged = 0;
+        for (number, event) in self.events.iter().enumerate() {
+            disk.apply(event, &ignored);
+            let last = number + 1 == self.events.len();
+            if last || matches!(event, Event::Told) {
+                promised = disk.now();
+            }
+            disk.forget(&mut promised, event);
+            if matches!(event, Event::Begin(..)) && !last {
+                continue;
+            }
+            for loss in disk.losses(number, seeds) {
+                let left = disk.after(loss);
+                judged += 1;
+                let verdict = missing(&promised, &left, &disk, judge).and_then(|()| judge.judge(&left));
+                if let Err(why) = verdict {
+                    return Err(format!("after {event:?}, losing {loss:?}: {why}")
+                        .chars()
+                        .take(600)
+                        .collect());
+                }
+            }
+        }
+        Ok(judged)
+    }
+}
+
+/// What was promised is there whole, or what came after it under the same name.
+fn missing(promised: &Left, left: &Left, disk: &Disk, judge: &dyn Judge) -> Result<(), String> {
+    for (path, (bytes, _)) in promised.iter().filter(|(path, _)| judge.keeps(path)) {
+        match left.get(path) {
+            None => return Err(format!("{path} is lost")),
+            Some((found, _)) if found == bytes => {}
+            Some((_, true)) if disk.now().get(path).is_some_and(|(now, _)| now != bytes) => {}
+            Some(_) => return Err(format!("{path} is torn")),
+        }
+    }
+    let torn = left.iter().find(|(path, (_, whole))| judge.keeps(path) && !whole);
+    torn.map_or(Ok(()), |(path, _)| Err(format!("{path} can be seen and is torn")))
+}
+
+fn folder() -> Node {
+    Node::Folder {
+        names: BTreeMap::new(),
+        durable: BTreeMap::new(),
+        since: Vec::new(),
+    }
+}
+
+fn load(from: &Path, at: Id, nodes: &mut Vec<Node>) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let id = nodes.len();
+        if entry.file_type()?.is_dir() {
+            nodes.push(folder());
+            load(&entry.path(), id, nodes)?;
+        } else {
+            let bytes = Rc::new(fs::read(entry.path())?);
+            nodes.push(Node::File {
+                durable: Rc::clone(&bytes),
+                bytes,
+            });
+        }
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if let Node::Folder { names, durable, .. } = &mut nodes[at] {
+            names.insert(name.clone(), id);
+            durable.insert(name, id);
+        }
+    }
+    Ok(())
+}
+
+/// What a call did beneath the root, and when.
+fn events(number: usize, call: &Call, root: &Path, told: &dyn Fn(&[u8]) -> bool) -> Vec<(usize, Event)> {
+    let (began, ended) = call.span;
+    let inside = |path: &PathBuf| path.starts_with(root);
+    let file = || call.descriptor(0).filter(inside);
+    let event = match call.name.as_str() {
+        "openat" if call.raw(2).contains("O_TMPFILE") => None,
+        "openat" if call.raw(2).contains("O_CREAT") || call.raw(2).contains("O_TRUNC") => {
+            let path = call.path(Some(0), 1);
+            let truncate = call.raw(2).contains("O_TRUNC");
+            return [
+                Some(Event::Create(path.clone())),
+                truncate.then(|| Event::Truncate(path.clone(), 0)),
+            ]
+            .into_iter()
+            .flatten()
+            .filter(|_| inside(&path))
+            .map(|event| (ended, event))
+            .collect();
+        }
+        "write" | "sendto" if file().is_none() => told(&call.bytes(1)).then_some(Event::Told),
+        "writev" if file().is_none() => {
+            // An array of buffers; their strings follow one another.
+            told(&call_text(call)).then_some(Event::Told)
+        }
+        "write" => file().map(|path| Event::Write(path, None, written(call))),
+        "pwrite64" => file().map(|path| Event::Write(path, Some(call.number(3)), written(call))),
+        "ftruncate" => file().map(|path| Event::Truncate(path, call.number(1))),
+        "fsync" | "fdatasync" => {
+            return file()
+                .map(|path| vec![(began, Event::Begin(number, path)), (ended, Event::End(number))])
+                .unwrap_or_default();
+        }
+        "rename" => Some(Event::Rename(call.path(None, 0), call.path(None, 1))),
+        "renameat" | "renameat2" => Some(Event::Rename(call.path(Some(0), 1), call.path(Some(2), 3))),
+        "link" => Some(Event::Link(call.path(None, 0), call.path(None, 1))),
+        "linkat" => Some(Event::Link(call.path(Some(0), 1), call.path(Some(2), 3))),
+        "unlink" | "rmdir" => Some(Event::Remove(call.path(None, 0))),
+        "unlinkat" => Some(Event::Remove(call.path(Some(0), 1))),
+        "mkdir" => Some(Event::Folder(call.path(None, 0))),
+        "mkdirat" => Some(Event::Folder(call.path(Some(0), 1))),
+        "openat" | "sendto" => None,
+        // A file system is synced for a cache only, and a cache is not judged.
+        "syncfs" => None,
+        name => {
+            assert!(
+                (0..4).all(|place| call.descriptor(place).is_none_or(|path| !inside(&path))),
+                "the model does not know {name}: {call:?}"
+            );
+            None
+        }
+    };
+    let moved = |event: &Event| match event {
+        Event::Rename(from, to) | Event::Link(from, to) => inside(from) || inside(to),
+        Event::Remove(path) | Event::Folder(path) => inside(path),
+        _ => true,
+    };
+    event
+        .filter(moved)
+        .map(|event| (ended, event))
+        .into_iter()
+        .collect()
+}
+
+fn written(call: &Call) -> Vec<u8> {
+    let mut bytes = call.bytes(1);
+    bytes.truncate(usize::try_from(call.returned).unwrap_or(0));
+    bytes
+}
+
+fn call_text(call: &Call) -> Vec<u8> {
+    (0..64)
+        .map(|place| call.raw(place))
+        .filter(|raw| raw.contains("iov_base="))
+        .flat_map(crate::strace::decode)
+        .collect()
+}
+
+/// Names what each sync is for: the folder, or the name that the file has in the end, with digests and ids left out.
+fn kinds(events: &[Event], root: &Path) -> Vec<(usize, String)> {
+    let plain = |path: &Path| {
+        let path = path.strip_prefix(root).unwrap_or(path);
+        let parts = path.components().map(|part| {
+            let part = part.as_os_str().to_string_lossy().into_owned();
+            let id = part.len() >= 26 || part.starts_with('.');
+            if id { "*".to_owned() } else { part }
+        });
+        parts.collect::<Vec<_>>().join("/")
+    };
+    let mut all = Vec::new();
+    for (place, event) in events.iter().enumerate() {
+        match event {
+            // It is there still.
+            Event::Begin(number, path) if path.is_dir() => {
+                all.push((*number, format!("folder {}", plain(path))));
+            }
+            Event::Begin(number, path) => {
+                let later = events[place..].iter().find_map(|event| match event {
+                    Event::Rename(from, to) if from == path => Some(to.as_path()),
+                    _ => None,
+                });
+                let file = later.unwrap_or(path);
+                // An entry that says all by its name has no bytes to lose.
+                if std::fs::metadata(file).is_ok_and(|metadata| metadata.len() > 0) {
+                    all.push((*number, format!("file {}", plain(file))));
+                }
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+/// Chooses which names of a folder are there; none for a file.
+type NamesOf<'a> = dyn FnMut(Id, &Node) -> Option<BTreeMap<String, Id>> + 'a;
+/// Chooses between what a file has and what of it is durable.
+type BytesOf<'a> = dyn FnMut(&Rc<Vec<u8>>, &Rc<Vec<u8>>) -> Rc<Vec<u8>> + 'a;
+
+#[derive(Debug)]
+struct Disk {
+    root: PathBuf,
+    nodes: Vec<Node>,
+    /// Syncs that have begun: what they will have made durable.
+    open: HashMap<usize, (Id, Node)>,
+}
+
+impl Disk {
+    fn find(&self, path: &Path) -> Option<Id> {
+        let mut at = 0;
+        for part in path.strip_prefix(&self.root).ok()?.components() {
+            let Node::Folder { names, .. } = &self.nodes[at] else {
+                return None;
+            };
+            at = *names.get(part.as_os_str().to_str()?)?;
+        }
+        Some(at)
+    }
+
+    fn set(&mut self, path: &Path, id: Option<Id>) {
+        let Some(parent) = path.parent().and_then(|parent| self.find(parent)) else {
+            return;
+        };
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if let Node::Folder { names, since, .. } = &mut self.nodes[parent] {
+            match id {
+                Some(id) => names.insert(name.clone(), id),
+                None => names.remove(&name),
+            };
+            since.push((name, id));
+        }
+    }
+
+    fn add(&mut self, path: &Path, node: Node) {
+        let id = self.nodes.len();
+        self.nodes.push(node);
+        self.set(path, Some(id));
+    }
+
+    fn apply(&mut self, event: &Event, ignored: &BTreeSet<usize>) {
+        match event {
+            Event::Create(path) if self.find(path).is_none() => {
+                let nothing = Rc::new(Vec::new());
+                self.add(
+                    path,
+                    Node::File {
+                        bytes: Rc::clone(&nothing),
+                        durable: nothing,
+                    },
+                );
+            }
+            Event::Folder(path) => self.add(path, folder()),
+            Event::Write(path, at, new) => self.change(path, |bytes| {
+                let at = at.map_or(bytes.len(), |at| usize::try_from(at).unwrap_or(0));
+                bytes.resize(bytes.len().max(at + new.len()), 0);
+                bytes[at..at + new.len()].copy_from_slice(new);
+            }),
+            Event::Truncate(path, length) => {
+                self.change(path, |bytes| {
+                    bytes.resize(usize::try_from(*length).unwrap_or(0), 0);
+                });
+            }
+            Event::Rename(from, to) => {
+                let id = self.find(from);
+                self.set(from, None);
+                self.set(to, id);
+            }
+            Event::Link(from, to) => {
+                let id = self.find(from);
+                self.set(to, id);
+            }
+            Event::Remove(path) => self.set(path, None),
+            Event::Begin(number, path) if !ignored.contains(number) => {
+                if let Some(id) = self.find(path) {
+                    self.open.insert(*number, (id, self.nodes[id].clone()));
+                }
+            }
+            Event::End(number) => {
+                if let Some((id, then)) = self.open.remove(number) {
+                    self.settle(id, then);
+                }
+            }
+            Event::Create(_) | Event::Begin(..) | Event::Told => {}
+        }
+    }
+
+    fn change(&mut self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        let id = self.find(path);
+        if let Some(Node::File { bytes, .. }) = id.and_then(|id| self.nodes.get_mut(id)) {
+            change(Rc::make_mut(bytes));
+        }
+    }
+
+    /// A sync has ended that began when the node was `then`.
+    fn settle(&mut self, id: Id, then: Node) {
+        match (&mut self.nodes[id], then) {
+            (Node::File { durable, .. }, Node::File { bytes, .. }) => *durable = bytes,
+            (
+                Node::Folder { durable, since, .. },
+                Node::Folder {
+                    names,
+                    since: covered,
+                    ..
+                },
+            ) => {
+                *durable = names;
+                since.drain(..covered.len().min(since.len()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Everything as it is while the power is on.
+    fn now(&self) -> Left {
+        let mut left = Left::new();
+        self.visit(
+            0,
+            "",
+            &mut left,
+            &mut |_, node| match node {
+                Node::Folder { names, .. } => Some(names.clone()),
+                Node::File { .. } => None,
+            },
+            &mut |bytes, _| Rc::clone(bytes),
+        );
+        left
+    }
+
+    /// A promise ends where the command itself takes something away.
+    fn forget(&self, promised: &mut Left, event: &Event) {
+        let (Event::Remove(gone) | Event::Rename(gone, _)) = event else {
+            return;
+        };
+        let name = gone
+            .strip_prefix(&self.root)
+            .map_or_else(|_| String::new(), |name| name.display().to_string());
+        let below = format!("{name}/");
+        promised.retain(|path, _| *path != name && !path.starts_with(&below));
+    }
+
+    /// The losses that are tried at a moment.
+    fn losses(&self, moment: usize, seeds: u64) -> Vec<Loss> {
+        let unsettled = |(id, node): (Id, &Node)| match node {
+            Node::Folder { since, .. } if !since.is_empty() => Some(id),
+            _ => None,
+        };
+        let open: Vec<Id> = self.nodes.iter().enumerate().filter_map(unsettled).collect();
+        let mut losses = vec![Loss::Everything, Loss::Bytes];
+        losses.extend(open.iter().map(|id| Loss::NamesOf(*id)));
+        losses.extend(open.iter().map(|id| Loss::AllButNamesOf(*id)));
+        losses.extend((0..seeds).map(|seed| Loss::Seeded(seed + 1000 * moment as u64 + 1)));
+        losses
+    }
+
+    /// What is left after a cut.
+    fn after(&self, loss: Loss) -> Left {
+        let mut lot = match loss {
+            Loss::Seeded(seed) => seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1,
+            _ => 1,
+        };
+        let mut draw = move || {
+            lot ^= lot << 13;
+            lot ^= lot >> 7;
+            lot ^= lot << 17;
+            lot
+        };
+        let mut second = draw();
+        let mut left = Left::new();
+        let mut number = 0;
+        self.visit(
+            0,
+            "",
+            &mut left,
+            &mut |id, node| match node {
+                Node::File { .. } => None,
+                Node::Folder {
+                    names,
+                    durable,
+                    since,
+                } => Some(match loss {
+                    Loss::Everything => durable.clone(),
+                    Loss::Bytes => names.clone(),
+                    Loss::NamesOf(lost) if lost == id => durable.clone(),
+                    Loss::NamesOf(_) => names.clone(),
+                    Loss::AllButNamesOf(kept) if kept == id => names.clone(),
+                    Loss::AllButNamesOf(_) => durable.clone(),
+                    Loss::Seeded(_) => by_lot(durable, since, &mut draw),
+                }),
+            },
+            &mut |bytes, durable| {
+                number += 1;
+                match loss {
+                    Loss::Everything | Loss::AllButNamesOf(_) => Rc::clone(durable),
+                    Loss::Bytes if bytes != durable => match number % 3 {
+                        0 => Rc::clone(durable),
+                        1 => Rc::new(vec![0; bytes.len()]),
+                        _ => Rc::new(bytes[..bytes.len() / 2].to_vec()),
+                    },
+                    Loss::Bytes | Loss::NamesOf(_) => Rc::clone(bytes),
+                    Loss::Seeded(_) => {
+                        second = second.rotate_left(5).wrapping_mul(31);
+                        if second & 8 == 0 {
+                            Rc::clone(bytes)
+                        } else {
+                            Rc::clone(durable)
+                        }
+                    }
+                }
+            },
+        );
+        left
+    }
+
+    fn visit(&self, id: Id, path: &str, left: &mut Left, names: &mut NamesOf<'_>, content: &mut BytesOf<'_>) {
+        let node = &self.nodes[id];
+        match node {
+            Node::File { bytes, durable } => {
+                let found = content(bytes, durable);
+                let whole = found == *bytes;
+                left.insert(path.to_owned(), (found, whole));
+            }
+            Node::Folder { .. } => {
+                for (name, id) in names(id, node).unwrap_or_default() {
+                    let path = if path.is_empty() {
+                        name
+                    } else {
+                        format!("{path}/{name}")
+                    };
+                    self.visit(id, &path, left, names, content);
+                }
+            }
+        }
+    }
+}
+
+/// Each name is what it was, or any of what it became.
+fn by_lot(
+    durable: &BTreeMap<String, Id>,
+    since: &[(String, Option<Id>)],
+    draw: &mut dyn FnMut() -> u64,
+) -> BTreeMap<String, Id> {
+    let mut names = durable.clone();
+    for (name, id) in since {
+        if draw() & 4 == 0 {
+            match id {
+                Some(id) => names.insert(name.clone(), *id),
+                None => names.remove(name),
+            };
+        }
+    }
+    names
+}
