@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use samebundle_tests::{Home, Ran, Registry, Sandbox, digits, greet, image, skip};
+use samebundle_tests::{Home, Ran, Registry, Sandbox, digits, greet, image, peer, skip};
 use serde_json::Value;
 
 /// The outputs of a run as `run --output json` ends with them.
@@ -153,6 +153,72 @@ fn what_is_wrong_with_a_call_is_said_with_its_code() {
     let _ = trusting
         .run(["install", "127.0.0.1:1/nothing/there:1.0"])
         .exits(7);
+}
+
+/// An image is taken from a registry by its name; one of Docker's older form (schema 2) becomes an OCI image, because strict
+/// registries refuse it.
+#[test]
+fn an_image_of_dockers_form_is_built_in_as_oci() {
+    let (Some(greet), Some(busybox)) = (greet(), image("busybox")) else {
+        return skip("flow: the busybox image was not made (tests/setup/images)");
+    };
+    let Some(skopeo) = peer("skopeo") else {
+        return skip("flow: skopeo is not installed");
+    };
+    let sandbox = Sandbox::new();
+    let home = greet.publisher(&sandbox);
+    let registry = Registry::own(&sandbox, &home);
+    let place = registry.reference("library/busybox:1");
+    let mut copy = std::process::Command::new(skopeo);
+    copy.args(["copy", "--quiet", "--format", "v2s2", "--dest-tls-verify=false"])
+        .arg(format!("oci:{}:busybox:1", busybox.display()))
+        .arg(format!("docker://{place}"));
+    let _ = Ran::of(&mut copy).ok();
+    let sources = greet.sources(&sandbox);
+    let manifest = sources.join("samebundle.yaml");
+    let named = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, named.replace("layout:images/busybox", &place)).unwrap();
+    let _ = home.ok(["build", text(&sources), "-t", "fetched"]);
+    let graph = home.ok(["inspect", "fetched", "--output", "json"]).stdout;
+    assert!(!graph.contains("application/vnd.docker."), "{graph}");
+    let _ = home.ok(["install", "fetched", "--allow-unsigned", "--name", "fetched"]);
+    let ran = home.ok(["run", "fetched", "--who=you", "--output", "json"]);
+    assert_eq!(outputs(&ran)["greeting"], "hello you");
+}
+
+/// An author who says so publishes past results: whoever installs by reference sees them.
+#[test]
+fn past_results_travel_where_the_author_asks_for_them() {
+    let Some(greet) = greet() else {
+        return skip("flow: the busybox image was not made (tests/setup/images)");
+    };
+    let sandbox = Sandbox::new();
+    let author = greet.publisher(&sandbox);
+    let sources = greet.sources(&sandbox);
+    let manifest = sources.join("samebundle.yaml");
+    let asked = std::fs::read_to_string(&manifest).unwrap() + "history: {runs: \"last:2\"}\n";
+    std::fs::write(&manifest, asked).unwrap();
+    let none = author.ok(["build", text(&sources)]);
+    assert!(none.stderr.contains("no finished run"), "{}", none.stderr);
+    let _ = author.ok(["install", "greet", "--allow-unsigned"]);
+    for who in ["--who=a", "--who=b", "--who=c"] {
+        let _ = author.ok(["run", "greet", who]);
+    }
+    let built = author.ok(["build", text(&sources)]);
+    assert_eq!(built.digest(), greet.digest(), "results change no digest");
+    let registry = Registry::own(&sandbox, &author);
+    let place = registry.reference("team/greet:1.0.0");
+    let _ = author.ok(["push", "greet", &place]);
+
+    let reader = greet.trusting(&sandbox, "reader");
+    let _ = reader.ok(["install", &place]);
+    let runs = reader.ok(["runs", "greet", "--output", "json"]).json();
+    let runs = runs.as_array().or_else(|| runs["runs"].as_array()).unwrap();
+    let who: Vec<&Value> = runs
+        .iter()
+        .map(|run| &run["parameters"]["who"]["value"])
+        .collect();
+    assert_eq!(who, ["c", "b"], "{runs:?}");
 }
 
 /// The real program: what its components pip-install travels with it.

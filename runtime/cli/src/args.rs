@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use samebundle_spec::BundleName;
+use samebundle_spec::{BundleName, authoring};
 
 use crate::flags;
 use crate::place::{LocalName, Place};
@@ -442,45 +442,7 @@ pub(crate) struct Export {
     pub(crate) file: Option<PathBuf>,
     /// Which runs go along: all, none, or last:N
     #[arg(long, default_value = "last:5")]
-    pub(crate) runs: RunSelection,
-}
-
-/// Which runs an export takes along.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RunSelection {
-    /// Every run.
-    All,
-    /// No run.
-    None,
-    /// The newest so many.
-    Last(usize),
-}
-
-impl std::str::FromStr for RunSelection {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "all" => Ok(Self::All),
-            "none" => Ok(Self::None),
-            _ => text
-                .strip_prefix("last:")
-                .and_then(|count| count.parse().ok())
-                .map(Self::Last)
-                .ok_or_else(|| "give all, none, or last:N".to_owned()),
-        }
-    }
-}
-
-impl RunSelection {
-    /// How many runs at most.
-    pub(crate) fn limit(self) -> usize {
-        match self {
-            Self::All => usize::MAX,
-            Self::None => 0,
-            Self::Last(count) => count,
-        }
-    }
+    pub(crate) runs: authoring::Runs,
 }
 
 #[derive(Debug, Args)]

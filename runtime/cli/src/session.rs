@@ -189,7 +189,7 @@ impl Session {
     ///
     /// # Errors
     /// If the program's own path is not known.
-    pub(crate) async fn drivers(&self, store: &Layout) -> Result<Vec<Candidate>, CliError> {
+    pub(crate) fn drivers(&self, store: &Layout) -> Result<Vec<Candidate>, CliError> {
         let program = std::env::current_exe().map_err(|source| CliError::Io {
             operation: "find",
             path: "this program".to_owned(),
@@ -203,16 +203,20 @@ impl Session {
         let embedded: Arc<dyn Driver> =
             Arc::new(EmbeddedDriver::new(self.home.root(), Arc::clone(&source), helper));
         let address = self.settings.variable("DOCKER_HOST").unwrap_or(DOCKER_SOCKET);
-        let docker = DockerDriver::connect(address, source, self.home.scratch()).await;
+        let (address, scratch) = (address.to_owned(), self.home.scratch());
+        let docker = move || {
+            let (address, source, scratch) = (address.clone(), Arc::clone(&source), scratch.clone());
+            async move {
+                let docker = DockerDriver::connect(&address, source, scratch).await?;
+                Ok(Arc::new(docker) as Arc<dyn Driver>)
+            }
+        };
         Ok(vec![
-            Candidate {
-                name: "embedded",
-                driver: Ok(embedded),
-            },
-            Candidate {
-                name: "docker",
-                driver: docker.map(|docker| Arc::new(docker) as Arc<dyn Driver>),
-            },
+            Candidate::new("embedded", move || {
+                let embedded = Arc::clone(&embedded);
+                async move { Ok(embedded) }
+            }),
+            Candidate::new("docker", docker),
         ])
     }
 
@@ -221,11 +225,7 @@ impl Session {
     /// # Errors
     /// If a record cannot be read, or something that is left cannot be ended.
     pub(crate) async fn resolve_interrupted(&self, candidates: &[Candidate]) -> Result<(), CliError> {
-        let there = candidates
-            .iter()
-            .filter_map(|candidate| candidate.driver.as_ref().ok());
-        let there: Vec<Arc<dyn Driver>> = there.map(Arc::clone).collect();
-        resolve_interrupted(&self.context, &there).await?;
+        resolve_interrupted(&self.context, candidates).await?;
         Ok(())
     }
 
@@ -234,9 +234,9 @@ impl Session {
     /// # Errors
     /// If the driver that was asked for does not work here, or none does.
     pub(crate) async fn machine(&self, store: &Layout, wanted: Option<&str>) -> Result<Machine, CliError> {
-        let candidates = self.drivers(store).await?;
+        let candidates = self.drivers(store)?;
         self.resolve_interrupted(&candidates).await?;
-        let (driver, capacity) = driver::choose(candidates, wanted).await?;
+        let (driver, capacity) = driver::choose(&candidates, wanted).await?;
         for notice in &capacity.notices {
             self.notice(notice.clone());
         }

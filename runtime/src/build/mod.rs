@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use samebundle_registry::Store;
-use samebundle_spec::authoring::{self, Authored, ProgramManifest, Wheelhouse};
+use samebundle_spec::authoring::{self, Authored, ProgramManifest, Runs, Wheelhouse};
 use samebundle_spec::bundle::index::{self, Composed, Form};
 use samebundle_spec::pipeline::{Fault, Pipeline};
 use samebundle_spec::{BundleName, Descriptor, Digest, MediaType, Tag, Version, limits};
@@ -100,6 +100,8 @@ pub struct Built {
     pub wheelhouse: Option<Descriptor>,
     /// What points at it.
     pub tags: Vec<Tag>,
+    /// Which runs of the author are to travel along; they are attached by who knows them.
+    pub history: Runs,
     /// What in the pipeline has no effect.
     pub notes: Vec<Fault>,
 }
@@ -166,6 +168,7 @@ pub async fn build(inputs: &BuildInputs<'_>, context: &Context) -> Result<Built,
         components,
         wheelhouse,
         tags,
+        history: manifest.history.runs,
         notes: pipeline.notes,
     })
 }

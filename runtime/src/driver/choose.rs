@@ -1,16 +1,61 @@
 //! Which driver runs something: the one that was asked for, or the first that works here.
+//!
+//! A driver is opened when it is needed and not before: to connect to an engine that nobody asked for costs time, and may
+//! start it.
 
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use super::{Capacity, Driver, DriverError};
 
-/// A driver that may be chosen: it can be there, or not, with the reason.
-#[derive(Debug)]
+type Opening = Pin<Box<dyn Future<Output = Result<Arc<dyn Driver>, DriverError>> + Send>>;
+
+/// A driver that may be chosen.
 pub struct Candidate {
     /// Its name.
     pub name: &'static str,
-    /// The driver, or why there is none.
-    pub driver: Result<Arc<dyn Driver>, DriverError>,
+    open: Box<dyn Fn() -> Opening + Send + Sync>,
+}
+
+impl fmt::Debug for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Candidate")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Candidate {
+    /// Names a driver and how it is opened.
+    pub fn new<F>(name: &'static str, open: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Arc<dyn Driver>, DriverError>> + Send + 'static,
+    {
+        Self {
+            name,
+            open: Box::new(move || Box::pin(open())),
+        }
+    }
+
+    /// Opens the driver.
+    ///
+    /// # Errors
+    /// Why there is none here.
+    pub async fn open(&self) -> Result<Arc<dyn Driver>, DriverError> {
+        (self.open)().await
+    }
+
+    /// Opens the driver and asks what it can give.
+    ///
+    /// # Errors
+    /// Why it does not work here.
+    pub async fn probe(&self) -> Result<(Arc<dyn Driver>, Capacity), DriverError> {
+        let driver = self.open().await?;
+        let capacity = driver.probe().await?;
+        Ok((driver, capacity))
+    }
 }
 
 /// Chooses among candidates in order of preference.
@@ -19,33 +64,28 @@ pub struct Candidate {
 /// [`DriverError::Unknown`] if there is no driver of the name that was asked for; its own error if it does not work here;
 /// [`DriverError::NoneUsable`] with the reason of each if none works.
 pub async fn choose(
-    candidates: Vec<Candidate>,
+    candidates: &[Candidate],
     wanted: Option<&str>,
 ) -> Result<(Arc<dyn Driver>, Capacity), DriverError> {
     let Some(wanted) = wanted.filter(|wanted| *wanted != "local") else {
         return first_that_works(candidates).await;
     };
-    let known: Vec<&str> = candidates.iter().map(|candidate| candidate.name).collect();
-    let known = known.join(", ");
-    match candidates.into_iter().find(|candidate| candidate.name == wanted) {
-        Some(candidate) => probed(candidate).await,
-        None => Err(DriverError::Unknown {
-            wanted: wanted.to_owned(),
-            known,
-        }),
+    match candidates.iter().find(|candidate| candidate.name == wanted) {
+        Some(candidate) => candidate.probe().await,
+        None => {
+            let known: Vec<&str> = candidates.iter().map(|candidate| candidate.name).collect();
+            Err(DriverError::Unknown {
+                wanted: wanted.to_owned(),
+                known: known.join(", "),
+            })
+        }
     }
 }
 
-async fn probed(candidate: Candidate) -> Result<(Arc<dyn Driver>, Capacity), DriverError> {
-    let driver = candidate.driver?;
-    let capacity = driver.probe().await?;
-    Ok((driver, capacity))
-}
-
-async fn first_that_works(candidates: Vec<Candidate>) -> Result<(Arc<dyn Driver>, Capacity), DriverError> {
+async fn first_that_works(candidates: &[Candidate]) -> Result<(Arc<dyn Driver>, Capacity), DriverError> {
     let mut reasons = Vec::new();
     for candidate in candidates {
-        match probed(candidate).await {
+        match candidate.probe().await {
             Ok(found) => return Ok(found),
             Err(error) => reasons.push(error.to_string()),
         }
@@ -53,4 +93,46 @@ async fn first_that_works(candidates: Vec<Candidate>) -> Result<(Arc<dyn Driver>
     Err(DriverError::NoneUsable {
         reasons: reasons.join("; "),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::Outcome;
+    use crate::driver::fake::Fake;
+
+    fn absent(name: &'static str) -> Candidate {
+        Candidate::new(name, || async {
+            Err(DriverError::Unusable {
+                driver: "none",
+                why: "it is not there".to_owned(),
+            })
+        })
+    }
+
+    fn works(name: &'static str) -> Candidate {
+        Candidate::new(name, || async {
+            Ok(Arc::new(Fake::immediate(|_| Outcome::Succeeded)) as Arc<dyn Driver>)
+        })
+    }
+
+    fn never(name: &'static str) -> Candidate {
+        Candidate::new(name, || async { unreachable!("opened without need") })
+    }
+
+    #[tokio::test]
+    async fn opens_only_what_is_needed() {
+        assert!(choose(&[absent("a"), works("b"), never("c")], None).await.is_ok());
+        assert!(choose(&[never("a"), works("b")], Some("b")).await.is_ok());
+        assert!(choose(&[works("a"), never("b")], Some("local")).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn says_why_there_is_none() {
+        let unknown = choose(&[never("a"), never("b")], Some("c")).await;
+        assert!(matches!(unknown, Err(DriverError::Unknown { known, .. }) if known == "a, b"));
+        let none = choose(&[absent("a"), absent("b")], None).await;
+        assert!(matches!(none, Err(DriverError::NoneUsable { reasons }) if reasons.contains("not there")));
+        assert!(choose(&[absent("a"), never("b")], Some("a")).await.is_err());
+    }
 }

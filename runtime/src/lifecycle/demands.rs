@@ -62,7 +62,7 @@ fn of_resources(resources: &Resources) -> Demand {
     let disk = resources.disk.as_ref();
     Demand {
         subject: "the bundle".to_owned(),
-        cpus: resources.cpu.as_ref().map(cores),
+        cpus: resources.cpu.as_ref().map(Quantity::as_f64),
         memory: resources.memory.as_ref().map(Quantity::units),
         gpus: resources
             .gpu
@@ -71,8 +71,4 @@ fn of_resources(resources: &Resources) -> Demand {
         disk: disk.and_then(|disk| disk.size.as_ref()).map(Quantity::units),
         disk_class: disk.and_then(|disk| disk.class.clone()),
     }
-}
-
-fn cores(quantity: &Quantity) -> f64 {
-    quantity.thousandths() as f64 / 1000.0
 }

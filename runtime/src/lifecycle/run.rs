@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::events::{Recorded, TaskLog};
 use super::{Action, LifecycleError, claim, demands};
 use crate::context::Context;
-use crate::driver::{Capacity, Driver, Limits, Outcome};
+use crate::driver::{Candidate, Capacity, Driver, Limits, Outcome};
 use crate::event::Event;
 use crate::home::LAYERS_LOCK;
 use crate::opened::{OpenedBundle, Program};
@@ -310,15 +310,15 @@ async fn run_action(
 ///
 /// # Errors
 /// If a record cannot be read or written, or something that is left cannot be ended.
-pub async fn resolve_interrupted(
-    context: &Context,
-    drivers: &[Arc<dyn Driver>],
-) -> Result<usize, LifecycleError> {
+pub async fn resolve_interrupted(context: &Context, drivers: &[Candidate]) -> Result<usize, LifecycleError> {
     let interrupted = Runs::new(&context.home).interrupted()?;
     let count = interrupted.len();
     for (mut run, handle) in interrupted {
-        if let Some(driver) = drivers.iter().find(|driver| driver.name() == run.driver) {
-            driver.recover(&run.id).await?;
+        if let Some(candidate) = drivers.iter().find(|candidate| candidate.name == run.driver) {
+            // An engine that does not answer runs nothing that could be ended.
+            if let Ok(driver) = candidate.open().await {
+                driver.recover(&run.id).await?;
+            }
         }
         run.status = RunStatus::Interrupted;
         run.message = Some("the process that ran it was killed".to_owned());

@@ -47,10 +47,7 @@ pub async fn export(
     store: &Layout,
     request: ExportRequest,
 ) -> Result<Exported, PortableError> {
-    let records = Runs::new(&context.home);
-    let mut runs = records.list(Some(&request.installation.name))?;
-    runs.retain(|run| run.status != RunStatus::Running);
-    runs.truncate(request.runs);
+    let runs = finished_runs(context, &request.installation, request.runs)?;
     let scratch = tempfile::Builder::new()
         .prefix("export-")
         .tempdir_in(context.home.scratch());
@@ -58,8 +55,13 @@ pub async fn export(
     context.events.emit(Event::Step {
         name: format!("collect {} runs", runs.len()),
     });
-    let (layout, history) = history_artifact(scratch.path(), &request.installation, &runs, &records).await?;
+    let layout = Layout::create(&scratch.path().join("layout")).await?;
     let index = request.installation.index.clone();
+    let history = History {
+        installation: &request.installation,
+        runs: &runs,
+    };
+    let history = history.push(context, scratch.path(), &index, &layout).await?;
     let tag = request.version.as_tag().parse().ok();
     let source = Overlay {
         front: layout,
@@ -77,29 +79,75 @@ pub async fn export(
     })
 }
 
-async fn history_artifact(
-    scratch: &Path,
+/// Attaches the newest finished runs of an installation to a bundle in the store, so that they travel wherever it is pushed.
+/// Returns their ids, newest first; with none, nothing is attached.
+///
+/// # Errors
+/// If a record cannot be read, or the store cannot be written.
+pub async fn attach_history(
+    context: &Context,
+    store: &Layout,
+    index: &Descriptor,
     installation: &Installation,
-    runs: &[Run],
-    records: &Runs<'_>,
-) -> Result<(Layout, Descriptor), PortableError> {
-    let tar = scratch.join("history.tar");
-    history::write(&tar, installation, runs, records)?;
-    let layout = Layout::create(&scratch.join("layout")).await?;
-    let layer = describe(&tar)?;
-    let file = tokio::fs::File::open(&tar)
-        .await
-        .map_err(PortableError::io("read", &tar))?;
-    layout.push(&layer, Box::pin(file)).await?;
-    layout
-        .push_bytes(MediaType::OCI_EMPTY, bytes::Bytes::from_static(b"{}"))
-        .await?;
-    let manifest =
-        Manifest::artifact(MediaType::HISTORY, vec![layer]).with_subject(installation.index.bare());
-    let pushed = layout
-        .push_bytes(MediaType::OCI_MANIFEST, manifest.to_bytes().into())
-        .await?;
-    Ok((layout, pushed))
+    most: usize,
+) -> Result<Vec<String>, PortableError> {
+    let runs = finished_runs(context, installation, most)?;
+    if !runs.is_empty() {
+        let scratch = tempfile::Builder::new()
+            .prefix("history-")
+            .tempdir_in(context.home.scratch());
+        let scratch = scratch.map_err(PortableError::io("make a folder in", &context.home.scratch()))?;
+        let history = History {
+            installation,
+            runs: &runs,
+        };
+        history.push(context, scratch.path(), index, store).await?;
+    }
+    Ok(runs.into_iter().map(|run| run.id).collect())
+}
+
+fn finished_runs(
+    context: &Context,
+    installation: &Installation,
+    most: usize,
+) -> Result<Vec<Run>, PortableError> {
+    let mut runs = Runs::new(&context.home).list(Some(&installation.name))?;
+    runs.retain(|run| run.status != RunStatus::Running);
+    runs.truncate(most);
+    Ok(runs)
+}
+
+/// What a history artifact is made of.
+struct History<'a> {
+    installation: &'a Installation,
+    runs: &'a [Run],
+}
+
+impl History<'_> {
+    /// Writes the artifact as a referrer of `subject`.
+    async fn push(
+        &self,
+        context: &Context,
+        scratch: &Path,
+        subject: &Descriptor,
+        layout: &Layout,
+    ) -> Result<Descriptor, PortableError> {
+        let tar = scratch.join("history.tar");
+        history::write(&tar, self.installation, self.runs, &Runs::new(&context.home))?;
+        let layer = describe(&tar)?;
+        let file = tokio::fs::File::open(&tar)
+            .await
+            .map_err(PortableError::io("read", &tar))?;
+        layout.push(&layer, Box::pin(file)).await?;
+        layout
+            .push_bytes(MediaType::OCI_EMPTY, bytes::Bytes::from_static(b"{}"))
+            .await?;
+        let manifest = Manifest::artifact(MediaType::HISTORY, vec![layer]).with_subject(subject.bare());
+        let pushed = layout
+            .push_bytes(MediaType::OCI_MANIFEST, manifest.to_bytes().into())
+            .await?;
+        Ok(pushed)
+    }
 }
 
 fn describe(path: &Path) -> Result<Descriptor, PortableError> {

@@ -5,8 +5,8 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use samebundle_registry::store::tar_entries::{Entries, Rules};
-use samebundle_spec::record::{Installation, Run};
-use samebundle_spec::{json, limits};
+use samebundle_spec::limits;
+use samebundle_spec::record::{self, Installation, Run};
 
 use super::PortableError;
 use crate::record::Runs;
@@ -80,9 +80,8 @@ pub(super) fn read(tar: impl Read) -> Result<History, PortableError> {
         let parts: Vec<&str> = entry.path.as_str().split('/').collect();
         match parts.as_slice() {
             ["installation.json"] => {
-                let parsed: Installation = json::from_slice(&bytes, limits::BUNDLE_JSON_BYTES)
-                    .map_err(|error| invalid(&error.to_string()))?;
-                installation = Some(parsed);
+                let parsed = record::parse(&bytes, limits::BUNDLE_JSON_BYTES);
+                installation = Some(parsed.map_err(|error| invalid(&error.to_string()))?);
             }
             ["runs", id, name] if crate::record::is_id(id) => {
                 let name = FILES

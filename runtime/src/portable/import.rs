@@ -9,36 +9,41 @@ use samebundle_registry::Origin;
 use samebundle_registry::durable;
 use samebundle_registry::store::SourceExt;
 use samebundle_spec::manifest::Document;
-use samebundle_spec::record::{Installation, Run};
-use samebundle_spec::{BundleName, Descriptor, MediaType, json, limits};
+use samebundle_spec::record::{self, Installation, Run};
+use samebundle_spec::{BundleName, Descriptor, MediaType, limits};
 
 use super::PortableError;
 use super::history::{self, History};
 use crate::context::Context;
 
-/// A history that came with a bundle, checked.
+/// The histories that came with a bundle, checked.
 #[derive(Debug)]
 pub struct Imported {
-    history: History,
+    histories: Vec<History>,
 }
 
 impl Imported {
-    /// The installation as it was exported.
-    pub fn installation(&self) -> &Installation {
-        &self.history.installation
+    /// The installation as it was when the last of them was written.
+    pub fn installation(&self) -> Option<&Installation> {
+        let installations = self.histories.iter().map(|history| &history.installation);
+        installations.max_by(|a, b| a.installed.cmp(&b.installed))
     }
 }
 
-/// Reads the history that lies beside a bundle, if there is one. The newest form of several is the last by digest; an
-/// export has exactly one.
+/// Reads what lies beside a bundle as its history. An export writes exactly one; a bundle that was built several times with
+/// its runs may have more, which are taken together.
 ///
 /// # Errors
-/// If it cannot be read, or is not of its form.
-pub async fn history_of(source: &dyn Origin, index: &Descriptor) -> Result<Option<Imported>, PortableError> {
-    let found = source.referrers(index, Some(&MediaType::HISTORY)).await?;
-    let Some(descriptor) = found.last() else {
-        return Ok(None);
-    };
+/// If one cannot be read, or is not of its form.
+pub async fn history_of(source: &dyn Origin, index: &Descriptor) -> Result<Imported, PortableError> {
+    let mut histories = Vec::new();
+    for descriptor in source.referrers(index, Some(&MediaType::HISTORY)).await? {
+        histories.push(read(source, &descriptor).await?);
+    }
+    Ok(Imported { histories })
+}
+
+async fn read(source: &dyn Origin, descriptor: &Descriptor) -> Result<History, PortableError> {
     let invalid = |why: String| PortableError::History { why };
     let bytes = source.fetch_bytes(descriptor, limits::MANIFEST_BYTES).await?;
     let document =
@@ -50,9 +55,7 @@ pub async fn history_of(source: &dyn Origin, index: &Descriptor) -> Result<Optio
         return Err(invalid("it has not exactly one layer".to_owned()));
     };
     let tar = source.fetch_bytes(layer, limits::HISTORY_BYTES).await?;
-    Ok(Some(Imported {
-        history: history::read(Cursor::new(tar))?,
-    }))
+    history::read(Cursor::new(tar))
 }
 
 /// Takes runs into this home, under the name that the bundle is installed by now. Runs that are here already stay as they
@@ -66,13 +69,15 @@ pub fn import_runs(
     index: &Descriptor,
     name: &BundleName,
 ) -> Result<usize, PortableError> {
-    let mut runs: BTreeMap<&str, Vec<(&'static str, &[u8])>> = BTreeMap::new();
-    for (id, file, bytes) in &imported.history.files {
-        runs.entry(id).or_default().push((file, bytes));
-    }
     let mut taken = 0;
-    for (id, files) in runs {
-        taken += usize::from(import_run(context, id, &files, index, name)?);
+    for history in &imported.histories {
+        let mut runs: BTreeMap<&str, Vec<(&'static str, &[u8])>> = BTreeMap::new();
+        for (id, file, bytes) in &history.files {
+            runs.entry(id).or_default().push((file, bytes));
+        }
+        for (id, files) in runs {
+            taken += usize::from(import_run(context, id, &files, index, name)?);
+        }
     }
     Ok(taken)
 }
@@ -88,18 +93,13 @@ fn import_run(
     if folder.join("run.json").exists() {
         return Ok(false);
     }
-    let record = files.iter().find(|(file, _)| *file == "run.json");
-    let (_, record) = record.ok_or_else(|| PortableError::History {
+    let document = files.iter().find(|(file, _)| *file == "run.json");
+    let (_, document) = document.ok_or_else(|| PortableError::History {
         why: format!("run {id} has no run.json"),
     })?;
     let mut run: Run =
-        json::from_slice(record, limits::RUN_BYTES).map_err(|error| PortableError::History {
-            why: error.to_string(),
-        })?;
-    run.format
-        .check_readable()
-        .map_err(|error| PortableError::History {
-            why: error.to_string(),
+        record::parse(document, limits::RUN_BYTES).map_err(|error| PortableError::History {
+            why: format!("run {id}: {error}"),
         })?;
     if run.id != id {
         return Err(PortableError::History {

@@ -4,7 +4,8 @@
 //! The history is an artifact beside it whose subject is the index: `installation.json`, and for each run
 //! `runs/ID/{run,claim,result}.json` and `log.jsonl`. What runs produced stays a pointer: digest and size.
 //!
-//! The history is written to a scratch layout and never to the local store: a later push does not take own runs along.
+//! An export's history is written to a scratch layout and never to the local store: a later push does not take own runs
+//! along. An author who wants that says so (`history:` in `samebundle.yaml`); then the build attaches them in the store.
 
 mod error;
 mod export;
@@ -12,5 +13,5 @@ mod history;
 mod import;
 
 pub use error::PortableError;
-pub use export::{ExportRequest, Exported, export};
+pub use export::{ExportRequest, Exported, attach_history, export};
 pub use import::{Imported, history_of, import_runs};

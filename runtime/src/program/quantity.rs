@@ -1,7 +1,8 @@
-//! Resources: Kubernetes quantities (`500m`, `2`, `1.5Gi`, `15G`), and what a pipeline's tasks ask for.
+//! What a pipeline's tasks ask for: cores, bytes and devices.
 
 use std::collections::BTreeMap;
 
+use samebundle_spec::bundle::quantity::Quantity;
 use samebundle_spec::pipeline::{Container, Dag, Implementation, Located, Pipeline};
 
 /// A text is no quantity.
@@ -18,7 +19,8 @@ pub struct QuantityError {
 /// # Errors
 /// If it is not a quantity above zero.
 pub fn cores(text: &str) -> Result<f64, QuantityError> {
-    number(text)
+    quantity(text)
+        .map(|quantity| quantity.as_f64())
         .filter(|cores| *cores > 0.0)
         .ok_or_else(|| QuantityError {
             text: text.to_owned(),
@@ -32,14 +34,9 @@ pub fn cores(text: &str) -> Result<f64, QuantityError> {
 /// # Errors
 /// If it is not a quantity above zero.
 pub fn bytes(text: &str) -> Result<u64, QuantityError> {
-    let found = number(text).filter(|bytes| *bytes >= 1.0 && *bytes < 9.0e18);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "checked to fit"
-    )]
-    found
-        .map(|bytes| bytes.ceil() as u64)
+    quantity(text)
+        .map(|quantity| quantity.units())
+        .filter(|bytes| *bytes > 0)
         .ok_or_else(|| QuantityError {
             text: text.to_owned(),
             of: "amount of memory",
@@ -49,54 +46,16 @@ pub fn bytes(text: &str) -> Result<u64, QuantityError> {
 
 /// Reads a whole number of devices.
 pub(super) fn count(text: &str) -> Result<u64, QuantityError> {
-    let found = number(text).filter(|count| count.fract() == 0.0 && (0.0..1.0e6).contains(count));
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "checked to fit"
-    )]
-    found.map(|count| count as u64).ok_or_else(|| QuantityError {
+    let whole = quantity(text).filter(|count| count.thousandths() % 1000 == 0);
+    whole.map(|count| count.units()).ok_or_else(|| QuantityError {
         text: text.to_owned(),
         of: "number of devices",
         example: "1",
     })
 }
 
-fn number(text: &str) -> Option<f64> {
-    const SUFFIXES: [(&str, f64); 14] = [
-        ("Ki", 1024.0),
-        ("Mi", 1_048_576.0),
-        ("Gi", 1_073_741_824.0),
-        ("Ti", 1_099_511_627_776.0),
-        ("Pi", 1_125_899_906_842_624.0),
-        ("Ei", 1_152_921_504_606_846_976.0),
-        ("n", 1e-9),
-        ("u", 1e-6),
-        ("m", 1e-3),
-        ("k", 1e3),
-        ("M", 1e6),
-        ("G", 1e9),
-        ("T", 1e12),
-        ("P", 1e15),
-    ];
-    let text = text.trim();
-    let suffix = SUFFIXES.iter().find(|(suffix, _)| text.ends_with(suffix));
-    let (digits, factor) = match suffix {
-        Some((suffix, factor)) => (&text[..text.len() - suffix.len()], *factor),
-        // `E` is exa at the end and an exponent before digits.
-        None => match text.strip_suffix('E') {
-            Some(digits) => (digits, 1e18),
-            None => (text, 1.0),
-        },
-    };
-    let plain = digits
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || b".eE+-".contains(&byte));
-    let value = digits
-        .parse::<f64>()
-        .ok()
-        .filter(|value| plain && value.is_finite())?;
-    Some(value * factor)
+fn quantity(text: &str) -> Option<Quantity> {
+    text.trim().parse().ok()
 }
 
 /// What a task asks for, as far as it stands in the pipeline. What a placeholder decides is not here.
@@ -191,7 +150,7 @@ mod tests {
         assert_eq!(bytes("1e3"), Ok(1_000));
         assert_eq!(bytes("2E"), Ok(2_000_000_000_000_000_000));
         assert_eq!(bytes("128974848"), Ok(128_974_848));
-        for wrong in ["", "x", "-1", "1 G", "1GB", "inf", "NaN", "0", "1e999", "Gi"] {
+        for wrong in ["", "x", "-1", "1 G", "1GB", "inf", "NaN", "0", "1e99", "Gi"] {
             assert!(bytes(wrong).is_err() && cores(wrong).is_err(), "{wrong}");
         }
     }

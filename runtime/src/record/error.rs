@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use samebundle_spec::record::FormatError;
+use samebundle_spec::record::{FormatError, ReadError};
 use samebundle_spec::{Classify, ErrorKind};
 
 /// An error of history on disk.
@@ -67,6 +67,18 @@ impl RecordError {
             operation,
             path,
             source,
+        }
+    }
+
+    /// Makes the error of a document that cannot be read as a record.
+    pub(crate) fn unreadable(path: &Path) -> impl FnOnce(ReadError) -> Self {
+        let path = path.display().to_string();
+        move |error| match error {
+            ReadError::Json(error) => Self::Damaged {
+                path,
+                why: error.to_string(),
+            },
+            ReadError::Format(source) => Self::Format { path, source },
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use samebundle_registry::durable;
-use samebundle_spec::record::Installation;
-use samebundle_spec::{BundleName, json, limits};
+use samebundle_spec::record::{self, Installation};
+use samebundle_spec::{BundleName, limits};
 
 use super::RecordError;
 use crate::home::Home;
@@ -49,15 +49,8 @@ impl<'a> Installations<'a> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(RecordError::io("read", &path)(error)),
         };
-        let shown = path.display().to_string();
-        let installation: Installation =
-            json::from_slice(&bytes, limits::BUNDLE_JSON_BYTES).map_err(|error| RecordError::Damaged {
-                path: shown.clone(),
-                why: error.to_string(),
-            })?;
-        let readable = installation.format.check_readable();
-        readable.map_err(|source| RecordError::Format { path: shown, source })?;
-        Ok(Some(installation))
+        let installation = record::parse(&bytes, limits::BUNDLE_JSON_BYTES);
+        installation.map(Some).map_err(RecordError::unreadable(&path))
     }
 
     /// Lists all, by name.

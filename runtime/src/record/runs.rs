@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use samebundle_registry::durable;
-use samebundle_spec::record::{Run, RunStatus};
-use samebundle_spec::{BundleName, json, limits};
+use samebundle_spec::record::{self, Run, RunStatus};
+use samebundle_spec::{BundleName, limits};
 use serde::{Deserialize, Serialize};
 
 use super::RecordError;
@@ -96,15 +96,7 @@ impl<'a> Runs<'a> {
             std::io::ErrorKind::NotFound => RecordError::NoRun { id: id.to_owned() },
             _ => RecordError::io("read", &path)(error),
         })?;
-        let shown = path.display().to_string();
-        let run: Run = json::from_slice(&bytes, limits::RUN_BYTES).map_err(|error| RecordError::Damaged {
-            path: shown.clone(),
-            why: error.to_string(),
-        })?;
-        run.format
-            .check_readable()
-            .map_err(|source| RecordError::Format { path: shown, source })?;
-        Ok(run)
+        record::parse(&bytes, limits::RUN_BYTES).map_err(RecordError::unreadable(&path))
     }
 
     /// Finds a run by its id, the beginning of it, or `last`.
@@ -257,5 +249,31 @@ impl RunHandle {
         if written {
             drop(log.flush());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A program may output any integer of 64 bits; the record of its run must stay readable.
+    #[test]
+    fn reads_back_what_it_wrote_with_integers_of_64_bits() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(folder.path()).unwrap();
+        let id = "01K00000000000000000000000";
+        let document = serde_json::json!({
+            "format": "1.0", "id": id, "installation": "digits", "action": "run", "bundle": "digits",
+            "version": "1.0.0", "driver": "embedded", "parameters": {}, "status": "succeeded",
+            "bundleDigest": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "verification": {"by": "consent", "reason": "--allow-unsigned"},
+            "started": "2026-11-22T05:06:13Z",
+            "outputs": {"n": {"value": i64::MAX}},
+        });
+        let run: Run = serde_json::from_value(document).unwrap();
+        let runs = Runs::new(&home);
+        drop(runs.begin(&run).unwrap());
+        assert_eq!(runs.get(id).unwrap(), run);
+        assert_eq!(runs.list(None).unwrap(), [run]);
     }
 }

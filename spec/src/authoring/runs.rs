@@ -25,6 +25,17 @@ pub struct RunsError {
     text: String,
 }
 
+impl Runs {
+    /// How many runs at most.
+    pub fn limit(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::All => usize::MAX,
+            Self::Last(count) => usize::try_from(count).unwrap_or(usize::MAX),
+        }
+    }
+}
+
 impl FromStr for Runs {
     type Err = RunsError;
 

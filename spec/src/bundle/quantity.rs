@@ -1,4 +1,7 @@
-//! Amounts as Kubernetes and KFP write them: `500m`, `2`, `2Gi`, `1.5G`.
+//! Amounts as Kubernetes and KFP write them: `500m`, `2`, `2Gi`, `1.5G`, `1e3`.
+//!
+//! The one reader of them: for the authoring manifest, for what a bundle requires, and for the resources of a pipeline's
+//! tasks (Kubernetes' `resource.Quantity`; KFP's SDK also writes `K` for a thousand).
 
 use std::fmt;
 use std::str::FromStr;
@@ -47,29 +50,56 @@ impl Quantity {
         self.thousandths
     }
 
+    /// Returns the amount as a number of units: 0.5 for `500m`.
+    #[expect(clippy::cast_precision_loss, reason = "cores are few; bytes use units()")]
+    pub fn as_f64(&self) -> f64 {
+        self.thousandths as f64 / 1000.0
+    }
+
     /// Returns the amount in whole units, rounded up: bytes of memory or disk.
     pub fn units(&self) -> u64 {
         u64::try_from(self.thousandths.div_ceil(1000)).unwrap_or(u64::MAX)
     }
 }
 
-/// Suffixes and what they multiply by, in thousandths.
-const SUFFIXES: [(&str, u128); 14] = [
-    ("m", 1),
-    ("", 1000),
-    ("k", 1000 * 1000),
-    ("K", 1000 * 1000),
-    ("M", 1000 * 1000_u128.pow(2)),
-    ("G", 1000 * 1000_u128.pow(3)),
-    ("T", 1000 * 1000_u128.pow(4)),
-    ("P", 1000 * 1000_u128.pow(5)),
-    ("Ki", 1000 << 10),
-    ("Mi", 1000 << 20),
-    ("Gi", 1000 << 30),
-    ("Ti", 1000 << 40),
-    ("Pi", 1000 << 50),
-    ("Ei", 1000 << 60),
+/// Suffixes and what they multiply by, in billionths.
+const SUFFIXES: [(&str, u128); 17] = [
+    ("n", 1),
+    ("u", 1000),
+    ("m", 1000 * 1000),
+    ("", UNIT),
+    ("k", UNIT * 1000),
+    ("K", UNIT * 1000),
+    ("M", UNIT * 1000_u128.pow(2)),
+    ("G", UNIT * 1000_u128.pow(3)),
+    ("T", UNIT * 1000_u128.pow(4)),
+    ("P", UNIT * 1000_u128.pow(5)),
+    ("E", UNIT * 1000_u128.pow(6)),
+    ("Ki", UNIT << 10),
+    ("Mi", UNIT << 20),
+    ("Gi", UNIT << 30),
+    ("Ti", UNIT << 40),
+    ("Pi", UNIT << 50),
+    ("Ei", UNIT << 60),
 ];
+/// How many digits a number may have.
+const LONGEST: usize = 40;
+/// Billionths in one.
+const UNIT: u128 = 1_000_000_000;
+/// Billionths in a thousandth.
+const THOUSANDTH: u128 = 1_000_000;
+
+/// What a suffix multiplies by, in billionths. `E` and `e` before digits are an exponent of ten.
+fn factor(suffix: &str) -> Option<u128> {
+    let known = SUFFIXES.iter().find(|(known, _)| *known == suffix);
+    known.map(|(_, factor)| *factor).or_else(|| {
+        let exponent = suffix.strip_prefix(['e', 'E'])?;
+        let digits = exponent.strip_prefix('-').unwrap_or(exponent);
+        let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        let power: i32 = exponent.parse().ok().filter(|_| plain)?;
+        10_u128.checked_pow(u32::try_from(power.checked_add(9)?).ok()?)
+    })
+}
 
 impl FromStr for Quantity {
     type Err = QuantityError;
@@ -82,21 +112,22 @@ impl FromStr for Quantity {
             .find(|c: char| !c.is_ascii_digit() && c != '.')
             .unwrap_or(text.len());
         let (number, suffix) = text.split_at(end);
-        let (_, factor) = SUFFIXES
-            .iter()
-            .find(|(known, _)| *known == suffix)
-            .ok_or_else(error)?;
+        let factor = factor(suffix).ok_or_else(error)?;
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         let dotted = number.contains('.');
-        if whole.is_empty() || (dotted && fraction.is_empty()) || fraction.len() > 9 || whole.len() > 18 {
+        let misplaced = fraction.contains('.') || (dotted && fraction.is_empty());
+        if whole.is_empty() || misplaced || number.len() > LONGEST || whole.len() > 18 {
             return Err(error());
         }
+        // Old KFP pipelines hold any double of gigabytes: what is finer than a byte of them is rounded up.
+        let (fraction, finer) = fraction.split_at(fraction.len().min(9));
         let digits: u128 = format!("{whole}{fraction}").parse().map_err(|_| error())?;
+        let digits = digits + u128::from(finer.contains(|digit| digit != '0'));
         let scale = 10_u128.pow(u32::try_from(fraction.len()).unwrap_or(0));
-        let thousandths = digits.checked_mul(*factor).ok_or_else(error)?.div_ceil(scale);
+        let billionths = digits.checked_mul(factor).ok_or_else(error)?;
         Ok(Self {
             text: text.to_owned(),
-            thousandths,
+            thousandths: billionths.div_ceil(scale * THOUSANDTH),
         })
     }
 }
@@ -159,6 +190,12 @@ mod tests {
             ("2Gi", 2_147_483_648_000, 2_147_483_648),
             ("1.5G", 1_500_000_000_000, 1_500_000_000),
             ("0", 0, 0),
+            ("1e3", 1_000_000, 1_000),
+            ("25E-1", 2_500, 3),
+            ("2E", 2_000_000_000_000_000_000_000, 2_000_000_000_000_000_000),
+            ("16.106127360000001G", 16_106_127_361_000, 16_106_127_361),
+            ("15n", 1, 1),
+            ("1500u", 2, 1),
         ] {
             let quantity: Quantity = text.parse().unwrap();
             assert_eq!(
@@ -171,7 +208,11 @@ mod tests {
         for text in [
             "",
             "-1",
-            "1e3",
+            "1e",
+            "1e+3",
+            "1e99",
+            "inf",
+            "1GB",
             "Gi",
             "2 Gi",
             "2gi",

@@ -7,6 +7,8 @@ use async_trait::async_trait;
 use samebundle_registry::store::{Memory, Resolve};
 use samebundle_registry::{Origin, Store, StoreError};
 use samebundle_runtime::build::{self, BuildInputs, BuildTools, Built, Registries};
+use samebundle_runtime::portable;
+use samebundle_runtime::record::Installations;
 use samebundle_spec::{BundleName, Classify, Descriptor, ErrorKind, Reference, Tag};
 use serde_json::json;
 
@@ -88,13 +90,37 @@ pub(crate) async fn build(session: &Session, args: &args::Build) -> Result<Repor
     for note in &built.notes {
         session.notice(note.to_string());
     }
+    let runs = attach_history(session, &built).await?;
     let text = format!("built {} {}\n{}", built.name, built.version, built.index.digest);
     let tags: Vec<&str> = built.tags.iter().map(Tag::as_str).collect();
     let json = json!({
         "name": built.name, "version": built.version, "digest": built.index.digest, "size": built.index.size,
-        "bundle": built.bundle, "tags": tags,
+        "bundle": built.bundle, "tags": tags, "runs": runs,
     });
     Ok(Report::new(text, json))
+}
+
+/// Attaches the author's runs if `history:` asks for some.
+async fn attach_history(session: &Session, built: &Built) -> Result<Vec<String>, CliError> {
+    let most = built.history.limit();
+    if most == 0 {
+        return Ok(Vec::new());
+    }
+    let runs = match Installations::new(&session.home).find(&built.name)? {
+        Some(installation) => {
+            let store = session.store().await?;
+            portable::attach_history(&session.context, &store, &built.index, &installation, most).await?
+        }
+        None => Vec::new(),
+    };
+    if runs.is_empty() {
+        let name = &built.name;
+        session.notice(format!(
+            "history: {} is asked for, but this home has no finished run of {name}; install and run it, then build again",
+            built.history
+        ));
+    }
+    Ok(runs)
 }
 
 async fn build_into(

@@ -7,6 +7,7 @@ use samebundle_registry::store::Layout;
 use samebundle_registry::trust::{self, Verified};
 use samebundle_runtime::lifecycle::{self, InstallRequest, Installed};
 use samebundle_runtime::opened::OpenedBundle;
+use samebundle_runtime::portable;
 use samebundle_runtime::record::Installations;
 use samebundle_spec::record::{Installation, Verification};
 use samebundle_spec::{BundleName, Descriptor, Reference, signing};
@@ -41,6 +42,7 @@ async fn install_as(
     session.step(format!("fetch {}", opened.shown));
     transfer::into_store(session, &opened, None).await?;
     let store = session.store().await?;
+    let history = portable::history_of(&store, &opened.index).await?;
     let bundle = OpenedBundle::open(&store, &opened.index).await?;
     let parameters: Result<BTreeMap<String, String>, _> = options
         .params
@@ -56,6 +58,8 @@ async fn install_as(
     let machine = session.machine(&store, options.env.as_deref()).await?;
     let installed =
         lifecycle::install(&session.context, Arc::new(store), &machine, verified, request).await?;
+    let one = &installed.installation;
+    portable::import_runs(&session.context, &history, &one.index, &one.name)?;
     Ok(report(&session.settings.program, &installed, &bundle))
 }
 

@@ -53,11 +53,8 @@ pub(crate) async fn doctor(session: &Session) -> Result<Report, CliError> {
     let store = session.store().await?;
     let mut rows = Vec::new();
     let mut works = false;
-    for candidate in session.drivers(&store).await? {
-        let capacity = match candidate.driver {
-            Ok(driver) => driver.probe().await,
-            Err(error) => Err(error),
-        };
+    for candidate in session.drivers(&store)? {
+        let capacity = candidate.probe().await.map(|(_, capacity)| capacity);
         works |= capacity.is_ok();
         rows.extend(verdict(candidate.name, capacity));
     }

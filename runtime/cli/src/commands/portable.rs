@@ -74,7 +74,7 @@ pub(crate) async fn import(session: &Session, args: &args::Import) -> Result<Rep
     let history = portable::history_of(opened.source.as_ref(), &opened.index).await?;
     transfer::into_store(session, &opened, None).await?;
     let store = session.store().await?;
-    let before = history.as_ref().map(portable::Imported::installation);
+    let before = history.installation();
     if let Some(before) = before.filter(|before| !before.parameters.is_empty()) {
         // Nobody signed them: they must not steer runs here unseen.
         let set: Vec<String> = before
@@ -99,10 +99,7 @@ pub(crate) async fn import(session: &Session, args: &args::Import) -> Result<Rep
     let installed =
         lifecycle::install(&session.context, Arc::new(store), &machine, verified, request).await?;
     let one = &installed.installation;
-    let runs = match &history {
-        Some(history) => portable::import_runs(&session.context, history, &one.index, &one.name)?,
-        None => 0,
-    };
+    let runs = portable::import_runs(&session.context, &history, &one.index, &one.name)?;
     let text = format!(
         "imported {} {} ({}) with {runs} runs, trusted by {}",
         one.name,

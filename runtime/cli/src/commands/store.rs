@@ -25,9 +25,7 @@ const GRACE: Duration = Duration::from_secs(limits::STORE_GRACE_SECONDS);
 /// Checks that the local store is whole.
 pub(crate) async fn check(session: &Session, args: &args::StoreCheck) -> Result<Report, CliError> {
     let store = session.store().await?;
-    session
-        .resolve_interrupted(&session.drivers(&store).await?)
-        .await?;
+    session.resolve_interrupted(&session.drivers(&store)?).await?;
     let held = upkeep::holdings(&session.home, Runs::All)?;
     let report = layout::check_held(&session.home.store(), !args.quick, held).await?;
     let findings: Vec<String> = report.findings.iter().map(ToString::to_string).collect();
@@ -53,9 +51,7 @@ pub(crate) async fn gc(session: &Session, args: &args::StoreGc) -> Result<Report
     let home = &session.home;
     let _one = home.lock("gc").map_err(CliError::io("lock", home.root()))?;
     let store = session.store().await?;
-    session
-        .resolve_interrupted(&session.drivers(&store).await?)
-        .await?;
+    session.resolve_interrupted(&session.drivers(&store)?).await?;
     let grace = args.grace.unwrap_or(GRACE);
     let limits = layout::Limits {
         grace,
