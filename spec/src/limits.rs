@@ -28,6 +28,12 @@ pub const REFERRERS: usize = 1_000;
 pub const SIGNATURES: usize = 16;
 /// Largest signature document (sigstore bundle, DSSE envelope, cosign payload), bytes.
 pub const SIGNATURE_BYTES: u64 = 1 << 20;
+/// Largest signed attestation (provenance, bill of materials), bytes: ten thousand packages at about 600 bytes, in base64.
+pub const ATTESTATION_BYTES: u64 = 16 << 20;
+/// Largest list of installed packages of one image (`/var/lib/dpkg/status`), bytes. A full desktop has about 5 MiB.
+pub const PACKAGE_LIST_BYTES: u64 = 32 << 20;
+/// Most packages in one bill of materials.
+pub const SBOM_PACKAGES: usize = 10_000;
 /// Most entries in an archive or content layer.
 pub const ARCHIVE_ENTRIES: usize = 10_000;
 /// Deepest path in an archive, components.

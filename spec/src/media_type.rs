@@ -66,6 +66,14 @@ known! {
     HISTORY = "application/vnd.samebundle.history.v1.tar";
     /// Payload type of a signed statement in DSSE.
     IN_TOTO = "application/vnd.in-toto+json";
+    /// SLSA provenance, the predicate alone.
+    SLSA = "application/vnd.samebundle.slsa.provenance.v1+json";
+    /// An SPDX document in JSON.
+    SPDX = "application/spdx+json";
+    /// A signature of the Notary Project: artifact type of its manifest.
+    NOTATION = "application/vnd.cncf.notary.signature";
+    /// A JWS in JSON: the layer of a signature of the Notary Project.
+    JOSE = "application/jose+json";
     /// A sigstore bundle v0.3.
     SIGSTORE_BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json";
     /// The payload of a cosign `.sig` layer.

@@ -1,4 +1,5 @@
-//! cosign judges our signatures: versions 2 and 3, with the key alone and no network but the registry.
+//! cosign judges our signatures, and we judge those of cosign: versions 2 and 3, with the key alone and no network but the
+//! registry.
 
 use std::process::Command;
 
@@ -87,4 +88,134 @@ fn cosign_2_accepts_our_signature() {
 #[test]
 fn cosign_3_accepts_our_signature() {
     accepts("cosign3");
+}
+
+/// Each kind of key times each form of signature, the other form taken away.
+fn accepts_each_form(tool: &str) {
+    let (Some(greet), Some(crane)) = (greet(), peer("crane")) else {
+        return skip("cosign: the busybox image or crane was not made (tests/setup)");
+    };
+    for algorithm in ["ed25519", "p256"] {
+        let sandbox = Sandbox::new();
+        let home = greet.publisher(&sandbox);
+        let _ = home.ok(["build", text(&greet.sources(&sandbox)), "-t", "greet"]);
+        let name = format!("by-{algorithm}");
+        let made = [
+            "key",
+            "generate",
+            "--algorithm",
+            algorithm,
+            "--name",
+            &name,
+            "--no-passphrase",
+        ];
+        let _ = home.ok(made);
+        let key = sandbox.path().join("by.pub");
+        let _ = home.ok(["key", "export", &name, "--file", text(&key)]);
+        let _ = home.ok(["sign", "greet", "--key", &name]);
+        let Some(registry) = Registry::debian(&sandbox) else {
+            return skip("cosign: docker-registry is not installed (tests/setup/packages)");
+        };
+        let _ = home.ok(["push", "greet", &registry.reference("all:1")]);
+        let copy = |from: &str, to: &str| {
+            let mut command = Command::new(&crane);
+            command.args(["copy", &registry.reference(from), &registry.reference(to)]);
+            command.env_clear().env("HOME", sandbox.path());
+            let _ = Ran::of(&mut command).ok();
+        };
+        let tag = greet.digest().replace(':', "-");
+        // Debian's registry has no referrers API: the bundles are listed under a tag, and can be taken along alone.
+        for (repository, beside) in [("tag", format!("{tag}.sig")), ("bundle", tag)] {
+            copy("all:1", &format!("{repository}:1"));
+            let place = registry.reference(&format!("{repository}:1"));
+            let Some(none) = verify(tool, &key, &place, &sandbox) else {
+                return;
+            };
+            assert_ne!(none.code, 0, "{algorithm}: crane took a signature along");
+            copy(&format!("all:{beside}"), &format!("{repository}:{beside}"));
+            let _ = verify(tool, &key, &place, &sandbox).unwrap().ok();
+        }
+    }
+}
+
+#[test]
+fn cosign_2_accepts_each_form_with_each_key() {
+    accepts_each_form("cosign2");
+}
+
+#[test]
+fn cosign_3_accepts_each_form_with_each_key() {
+    accepts_each_form("cosign3");
+}
+
+/// `options` choose the form that the version can write without a log.
+fn is_verified(tool: &str, options: &[&str]) {
+    let (Some(greet), Some(program)) = (greet(), peer(tool)) else {
+        return skip(&format!("{tool}: not built, or no busybox image (tests/setup)"));
+    };
+    let sandbox = Sandbox::new();
+    let home = sandbox.home("unsigned");
+    let _ = home.ok(["build", text(&greet.sources(&sandbox)), "-t", "greet"]);
+    let registry = Registry::own(&sandbox, &home);
+    let place = registry.reference("team/greet:1.0.0");
+    let _ = home.ok(["push", "greet", &place]);
+    let cosign = |arguments: &[&str]| {
+        let mut command = Command::new(&program);
+        command.args(arguments).current_dir(sandbox.path()).env_clear();
+        command.env("HOME", sandbox.path()).env("COSIGN_PASSWORD", "");
+        command.env("HTTPS_PROXY", "http://127.0.0.1:9");
+        let _ = Ran::of(&mut command).ok();
+    };
+    cosign(&["generate-key-pair"]);
+    let pinned = registry.reference(&format!("team/greet@{}", greet.digest()));
+    let sign = [
+        "sign",
+        "--yes",
+        "--key",
+        "cosign.key",
+        "--allow-http-registry",
+        "--tlog-upload=false",
+    ];
+    cosign(&[&sign[..], options, &[&pinned]].concat());
+    let reader = sandbox.home("reader");
+    let _ = reader.ok(["trust", "add", "them", text(&sandbox.path().join("cosign.pub"))]);
+    let verified = |accept: &str| {
+        let file = sandbox.path().join("policy.json");
+        let rule = format!(r#"{{"keys":["them"],"accept":[{accept}]}}"#);
+        let policy = format!(r#"{{"version":1,"default":"reject","scopes":{{"*":{rule}}}}}"#);
+        std::fs::write(&file, policy).unwrap();
+        reader.run(["verify", &place, "--policy", text(&file), "--output", "json"])
+    };
+    let said = verified(r#""cosign""#).ok().json();
+    assert_eq!(
+        (said["bare"].as_str(), said["digest"].as_str()),
+        (Some("cosign"), Some(greet.digest()))
+    );
+    let _ = verified("").exits(4);
+    let _ = verified(r#""notation""#).exits(4);
+}
+
+#[test]
+fn a_tag_signature_of_cosign_2_is_verified() {
+    is_verified("cosign2", &[]);
+}
+
+#[test]
+fn a_bundle_of_cosign_3_is_verified() {
+    is_verified(
+        "cosign3",
+        &["--use-signing-config=false", "--new-bundle-format=true"],
+    );
+}
+
+#[test]
+fn a_tag_signature_of_cosign_3_is_verified() {
+    is_verified(
+        "cosign3",
+        &["--use-signing-config=false", "--new-bundle-format=false"],
+    );
+}
+
+fn text(path: &std::path::Path) -> &str {
+    path.to_str().unwrap()
 }

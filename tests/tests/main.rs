@@ -23,6 +23,7 @@ mod readme;
 mod rootless;
 mod scenarios;
 mod services;
+mod signatures;
 mod tamper;
 mod transfer;
 mod upkeep;

@@ -1,23 +1,29 @@
-//! Signing: pushes a signature beside a bundle, in both forms that cosign reads.
+//! Signing: pushes a signature beside a bundle, in both forms that cosign reads and, for P-256, in that of notation.
 //!
-//! The first is what samebundle verifies: a referrer that holds a sigstore bundle. The second, cosign's `.sig` tag, says
-//! only "this digest" and is written for cosign. The referrer goes first, so that a bundle is never signed for others only.
+//! The first is what samebundle verifies: a referrer that holds a sigstore bundle. The others, notation's referrer and
+//! cosign's `.sig` tag, say only "this digest" and are written for those tools. The first goes first, so that a bundle is
+//! never signed for others only.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use samebundle_spec::manifest::{Document, Manifest};
-use samebundle_spec::signing::{Bundle, RELEASE_TYPE, SigningKey, Statement, cosign};
+use samebundle_spec::signing::{Bundle, RELEASE_TYPE, SigningKey, Statement, cosign, notation};
 use samebundle_spec::{Descriptor, MediaType, Tag, limits};
 
 use super::TrustError;
-use crate::store::{SinkExt as _, SourceExt as _, Store, StoreError};
+use crate::store::{SinkExt as _, Source, SourceExt as _, Store, StoreError};
+
+/// The annotation of a sigstore bundle's manifest that tells what its statement says.
+pub(super) const PREDICATE_ANNOTATION: &str = "dev.sigstore.bundle.predicateType";
 
 /// What signing pushed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
     /// The referrer's manifest.
     pub referrer: Descriptor,
+    /// The manifest of notation's signature; none where the key is not P-256.
+    pub notation: Option<Descriptor>,
     /// The manifest under cosign's tag; none where the place does not let its tag be set (immutable tags).
     pub cosign: Option<Descriptor>,
 }
@@ -51,41 +57,72 @@ pub async fn sign<S: Store + ?Sized>(
         subject: index.digest,
         source,
     };
-    let referrer = push_referrer(store, index, statement, document)
+    let created = release.issued.to_string();
+    let referrer = push_bundle(store, index, document, RELEASE_TYPE, Some(created))
         .await
         .map_err(attach)?;
+    let jws = notation::sign(index, release.issued, release.expires, key);
+    let notation = match jws.map_err(|error| invalid(error.to_string()))? {
+        Some(signature) => Some(push_notation(store, index, signature).await.map_err(attach)?),
+        None => None,
+    };
     let cosign = match push_cosign(store, index, payload, key).await {
         Ok(descriptor) => Some(descriptor),
         // Registries with immutable tags take the first signature only; the referrer is what counts.
         Err(StoreError::Conflict { .. } | StoreError::Unsupported { .. }) => None,
         Err(error) => return Err(attach(error)),
     };
-    Ok(Attached { referrer, cosign })
+    Ok(Attached {
+        referrer,
+        notation,
+        cosign,
+    })
 }
 
-async fn push_referrer<S: Store + ?Sized>(
+/// Pushes a sigstore bundle as a referrer, as cosign 3 does.
+pub(super) async fn push_bundle<S: Store + ?Sized>(
     store: &S,
-    index: &Descriptor,
-    statement: &Statement,
+    subject: &Descriptor,
     document: Vec<u8>,
+    predicate_type: &str,
+    created: Option<String>,
 ) -> Result<Descriptor, StoreError> {
     let layer = store
         .push_bytes(MediaType::SIGSTORE_BUNDLE, Bytes::from(document))
         .await?;
+    let mut manifest = Manifest::artifact(MediaType::SIGSTORE_BUNDLE, vec![layer])
+        .with_annotation("dev.sigstore.bundle.content", "dsse-envelope")
+        .with_annotation(PREDICATE_ANNOTATION, predicate_type);
+    if let Some(created) = created {
+        manifest = manifest.with_annotation("org.opencontainers.image.created", created);
+    }
+    push_artifact(store, subject, manifest).await
+}
+
+/// Pushes a manifest that refers to `subject`, after its empty configuration.
+pub(super) async fn push_artifact<S: Store + ?Sized>(
+    store: &S,
+    subject: &Descriptor,
+    manifest: Manifest,
+) -> Result<Descriptor, StoreError> {
     store
         .push_bytes(MediaType::OCI_EMPTY, Bytes::from_static(b"{}"))
         .await?;
-    let manifest = Manifest::artifact(MediaType::SIGSTORE_BUNDLE, vec![layer])
-        .with_subject(index.bare())
-        .with_annotation(
-            "org.opencontainers.image.created",
-            statement.release.issued.to_string(),
-        )
-        .with_annotation("dev.sigstore.bundle.content", "dsse-envelope")
-        .with_annotation("dev.sigstore.bundle.predicateType", RELEASE_TYPE);
-    store
-        .push_bytes(MediaType::OCI_MANIFEST, manifest.to_bytes().into())
-        .await
+    let bytes = manifest.with_subject(subject.bare()).to_bytes();
+    store.push_bytes(MediaType::OCI_MANIFEST, bytes.into()).await
+}
+
+async fn push_notation<S: Store + ?Sized>(
+    store: &S,
+    index: &Descriptor,
+    signature: notation::Signature,
+) -> Result<Descriptor, StoreError> {
+    let layer = store
+        .push_bytes(MediaType::JOSE, Bytes::from(signature.document))
+        .await?;
+    let manifest = Manifest::artifact(MediaType::NOTATION, vec![layer])
+        .with_annotation(notation::THUMBPRINT_ANNOTATION, signature.thumbprints);
+    push_artifact(store, index, manifest).await
 }
 
 async fn push_cosign<S: Store + ?Sized>(
@@ -121,7 +158,7 @@ async fn push_cosign<S: Store + ?Sized>(
 }
 
 /// Reads what is under cosign's tag. Anything but a manifest is not overwritten.
-async fn read_manifest<S: Store + ?Sized>(
+pub(super) async fn read_manifest<S: Source + ?Sized>(
     store: &S,
     found: &Descriptor,
     tag: &Tag,

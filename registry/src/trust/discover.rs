@@ -1,11 +1,15 @@
-//! Finding the signature documents of a bundle.
+//! Finding what is signed about a bundle: release statements, signatures of other tools, attestations.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use samebundle_spec::manifest::Document;
-use samebundle_spec::{Descriptor, MediaType, limits};
+use samebundle_spec::manifest::{Document, Manifest};
+use samebundle_spec::signing::{Predicate, cosign};
+use samebundle_spec::{Descriptor, MediaType, Tag, limits};
 
 use super::TrustError;
-use crate::store::{Referrers, Source, SourceExt as _, StoreError};
+use super::attach::{PREDICATE_ANNOTATION, read_manifest};
+use crate::store::{Origin, Referrers, Resolve, Source, SourceExt as _, StoreError};
 
 /// The media type that referrers have and that all sigstore bundles begin with.
 const BUNDLE_PREFIX: &str = "application/vnd.dev.sigstore.bundle";
@@ -13,13 +17,61 @@ const BUNDLE_PREFIX: &str = "application/vnd.dev.sigstore.bundle";
 /// The signature documents of a bundle, as far as they could be read.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// The sigstore bundles, in the order of the referrers' digests.
+    /// The documents, in the order of the referrers' digests.
     pub documents: Vec<Bytes>,
     /// Why not all could be read. If the others do not suffice, this is the error, not "unsigned".
     pub missed: Option<StoreError>,
 }
 
-/// Reads every sigstore bundle that refers to `subject`.
+/// What is looked for.
+#[derive(Clone, Copy, Debug)]
+enum Wanted {
+    /// Sigstore bundles that may be signatures.
+    Signature,
+    /// Sigstore bundles with this predicate.
+    Attestation(Predicate),
+    /// Envelopes of the Notary Project.
+    Notation,
+}
+
+impl Wanted {
+    /// Tells by the type in a list, which may be missing or wrong (fallback tags): only what surely is something else is
+    /// left out.
+    fn may_be(self, artifact_type: Option<&MediaType>) -> bool {
+        artifact_type.is_none_or(|found| match self {
+            Self::Signature | Self::Attestation(_) => {
+                *found == MediaType::OCI_EMPTY || found.as_str().starts_with(BUNDLE_PREFIX)
+            }
+            Self::Notation => *found == MediaType::NOTATION,
+        })
+    }
+
+    /// Tells by what a list or a manifest says of the statement. Nobody signed that, so it only saves reading: who can
+    /// change it can as well take the referrer away.
+    fn may_say(self, predicate: Option<&String>) -> bool {
+        predicate.is_none_or(|found| match self {
+            Self::Signature => Predicate::ALL.iter().all(|kind| kind.uri() != found),
+            Self::Attestation(kind) => kind.uri() == found,
+            Self::Notation => true,
+        })
+    }
+
+    fn is_layer(self, media_type: &MediaType) -> bool {
+        match self {
+            Self::Signature | Self::Attestation(_) => media_type.as_str().starts_with(BUNDLE_PREFIX),
+            Self::Notation => *media_type == MediaType::JOSE,
+        }
+    }
+
+    fn limit(self) -> u64 {
+        match self {
+            Self::Signature | Self::Notation => limits::SIGNATURE_BYTES,
+            Self::Attestation(_) => limits::ATTESTATION_BYTES,
+        }
+    }
+}
+
+/// Reads every sigstore bundle that refers to `subject` and is no attestation.
 ///
 /// A referrer that turns out to be about another subject, or to hold something else, is left out: anybody who may push
 /// can attach such.
@@ -30,25 +82,137 @@ pub async fn signatures<S>(source: &S, subject: &Descriptor) -> Result<Found, Tr
 where
     S: Source + Referrers + ?Sized,
 {
+    find(source, subject, Wanted::Signature).await
+}
+
+/// Reads every signed attestation of one kind that refers to `subject`.
+///
+/// # Errors
+/// As [`signatures`].
+pub async fn attestations<S>(source: &S, subject: &Descriptor, kind: Predicate) -> Result<Found, TrustError>
+where
+    S: Source + Referrers + ?Sized,
+{
+    find(source, subject, Wanted::Attestation(kind)).await
+}
+
+/// Reads every envelope of the Notary Project that refers to `subject`.
+///
+/// # Errors
+/// As [`signatures`].
+pub async fn notation<S>(source: &S, subject: &Descriptor) -> Result<Found, TrustError>
+where
+    S: Source + Referrers + ?Sized,
+{
+    find(source, subject, Wanted::Notation).await
+}
+
+/// A layer under cosign's tag: a payload and the signature over it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CosignLayer {
+    /// What is signed.
+    pub payload: Bytes,
+    /// The raw signature.
+    pub signature: Vec<u8>,
+}
+
+/// Reads the layers under cosign's `.sig` tag; a tag that is not there has none.
+///
+/// # Errors
+/// As [`signatures`]; also if one of the layers cannot be read, because the missing one may be the one that counts.
+pub async fn cosign_layers<S>(source: &S, subject: &Descriptor) -> Result<Vec<CosignLayer>, TrustError>
+where
+    S: Source + Resolve + ?Sized,
+{
+    let lookup = |source| TrustError::Lookup {
+        subject: subject.digest,
+        source,
+    };
+    let tag = Tag::cosign(&subject.digest);
+    let manifest = match source.resolve(&tag).await {
+        Ok(found) => read_manifest(source, &found, &tag).await.map_err(lookup)?,
+        Err(StoreError::NotFound { .. }) => return Ok(Vec::new()),
+        Err(error) => return Err(lookup(error)),
+    };
+    let signed: Vec<(&Descriptor, Vec<u8>)> = manifest
+        .layers
+        .iter()
+        .filter(|layer| layer.media_type == MediaType::COSIGN_PAYLOAD)
+        .filter_map(|layer| {
+            let signature = layer.annotations.get(cosign::SIGNATURE_ANNOTATION)?;
+            Some((layer, STANDARD.decode(signature).ok()?))
+        })
+        .collect();
+    check_count(subject, signed.len())?;
+    let mut layers = Vec::new();
+    for (layer, signature) in signed {
+        let payload = source.fetch_bytes(layer, limits::SIGNATURE_BYTES).await;
+        layers.push(CosignLayer {
+            payload: payload.map_err(lookup)?,
+            signature,
+        });
+    }
+    Ok(layers)
+}
+
+/// The documents of one kind that lie beside a bundle unsigned, as a build attaches them.
+///
+/// # Errors
+/// As [`signatures`]; nothing that is listed may fail to be read.
+pub async fn documents<S>(source: &S, subject: &Descriptor, kind: Predicate) -> Result<Vec<Bytes>, TrustError>
+where
+    S: Origin + ?Sized,
+{
+    let lookup = |source| TrustError::Lookup {
+        subject: subject.digest,
+        source,
+    };
+    let wanted = kind.document();
+    let referrers = source.referrers(subject, Some(&wanted)).await.map_err(lookup)?;
+    let of_kind: Vec<_> = referrers
+        .iter()
+        .filter(|referrer| referrer.artifact_type.as_ref() == Some(&wanted))
+        .collect();
+    check_count(subject, of_kind.len())?;
+    let mut documents = Vec::new();
+    for referrer in of_kind {
+        let layer = only_layer(source, subject, referrer).await.map_err(lookup)?;
+        if let Some((_, layer)) = layer.filter(|(_, layer)| layer.media_type == wanted) {
+            let bytes = source.fetch_bytes(&layer, limits::ATTESTATION_BYTES).await;
+            documents.push(bytes.map_err(lookup)?);
+        }
+    }
+    Ok(documents)
+}
+
+fn check_count(subject: &Descriptor, found: usize) -> Result<(), TrustError> {
+    if found > limits::SIGNATURES {
+        return Err(TrustError::TooMany {
+            subject: subject.digest,
+            found,
+        });
+    }
+    Ok(())
+}
+
+async fn find<S>(source: &S, subject: &Descriptor, wanted: Wanted) -> Result<Found, TrustError>
+where
+    S: Source + Referrers + ?Sized,
+{
     let lookup = |source| TrustError::Lookup {
         subject: subject.digest,
         source,
     };
     let referrers = source.referrers(subject, None).await.map_err(lookup)?;
-    // The type in the list may be missing or wrong (fallback tags), so only what surely is something else is left out.
     let candidates: Vec<_> = referrers
         .iter()
-        .filter(|referrer| referrer.artifact_type.as_ref().is_none_or(may_hold_bundle))
+        .filter(|referrer| wanted.may_be(referrer.artifact_type.as_ref()))
+        .filter(|referrer| wanted.may_say(referrer.annotations.get(PREDICATE_ANNOTATION)))
         .collect();
-    if candidates.len() > limits::SIGNATURES {
-        return Err(TrustError::TooMany {
-            subject: subject.digest,
-            found: candidates.len(),
-        });
-    }
+    check_count(subject, candidates.len())?;
     let mut found = Found::default();
     for referrer in candidates {
-        match read(source, subject, referrer).await {
+        match read(source, subject, referrer, wanted).await {
             Ok(document) => found.documents.extend(document),
             Err(StoreError::Cancelled) => return Err(lookup(StoreError::Cancelled)),
             Err(error) => found.missed = Some(error),
@@ -57,12 +221,30 @@ where
     Ok(found)
 }
 
-/// Reads the bundle that a referrer holds, if it is about `subject` and holds one.
+/// Reads the document that a referrer holds, if it is about `subject` and holds one that is wanted.
 async fn read<S: Source + ?Sized>(
     source: &S,
     subject: &Descriptor,
     referrer: &Descriptor,
+    wanted: Wanted,
 ) -> Result<Option<Bytes>, StoreError> {
+    match only_layer(source, subject, referrer).await? {
+        Some((manifest, layer))
+            if wanted.is_layer(&layer.media_type)
+                && wanted.may_say(manifest.annotations.get(PREDICATE_ANNOTATION)) =>
+        {
+            source.fetch_bytes(&layer, wanted.limit()).await.map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The only layer of a referrer's manifest, if it is a manifest about `subject` with one.
+async fn only_layer<S: Source + ?Sized>(
+    source: &S,
+    subject: &Descriptor,
+    referrer: &Descriptor,
+) -> Result<Option<(Manifest, Descriptor)>, StoreError> {
     let bytes = source.fetch_bytes(referrer, limits::MANIFEST_BYTES).await?;
     let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, &referrer.media_type) else {
         return Ok(None);
@@ -72,13 +254,10 @@ async fn read<S: Source + ?Sized>(
         .as_ref()
         .is_some_and(|of| of.digest == subject.digest);
     match manifest.layers.as_slice() {
-        [layer] if about_subject && layer.media_type.as_str().starts_with(BUNDLE_PREFIX) => {
-            source.fetch_bytes(layer, limits::SIGNATURE_BYTES).await.map(Some)
+        [layer] if about_subject => {
+            let layer = layer.clone();
+            Ok(Some((manifest, layer)))
         }
         _ => Ok(None),
     }
-}
-
-fn may_hold_bundle(artifact_type: &MediaType) -> bool {
-    *artifact_type == MediaType::OCI_EMPTY || artifact_type.as_str().starts_with(BUNDLE_PREFIX)
 }

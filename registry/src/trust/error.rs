@@ -1,6 +1,6 @@
 //! Why a bundle cannot be signed or is not trusted.
 
-use samebundle_spec::signing::{Place, Refusal};
+use samebundle_spec::signing::{Place, Predicate, Refusal};
 use samebundle_spec::{BundleName, Classify, Digest, ErrorKind, Timestamp, Version, limits};
 
 use super::MarksError;
@@ -19,6 +19,19 @@ pub enum TrustError {
         place: Place,
         /// Why.
         refusal: Refusal,
+    },
+    /// An attestation that is wanted is not there, or by nobody whose word counts.
+    #[error(
+        "{subject} has no {} attestation by a key of the rule: {why}; its publisher makes it with `build` and `sign`",
+        kind.word()
+    )]
+    NotAttested {
+        /// The bundle's index.
+        subject: Digest,
+        /// What kind.
+        kind: Predicate,
+        /// What is wrong with the one that came last.
+        why: String,
     },
     /// A newer release was seen before.
     #[error(
@@ -98,7 +111,8 @@ impl Classify for TrustError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Refused { refusal, .. } => refusal.kind(),
-            Self::RolledBack { .. }
+            Self::NotAttested { .. }
+            | Self::RolledBack { .. }
             | Self::ClockSetBack { .. }
             | Self::Algorithm { .. }
             | Self::TooMany { .. } => ErrorKind::NotTrusted,

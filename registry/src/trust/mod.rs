@@ -4,8 +4,9 @@
 //! | --- | --- |
 //! | [`keys`] | secret and public key files: make, save, load, import |
 //! | [`trust_store`] | trusted keys and policy on disk |
-//! | [`attach`] | sign: push a signature beside a bundle, in both forms that cosign reads |
-//! | [`discover`] | find the signatures of a bundle |
+//! | [`attach`] | sign: push a signature beside a bundle, in the forms of cosign and notation |
+//! | [`attest`] | documents beside a bundle: attach, sign, verify |
+//! | [`discover`] | find what is signed about a bundle |
 //! | [`verify()`] | decide whether a bundle is trusted |
 //! | [`verified`] | the proof of that, which installing and running ask for |
 //! | [`marks`] | what was seen before, against rollback |
@@ -15,6 +16,7 @@
 //! reads ([`SourceExt::fetch`](crate::store::SourceExt::fetch)), so it covers all content.
 
 pub mod attach;
+pub mod attest;
 pub mod discover;
 mod error;
 mod guard;
@@ -25,6 +27,7 @@ pub mod verified;
 pub mod verify;
 
 pub use attach::{Attached, sign};
+pub use attest::{Attested, verify_attestation};
 pub use error::TrustError;
 pub use guard::GuardError;
 pub use keys::{KeyFileError, Passphrase};

@@ -7,17 +7,19 @@ use std::collections::BTreeSet;
 
 use samebundle_spec::BundleName;
 use samebundle_spec::record::Verification;
-use samebundle_spec::signing::{Fault, KeyId, KeyRing, Level, Release, Right, Scope};
+use samebundle_spec::signing::{Fault, Form, KeyId, KeyRing, Level, Release, Right, Scope};
+
+use super::Attested;
 
 /// A value that may be used, and why.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub struct Verified<T> {
     value: T,
     basis: Basis,
 }
 
 /// Why a value may be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[expect(
     clippy::large_enum_variant,
     reason = "there is one for a bundle in use, and most are the large one"
@@ -35,6 +37,10 @@ pub enum Basis {
         release: Option<Release>,
         /// The rights beyond the default that the rule grants.
         rights: BTreeSet<Right>,
+        /// The form of a signature of another tool that sufficed; then nothing protects against rollback.
+        bare: Option<Form>,
+        /// What was asked for and is attested.
+        attested: Vec<Attested>,
         /// What was wrong and only warns at this level.
         warnings: Vec<Fault>,
         /// The sequence of the newer release that was seen before, if this one may follow it all the same.

@@ -1,10 +1,14 @@
 //! Verifying: finds the signatures of a bundle, holds them against the policy and against what was seen before.
 
-use samebundle_spec::signing::{Decision, Expected, Place, Question, Refusal, decide, examine};
+use std::collections::BTreeSet;
+
+use samebundle_spec::signing::{
+    Decision, Expected, Fault, Form, Place, Predicate, Question, Refusal, Signed, decide, examine, foreign,
+};
 use samebundle_spec::{Algorithm, Descriptor, Timestamp};
 
-use super::{Basis, Marks, Signer, TrustError, TrustStore, Verified, discover};
-use crate::store::{Referrers, Source, StoreError};
+use super::{Basis, Marks, Signer, TrustError, TrustStore, Verified, attest, discover};
+use crate::store::{Origin, StoreError};
 
 /// What is to be verified.
 #[derive(Clone, Debug)]
@@ -19,6 +23,8 @@ pub struct Request {
     pub now: Timestamp,
     /// The user allowed that an older release follows a newer one. What comes of it is recorded.
     pub allow_downgrade: bool,
+    /// What must be attested beside what the rule asks for.
+    pub attested: BTreeSet<Predicate>,
 }
 
 impl Request {
@@ -30,6 +36,7 @@ impl Request {
             expected: Expected::default(),
             now,
             allow_downgrade: false,
+            attested: BTreeSet::new(),
         }
     }
 }
@@ -49,7 +56,7 @@ pub async fn verify<S>(
     marks: &Marks,
 ) -> Result<Verified<Descriptor>, TrustError>
 where
-    S: Source + Referrers + ?Sized,
+    S: Origin + ?Sized,
 {
     let subject = &request.subject;
     if subject.digest.algorithm() != Algorithm::Sha256 {
@@ -71,7 +78,19 @@ where
         now,
     };
     let decided = decide(trust.policy(), trust.keys(), question, &examined);
-    let decision = decided.map_err(|refusal| refused(&request, refusal, found.missed))?;
+    let decision = match decided {
+        Ok(decision) => decision,
+        Err(refusal) if may_be_bare(&request, trust, &examined, &found) => {
+            bare(source, question, trust, &found, refusal).await?
+        }
+        Err(refusal) => return Err(refused(&request, refusal, found.missed)),
+    };
+    let wanted: BTreeSet<Predicate> = request.attested.union(&decision.rule.attested).copied().collect();
+    let mut attested = Vec::new();
+    for kind in wanted {
+        let rule = &decision.rule;
+        attested.push(attest::verify_attestation(source, subject, kind, rule, trust).await?);
+    }
     let downgrade = request.allow_downgrade || decision.rule.allow_downgrade;
     let (decision, downgraded_from) = blocking(marks, move |marks| {
         let from = match &decision.statement {
@@ -81,8 +100,66 @@ where
         Ok((decision, from))
     })
     .await?;
-    let basis = basis(decision, downgraded_from, trust);
+    let basis = basis(decision, downgraded_from, attested, trust);
     Ok(Verified::new(request.subject, basis))
+}
+
+/// Tells whether signatures without a release statement are to be looked for: the rule accepts some, nothing was missed
+/// that may be a statement, and there is no statement by a trusted key, whatever is wrong with it.
+fn may_be_bare(
+    request: &Request,
+    trust: &TrustStore,
+    examined: &[Result<Signed, Fault>],
+    found: &discover::Found,
+) -> bool {
+    let rule = trust.policy().rule_for(&request.place, &[]);
+    rule.is_some_and(|(_, rule)| !rule.accept.is_empty())
+        && found.missed.is_none()
+        && !examined.iter().any(Result::is_ok)
+}
+
+/// Decides by signatures of other tools. Their forms are read only as far as the rule accepts them.
+async fn bare<S: Origin + ?Sized>(
+    source: &S,
+    question: Question<'_>,
+    trust: &TrustStore,
+    found: &discover::Found,
+    refusal: Refusal,
+) -> Result<Decision, TrustError> {
+    let (keys, subject) = (trust.keys(), question.subject);
+    let accepts = |form| {
+        let rule = trust.policy().rule_for(question.place, &[]);
+        rule.is_some_and(|(_, rule)| rule.accept.contains(&form))
+    };
+    let mut examined = Vec::new();
+    if accepts(Form::Cosign) {
+        let bundles = found.documents.iter();
+        examined.extend(bundles.map(|document| foreign::examine_bundle(document, keys)));
+        let layers = discover::cosign_layers(source, subject).await?;
+        let layers = layers.iter();
+        examined.extend(layers.map(|layer| foreign::examine_payload(&layer.payload, &layer.signature, keys)));
+    }
+    let mut missed = None;
+    if accepts(Form::Notation) {
+        let found = discover::notation(source, subject).await?;
+        let documents = found.documents.iter();
+        examined.extend(documents.map(|document| foreign::examine_notation(document, keys)));
+        missed = found.missed;
+    }
+    let subject = subject.digest;
+    match (
+        foreign::suffices(trust.policy(), keys, question, &examined),
+        missed,
+    ) {
+        (Ok(decision), _) => Ok(decision),
+        (Err(_), Some(source)) => Err(TrustError::Lookup { subject, source }),
+        (Err(bare), None) => Err(TrustError::Refused {
+            subject,
+            place: question.place.clone(),
+            // Without any bare signature the statements tell better what is wrong.
+            refusal: if examined.is_empty() { refusal } else { bare },
+        }),
+    }
 }
 
 /// A signature that could not be read may be the one that was missing, so that is the error then.
@@ -110,7 +187,12 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn basis(decision: Decision, downgraded_from: Option<u64>, trust: &TrustStore) -> Basis {
+fn basis(
+    decision: Decision,
+    downgraded_from: Option<u64>,
+    attested: Vec<attest::Attested>,
+    trust: &TrustStore,
+) -> Basis {
     Basis::Policy {
         signers: decision
             .signers
@@ -121,6 +203,8 @@ fn basis(decision: Decision, downgraded_from: Option<u64>, trust: &TrustStore) -
         level: decision.rule.level,
         rights: decision.rule.rights,
         release: decision.statement.map(|statement| statement.release),
+        bare: decision.bare,
+        attested,
         warnings: decision.warnings,
         downgraded_from,
     }

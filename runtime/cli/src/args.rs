@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use samebundle_spec::signing::{self, KeyAlgorithm};
 use samebundle_spec::{BundleName, authoring};
 
 use crate::flags;
@@ -160,7 +161,7 @@ pub(crate) struct Build {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Key {
-    /// Make a new Ed25519 key pair
+    /// Make a new key pair
     Generate(KeyGenerate),
     /// List keys that can sign and keys that are trusted
     List,
@@ -175,11 +176,33 @@ pub(crate) struct KeyGenerate {
     /// Name of the key
     #[arg(long, default_value = "default")]
     pub(crate) name: BundleName,
+    /// What it signs with; notation reads only p256
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) algorithm: Algorithm,
     /// Store the private key without a passphrase
     #[arg(long)]
     pub(crate) no_passphrase: bool,
     #[command(flatten)]
     pub(crate) passphrase: Passphrase,
+}
+
+/// What a key signs with.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub(crate) enum Algorithm {
+    /// Ed25519: cosign reads it
+    #[default]
+    Ed25519,
+    /// ECDSA over P-256: cosign and notation read it
+    P256,
+}
+
+impl From<Algorithm> for KeyAlgorithm {
+    fn from(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Ed25519 => Self::Ed25519,
+            Algorithm::P256 => Self::P256,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Args)]
@@ -197,6 +220,11 @@ pub(crate) struct KeyExport {
     /// Write to this file instead of standard output
     #[arg(short, long)]
     pub(crate) file: Option<PathBuf>,
+    /// The certificate that stands for the key in notation's trust store, instead of the key (p256 only; needs the secret key)
+    #[arg(long)]
+    pub(crate) certificate: bool,
+    #[command(flatten)]
+    pub(crate) passphrase: Passphrase,
 }
 
 #[derive(Debug, Args)]
@@ -268,6 +296,24 @@ pub(crate) struct Sign {
     pub(crate) passphrase: Passphrase,
 }
 
+/// What is attested of a bundle.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Predicate {
+    /// SLSA provenance: of what it was built
+    Slsa,
+    /// SPDX bill of materials: what is in it
+    Spdx,
+}
+
+impl From<Predicate> for signing::Predicate {
+    fn from(predicate: Predicate) -> Self {
+        match predicate {
+            Predicate::Slsa => Self::Slsa,
+            Predicate::Spdx => Self::Spdx,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
     /// The bundle
@@ -276,6 +322,12 @@ pub(crate) struct Verify {
     /// Decide by this policy instead of the home's
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
+    /// Ask for a signed attestation of this kind as well; may be given several times
+    #[arg(long = "predicate", value_enum, value_name = "KIND")]
+    pub(crate) predicates: Vec<Predicate>,
+    /// Print what is attested, not only who attested it
+    #[arg(long, requires = "predicates")]
+    pub(crate) show: bool,
     #[command(flatten)]
     pub(crate) consent: Consent,
 }

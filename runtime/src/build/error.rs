@@ -176,6 +176,22 @@ pub enum ImageError {
         /// The layer's type.
         media_type: MediaType,
     },
+    /// Its layers could not be searched for lists of packages.
+    #[error("image {image} could not be searched for its packages: {why}")]
+    Packages {
+        /// The image.
+        image: String,
+        /// Why.
+        why: String,
+    },
+    /// More than a bill of materials takes.
+    #[error("the bundle holds {count} packages, more than the {most} that a bill of materials takes")]
+    TooManyPackages {
+        /// How many.
+        count: usize,
+        /// The limit.
+        most: usize,
+    },
     /// It is an artifact of another kind.
     #[error("{image} is no image: it has no layers that could be run")]
     NoImage {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! samebundle.yaml --check--> pipeline (YAML, or compiled from Python) --check--> images --> wheelhouse --> content artifact
-//!   --> invocation image --> bundle.json --> index --> tags NAME and NAME_VERSION
+//!   --> invocation image --> bundle.json --> index --> provenance, bill of materials --> tags NAME and NAME_VERSION
 //! ```
 //!
 //! Invariants: the same sources give the same index digest on every machine and in every home; no time, path, user or order
@@ -11,6 +11,7 @@
 //! Concurrency: any number of builds may share a store and a home; caches are filled by renames. Memory: a stream buffer a
 //! blob. Failure: the tags are set last, so a build that fails leaves only content that the next one finds again.
 
+mod attest;
 mod compile;
 mod content;
 mod descriptor;
@@ -18,6 +19,7 @@ mod error;
 mod image;
 mod images;
 mod invocation;
+mod packages;
 mod tarball;
 mod tools;
 mod wheelhouse;
@@ -27,14 +29,16 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use samebundle_registry::Store;
+use samebundle_registry::{Source, Store};
 use samebundle_spec::authoring::{self, Authored, ProgramManifest, Runs, Wheelhouse};
 use samebundle_spec::bundle::index::{self, Composed, Form};
 use samebundle_spec::pipeline::{Fault, Pipeline};
+use samebundle_spec::signing::Predicate;
 use samebundle_spec::{BundleName, Descriptor, Digest, MediaType, Tag, Version, limits};
 
 use crate::context::Context;
 use crate::event::Event;
+use crate::image::Image;
 
 pub use descriptor::MismatchError;
 pub use error::{BuildError, ImageError};
@@ -98,6 +102,8 @@ pub struct Built {
     pub components: BTreeMap<String, Descriptor>,
     /// The layer of wheels, if there is one.
     pub wheelhouse: Option<Descriptor>,
+    /// The documents that lie beside it, not signed.
+    pub attached: BTreeMap<Predicate, Descriptor>,
     /// What points at it.
     pub tags: Vec<Tag>,
     /// Which runs of the author are to travel along; they are attached by who knows them.
@@ -117,7 +123,10 @@ pub async fn build(inputs: &BuildInputs<'_>, context: &Context) -> Result<Built,
     let (text, pipeline) = read_pipeline(inputs, &manifest, context).await?;
     descriptor::check(&manifest, &pipeline)?;
     let images = images::provide(inputs, &pipeline, &manifest.images, context).await?;
-    let wheelhouse = match manifest.program.wheelhouse {
+    let wheelhouse::Collected {
+        layer: wheelhouse,
+        wheels,
+    } = match manifest.program.wheelhouse {
         Wheelhouse::Auto => {
             let BuildInputs {
                 tools,
@@ -133,12 +142,13 @@ pub async fn build(inputs: &BuildInputs<'_>, context: &Context) -> Result<Built,
             };
             collector.collect(&pipeline, &images).await?
         }
-        Wheelhouse::None => None,
+        Wheelhouse::None => wheelhouse::Collected::default(),
     };
     step(context, "write the bundle");
     let store = &**inputs.store;
     let content = content::write(store, text, wheelhouse.clone()).await?;
     let invocation = invocation::make(inputs.runner, store, context).await?.manifest;
+    let installed = list_packages(inputs, &images).await?;
     let images = images
         .into_iter()
         .map(|(name, image)| (name, image.manifest))
@@ -157,7 +167,21 @@ pub async fn build(inputs: &BuildInputs<'_>, context: &Context) -> Result<Built,
         &described.components,
         Form::Strict,
     );
-    let index = commit(store, described.bundle.raw(), composed, &tags).await?;
+    let index = commit(store, described.bundle.raw(), composed).await?;
+    let facts = attest::Facts {
+        name: manifest.name.as_str(),
+        version: manifest.version.to_string(),
+        index: &index,
+        pipeline: &content.pipeline,
+        runner: Digest::sha256(inputs.runner),
+        images: &installed,
+        wheelhouse: wheelhouse.as_ref(),
+        wheels: &wheels,
+    };
+    let attached = attest::write(store, &facts).await?;
+    for tag in &tags {
+        store.tag(&index, tag).await?;
+    }
     let mut components = described.components;
     components.insert(String::new(), invocation);
     Ok(Built {
@@ -167,6 +191,7 @@ pub async fn build(inputs: &BuildInputs<'_>, context: &Context) -> Result<Built,
         bundle: described.bundle.digest(),
         components,
         wheelhouse,
+        attached,
         tags,
         history: manifest.history.runs,
         notes: pipeline.notes,
@@ -269,13 +294,22 @@ async fn read_pipeline(
     }
 }
 
-/// Writes the bundle's own documents, the index last, then the tags.
-async fn commit(
-    store: &dyn Store,
-    bundle: &[u8],
-    composed: Composed,
-    tags: &[Tag],
-) -> Result<Descriptor, BuildError> {
+/// Lists what is installed in each image.
+async fn list_packages(
+    inputs: &BuildInputs<'_>,
+    images: &BTreeMap<String, Image>,
+) -> Result<BTreeMap<String, (Descriptor, packages::Installed)>, BuildError> {
+    let source: Arc<dyn Source> = Arc::clone(inputs.store) as Arc<dyn Source>;
+    let mut listed = BTreeMap::new();
+    for (name, image) in images {
+        let installed = packages::installed(name, image, &source).await?;
+        listed.insert(name.clone(), (image.manifest.clone(), installed));
+    }
+    Ok(listed)
+}
+
+/// Writes the bundle's own documents, the index last.
+async fn commit(store: &dyn Store, bundle: &[u8], composed: Composed) -> Result<Descriptor, BuildError> {
     let Composed {
         config_blob,
         config_manifest,
@@ -289,9 +323,6 @@ async fn commit(
         store
             .push(&descriptor, Box::pin(std::io::Cursor::new(bytes)))
             .await?;
-    }
-    for tag in tags {
-        store.tag(&index.0, tag).await?;
     }
     Ok(index.0)
 }

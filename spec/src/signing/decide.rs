@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Bundle, BundleError, Fault, KeyId, KeyRing, Level, Place, Policy, PublicKey, Refusal, Rule, Scope,
+    Bundle, BundleError, Fault, Form, KeyId, KeyRing, Level, Place, Policy, PublicKey, Refusal, Rule, Scope,
     Statement, StatementError,
 };
 use crate::{BundleName, Descriptor, MediaType, Tag, Timestamp, Version, limits};
@@ -64,6 +64,8 @@ pub struct Decision {
     pub signers: BTreeSet<KeyId>,
     /// The release; none only where the rule does not insist on one.
     pub statement: Option<Statement>,
+    /// The form of the signature, where the rule accepts one without a release statement.
+    pub bare: Option<Form>,
     /// What was wrong and only warns at the rule's level.
     pub warnings: Vec<Fault>,
 }
@@ -73,6 +75,16 @@ pub struct Decision {
 /// # Errors
 /// Why the document does not count. Keys come from `keys` only, never from the document.
 pub fn examine(document: &[u8], keys: &KeyRing) -> Result<Signed, Fault> {
+    let (key, payload) = open(document, keys)?;
+    let statement = Statement::from_bytes(&payload).map_err(|error| match error {
+        StatementError::OtherPredicate { found } => Fault::OtherPredicate { found },
+        StatementError::Form { why } => Fault::BadStatement { why },
+    })?;
+    Ok(Signed { key, statement })
+}
+
+/// Reads a sigstore bundle and returns the statement in it, not parsed, and the trusted key that signed it.
+pub(super) fn open(document: &[u8], keys: &KeyRing) -> Result<(KeyId, Vec<u8>), Fault> {
     let bundle = Bundle::from_bytes(document).map_err(|error| match error {
         BundleError::OtherMaterial { what } => Fault::OtherMaterial { what },
         BundleError::Form { why } => Fault::Unreadable { why },
@@ -101,11 +113,7 @@ pub fn examine(document: &[u8], keys: &KeyRing) -> Result<Signed, Fault> {
         let found = bundle.envelope.payload_type().chars().take(100).collect();
         return Err(Fault::OtherPredicate { found });
     }
-    let statement = Statement::from_bytes(payload).map_err(|error| match error {
-        StatementError::OtherPredicate { found } => Fault::OtherPredicate { found },
-        StatementError::Form { why } => Fault::BadStatement { why },
-    })?;
-    Ok(Signed { key, statement })
+    Ok((key, payload.to_vec()))
 }
 
 /// A statement that stands by the policy.
@@ -163,6 +171,7 @@ pub fn decide(
                 rule: first.rule.clone(),
                 signers: signers(votes),
                 statement: Some(first.signed.statement.clone()),
+                bare: None,
                 warnings: votes.iter().flat_map(|vote| vote.warnings.clone()).collect(),
             });
         }
@@ -189,6 +198,7 @@ fn unsigned(scope: &Scope, rule: &Rule, warnings: Vec<Fault>) -> Decision {
         rule: rule.clone(),
         signers: BTreeSet::new(),
         statement: None,
+        bare: None,
         warnings,
     }
 }
@@ -221,16 +231,12 @@ fn judge<'a>(
         });
     }
     check_identity(question, signed)?;
-    let warnings = match check_time(question.now, rule, signed) {
-        Ok(()) => Vec::new(),
-        Err(fault) if rule.level > Level::Strict => vec![fault],
-        Err(fault) => return Err(fault),
-    };
+    let warning = check_period(question.now, rule, Some(release.issued), release.expires)?;
     Ok(Vote {
         signed,
         scope,
         rule,
-        warnings,
+        warnings: warning.into_iter().collect(),
     })
 }
 
@@ -270,17 +276,36 @@ fn check_identity(question: Question<'_>, signed: &Signed) -> Result<(), Fault> 
     }
 }
 
-/// Valid from `issued` (less the clock skew) to the last moment of the second `expires`.
-fn check_time(now: Timestamp, rule: &Rule, signed: &Signed) -> Result<(), Fault> {
-    let release = &signed.statement.release;
+/// Checks that a signature is valid now, and returns what only warns at the rule's level.
+pub(super) fn check_period(
+    now: Timestamp,
+    rule: &Rule,
+    issued: Option<Timestamp>,
+    expires: Option<Timestamp>,
+) -> Result<Option<Fault>, Fault> {
+    match check_time(now, rule, issued, expires) {
+        Ok(()) => Ok(None),
+        Err(fault) if rule.level > Level::Strict => Ok(Some(fault)),
+        Err(fault) => Err(fault),
+    }
+}
+
+/// Valid from `issued` (less the clock skew) to the last moment of the second `expires`. What does not say when it was made
+/// is older than any age that a rule states.
+fn check_time(
+    now: Timestamp,
+    rule: &Rule,
+    issued: Option<Timestamp>,
+    expires: Option<Timestamp>,
+) -> Result<(), Fault> {
     let skew = std::time::Duration::from_secs(limits::CLOCK_SKEW_SECONDS);
-    let issued = release.issued;
-    if issued > now.after(skew) {
+    if let Some(issued) = issued.filter(|issued| *issued > now.after(skew)) {
         return Err(Fault::NotYetValid { issued, now });
     }
-    if let Some(expires) = release.expires.filter(|expires| now.whole_seconds() > *expires) {
+    if let Some(expires) = expires.filter(|expires| now.whole_seconds() > *expires) {
         return Err(Fault::Expired { expires, now });
     }
+    let issued = issued.unwrap_or_else(|| Timestamp::from_unix(0));
     let oldest = |days: u32| std::time::Duration::from_secs(u64::from(days) * 86_400);
     match rule.max_age_days {
         Some(days) if now > issued.after(oldest(days)) => Err(Fault::TooOld { issued, days }),

@@ -71,7 +71,7 @@ impl Envelope {
             // cosign refuses an id that is not equal to the bundle's hint, so none is written.
             signatures: vec![EnvelopeSignature {
                 key_id: None,
-                signature: signature.to_vec(),
+                signature,
             }],
         }
     }

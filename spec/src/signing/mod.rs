@@ -2,18 +2,25 @@
 //!
 //! | module | what | source |
 //! | --- | --- | --- |
-//! | [`key`] | Ed25519 keys, strict verification, key ids | RFC 8032, RFC 8410 |
+//! | [`key`] | Ed25519 and P-256 keys, strict verification, key ids | RFC 8032, RFC 8410, FIPS 186-5 |
 //! | [`statement`] | what is signed: a release | in-toto Statement v1 |
 //! | [`dsse`] | how it is signed | DSSE 1.0 |
 //! | [`sigstore`] | the document that holds the signature | sigstore bundle v0.3 |
 //! | [`cosign`] | the second form, for cosign's tag scheme | containers/image simple signing |
+//! | [`notation`], [`certificate`] | the form for notation | Notary Project signature specification, RFC 5280 |
+//! | [`foreign`] | signatures that others made, which name a digest alone | |
+//! | [`attestation`] | what else is said of a bundle: provenance, bill of materials | SLSA v1, SPDX 2.3 |
 //! | [`scope`], [`policy`] | whose signatures are wanted for what | |
 //! | [`decide()`], [`refusal`] | the decision | |
 
+pub mod attestation;
+pub mod certificate;
 pub mod cosign;
 pub mod decide;
 pub mod dsse;
+pub mod foreign;
 pub mod key;
+pub mod notation;
 pub mod policy;
 pub mod refusal;
 pub mod scope;
@@ -22,9 +29,11 @@ pub mod statement;
 #[cfg(test)]
 mod vectors;
 
+pub use attestation::{Attestation, Predicate, attested};
 pub use decide::{Decision, Expected, Question, Signed, decide, examine};
 pub use dsse::Envelope;
-pub use key::{KeyError, KeyId, PublicKey, SigningKey};
+pub use foreign::{Bare, Form};
+pub use key::{KeyAlgorithm, KeyError, KeyId, PublicKey, SigningKey};
 pub use policy::{KeyRing, Level, Policy, PolicyError, Right, Rule};
 pub use refusal::{Fault, Refusal};
 pub use scope::{Place, Scope, ScopeError};

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{KeyId, Place, PublicKey, Scope};
+use super::{Form, KeyId, Place, Predicate, PublicKey, Scope};
 use crate::{BundleName, Repository, limits};
 
 /// Trusted keys by name.
@@ -40,6 +40,13 @@ pub struct Rule {
     /// Whether an older release may follow a newer one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_downgrade: bool,
+    /// Tools whose signatures suffice although they name a digest and nothing else; without any, only release statements do.
+    /// Such a rule has no protection against rollback.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub accept: BTreeSet<Form>,
+    /// What must be attested as well, by one of the keys.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub attested: BTreeSet<Predicate>,
     /// Oldest signature that is taken, days; none means any age.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age_days: Option<u32>,
@@ -285,6 +292,8 @@ impl Rule {
             level: Level::Strict,
             rights: BTreeSet::new(),
             allow_downgrade: false,
+            accept: BTreeSet::new(),
+            attested: BTreeSet::new(),
             max_age_days: None,
         }
     }

@@ -122,7 +122,7 @@ impl Bundle {
     /// # Errors
     /// [`BundleError::OtherMaterial`] for bundles signed in another way; [`BundleError::Form`] for what breaks the form.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, BundleError> {
-        let wire: Wire = crate::json::from_slice(bytes, limits::SIGNATURE_BYTES).map_err(form)?;
+        let wire: Wire = crate::json::from_slice(bytes, limits::ATTESTATION_BYTES).map_err(form)?;
         if !MEDIA_TYPES.contains(&wire.media_type.as_str()) {
             return Err(form("its mediaType is none of sigstore's bundles"));
         }

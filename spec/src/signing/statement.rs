@@ -1,5 +1,6 @@
 //! What a signature says: an in-toto Statement v1 whose predicate is a release of a bundle.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::{Algorithm, BundleName, Digest, MediaType, Repository, Timestamp, Version, limits};
@@ -7,7 +8,7 @@ use crate::{Algorithm, BundleName, Digest, MediaType, Repository, Timestamp, Ver
 /// The predicate type of a release, and its version.
 pub const RELEASE_TYPE: &str = "https://samebundle.dev/release/v1";
 /// The type of every in-toto statement of version 1.
-const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+pub(super) const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 
 /// A signed release: this content is that version of that bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,32 +60,54 @@ pub enum StatementError {
     },
 }
 
-fn form(why: impl ToString) -> StatementError {
+pub(super) fn form(why: impl ToString) -> StatementError {
     StatementError::Form { why: why.to_string() }
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Wire<P> {
+pub(super) struct Wire<P> {
     #[serde(rename = "_type")]
-    kind: String,
-    subject: Vec<WireSubject>,
-    predicate_type: String,
-    predicate: P,
+    pub(super) kind: String,
+    pub(super) subject: Vec<WireSubject>,
+    pub(super) predicate_type: String,
+    pub(super) predicate: P,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WireSubject {
+pub(super) struct WireSubject {
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    name: String,
-    digest: WireDigest,
+    pub(super) name: String,
+    pub(super) digest: WireDigest,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WireDigest {
-    sha256: String,
+pub(super) struct WireDigest {
+    pub(super) sha256: String,
+}
+
+impl<P: DeserializeOwned> Wire<P> {
+    /// Reads a statement of any predicate; its type is for the caller to look at.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, StatementError> {
+        let wire: Self = crate::json::from_slice(bytes, limits::ATTESTATION_BYTES).map_err(form)?;
+        if wire.kind == STATEMENT_TYPE {
+            Ok(wire)
+        } else {
+            Err(form(format!("its _type is not {STATEMENT_TYPE}")))
+        }
+    }
+}
+
+impl<P> Wire<P> {
+    /// The digest of the one thing that the statement is about.
+    pub(super) fn only_subject(&self) -> Result<Digest, StatementError> {
+        let [subject] = self.subject.as_slice() else {
+            return Err(form("it must have exactly one subject"));
+        };
+        format!("sha256:{}", subject.digest.sha256).parse().map_err(form)
+    }
 }
 
 /// Enough of any statement to tell what it is about.
@@ -120,25 +143,19 @@ impl Statement {
     /// # Errors
     /// [`StatementError::OtherPredicate`] for other kinds of statement; [`StatementError::Form`] for what breaks the form.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, StatementError> {
-        let head: Head = crate::json::from_slice(bytes, limits::SIGNATURE_BYTES).map_err(form)?;
+        let head: Head = crate::json::from_slice(bytes, limits::ATTESTATION_BYTES).map_err(form)?;
         if head.predicate_type != RELEASE_TYPE {
             let found = head.predicate_type.chars().take(100).collect();
             return Err(StatementError::OtherPredicate { found });
         }
-        let wire: Wire<Release> = crate::json::from_slice(bytes, limits::SIGNATURE_BYTES).map_err(form)?;
-        if wire.kind != STATEMENT_TYPE {
-            return Err(form(format!("its _type is not {STATEMENT_TYPE}")));
-        }
-        let [subject] = wire.subject.as_slice() else {
-            return Err(form("it must have exactly one subject"));
-        };
+        let wire = Wire::<Release>::from_bytes(bytes)?;
+        let digest = wire.only_subject()?;
+        let subject = &wire.subject[0];
         if subject.name != wire.predicate.name.as_str() {
             return Err(form("the subject's name is not the name of the release"));
         }
         let statement = Self {
-            subject: format!("sha256:{}", subject.digest.sha256)
-                .parse()
-                .map_err(form)?,
+            subject: digest,
             release: wire.predicate,
         };
         statement.check()?;

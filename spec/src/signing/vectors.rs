@@ -219,7 +219,7 @@ fn vector_rfc8032_sign_input() {
             };
             let seed = Zeroizing::new(<[u8; 32]>::try_from(&pair[..32]).unwrap());
             let signing = SigningKey::from_seed(&seed);
-            assert_eq!(signing.public().as_bytes().as_slice(), key, "line {}", number + 1);
+            assert_eq!(&signing.public().to_bytes(), key, "line {}", number + 1);
             assert_eq!(
                 signing.sign(message).as_slice(),
                 &signed[..64],

@@ -89,7 +89,7 @@ pub(super) fn secret(text: &str, passphrase: Option<&Passphrase>) -> Result<Sign
     let mut seed = Zeroizing::new([0; 32]);
     seed.copy_from_slice(&bytes[62..94]);
     let key = SigningKey::from_seed(&seed);
-    if key.public().as_bytes() == &bytes[94..126] {
+    if key.public().to_bytes() == bytes[94..126] {
         Ok(key)
     } else {
         Err(invalid("its public key is not that of its secret key"))

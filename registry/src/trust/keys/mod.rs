@@ -18,7 +18,7 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use samebundle_spec::signing::{KeyError, PublicKey, SigningKey};
+use samebundle_spec::signing::{KeyAlgorithm, KeyError, PublicKey, SigningKey};
 use samebundle_spec::{Classify, ErrorKind, limits};
 use zeroize::Zeroizing;
 
@@ -171,8 +171,16 @@ fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, KeyFileError> {
 ///
 /// # Errors
 /// [`KeyFileError::Random`].
-pub fn generate() -> Result<SigningKey, KeyFileError> {
-    Ok(SigningKey::from_seed(&random()?))
+pub fn generate(algorithm: KeyAlgorithm) -> Result<SigningKey, KeyFileError> {
+    match algorithm {
+        KeyAlgorithm::Ed25519 => Ok(SigningKey::from_seed(&random()?)),
+        KeyAlgorithm::P256 => loop {
+            // One draw in 2^32 is no scalar of the curve.
+            if let Ok(key) = SigningKey::from_scalar(&random()?) {
+                return Ok(key);
+            }
+        },
+    }
 }
 
 /// Saves a secret key in a new file: encrypted with the passphrase, or plain PKCS#8 without one.
@@ -216,6 +224,7 @@ pub fn load(path: &Path, passphrase: Option<&Passphrase>) -> Result<SigningKey, 
     let text = text(path, read(path, Access::Secret)?)?;
     let secret = match Form::of(&text) {
         Some(Form::Pkcs8) => pkcs8::from_pem(&text),
+        Some(Form::Sec1) => pkcs8::from_sec1_pem(&text),
         Some(Form::Cosign) => cosign::decrypt(&text, passphrase),
         Some(Form::OpenSsh) => openssh::secret(&text, passphrase),
         Some(Form::MinisignSecret) => minisign::secret(&text, passphrase),
@@ -279,6 +288,7 @@ pub fn is_encrypted(path: &Path) -> Result<bool, KeyFileError> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     Pkcs8,
+    Sec1,
     EncryptedPkcs8,
     Cosign,
     OpenSsh,
@@ -296,12 +306,15 @@ impl Form {
             .and_then(|rest| rest.split_once("-----"));
         match label.map(|(label, _)| label) {
             Some("PRIVATE KEY") => Some(Self::Pkcs8),
+            Some("EC PRIVATE KEY") => Some(Self::Sec1),
             Some("ENCRYPTED PRIVATE KEY") => Some(Self::EncryptedPkcs8),
             Some("ENCRYPTED SIGSTORE PRIVATE KEY" | "ENCRYPTED COSIGN PRIVATE KEY") => Some(Self::Cosign),
             Some("OPENSSH PRIVATE KEY") => Some(Self::OpenSsh),
             Some("PUBLIC KEY") => Some(Self::Spki),
             Some(_) => None,
-            None if text.starts_with("ssh-ed25519 ") => Some(Self::OpenSshPublic),
+            None if text.starts_with("ssh-ed25519 ") || text.starts_with("ecdsa-sha2-nistp256 ") => {
+                Some(Self::OpenSshPublic)
+            }
             None => match minisign::length(text)? {
                 minisign::PUBLIC_BYTES => Some(Self::MinisignPublic),
                 minisign::SECRET_BYTES => Some(Self::MinisignSecret),

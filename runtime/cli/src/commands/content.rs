@@ -36,6 +36,10 @@ pub(crate) async fn inspect(session: &Session, place: &Place) -> Result<Report, 
     for referrer in &referrers {
         let kind = referrer.artifact_type.as_ref().unwrap_or(&referrer.media_type);
         write!(text, "\nreferrer: {kind} {}", referrer.digest)?;
+        // What a sigstore bundle says, as its manifest has it: shown, not verified.
+        if let Some(says) = referrer.annotations.get("dev.sigstore.bundle.predicateType") {
+            write!(text, " {}", safe(says))?;
+        }
     }
     Ok(Report::new(
         text,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use samebundle_registry::trust::keys::{self, Passphrase};
 use samebundle_spec::BundleName;
-use samebundle_spec::signing::{PublicKey, Scope, SigningKey};
+use samebundle_spec::signing::{self, PublicKey, Scope, SigningKey};
 use serde_json::json;
 
 use crate::args;
@@ -23,7 +23,12 @@ pub(crate) fn generate(session: &Session, args: &args::KeyGenerate) -> Result<Re
         true => None,
         false => Some(passphrase(session, &args.passphrase, "new passphrase", true)?),
     };
-    store(session, &args.name, &keys::generate()?, passphrase.as_ref())
+    store(
+        session,
+        &args.name,
+        &keys::generate(args.algorithm.into())?,
+        passphrase.as_ref(),
+    )
 }
 
 /// Takes over a private key of another tool.
@@ -51,7 +56,9 @@ fn store(
     keys::save(&path(session, name), key, passphrase)?;
     session.trust()?.add(name, &key.public(), &Scope::ANY)?;
     let id = key.public().id();
-    let json = json!({"key": name, "id": id.to_string(), "encrypted": passphrase.is_some()});
+    let json = json!({
+        "key": name, "id": id.to_string(), "algorithm": key.algorithm().word(), "encrypted": passphrase.is_some(),
+    });
     Ok(Report::new(
         format!(
             "key {name} ({}) can sign, and is trusted in this home",
@@ -143,11 +150,11 @@ pub(crate) fn list(session: &Session) -> Result<Report, CliError> {
     rows.sort();
     let json: Vec<_> = rows
         .iter()
-        .map(|row| json!({"key": row[0], "id": row[1], "encrypted": row[2] == "yes"}))
+        .map(|row| json!({"key": row[0], "id": row[1], "algorithm": row[2], "encrypted": row[3] == "yes"}))
         .collect();
     let text = match rows.is_empty() {
         true => "there is no key; `key generate` makes one".to_owned(),
-        false => table(&["key", "id", "encrypted"], &rows),
+        false => table(&["key", "id", "algorithm", "encrypted"], &rows),
     };
     Ok(Report::new(text, json!({"keys": json})))
 }
@@ -160,17 +167,24 @@ fn row(path: &Path, trust: &samebundle_registry::trust::TrustStore) -> Result<Op
     let Some(name) = name.and_then(|name| name.parse::<BundleName>().ok()) else {
         return Ok(None);
     };
-    let id = trust
-        .keys()
-        .get(&name)
-        .map_or_else(|| "not trusted".to_owned(), |key| key.id().short());
+    let public = trust.keys().get(&name);
+    let id = public.map_or_else(|| "not trusted".to_owned(), |key| key.id().short());
+    let algorithm = public.map_or("", |key| key.algorithm().word());
     let encrypted = if keys::is_encrypted(path)? { "yes" } else { "no" };
-    Ok(Some(vec![name.to_string(), id, encrypted.to_owned()]))
+    Ok(Some(vec![
+        name.to_string(),
+        id,
+        algorithm.to_owned(),
+        encrypted.to_owned(),
+    ]))
 }
 
 /// Prints a public key.
 pub(crate) fn export(session: &Session, args: &args::KeyExport) -> Result<Report, CliError> {
-    let pem = public(session, &args.name)?.to_pem();
+    let pem = match args.certificate {
+        true => certificate(session, args)?,
+        false => public(session, &args.name)?.to_pem(),
+    };
     match &args.file {
         Some(file) => {
             let file = session.settings.current_dir.join(file);
@@ -182,6 +196,18 @@ pub(crate) fn export(session: &Session, args: &args::KeyExport) -> Result<Report
         }
         None => Ok(Report::new(pem.trim_end(), json!({"pem": pem}))),
     }
+}
+
+/// The certificate is signed by the key itself, so the secret half makes it; the same one each time.
+fn certificate(session: &Session, args: &args::KeyExport) -> Result<String, CliError> {
+    let key = load(session, &args.name, &args.passphrase)?;
+    let der = signing::certificate::self_signed(&key).ok_or_else(|| {
+        let (name, kind) = (&args.name, key.algorithm().word());
+        CliError::Usage(format!(
+            "key {name} is {kind}, and only p256 keys have a certificate: `key generate --algorithm p256`"
+        ))
+    })?;
+    Ok(signing::certificate::to_pem(&der))
 }
 
 /// The public half is in the trust store since the key was made.

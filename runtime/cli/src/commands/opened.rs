@@ -1,5 +1,6 @@
 //! Opens the place that a user names, for reading, and verifies what is there.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -176,10 +177,10 @@ pub(crate) async fn verify(
     consent: &Consent,
 ) -> Result<Verified<Descriptor>, CliError> {
     let trust = session.trust()?;
-    verify_with(session, opened, consent, &trust).await
+    verify_with(session, opened, consent, &trust, BTreeSet::new()).await
 }
 
-/// The same with another policy.
+/// The same with another policy, and attestations that are asked for beside it.
 ///
 /// # Errors
 /// As [`verify`].
@@ -188,15 +189,19 @@ pub(crate) async fn verify_with(
     opened: &Opened,
     consent: &Consent,
     trust: &trust::TrustStore,
+    attested: BTreeSet<signing::Predicate>,
 ) -> Result<Verified<Descriptor>, CliError> {
+    // Consent takes the place of a signature, not of what was asked for by name.
+    let may_consent = consent.allow_unsigned && attested.is_empty();
     let request = trust::Request {
         expected: opened.expected.clone(),
         allow_downgrade: consent.allow_downgrade,
+        attested,
         ..trust::Request::new(opened.index.clone(), opened.place.clone(), session.now())
     };
     match trust::verify(opened.source.as_ref(), request, trust, &session.marks()).await {
         Ok(verified) => Ok(verified),
-        Err(error) if consent.allow_unsigned && is_unsigned(&error) => {
+        Err(error) if may_consent && is_unsigned(&error) => {
             session.notice(format!(
                 "taken without a trusted signature, as --allow-unsigned says: {error}"
             ));

@@ -1,11 +1,12 @@
 //! `trust`, `sign`, `verify`: who may sign what, signing, and finding out who did.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use samebundle_registry::store::Layout;
 use samebundle_registry::trust::{self, Basis, Verified, keys};
 use samebundle_runtime::opened::OpenedBundle;
-use samebundle_spec::signing::{Policy, Release, Scope, Statement};
+use samebundle_spec::signing::{Policy, Predicate, Release, Scope, Statement};
 use samebundle_spec::{Descriptor, Repository};
 use serde_json::{Value, json};
 
@@ -110,30 +111,42 @@ pub(crate) async fn sign(session: &Session, args: &args::Sign) -> Result<Report,
     let bundle = OpenedBundle::open(opened.source.as_ref(), &opened.index).await?;
     let statement = statement(session, args, &opened.index, &bundle)?;
     let signing_key = key::load(session, &args.key, &args.passphrase)?;
-    match &args.place {
+    let (index, by) = (&opened.index, &signing_key);
+    let attested = match &args.place {
+        // Who may push there may attach a document there, so none of them is signed: sign in the store, then push.
         Place::Registry(reference) => {
             let remote = session.remote(&reference.repository)?;
-            trust::sign(&remote, &opened.index, &statement, &signing_key).await?;
+            trust::sign(&remote, index, &statement, by).await?;
+            Vec::new()
         }
         Place::Layout(dir, _) => {
             let layout = Layout::open(&session.settings.current_dir.join(dir)).await?;
-            trust::sign(&layout, &opened.index, &statement, &signing_key).await?;
+            trust::sign(&layout, index, &statement, by).await?;
+            trust::attest::sign_documents(&layout, index, by).await?
         }
         Place::Local(_) | Place::Stored(_) => {
-            trust::sign(&session.store().await?, &opened.index, &statement, &signing_key).await?;
+            let store = session.store().await?;
+            trust::sign(&store, index, &statement, by).await?;
+            trust::attest::sign_documents(&store, index, by).await?
         }
         Place::Archive(_) => {
             return Err(CliError::Usage(
                 "an archive is not changed: sign in the store, then export".to_owned(),
             ));
         }
-    }
+    };
     let release = &statement.release;
-    let text = format!(
+    let mut text = format!(
         "signed {} {} ({}) with key {}",
         release.name, release.version, opened.index.digest, args.key
     );
-    let json = json!({"digest": opened.index.digest, "key": args.key, "statement": release});
+    for kind in &attested {
+        write!(text, "\nattested: {}", kind.word())?;
+    }
+    let json = json!({
+        "digest": opened.index.digest, "key": args.key, "algorithm": signing_key.algorithm().word(), "statement": release,
+        "attested": attested,
+    });
     Ok(Report::new(text, json))
 }
 
@@ -184,8 +197,15 @@ pub(crate) async fn verify(session: &Session, args: &args::Verify) -> Result<Rep
         let bytes = std::fs::read(&file).map_err(CliError::io("read", &file))?;
         trust = trust.with_policy(Policy::from_bytes(&bytes)?)?;
     }
-    let verified = opened::verify_with(session, &opened, &args.consent, &trust).await?;
-    Ok(Report::new(describe(&verified), as_json(&verified)))
+    let wanted = args.predicates.iter().map(|kind| (*kind).into()).collect();
+    let verified = opened::verify_with(session, &opened, &args.consent, &trust, wanted).await?;
+    let mut text = describe(&verified);
+    if let (true, Basis::Policy { attested, .. }) = (args.show, verified.basis()) {
+        for one in attested {
+            write!(text, "\n{:#}", one.predicate)?;
+        }
+    }
+    Ok(Report::new(text, as_json(&verified)))
 }
 
 /// Says why a bundle is trusted and what the signature covers.
@@ -197,17 +217,11 @@ fn describe(verified: &Verified<Descriptor>) -> String {
             signers,
             release,
             warnings,
+            bare,
+            attested,
             ..
         } => {
-            let signers: Vec<String> = signers
-                .iter()
-                .map(|signer| {
-                    signer
-                        .names
-                        .first()
-                        .map_or_else(|| signer.id.short(), ToString::to_string)
-                })
-                .collect();
+            let signers: Vec<String> = signers.iter().map(named).collect();
             let mut lines = vec![format!(
                 "trusted: signed by {} (rule for {scope})",
                 signers.join(", ")
@@ -223,6 +237,14 @@ fn describe(verified: &Verified<Descriptor>) -> String {
                 ));
                 lines.extend(release.expires.map(|expires| format!("expires {expires}")));
             }
+            lines.extend(bare.map(|form| {
+                let form = form.word();
+                format!("by a signature of {form} alone: it binds {digest}, but no name, version or order")
+            }));
+            lines.extend(attested.iter().map(|one| {
+                let (kind, signer) = (one.kind.word(), named(&one.signer));
+                format!("attested: {kind} by {signer}{}", summary(one))
+            }));
             lines.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
             lines.join("\n")
         }
@@ -232,8 +254,32 @@ fn describe(verified: &Verified<Descriptor>) -> String {
     }
 }
 
+fn named(signer: &trust::Signer) -> String {
+    let name = signer.names.first();
+    name.map_or_else(|| signer.id.short(), ToString::to_string)
+}
+
+/// How much an attestation says.
+fn summary(attested: &trust::Attested) -> String {
+    let (pointer, what) = match attested.kind {
+        Predicate::Slsa => ("/buildDefinition/resolvedDependencies", "dependencies"),
+        Predicate::Spdx => ("/packages", "packages"),
+    };
+    let list = attested.predicate.pointer(pointer).and_then(Value::as_array);
+    list.map_or_else(String::new, |list| format!(", {} {what}", list.len()))
+}
+
 fn as_json(verified: &Verified<Descriptor>) -> Value {
+    let (bare, attested) = match verified.basis() {
+        Basis::Policy { bare, attested, .. } => (*bare, attested.as_slice()),
+        Basis::Consent { .. } => (None, &[][..]),
+    };
+    let attested: Vec<Value> = attested
+        .iter()
+        .map(|one| json!({"kind": one.kind, "signer": named(&one.signer), "predicate": one.predicate}))
+        .collect();
     json!({
         "digest": verified.get().digest, "verification": verified.verification(), "release": verified.release(),
+        "bare": bare, "attested": attested,
     })
 }

@@ -37,11 +37,11 @@ pub(super) struct Resolution {
 /// One file of a package index.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wheel {
+pub(in crate::build) struct Wheel {
     /// Its name (PEP 427), e.g. `six-1.17.0-py2.py3-none-any.whl`.
-    pub(super) file: String,
+    pub(in crate::build) file: String,
     /// Its digest.
-    pub(super) digest: Digest,
+    pub(in crate::build) digest: Digest,
 }
 
 impl Default for Lock {

@@ -23,7 +23,8 @@ use super::tools::ToolError;
 use crate::context::Context;
 use crate::event::Event;
 use crate::image::Image;
-use lock::{Lock, Resolution, Wheel};
+pub(super) use lock::Wheel;
+use lock::{Lock, Resolution};
 use pip::Wanted;
 use target::Target;
 
@@ -123,6 +124,15 @@ impl Classify for WheelhouseError {
     }
 }
 
+/// What was collected.
+#[derive(Debug, Default)]
+pub(super) struct Collected {
+    /// The layer; none if nothing is installed.
+    pub(super) layer: Option<Descriptor>,
+    /// What is in it, sorted by name.
+    pub(super) wheels: Vec<Wheel>,
+}
+
 /// What collecting works with.
 pub(super) struct Collector<'a> {
     pub(super) tools: &'a BuildTools,
@@ -133,15 +143,15 @@ pub(super) struct Collector<'a> {
 }
 
 impl Collector<'_> {
-    /// Collects what a pipeline installs into one layer in the store; nothing to install gives none.
+    /// Collects what a pipeline installs into one layer in the store; nothing to install gives nothing.
     pub(super) async fn collect(
         &self,
         pipeline: &Pipeline,
         images: &BTreeMap<String, Image>,
-    ) -> Result<Option<Descriptor>, BuildError> {
+    ) -> Result<Collected, BuildError> {
         let asked = self.asked(pipeline, images).await?;
         if asked.is_empty() {
-            return Ok(None);
+            return Ok(Collected::default());
         }
         let path = self.sources.join(LOCK);
         let lock = Lock::read(&path)?;
@@ -258,7 +268,7 @@ impl Collector<'_> {
         blocking(move || pip::keep(folder.path(), &cache)).await
     }
 
-    async fn layer(&self, lock: &Lock) -> Result<Option<Descriptor>, BuildError> {
+    async fn layer(&self, lock: &Lock) -> Result<Collected, BuildError> {
         let mut files: BTreeMap<&str, &Wheel> = BTreeMap::new();
         for wheel in lock.resolutions.iter().flat_map(|resolution| &resolution.wheels) {
             if files
@@ -272,6 +282,7 @@ impl Collector<'_> {
             }
         }
         let mut tarball = Tarball::default();
+        let wheels = files.values().map(|wheel| (*wheel).clone()).collect();
         for (file, wheel) in files {
             let path = file.parse().map_err(|_| WheelhouseError::NoWheel {
                 file: file.to_owned(),
@@ -286,12 +297,16 @@ impl Collector<'_> {
             );
         }
         if tarball.is_empty() {
-            return Ok(None);
+            return Ok(Collected::default());
         }
         let written = tarball
             .write_in(&self.context.home.scratch(), MediaType::WHEELHOUSE, false)
             .await?;
-        written.push(&**self.store).await.map(Some)
+        let layer = written.push(&**self.store).await?;
+        Ok(Collected {
+            layer: Some(layer),
+            wheels,
+        })
     }
 
     fn cache(&self) -> PathBuf {
