@@ -80,9 +80,9 @@ pub const RANGES: u64 = 128;
 pub const RANGE_STREAMS: usize = 4;
 /// Most contents and ranges that are on the way at once, at the best of throughputs: each holds two batches in memory.
 pub const LANES: usize = 8;
-/// Largest part of an upload, bytes: what a cut sends twice. Some registries refuse less than 5 MiB.
+/// First part of an upload, and the one after a break, bytes. Some registries refuse less than 5 MiB.
 pub const UPLOAD_PART_BYTES: u64 = 8 << 20;
-/// Largest part that a registry may ask for, bytes; one that wants more gets the content whole.
+/// Largest part of an upload, bytes; a registry that wants more at least gets the content whole.
 pub const UPLOAD_PART_MOST_BYTES: u64 = 256 << 20;
 /// Most ranges that are remembered of content that is half there; one writer makes one for each stream.
 pub const PARTIAL_RANGES: usize = 65_536;

@@ -16,6 +16,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use reqwest::{Body, Method, Response, StatusCode, Url};
@@ -59,8 +60,7 @@ struct Upload<'a> {
     url: Option<Url>,
     /// What the registry has, bytes.
     at: u64,
-    /// Size of a part, bytes.
-    part: u64,
+    part: Part,
     /// The upload was begun by an earlier process, so that nobody here knows what is in it.
     inherited: bool,
     /// Where the last token was refused.
@@ -68,6 +68,55 @@ struct Upload<'a> {
     /// Where a part was refused for no reason that is known.
     doubted_at: Option<u64>,
     hashed: Option<Arc<Mutex<Hashed>>>,
+}
+
+/// How much goes in one request.
+///
+/// Each request costs the registry a round trip and mostly a sync, and each break costs up to one part. So a part grows
+/// while parts go through quickly: what is at stake is a bounded time, not a number of bytes. After a break it is small
+/// again, and a size that was refused where a smaller one had been taken is not tried again.
+struct Part {
+    size: u64,
+    /// What the registry asked for at least, or the usual beginning.
+    least: u64,
+    most: u64,
+    /// The largest that was taken.
+    taken: u64,
+}
+
+impl Part {
+    /// A part that went through in less time than this may be followed by one twice its size.
+    const QUICK: Duration = Duration::from_secs(1);
+
+    fn at_least(least: u64) -> Self {
+        let least = least.max(limits::UPLOAD_PART_BYTES);
+        Self {
+            size: least,
+            least,
+            most: least.max(limits::UPLOAD_PART_MOST_BYTES),
+            taken: 0,
+        }
+    }
+
+    fn went_through(&mut self, sent: u64, took: Duration) {
+        self.taken = self.taken.max(sent);
+        if sent >= self.size && took < Self::QUICK {
+            self.size = self.size.saturating_mul(2).min(self.most);
+        }
+    }
+
+    fn broke(&mut self) {
+        self.size = self.least;
+    }
+
+    /// Whether a smaller one was taken, and is tried again.
+    fn was_too_large(&mut self, sent: u64) -> bool {
+        let smaller = (self.least..sent).contains(&self.taken);
+        if smaller {
+            (self.size, self.most) = (self.taken, self.taken);
+        }
+        smaller
+    }
 }
 
 /// The hash of what was read so far, in order.
@@ -115,7 +164,7 @@ impl RemoteRepository {
             note: self.note(descriptor).await,
             url: None,
             at: 0,
-            part: limits::UPLOAD_PART_BYTES,
+            part: Part::at_least(0),
             inherited: false,
             refused_at: None,
             doubted_at: None,
@@ -178,7 +227,7 @@ impl Upload<'_> {
                     (Failure::Passing(None), why)
                 }
                 Step::Wait(failure, why) => (failure, why),
-                Step::Ask(why) => (Failure::Passing(Some(std::time::Duration::ZERO)), why),
+                Step::Ask(why) => (Failure::Passing(Some(Duration::ZERO)), why),
             };
             let call = self.call(Method::GET, "take a blob");
             if !attempts.pause(failure, &call.asked.place, &why).await {
@@ -261,7 +310,7 @@ impl Upload<'_> {
     async fn open(&mut self) -> Result<(), StoreError> {
         (self.at, self.inherited) = (0, false);
         let (url, least) = self.place.open_upload(self.descriptor).await?;
-        self.part = limits::UPLOAD_PART_BYTES.max(least);
+        self.part = Part::at_least(least);
         let call = self.call(Method::POST, "open an upload");
         self.url = Some(url.clone());
         if let Some(mut note) = self.note.take() {
@@ -294,7 +343,7 @@ impl Upload<'_> {
             self.open().await?;
         }
         let size = self.descriptor.size;
-        let end = self.at.saturating_add(self.part).min(size);
+        let end = self.at.saturating_add(self.part.size).min(size);
         let mut last = end == size;
         if last && self.hashed.is_some() {
             // The last bytes go by themselves, so that the digest is known before the blob can be complete.
@@ -313,14 +362,15 @@ impl Upload<'_> {
             body: self.body(end, &fault).await?,
             length: end - self.at,
         };
+        let begun = Instant::now();
         let sent = self.place.client.wire.send_once(&call, once).await;
         if let Some(error) = fault.take() {
             return Err(StoreError::read(self.descriptor.digest, error));
         }
         if last {
-            self.judge_last(&call, sent).await
+            self.judge_last(&call, sent, end - self.at).await
         } else {
-            self.judge_part(&call, sent, end).await
+            self.judge_part(&call, sent, end, begun.elapsed()).await
         }
     }
 
@@ -399,6 +449,11 @@ impl Upload<'_> {
             }
             401 | 403 => return Err(call.asked.refused(response).await),
             404 => Err(Step::Lost("the upload was lost".to_owned())),
+            // A request that was cut off here may still be writing there.
+            409 => Err(Step::Wait(
+                Failure::Passing(None),
+                "another request writes this upload".to_owned(),
+            )),
             416 => Err(Step::Ask("the registry is at another byte".to_owned())),
             _ => Ok(response),
         })
@@ -409,7 +464,12 @@ impl Upload<'_> {
         call: &Call,
         sent: Result<Response, Broken>,
         end: u64,
+        took: Duration,
     ) -> Result<Step, StoreError> {
+        if sent.is_err() {
+            self.part.broke();
+        }
+        let length = end - self.at;
         let first = self.at == 0;
         let refused_whole = sent
             .as_ref()
@@ -419,12 +479,20 @@ impl Upload<'_> {
             Err(Step::Ask(_)) if refused_whole => {
                 return Ok(Step::Refused(call.asked.invalid("it refuses the first part")));
             }
+            Err(Step::Ask(why)) => {
+                // 416 is also what some say of a part that is too large for them.
+                self.part.was_too_large(length);
+                return Ok(Step::Ask(why));
+            }
             Err(step) => return Ok(step),
             Ok(response) => response,
         };
         if !response.status().is_success() {
             let never = matches!(response.status().as_u16(), 405 | 413 | 415 | 501);
             let error = call.asked.refused(response).await;
+            if self.part.was_too_large(length) {
+                return Ok(Step::Ask(error.to_string()));
+            }
             // It may have been the connection behind a proxy; the second time it is the registry.
             return Ok(if never || self.doubted_at == Some(self.at) {
                 Step::Refused(error)
@@ -435,12 +503,18 @@ impl Upload<'_> {
         }
         // It may have kept less than was sent; more than was sent is a registry that counts from one.
         let kept = received(&response);
+        self.part.went_through(length, took);
         self.at = if kept > self.at && kept < end { kept } else { end };
         self.moved(call, &response).await?;
         Ok(Step::On)
     }
 
-    async fn judge_last(&mut self, call: &Call, sent: Result<Response, Broken>) -> Result<Step, StoreError> {
+    async fn judge_last(
+        &mut self,
+        call: &Call,
+        sent: Result<Response, Broken>,
+        length: u64,
+    ) -> Result<Step, StoreError> {
         let response = match self.judge(call, sent).await? {
             Err(step) => return Ok(step),
             Ok(response) => response,
@@ -449,7 +523,11 @@ impl Upload<'_> {
             compare(response.headers(), &self.descriptor.digest)?;
             return Ok(Step::Done);
         }
+        let too_large = response.status() == StatusCode::PAYLOAD_TOO_LARGE;
         let error = call.asked.refused(response).await;
+        if too_large && self.part.was_too_large(length) {
+            return Ok(Step::Ask(error.to_string()));
+        }
         if self.inherited {
             // What an earlier process sent may be what is wrong.
             self.give_up().await;
@@ -458,5 +536,40 @@ impl Upload<'_> {
         }
         self.give_up().await;
         Err(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_grows_while_it_is_quick_and_is_small_after_a_break() {
+        let (quick, slow) = (Duration::from_millis(900), Duration::from_secs(1));
+        let mut part = Part::at_least(0);
+        let first = part.size;
+        part.went_through(first, slow);
+        assert_eq!(part.size, first);
+        for _ in 0..20 {
+            part.went_through(part.size, quick);
+        }
+        assert_eq!(part.size, limits::UPLOAD_PART_MOST_BYTES);
+        part.broke();
+        assert_eq!(part.size, first);
+        part.went_through(first - 1, quick);
+        assert_eq!(part.size, first, "the last one says nothing");
+    }
+
+    #[test]
+    fn a_size_that_was_refused_is_not_tried_again() {
+        let mut part = Part::at_least(0);
+        let first = part.size;
+        assert!(!part.was_too_large(first), "no smaller one was taken");
+        part.went_through(first, Duration::ZERO);
+        assert!(part.was_too_large(2 * first));
+        part.went_through(first, Duration::ZERO);
+        assert_eq!(part.size, first);
+        assert!(!part.was_too_large(first), "this size was taken before");
+        assert_eq!(Part::at_least(u64::MAX).size, u64::MAX);
     }
 }

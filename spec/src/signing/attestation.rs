@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::statement::{STATEMENT_TYPE, Wire, WireDigest, WireSubject, form};
+use super::statement::{AnyStatement, STATEMENT_TYPE, Wire, WireDigest, WireSubject, form};
 use super::{Bundle, Fault, KeyId, KeyRing, SigningKey, StatementError, decide, dsse::Envelope};
 use crate::{Digest, MediaType};
 
@@ -101,13 +101,13 @@ pub fn attested(document: &[u8], kind: Predicate, keys: &KeyRing) -> Result<(Key
     let bad = |error: StatementError| Fault::BadStatement {
         why: error.to_string(),
     };
-    let wire = Wire::<Value>::from_bytes(&payload).map_err(bad)?;
-    if wire.predicate_type != kind.uri() {
-        let found = wire.predicate_type.chars().take(100).collect();
+    let any = AnyStatement::from_bytes(&payload).map_err(bad)?;
+    if any.predicate_type != kind.uri() {
+        let found = any.shown_type();
         return Err(Fault::OtherPredicate { found });
     }
-    let subject = wire.only_subject().map_err(bad)?;
-    let predicate = wire.predicate;
+    let subject = any.only_subject().map_err(bad)?;
+    let predicate = any.predicate;
     Ok((
         key,
         Attestation {

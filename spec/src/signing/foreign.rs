@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::decide::{Decision, Question, check_period, open};
-use super::statement::Wire;
+use super::statement::AnyStatement;
 use super::{Fault, KeyId, KeyRing, Policy, Refusal, cosign, notation};
 use crate::{Algorithm, Descriptor, Digest, Timestamp, limits};
 
@@ -88,15 +88,15 @@ impl Subject {
 pub fn examine_bundle(document: &[u8], keys: &KeyRing) -> Result<Bare, Fault> {
     let (key, payload) = open(document, keys)?;
     let bad = |why: String| Fault::BadStatement { why };
-    let wire = Wire::<serde_json::Value>::from_bytes(&payload).map_err(|error| bad(error.to_string()))?;
-    if wire.predicate_type != COSIGN_TYPE {
-        let found = wire.predicate_type.chars().take(100).collect();
+    let any = AnyStatement::from_bytes(&payload).map_err(|error| bad(error.to_string()))?;
+    if any.predicate_type != COSIGN_TYPE {
+        let found = any.shown_type();
         return Err(Fault::OtherPredicate { found });
     }
     Ok(Bare {
         key,
         form: Form::Cosign,
-        subject: Subject::Digest(wire.only_subject().map_err(|error| bad(error.to_string()))?),
+        subject: Subject::Digest(any.only_subject().map_err(|error| bad(error.to_string()))?),
         issued: None,
         expires: None,
     })

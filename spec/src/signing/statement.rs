@@ -1,7 +1,9 @@
 //! What a signature says: an in-toto Statement v1 whose predicate is a release of a bundle.
 
-use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::{Algorithm, BundleName, Digest, MediaType, Repository, Timestamp, Version, limits};
 
@@ -88,33 +90,51 @@ pub(super) struct WireDigest {
     pub(super) sha256: String,
 }
 
-impl<P: DeserializeOwned> Wire<P> {
+/// A statement of any writer, read as in-toto's parsing rules want: fields that are not known here are passed over. Ours is
+/// strict ([`Wire`]), because nobody else writes releases.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct AnyStatement {
+    #[serde(rename = "_type")]
+    kind: String,
+    subject: Vec<AnySubject>,
+    pub(super) predicate_type: String,
+    #[serde(default)]
+    pub(super) predicate: Value,
+}
+
+#[derive(Deserialize)]
+struct AnySubject {
+    #[serde(default)]
+    digest: BTreeMap<String, String>,
+}
+
+impl AnyStatement {
     /// Reads a statement of any predicate; its type is for the caller to look at.
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, StatementError> {
-        let wire: Self = crate::json::from_slice(bytes, limits::ATTESTATION_BYTES).map_err(form)?;
-        if wire.kind == STATEMENT_TYPE {
-            Ok(wire)
+        let any: Self = crate::json::from_slice(bytes, limits::ATTESTATION_BYTES).map_err(form)?;
+        if any.kind == STATEMENT_TYPE {
+            Ok(any)
         } else {
             Err(form(format!("its _type is not {STATEMENT_TYPE}")))
         }
     }
-}
 
-impl<P> Wire<P> {
-    /// The digest of the one thing that the statement is about.
+    /// The SHA-256 digest of the one thing that the statement is about.
     pub(super) fn only_subject(&self) -> Result<Digest, StatementError> {
         let [subject] = self.subject.as_slice() else {
             return Err(form("it must have exactly one subject"));
         };
-        format!("sha256:{}", subject.digest.sha256).parse().map_err(form)
+        let Some(hex) = subject.digest.get("sha256") else {
+            return Err(form("its subject has no sha256 digest"));
+        };
+        format!("sha256:{hex}").parse().map_err(form)
     }
-}
 
-/// Enough of any statement to tell what it is about.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Head {
-    predicate_type: String,
+    /// The predicate type as a message shows it.
+    pub(super) fn shown_type(&self) -> String {
+        self.predicate_type.chars().take(100).collect()
+    }
 }
 
 impl Statement {
@@ -143,19 +163,18 @@ impl Statement {
     /// # Errors
     /// [`StatementError::OtherPredicate`] for other kinds of statement; [`StatementError::Form`] for what breaks the form.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, StatementError> {
-        let head: Head = crate::json::from_slice(bytes, limits::ATTESTATION_BYTES).map_err(form)?;
-        if head.predicate_type != RELEASE_TYPE {
-            let found = head.predicate_type.chars().take(100).collect();
+        let any = AnyStatement::from_bytes(bytes)?;
+        if any.predicate_type != RELEASE_TYPE {
+            let found = any.shown_type();
             return Err(StatementError::OtherPredicate { found });
         }
-        let wire = Wire::<Release>::from_bytes(bytes)?;
-        let digest = wire.only_subject()?;
-        let subject = &wire.subject[0];
-        if subject.name != wire.predicate.name.as_str() {
+        let subject = any.only_subject()?;
+        let wire: Wire<Release> = crate::json::from_slice(bytes, limits::ATTESTATION_BYTES).map_err(form)?;
+        if wire.subject[0].name != wire.predicate.name.as_str() {
             return Err(form("the subject's name is not the name of the release"));
         }
         let statement = Self {
-            subject: digest,
+            subject,
             release: wire.predicate,
         };
         statement.check()?;

@@ -9,7 +9,7 @@ use crate::copy::{Options, copy};
 use crate::store::{Layout, Memory, SinkExt, Source, SourceExt};
 use samebundle_spec::manifest::Manifest;
 
-const SIZE: usize = 20_000_000;
+const SIZE: usize = 40_000_000;
 
 fn config_at(folder: &Path) -> RemoteConfig {
     RemoteConfig {
@@ -44,6 +44,20 @@ fn uploads(front: &Front, method: &str) -> Vec<Seen> {
         .collect()
 }
 
+/// What was sent in parts, in order: method, first and last byte.
+fn ranges(front: &Front) -> Vec<(&'static str, u64, u64)> {
+    let mut ranges: Vec<_> = ["PATCH", "PUT"]
+        .into_iter()
+        .flat_map(|method| uploads(front, method).into_iter().map(move |seen| (method, seen)))
+        .filter_map(|(method, seen)| {
+            let (first, last) = seen.header("content-range").split_once('-')?;
+            Some((method, first.parse().unwrap(), last.parse().unwrap()))
+        })
+        .collect();
+    ranges.sort_by_key(|range| range.1);
+    ranges
+}
+
 async fn whole(place: &RemoteRepository, layer: &Descriptor) -> bool {
     place.fetch_bytes(layer, u64::MAX).await.is_ok()
 }
@@ -56,16 +70,14 @@ async fn a_large_blob_goes_in_parts_with_the_last_one_in_the_put() {
     let place = repository_at(&front.address, config_at(folder.path()));
     copy(&layout, &place, &root, &Options::default()).await.unwrap();
     assert!(whole(&place, &layer).await);
-    let patches: Vec<String> = uploads(&front, "PATCH")
-        .iter()
-        .map(|seen| seen.header("content-range").to_owned())
-        .collect();
-    assert_eq!(patches, ["0-8388607", "8388608-16777215"]);
-    let puts = uploads(&front, "PUT");
+    let ranges = ranges(&front);
+    assert_eq!(ranges[0], ("PATCH", 0, (8 << 20) - 1));
     assert!(
-        puts.iter()
-            .any(|seen| seen.header("content-range") == "16777216-19999999")
+        ranges.windows(2).all(|pair| pair[0].2 + 1 == pair[1].1),
+        "{ranges:?}"
     );
+    let (method, _, end) = *ranges.last().unwrap();
+    assert_eq!((method, end), ("PUT", SIZE as u64 - 1));
     // One question a content, no second one before its push.
     let heads = front
         .lines()
@@ -155,6 +167,32 @@ async fn a_registry_that_takes_no_parts_gets_the_blob_whole() {
         let tries = uploads(&front, "PATCH").len();
         assert!((1..=4).contains(&tries), "{status}: {tries}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_takes_no_large_parts_gets_small_ones() {
+    // The part that is too large is one in the middle, or the last one.
+    for size in [SIZE, 20_000_000] {
+        small_parts_only(size).await;
+    }
+}
+
+async fn small_parts_only(size: usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let (layout, root, layer) = image(folder.path(), size).await;
+    let front = Front::start(|parts, _| {
+        let length = parts.headers.get("content-length");
+        let length: u64 = length.map_or(0, |length| length.to_str().unwrap().parse().unwrap());
+        if length > 8 << 20 {
+            answer(413, &[], "<html>too large</html>")
+        } else {
+            Fault::None
+        }
+    })
+    .await;
+    let place = repository_at(&front.address, config_at(folder.path()));
+    copy(&layout, &place, &root, &Options::default()).await.unwrap();
+    assert!(whole(&place, &layer).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

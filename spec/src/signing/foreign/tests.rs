@@ -173,7 +173,7 @@ fn what_must_be_understood_is_understood_or_refused() {
 fn only_what_cosign_calls_a_signature_is_one() {
     let sign = |predicate_type: &str| {
         let text = format!(
-            r#"{{"_type":"https://in-toto.io/Statement/v1","subject":[{{"digest":{{"sha256":"{}"}}}}],"predicateType":"{predicate_type}","predicate":{{}}}}"#,
+            r#"{{"_type":"https://in-toto.io/Statement/v1","subject":[{{"digest":{{"sha256":"{}"}},"annotations":{{"a":"b"}}}}],"predicateType":"{predicate_type}","predicate":{{}}}}"#,
             subject().digest.hex()
         );
         let envelope =
