@@ -149,6 +149,19 @@ impl Replay {
         }
     }
 
+    /// As if an earlier process, the one of the first `calls` calls, had been killed before each sync of a folder for whose
+    /// kind `which` says so: what it showed is there, and not durable.
+    pub fn kill_before_syncs(&mut self, calls: usize, which: &dyn Fn(&str) -> bool) {
+        let (gone, left): (Vec<_>, Vec<_>) = std::mem::take(&mut self.syncs)
+            .into_iter()
+            .partition(|(number, kind)| *number < calls && kind.starts_with("folder ") && which(kind));
+        self.syncs = left;
+        self.events.retain(|event| match event {
+            Event::Begin(number, _) | Event::End(number) => gone.iter().all(|(other, _)| other != number),
+            _ => true,
+        });
+    }
+
     /// The kinds of syncs that there are, of paths for which `keeps` says so.
     pub fn kinds(&self) -> BTreeSet<String> {
         self.syncs.iter().map(|(_, kind)| kind.clone()).collect()

@@ -130,6 +130,16 @@ pub fn read(record: &Path, process: u32) -> Vec<Call> {
     }
 }
 
+/// The calls of one process and then those of the next.
+pub fn one_after_the_other(mut first: Vec<Call>, second: Vec<Call>) -> Vec<Call> {
+    let end = first.iter().map(|call| call.span.1 + 1).max().unwrap_or(0);
+    first.extend(second.into_iter().map(|mut call| {
+        call.span = (call.span.0 + end, call.span.1 + end);
+        call
+    }));
+    first
+}
+
 fn parse(text: &str) -> Vec<Call> {
     let mut calls = Vec::new();
     let mut begun: HashMap<u32, (usize, String)> = HashMap::new();

@@ -231,6 +231,11 @@ pub(crate) struct Content {
 }
 
 impl Content {
+    /// Blobs and manifests in the order of a push.
+    pub(crate) fn all(&self) -> (&[(Descriptor, Bytes)], [&(Descriptor, Bytes); 2]) {
+        (&self.blobs, [&self.signature, &self.manifest])
+    }
+
     pub(crate) fn new(mark: &str) -> Self {
         let blob =
             |text: String, media_type| (Descriptor::of(media_type, text.as_bytes()), Bytes::from(text));

@@ -6,6 +6,8 @@
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -254,5 +256,88 @@ async fn what_a_server_acknowledged_survives_a_cut() {
         let created = |bytes: &[u8]| bytes.starts_with(b"HTTP/1.1 201");
         let replay = Replay::new(&calls, &root, &before, &created);
         cut_everywhere(name, &replay, &|| Box::new(ServerJudge));
+    }
+}
+
+/// A request by hand: whether the answer's status was `wanted`.
+fn answers(address: SocketAddr, method: &str, path: &str, kind: &str, body: &[u8], wanted: u16) -> bool {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n"
+    )
+    .unwrap();
+    stream.write_all(body).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.starts_with(&format!("HTTP/1.1 {wanted} "))
+}
+
+/// What each way of a second client is told to be there already, after a server that was killed before it synced it.
+#[tokio::test]
+async fn what_was_found_there_already_survives_a_cut() {
+    if !can_trace() {
+        return;
+    }
+    let sandbox = Sandbox::new();
+    let (home, tag) = (sandbox.home("server"), "1.0".parse().unwrap());
+    let content = Content::new("found");
+    let push = |address: SocketAddr| {
+        let (blobs, manifests) = content.all();
+        for (descriptor, bytes) in blobs {
+            let path = format!("/v2/team/one/blobs/uploads/?digest={}", descriptor.digest);
+            assert!(answers(address, "POST", &path, "application/octet-stream", bytes, 201));
+        }
+        for ((descriptor, bytes), query) in manifests.into_iter().zip(["", "?tag=1.0"]) {
+            let path = format!("/v2/team/one/manifests/{}{query}", descriptor.digest);
+            let kind = descriptor.media_type.as_str();
+            assert!(answers(address, "PUT", &path, kind, bytes, 201));
+        }
+    };
+    let mount = |address: SocketAddr| {
+        for (descriptor, _) in content.all().0 {
+            let path = format!("/v2/team/one/blobs/uploads/?from=team/one&mount={}", descriptor.digest);
+            assert!(answers(address, "POST", &path, "", b"", 201));
+        }
+    };
+    let ask = |address: SocketAddr| {
+        assert!(answers(address, "HEAD", "/v2/team/one/manifests/1.0", "", b"", 200));
+    };
+    let everything = |_: &str| true;
+    let blobs = |kind: &str| !["_manifests", "_tags", "_referrers"].iter().any(|part| kind.contains(part));
+    let last = |kind: &str| kind.ends_with("_manifests") || kind.ends_with("_tags");
+    type Way<'a> = (&'a str, &'a dyn Fn(SocketAddr), &'a dyn Fn(&str) -> bool);
+    let ways: [Way<'_>; 3] = [
+        ("pushed again", &push, &everything),
+        ("mounted again", &mount, &blobs),
+        ("asked for", &ask, &last),
+    ];
+    for (name, way, unsynced) in ways {
+        let root = sandbox.path().join(name.replace(' ', "-"));
+        let mut records = Vec::new();
+        for round in ["first", "second"] {
+            let file = sandbox.path().join(format!("record-{round}"));
+            let (mut process, address) = serve(&home, &root, |command| {
+                strace::recorded(&command, &file, power::CALLS)
+            })
+            .unwrap();
+            if round == "first" {
+                assert!(content.push(&client(address, "team/one"), &tag).await.2);
+            } else {
+                way(address);
+            }
+            let id = process.id();
+            process.end();
+            records.push(strace::read(&file, id));
+        }
+        let second = records.pop().unwrap();
+        let first = records.pop().unwrap();
+        let count = first.len();
+        let calls = strace::one_after_the_other(first, second);
+        let mut replay = Replay::new(&calls, &root, Path::new("nothing was there"), &|_| false);
+        replay.kill_before_syncs(count, unsynced);
+        let states = replay.cut(&mut ServerJudge, None, 1).unwrap_or_else(|why| panic!("{name}: {why}"));
+        tell(&format!("server, {name} after a kill: {states} states after a cut"));
     }
 }

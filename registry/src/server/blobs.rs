@@ -83,7 +83,8 @@ pub(super) fn etag(digest: &Digest) -> String {
 }
 
 /// The one range that is asked for, as start and length; `None` for the whole. Several ranges, other units and malformed
-/// ranges are answered with the whole, as RFC 9110 allows.
+/// ranges are answered with the whole, as RFC 9110 allows; one that ends before it starts is refused, as the conformance
+/// suite of the distribution specification prefers.
 fn wanted(headers: &HeaderMap, size: u64, digest: &Digest) -> Result<Option<(u64, u64)>, Refusal> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let Some(range) = text(header::RANGE).and_then(|range| range.strip_prefix("bytes=")) else {
@@ -96,7 +97,8 @@ fn wanted(headers: &HeaderMap, size: u64, digest: &Digest) -> Result<Option<(u64
         return Ok(None);
     };
     let bounds = match (first.parse::<u64>(), last.parse::<u64>()) {
-        (Ok(first), Ok(last)) if first <= last => Some((first, last)),
+        (Ok(first), Ok(last)) if first > last => return Err(Refusal::Range { size }),
+        (Ok(first), Ok(last)) => Some((first, last)),
         (Ok(first), Err(_)) if last.is_empty() => Some((first, u64::MAX)),
         (Err(_), Ok(suffix)) if first.is_empty() => {
             if suffix == 0 {

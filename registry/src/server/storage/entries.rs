@@ -1,13 +1,13 @@
 //! What a repository has: blobs, manifests, tags and referrers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use samebundle_spec::{Descriptor, Digest, Tag};
 
 use super::super::refusal::Refusal;
 use super::super::route::{At, Name};
 use super::collect::renew;
-use super::{CONTENT_MODE, Storage, file_name, names, parse_file_name, read, remove, write};
+use super::{CONTENT_MODE, Storage, file_name, names, parse_file_name, read, remove, sync};
 use crate::StoreError;
 
 const ENTRY_MODE: u32 = 0o644;
@@ -76,14 +76,32 @@ impl Storage {
         Ok(there)
     }
 
-    /// Shows content that is on disk in a repository; the caller holds the gate open.
+    /// Shows content that is on disk in a repository, and makes both durable; the caller holds the gate open.
     pub(super) fn link_blob(&self, name: &Name, digest: &Digest) -> Result<(), StoreError> {
+        self.sync_content(std::iter::once(digest))?;
         let entry = self.blob_entry(name, digest);
         if entry.is_file() {
             renew(&entry);
-            return Ok(());
+            return self.sync_entries(&entry);
         }
-        write(&entry, b"", ENTRY_MODE)
+        self.write(&entry, b"", ENTRY_MODE)
+    }
+
+    /// Makes the names of content durable, whoever wrote it.
+    fn sync_content<'a>(&self, digests: impl Iterator<Item = &'a Digest>) -> Result<(), StoreError> {
+        let mut folders: Vec<PathBuf> = digests
+            .map(|digest| self.0.root.join("blobs").join(digest.algorithm().name()))
+            .collect();
+        folders.sort_unstable();
+        folders.dedup();
+        folders.iter().try_for_each(|folder| sync(folder))
+    }
+
+    /// Makes an entry durable that was there already, with those beside it.
+    fn sync_entries(&self, entry: &Path) -> Result<(), StoreError> {
+        let folder = entry.parent().unwrap_or(entry);
+        self.make_folder(folder)?;
+        sync(folder)
     }
 
     /// Hides a blob from a repository; the content stays until it is collected.
@@ -122,20 +140,25 @@ impl Storage {
         }
         self.require(name, kept)?;
         let content = self.content(&digest);
-        if !content.is_file() {
-            write(&content, &kept.bytes, CONTENT_MODE)?;
+        let named = kept.blobs.iter().chain(&kept.manifests);
+        if content.is_file() {
+            self.sync_content(named.chain(std::iter::once(&digest)))?;
+        } else {
+            self.write(&content, &kept.bytes, CONTENT_MODE)?;
+            // The folder was synced for the manifest just now, and for others of its algorithm with it.
+            self.sync_content(named.filter(|other| other.algorithm() != digest.algorithm()))?;
         }
         if let Some((subject, entry)) = &kept.subject {
             let path = self.referrers_folder(name, subject).join(file_name(&digest));
-            write(&path, &json(entry)?, ENTRY_MODE)?;
+            self.write(&path, &json(entry)?, ENTRY_MODE)?;
         }
-        write(
+        self.write(
             &self.manifest_entry(name, &digest),
             &json(&kept.descriptor)?,
             ENTRY_MODE,
         )?;
         for tag in tags {
-            write(
+            self.write(
                 &self.tag_entry(name, tag),
                 digest.to_string().as_bytes(),
                 ENTRY_MODE,
@@ -151,6 +174,8 @@ impl Storage {
         Ok(())
     }
 
+    /// Checks that all is there which a manifest names, and makes it durable: the client may have been told so by a question
+    /// only. Entries of manifests are synced with the one that follows.
     fn require(&self, name: &Name, kept: &Kept) -> Result<(), Refusal> {
         let missing = |digest: &Digest| Refusal::ManifestBlobUnknown {
             repository: name.as_str().to_owned(),
@@ -160,6 +185,9 @@ impl Storage {
             if !self.has_blob(name, digest) {
                 return Err(missing(digest));
             }
+        }
+        if let Some(digest) = kept.blobs.first() {
+            self.sync_entries(&self.blob_entry(name, digest))?;
         }
         for digest in &kept.manifests {
             if !self.manifest_entry(name, digest).is_file() {
@@ -199,6 +227,18 @@ impl Storage {
         let path = self.manifest_entry(name, &digest);
         let bytes = read(&path)?.ok_or_else(unknown)?;
         Ok(entry(&path, &bytes)?)
+    }
+
+    /// Finds a manifest for who may rely on its being there: what names it is durable before this returns.
+    pub(in crate::server) fn promise_manifest(&self, name: &Name, at: &At) -> Result<Descriptor, Refusal> {
+        let descriptor = self.manifest(name, at)?;
+        if !self.rules().read_only {
+            self.sync_entries(&self.manifest_entry(name, &descriptor.digest))?;
+            if let At::Tag(tag) = at {
+                self.sync_entries(&self.tag_entry(name, tag))?;
+            }
+        }
+        Ok(descriptor)
     }
 
     /// Removes a tag, or a manifest with the tags that point at it and its place among the referrers of `subject`.

@@ -14,16 +14,18 @@
 //!
 //! No component of a repository's name starts with `_`, so names and the four folders never meet. Every file appears by a
 //! rename after it and before its folder were synced. Content comes before the entry that shows it, the entry before the
-//! tag; so whatever a crash leaves, what can be seen is complete, and the rest is only space.
+//! tag; so whatever a crash leaves, what can be seen is complete, and the rest is only space. What is found there already is
+//! synced again before it is acknowledged: another request may be about to sync it, or was killed before it did.
 
 mod collect;
 mod entries;
 mod upload;
 
-use std::collections::HashMap;
-use std::fs::File;
+use std::collections::{HashMap, HashSet};
+use std::fs::{DirBuilder, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -63,6 +65,8 @@ struct Inner {
     writers: [Mutex<()>; STRIPES],
     /// Held shared by who shows content or names it, alone by who removes garbage.
     gate: RwLock<()>,
+    /// Folders beneath the root whose names are durable, for all that this process knows.
+    folders: Mutex<HashSet<PathBuf>>,
     /// Held, never read: the kernel lock on the folder.
     _lock: File,
 }
@@ -98,6 +102,10 @@ impl Storage {
             let path = root.join(folder);
             durable::make_folder(&path, FOLDER_MODE).map_err(StoreError::io("create", &path))?;
         }
+        // An earlier process may have been killed between making these and syncing them.
+        for folder in [root, &root.join("blobs")] {
+            sync(folder)?;
+        }
         let lock = root.join("lock");
         let Some(held) = durable::try_lock(&lock).map_err(StoreError::io("lock", &lock))? else {
             return Err(StoreError::Conflict {
@@ -111,6 +119,7 @@ impl Storage {
             rules,
             uploads: Mutex::new(uploads),
             gate: RwLock::default(),
+            folders: Mutex::default(),
             writers: std::array::from_fn(|_| Mutex::default()),
             _lock: held,
         })))
@@ -148,6 +157,31 @@ impl Storage {
         self.0.gate.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Writes a small file durably; its folder is made if absent.
+    fn write(&self, path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
+        let folder = path.parent().unwrap_or(path);
+        self.make_folder(folder)?;
+        durable::write(path, bytes, mode).map_err(StoreError::io("write", path))
+    }
+
+    /// Makes a folder beneath the root, and its name durable: also one that is there, because whoever made it may have
+    /// been killed, or may still be about to sync it.
+    fn make_folder(&self, folder: &Path) -> Result<(), StoreError> {
+        if folder == self.0.root || hold(&self.0.folders).contains(folder) {
+            return Ok(());
+        }
+        let parent = folder.parent().unwrap_or(folder);
+        self.make_folder(parent)?;
+        match DirBuilder::new().mode(FOLDER_MODE).create(folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(StoreError::io("create", folder)(error));
+            }
+            _ => sync(parent)?,
+        }
+        hold(&self.0.folders).insert(folder.to_owned());
+        Ok(())
+    }
+
     /// Runs `work`, which touches files, on a thread that may block.
     pub(super) async fn run<T: Send + 'static>(
         &self,
@@ -169,13 +203,6 @@ pub(super) fn stopped(error: &tokio::task::JoinError) -> Refusal {
     })
 }
 
-/// Writes a small file durably; its folder is made if absent.
-fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), StoreError> {
-    let folder = path.parent().unwrap_or(path);
-    durable::make_folder(folder, FOLDER_MODE).map_err(StoreError::io("create", folder))?;
-    durable::write(path, bytes, mode).map_err(StoreError::io("write", path))
-}
-
 /// Reads a small file; `None` if there is none.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     match std::fs::read(path) {
@@ -185,12 +212,16 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     }
 }
 
+/// Makes durable what happened to names in a folder, whoever did it.
+fn sync(folder: &Path) -> Result<(), StoreError> {
+    durable::sync_folder(folder).map_err(StoreError::io("sync", folder))
+}
+
 /// Removes a file durably; says whether it was there.
 fn remove(path: &Path) -> Result<bool, StoreError> {
     match std::fs::remove_file(path) {
         Ok(()) => {
-            let folder = path.parent().unwrap_or(path);
-            durable::sync_folder(folder).map_err(StoreError::io("sync", folder))?;
+            sync(path.parent().unwrap_or(path))?;
             Ok(true)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),

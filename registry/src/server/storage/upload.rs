@@ -349,8 +349,6 @@ impl Storage {
         if !content.is_file() {
             upload.seal()?;
             std::fs::rename(&upload.path, &content).map_err(StoreError::io("rename", &upload.path))?;
-            let folder = content.parent().unwrap_or(&content);
-            durable::sync_folder(folder).map_err(StoreError::io("sync", folder))?;
         }
         self.link_blob(&upload.repository, digest)?;
         self.discard(upload);

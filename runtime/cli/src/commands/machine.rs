@@ -15,7 +15,6 @@ use crate::session::Session;
 /// Serves a registry until it is interrupted.
 pub(crate) async fn serve(session: &Session, args: &args::Serve) -> Result<Report, CliError> {
     let root = session.settings.current_dir.join(&args.root);
-    std::fs::create_dir_all(&root).map_err(CliError::io("make", &root))?;
     let listening = |source| CliError::Io {
         operation: "listen on",
         path: args.listen.to_string(),
