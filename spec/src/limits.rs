@@ -118,6 +118,22 @@ pub const UPLOADS: usize = 1_000;
 pub const UPLOAD_IDLE_SECONDS: u64 = 86_400;
 /// Longest silence inside the body of a request to the registry server, seconds; a client that stalls longer is cut off.
 pub const BODY_SILENCE_SECONDS: u64 = 60;
+/// Most connections of the registry server at one time; each holds a file descriptor and some buffers.
+pub const CONNECTIONS: usize = 512;
+/// Longest time for the head of a request to the registry server, and between two requests of a connection, seconds.
+pub const HEADER_SILENCE_SECONDS: u64 = 30;
+/// Most bytes of a refused request's body that the registry server still takes, so that its answer is heard.
+pub const DRAINED_BYTES: u64 = 16 << 20;
+/// Most characters of a request's path in the access log: a repository's name and a digest of the longest kind fit.
+pub const LOGGED_PATH: usize = 512;
+/// Largest file of users or of their rights, bytes. They are written by persons; thousands of users fit.
+pub const ACCESS_BYTES: u64 = 1 << 20;
+/// Largest form of a question for a token, bytes.
+pub const TOKEN_FORM_BYTES: u64 = 64 << 10;
+/// Longest token that the registry server reads, bytes; a header of a request is not longer.
+pub const TOKEN_BYTES: usize = 8 << 10;
+/// Most scopes that one token is given for; a copy with mounts asks for two.
+pub const TOKEN_SCOPES: usize = 30;
 /// Most tags that one push of a manifest may set in the registry server; each is a file that is synced.
 pub const TAGS_AT_ONCE: usize = 100;
 /// Largest journal of an upload in the registry server, bytes: a repository's name and an algorithm.

@@ -140,7 +140,7 @@ impl Replay {
         }
         moments.sort_by_key(|(moment, _)| *moment);
         let events: Vec<Event> = moments.into_iter().map(|(_, event)| event).collect();
-        let syncs = kinds(&events, root);
+        let syncs = kinds(&events, root, before);
         Self {
             root: root.to_owned(),
             start,
@@ -341,7 +341,22 @@ fn call_text(call: &Call) -> Vec<u8> {
 }
 
 /// Names what each sync is for: the folder, or the name that the file has in the end, with digests and ids left out.
-fn kinds(events: &[Event], root: &Path) -> Vec<(usize, String)> {
+///
+/// A sync of a folder in which nothing changes is none of them: it is for what an earlier process may have left.
+fn kinds(events: &[Event], root: &Path, before: &Path) -> Vec<(usize, String)> {
+    let changes = |folder: &Path| {
+        let is_in = |path: &Path| path.parent() == Some(folder);
+        let is_new = |path: &Path| {
+            path.strip_prefix(root)
+                .is_ok_and(|path| !before.join(path).exists())
+        };
+        events.iter().any(|event| match event {
+            Event::Create(path) | Event::Folder(path) => is_in(path) && is_new(path),
+            Event::Rename(from, to) | Event::Link(from, to) => is_in(from) || is_in(to),
+            Event::Remove(path) => is_in(path),
+            _ => false,
+        })
+    };
     let plain = |path: &Path| {
         let path = path.strip_prefix(root).unwrap_or(path);
         let parts = path.components().map(|part| {
@@ -355,6 +370,7 @@ fn kinds(events: &[Event], root: &Path) -> Vec<(usize, String)> {
     for (place, event) in events.iter().enumerate() {
         match event {
             // It is there still.
+            Event::Begin(_, path) if path.is_dir() && !changes(path) => {}
             Event::Begin(number, path) if path.is_dir() => {
                 all.push((*number, format!("folder {}", plain(path))));
             }

@@ -287,7 +287,14 @@ async fn what_was_found_there_already_survives_a_cut() {
         let (blobs, manifests) = content.all();
         for (descriptor, bytes) in blobs {
             let path = format!("/v2/team/one/blobs/uploads/?digest={}", descriptor.digest);
-            assert!(answers(address, "POST", &path, "application/octet-stream", bytes, 201));
+            assert!(answers(
+                address,
+                "POST",
+                &path,
+                "application/octet-stream",
+                bytes,
+                201
+            ));
         }
         for ((descriptor, bytes), query) in manifests.into_iter().zip(["", "?tag=1.0"]) {
             let path = format!("/v2/team/one/manifests/{}{query}", descriptor.digest);
@@ -297,15 +304,29 @@ async fn what_was_found_there_already_survives_a_cut() {
     };
     let mount = |address: SocketAddr| {
         for (descriptor, _) in content.all().0 {
-            let path = format!("/v2/team/one/blobs/uploads/?from=team/one&mount={}", descriptor.digest);
+            let path = format!(
+                "/v2/team/one/blobs/uploads/?from=team/one&mount={}",
+                descriptor.digest
+            );
             assert!(answers(address, "POST", &path, "", b"", 201));
         }
     };
     let ask = |address: SocketAddr| {
-        assert!(answers(address, "HEAD", "/v2/team/one/manifests/1.0", "", b"", 200));
+        assert!(answers(
+            address,
+            "HEAD",
+            "/v2/team/one/manifests/1.0",
+            "",
+            b"",
+            200
+        ));
     };
     let everything = |_: &str| true;
-    let blobs = |kind: &str| !["_manifests", "_tags", "_referrers"].iter().any(|part| kind.contains(part));
+    let blobs = |kind: &str| {
+        !["_manifests", "_tags", "_referrers"]
+            .iter()
+            .any(|part| kind.contains(part))
+    };
     let last = |kind: &str| kind.ends_with("_manifests") || kind.ends_with("_tags");
     type Way<'a> = (&'a str, &'a dyn Fn(SocketAddr), &'a dyn Fn(&str) -> bool);
     let ways: [Way<'_>; 3] = [
@@ -337,7 +358,11 @@ async fn what_was_found_there_already_survives_a_cut() {
         let calls = strace::one_after_the_other(first, second);
         let mut replay = Replay::new(&calls, &root, Path::new("nothing was there"), &|_| false);
         replay.kill_before_syncs(count, unsynced);
-        let states = replay.cut(&mut ServerJudge, None, 1).unwrap_or_else(|why| panic!("{name}: {why}"));
-        tell(&format!("server, {name} after a kill: {states} states after a cut"));
+        let states = replay
+            .cut(&mut ServerJudge, None, 1)
+            .unwrap_or_else(|why| panic!("{name}: {why}"));
+        tell(&format!(
+            "server, {name} after a kill: {states} states after a cut"
+        ));
     }
 }

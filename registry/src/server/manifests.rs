@@ -9,6 +9,7 @@ use samebundle_spec::manifest::Document;
 use samebundle_spec::{Descriptor, Digest, Digester, MediaType, Tag, limits};
 
 use super::blobs::etag;
+use super::body::read;
 use super::refusal::Refusal;
 use super::route::{At, Name, parameters};
 use super::storage::{Expected, Kept, Storage};
@@ -102,7 +103,7 @@ pub(super) async fn put(
 ) -> Result<Response, Refusal> {
     let media_type = media_type(&parts.headers)?;
     let expected = condition(&parts.headers);
-    let bytes = whole(parts, body).await?;
+    let bytes = whole(parts, body, storage.rules().manifest_bytes).await?;
     let digest = match &at {
         At::Tag(_) => Digest::sha256(&bytes),
         At::Digest(digest) => {
@@ -193,27 +194,17 @@ fn condition(headers: &HeaderMap) -> Option<Expected> {
         .map(|_| Expected::Nothing)
 }
 
-async fn whole(parts: &Parts, body: Body) -> Result<Bytes, Refusal> {
-    let limit = usize::try_from(limits::MANIFEST_BYTES).unwrap_or(usize::MAX);
-    let too_large = || Refusal::ManifestTooLarge {
-        limit: limits::MANIFEST_BYTES,
-    };
+async fn whole(parts: &Parts, body: Body, limit: u64) -> Result<Bytes, Refusal> {
     let declared = parts
         .headers
         .get(header::CONTENT_LENGTH)
         .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if declared.is_some_and(|declared| declared > limits::MANIFEST_BYTES) {
-        return Err(too_large());
+    if declared.is_some_and(|declared| declared > limit) {
+        return Err(Refusal::ManifestTooLarge { limit });
     }
-    axum::body::to_bytes(body, limit).await.map_err(|error| {
-        if std::error::Error::source(&error).is_some_and(|source| source.to_string().contains("limit")) {
-            too_large()
-        } else {
-            Refusal::UploadCut {
-                why: error.to_string(),
-            }
-        }
-    })
+    read(body, limit)
+        .await?
+        .ok_or(Refusal::ManifestTooLarge { limit })
 }
 
 /// Answers DELETE.

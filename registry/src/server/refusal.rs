@@ -5,6 +5,7 @@ use axum::http::{Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use samebundle_spec::Digest;
 
+use super::access::Challenge;
 use super::uploads::Progress;
 use crate::StoreError;
 
@@ -43,8 +44,22 @@ pub(super) enum Refusal {
     UploadUnknown { id: String },
     #[error("upload {id} is being written by another request")]
     UploadBusy { id: String },
-    #[error("the upload stopped: {why}")]
-    UploadCut { why: String },
+    #[error("the body stopped: {why}")]
+    BodyCut { why: String },
+    #[error("nothing of the body came for too long; send it again")]
+    BodyTooSlow,
+    #[error("the blob has more than {limit} bytes, which is the most that this registry takes")]
+    BlobTooLarge { limit: u64 },
+    #[error("log in: this needs a name and a password, or a token")]
+    Unauthorized { challenge: Challenge },
+    #[error("{user} may not {right} in {repository}")]
+    Denied {
+        user: String,
+        right: &'static str,
+        repository: String,
+    },
+    #[error("tokens are given for grant_type=password, or for a GET with a password")]
+    GrantType,
     #[error("the chunk does not start where the upload ends ({} bytes)", .at.written)]
     Chunk { at: Progress },
     #[error("parameter {name} is not valid: {why}")]
@@ -71,11 +86,14 @@ impl Refusal {
             | Self::ManifestInvalid { .. }
             | Self::Digest { .. }
             | Self::Size { .. }
-            | Self::UploadCut { .. }
+            | Self::BodyCut { .. }
+            | Self::GrantType
             | Self::Parameter { .. } => StatusCode::BAD_REQUEST,
-            Self::ManifestTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::ManifestTooLarge { .. } | Self::BlobTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Precondition => StatusCode::PRECONDITION_FAILED,
-            Self::ReadOnly => StatusCode::FORBIDDEN,
+            Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
+            Self::ReadOnly | Self::Denied { .. } => StatusCode::FORBIDDEN,
+            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::UploadBusy { .. } | Self::TagImmutable { .. } => StatusCode::CONFLICT,
             Self::Chunk { .. } | Self::Range { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::TooManyUploads => StatusCode::TOO_MANY_REQUESTS,
@@ -85,7 +103,8 @@ impl Refusal {
 
     fn code(&self) -> &'static str {
         match self {
-            Self::NoRoute | Self::Unsupported { .. } | Self::Range { .. } => "UNSUPPORTED",
+            Self::NoRoute | Self::Unsupported { .. } | Self::Range { .. } | Self::GrantType => "UNSUPPORTED",
+            Self::Unauthorized { .. } => "UNAUTHORIZED",
             Self::Name { .. } => "NAME_INVALID",
             Self::NameUnknown { .. } => "NAME_UNKNOWN",
             Self::BlobUnknown { .. } => "BLOB_UNKNOWN",
@@ -93,10 +112,12 @@ impl Refusal {
             Self::ManifestBlobUnknown { .. } => "MANIFEST_BLOB_UNKNOWN",
             Self::ManifestInvalid { .. } | Self::Precondition => "MANIFEST_INVALID",
             Self::Digest { .. } => "DIGEST_INVALID",
-            Self::ManifestTooLarge { .. } | Self::Size { .. } => "SIZE_INVALID",
-            Self::ReadOnly | Self::TagImmutable { .. } => "DENIED",
+            Self::ManifestTooLarge { .. } | Self::BlobTooLarge { .. } | Self::Size { .. } => "SIZE_INVALID",
+            Self::ReadOnly | Self::TagImmutable { .. } | Self::Denied { .. } => "DENIED",
             Self::UploadUnknown { .. } => "BLOB_UPLOAD_UNKNOWN",
-            Self::UploadBusy { .. } | Self::UploadCut { .. } | Self::Chunk { .. } => "BLOB_UPLOAD_INVALID",
+            Self::UploadBusy { .. } | Self::BodyCut { .. } | Self::BodyTooSlow | Self::Chunk { .. } => {
+                "BLOB_UPLOAD_INVALID"
+            }
             Self::Parameter { .. } => "PAGINATION_NUMBER_INVALID",
             Self::TooManyUploads => "TOOMANYREQUESTS",
             Self::Storage(_) => "UNKNOWN",
@@ -123,6 +144,11 @@ impl IntoResponse for Refusal {
             Self::Range { size } => {
                 if let Ok(value) = format!("bytes */{size}").parse() {
                     response.headers_mut().insert(header::CONTENT_RANGE, value);
+                }
+            }
+            Self::Unauthorized { challenge } => {
+                if let Some(value) = challenge.value() {
+                    response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
                 }
             }
             Self::TooManyUploads => {

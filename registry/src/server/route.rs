@@ -47,12 +47,32 @@ impl std::fmt::Display for At {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Route {
     Base,
-    Manifest { repository: Name, at: At },
-    Blob { repository: Name, digest: Digest },
-    Uploads { repository: Name },
-    Upload { repository: Name, id: String },
-    Tags { repository: Name },
-    Referrers { repository: Name, subject: Digest },
+    Manifest {
+        repository: Name,
+        at: At,
+    },
+    Blob {
+        repository: Name,
+        digest: Digest,
+    },
+    Uploads {
+        repository: Name,
+    },
+    Upload {
+        repository: Name,
+        id: String,
+    },
+    Tags {
+        repository: Name,
+    },
+    Referrers {
+        repository: Name,
+        subject: Digest,
+    },
+    /// The token service.
+    Token,
+    /// Figures about the server.
+    Metrics,
 }
 
 fn digest(text: &str) -> Result<Digest, Refusal> {
@@ -63,10 +83,29 @@ fn digest(text: &str) -> Result<Digest, Refusal> {
 }
 
 impl Route {
+    /// A word for the kind of resource.
+    pub(super) const fn label(&self) -> &'static str {
+        match self {
+            Self::Base => "base",
+            Self::Manifest { .. } => "manifest",
+            Self::Blob { .. } => "blob",
+            Self::Uploads { .. } | Self::Upload { .. } => "upload",
+            Self::Tags { .. } => "tags",
+            Self::Referrers { .. } => "referrers",
+            Self::Token => "token",
+            Self::Metrics => "metrics",
+        }
+    }
+
     pub(super) fn parse(uri: &Uri) -> Result<Self, Refusal> {
         let path = uri.path();
         if path == "/v2" || path == "/v2/" {
             return Ok(Self::Base);
+        }
+        match path {
+            "/token" => return Ok(Self::Token),
+            "/metrics" => return Ok(Self::Metrics),
+            _ => {}
         }
         let rest = path.strip_prefix("/v2/").ok_or(Refusal::NoRoute)?;
         if let Some(name) = rest.strip_suffix("/tags/list") {

@@ -1,16 +1,17 @@
 //! Uploads: in one request, in one body after a session was opened, in chunks, or by mounting (end-4 to 6, 11, 13, 14).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
-use samebundle_spec::{Algorithm, Digest, limits};
+use samebundle_spec::{Algorithm, Digest};
 use tokio::sync::mpsc;
 
+use super::access::Admitted;
+use super::body::stopped;
 use super::refusal::Refusal;
 use super::route::{Name, parameter};
 use super::storage::{Storage, Upload};
@@ -68,13 +69,14 @@ pub(super) async fn open(
     parts: &Parts,
     body: Body,
     repository: Name,
+    admitted: Admitted,
 ) -> Result<Response, Refusal> {
     let uri = &parts.uri;
     if let Some(digest) = digest_parameter(uri, "mount")? {
         let from = parameter(uri, "from")
             .map(|from| Name::parse(&from))
             .transpose()?;
-        if mount(storage, &repository, from, digest).await? {
+        if mount(storage, &repository, from, digest, admitted).await? {
             return Ok(created(&repository, &digest));
         }
     }
@@ -107,16 +109,18 @@ pub(super) async fn open(
     Ok(created(&repository, &digest))
 }
 
-/// Shows a blob of another repository here too; without `from`, of any.
+/// Shows a blob of another repository here too; without `from`, of any that the client may pull from. What it may not see
+/// is not there, and is uploaded.
 async fn mount(
     storage: &Storage,
     repository: &Name,
     from: Option<Name>,
     digest: Digest,
+    admitted: Admitted,
 ) -> Result<bool, Refusal> {
     let repository = repository.clone();
     storage
-        .run(move |storage| Ok(storage.mount_blob(&repository, from.as_ref(), &digest)?))
+        .run(move |storage| Ok(storage.mount_blob(&repository, from.as_ref(), &digest, &admitted)?))
         .await
 }
 
@@ -145,13 +149,7 @@ async fn receive(upload: &Arc<Upload>, body: Body, length: Option<u64>) -> Resul
     let writer = tokio::task::spawn_blocking(move || target.write_from(&mut receiver, length));
     let mut body = body.into_data_stream();
     let mut cut = None;
-    let silence = Duration::from_secs(limits::BODY_SILENCE_SECONDS);
-    loop {
-        let Ok(next) = tokio::time::timeout(silence, body.next()).await else {
-            cut = Some(format!("nothing came for {} s", silence.as_secs()));
-            break;
-        };
-        let Some(piece) = next else { break };
+    while let Some(piece) = body.next().await {
         match piece {
             // The writer is gone only with an error of its own, which comes below.
             Ok(piece) => {
@@ -160,15 +158,15 @@ async fn receive(upload: &Arc<Upload>, body: Body, length: Option<u64>) -> Resul
                 }
             }
             Err(error) => {
-                cut = Some(error.to_string());
+                cut = Some(error);
                 break;
             }
         }
     }
     drop(sender);
     writer.await.map_err(|error| super::storage::stopped(&error))??;
-    if let Some(why) = cut {
-        return Err(Refusal::UploadCut { why });
+    if let Some(error) = cut {
+        return Err(stopped(error));
     }
     let received = upload.written() - start;
     match length {

@@ -1,5 +1,7 @@
 //! The command line. What stands here is the help, the man pages and the completions.
 
+mod serve;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -8,6 +10,8 @@ use samebundle_spec::{BundleName, authoring};
 
 use crate::flags;
 use crate::place::{LocalName, Place};
+
+pub(crate) use serve::{Login, Serve};
 
 /// Pack, sign, move and run machine-learning programs as one bundle.
 ///
@@ -511,29 +515,11 @@ pub(crate) struct Import {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Registry {
     /// Serve the OCI distribution API over a folder
-    Serve(Serve),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Serve {
-    /// Address and port; port 0 takes a free one and prints it
-    #[arg(long, default_value = "127.0.0.1:5000")]
-    pub(crate) listen: std::net::SocketAddr,
-    /// Folder that holds the content
-    #[arg(long)]
-    pub(crate) root: PathBuf,
-    /// Refuse every change
-    #[arg(long)]
-    pub(crate) read_only: bool,
-    /// Refuse to move or remove a tag that is there
-    #[arg(long)]
-    pub(crate) immutable_tags: bool,
-    /// Seconds between two collections of what no manifest names; 0 collects nothing
-    #[arg(long, value_name = "SECONDS", default_value_t = 3_600)]
-    pub(crate) collect_every: u64,
-    /// Seconds that what no manifest names is left alone before it is collected
-    #[arg(long, value_name = "SECONDS", default_value_t = 86_400)]
-    pub(crate) grace: u64,
+    ///
+    /// By default everybody on this machine may do everything, over plain HTTP. `--htpasswd` asks for a name and a password,
+    /// `--access` says what each may do, `--tls-certificate` and `--tls-key` turn on TLS. These files are read again when they
+    /// change. GET /metrics gives figures in the form of Prometheus.
+    Serve(Box<Serve>),
 }
 
 #[derive(Debug, Subcommand)]

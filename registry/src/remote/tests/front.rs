@@ -12,7 +12,7 @@ use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use tokio::net::TcpListener;
 
-use crate::server::{Storage, router};
+use crate::server::{Config, Server, Storage};
 
 /// What is done instead of, or to, an answer.
 pub(super) enum Fault {
@@ -134,20 +134,23 @@ impl Front {
         let log = Arc::clone(&seen);
         let count = Arc::new(Count::default());
         let counts = Arc::clone(&count);
-        let app = router(storage).layer(from_fn(move |request: Request, next: Next| {
-            let (plan, log) = (Arc::clone(&plan), Arc::clone(&log));
-            let count = Arc::clone(&counts);
-            async move {
-                let broken = Arc::new(AtomicBool::new(false));
-                let request = request.map(|body| counted(body, &count, |count| &count.received, &broken));
-                let response = pass(&*plan, &log, request, next).await;
-                if broken.load(Ordering::SeqCst) {
-                    // Whatever the server says: nobody hears it any more.
-                    return (StatusCode::BAD_GATEWAY, cut(Body::from("x"), 0)).into_response();
+        let app = Server::new(storage, Config::default())
+            .unwrap()
+            .router()
+            .layer(from_fn(move |request: Request, next: Next| {
+                let (plan, log) = (Arc::clone(&plan), Arc::clone(&log));
+                let count = Arc::clone(&counts);
+                async move {
+                    let broken = Arc::new(AtomicBool::new(false));
+                    let request = request.map(|body| counted(body, &count, |count| &count.received, &broken));
+                    let response = pass(&*plan, &log, request, next).await;
+                    if broken.load(Ordering::SeqCst) {
+                        // Whatever the server says: nobody hears it any more.
+                        return (StatusCode::BAD_GATEWAY, cut(Body::from("x"), 0)).into_response();
+                    }
+                    response.map(|body| counted(body, &count, |count| &count.sent, &broken))
                 }
-                response.map(|body| counted(body, &count, |count| &count.sent, &broken))
-            }
-        }));
+            }));
         let address = listener.local_addr().unwrap().to_string();
         let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         Self {

@@ -71,7 +71,7 @@ impl Storage {
     }
 
     /// All repositories that something was pushed to.
-    fn repositories(&self) -> Result<Vec<Name>, StoreError> {
+    pub(super) fn repositories(&self) -> Result<Vec<Name>, StoreError> {
         let top = self.0.root.join("repositories");
         let mut todo = vec![top.clone()];
         let mut found = Vec::new();

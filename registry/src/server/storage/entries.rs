@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use samebundle_spec::{Descriptor, Digest, Tag};
 
+use super::super::access::Admitted;
 use super::super::refusal::Refusal;
 use super::super::route::{At, Name};
 use super::collect::renew;
@@ -58,17 +59,22 @@ impl Storage {
         there
     }
 
-    /// Shows a blob that another repository has, or any where none is named; says whether it was there.
+    /// Shows a blob that another repository has, or any where none is named; says whether it was there, for who asks.
     pub(in crate::server) fn mount_blob(
         &self,
         name: &Name,
         from: Option<&Name>,
         digest: &Digest,
+        admitted: &Admitted,
     ) -> Result<bool, StoreError> {
         let _open = self.open_gate();
         let there = match from {
-            Some(from) => self.has_blob(from, digest),
-            None => self.content(digest).is_file(),
+            Some(from) => admitted.may_pull(from) && self.has_blob(from, digest),
+            None if admitted.is_everybody() => self.content(digest).is_file(),
+            None => self
+                .repositories()?
+                .iter()
+                .any(|from| admitted.may_pull(from) && self.has_blob(from, digest)),
         };
         if there {
             self.link_blob(name, digest)?;

@@ -29,7 +29,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use samebundle_spec::Digest;
+use samebundle_spec::{Digest, limits};
 
 use super::refusal::Refusal;
 use super::route::Name;
@@ -45,12 +45,27 @@ const CONTENT_MODE: u32 = 0o444;
 const FOLDER_MODE: u32 = 0o777;
 
 /// What a server permits.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// Nothing may be changed.
     pub read_only: bool,
     /// A tag that is there stays where it points, and what it points at stays too.
     pub immutable_tags: bool,
+    /// Largest manifest that is taken, bytes; at most [`limits::MANIFEST_BYTES`].
+    pub manifest_bytes: u64,
+    /// Largest blob that is taken, bytes.
+    pub blob_bytes: u64,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            read_only: false,
+            immutable_tags: false,
+            manifest_bytes: limits::MANIFEST_BYTES,
+            blob_bytes: limits::BLOB_BYTES,
+        }
+    }
 }
 
 /// A folder of repositories. Cheap to clone; clones are the same storage.
@@ -72,8 +87,24 @@ struct Inner {
 }
 
 /// Takes a mutex whose data cannot be left half-changed by a panic.
-fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Fills with random bytes of the system.
+pub(super) fn random(bytes: &mut [u8]) -> Result<(), StoreError> {
+    getrandom::fill(bytes).map_err(|error| StoreError::Unavailable {
+        place: "the system".to_owned(),
+        operation: "give random bytes",
+        why: error.to_string(),
+    })
+}
+
+/// 128 random bits as a word: who does not know it cannot guess it.
+pub(super) fn random_name() -> Result<String, StoreError> {
+    let mut bytes = [0; 16];
+    random(&mut bytes)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn file_name(digest: &Digest) -> String {
@@ -113,10 +144,13 @@ impl Storage {
                 why: "another process serves this folder; give --root another one or stop it".to_owned(),
             });
         };
-        let uploads = upload::restore(&root.join("uploads"))?;
+        let uploads = upload::restore(&root.join("uploads"), rules.blob_bytes)?;
         Ok(Self(Arc::new(Inner {
             root: root.to_owned(),
-            rules,
+            rules: Rules {
+                manifest_bytes: rules.manifest_bytes.min(limits::MANIFEST_BYTES),
+                ..rules
+            },
             uploads: Mutex::new(uploads),
             gate: RwLock::default(),
             folders: Mutex::default(),
@@ -127,6 +161,11 @@ impl Storage {
 
     pub(super) fn rules(&self) -> Rules {
         self.0.rules
+    }
+
+    /// How many uploads are open.
+    pub(super) fn open_uploads(&self) -> usize {
+        hold(&self.0.uploads).len()
     }
 
     /// Where content of this digest is or would be.

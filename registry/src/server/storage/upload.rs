@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use super::super::refusal::Refusal;
 use super::super::route::Name;
-use super::{CONTENT_MODE, Storage, hold};
+use super::{CONTENT_MODE, Storage, hold, random_name};
 use crate::{StoreError, durable};
 
 /// An open upload.
@@ -33,6 +33,8 @@ pub(in crate::server) struct Upload {
     /// Seconds after `opened` at which bytes came last.
     touched: AtomicU64,
     opened: Instant,
+    /// Most bytes that it may have.
+    limit: u64,
     state: Mutex<Writing>,
 }
 
@@ -80,7 +82,7 @@ fn journal(path: &Path) -> PathBuf {
 }
 
 /// Finds the sessions that an earlier process left, and removes what is too old or is none.
-pub(super) fn restore(folder: &Path) -> Result<HashMap<String, Arc<Upload>>, StoreError> {
+pub(super) fn restore(folder: &Path, limit: u64) -> Result<HashMap<String, Arc<Upload>>, StoreError> {
     let mut files = Vec::new();
     let mut uploads = HashMap::new();
     for name in super::names(folder)? {
@@ -104,7 +106,7 @@ pub(super) fn restore(folder: &Path) -> Result<HashMap<String, Arc<Upload>>, Sto
     let old: HashSet<PathBuf> = old.into_iter().map(|(path, _)| path).collect();
     for (path, file) in files {
         match (!old.contains(&path))
-            .then(|| Upload::restored(&path, file))
+            .then(|| Upload::restored(&path, file, limit))
             .flatten()
         {
             Some(upload) => {
@@ -130,7 +132,7 @@ fn remove_file(path: &Path) {
 
 impl Upload {
     /// A session of an earlier process; none if its journal does not say what it is.
-    fn restored(path: &Path, file: File) -> Option<Self> {
+    fn restored(path: &Path, file: File, limit: u64) -> Option<Self> {
         let kept = journal(path);
         if kept.metadata().ok()?.len() > limits::UPLOAD_JOURNAL_BYTES {
             return None;
@@ -146,6 +148,7 @@ impl Upload {
             written: AtomicU64::new(file.metadata().ok()?.len()),
             touched: AtomicU64::new(0),
             opened: Instant::now(),
+            limit,
             state: Mutex::new(Writing {
                 file,
                 digester: Digester::new(algorithm),
@@ -193,12 +196,15 @@ impl Upload {
         while let Some(chunk) = chunks.blocking_recv() {
             let written = self.written() + chunk.len() as u64;
             let too_long = length.is_some_and(|length| written - start > length);
-            if too_long || written > limits::BLOB_BYTES {
+            if too_long || written > self.limit {
                 if let Some(digester) = before {
                     self.roll_back(&mut state, start, digester)?;
                 }
-                return Err(Refusal::Size {
-                    why: "the body is longer than was said".to_owned(),
+                return Err(match too_long {
+                    true => Refusal::Size {
+                        why: "the body is longer than was said".to_owned(),
+                    },
+                    false => Refusal::BlobTooLarge { limit: self.limit },
                 });
             }
             if let Err(error) = state.file.write_all(&chunk) {
@@ -271,7 +277,7 @@ impl Storage {
         kept: bool,
     ) -> Result<Arc<Upload>, Refusal> {
         self.expire();
-        let id = upload_id()?;
+        let id = random_name()?;
         let path = self.0.root.join("uploads").join(&id);
         let mut uploads = hold(&self.0.uploads);
         if uploads.len() >= limits::UPLOADS {
@@ -295,6 +301,7 @@ impl Storage {
             written: AtomicU64::new(0),
             touched: AtomicU64::new(0),
             opened: Instant::now(),
+            limit: self.rules().blob_bytes,
             state: Mutex::new(Writing {
                 file,
                 digester: Digester::new(algorithm),
@@ -354,15 +361,4 @@ impl Storage {
         self.discard(upload);
         Ok(())
     }
-}
-
-/// 128 random bits: who does not know the id cannot guess it.
-fn upload_id() -> Result<String, StoreError> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| StoreError::Unavailable {
-        place: "the system".to_owned(),
-        operation: "give random bytes",
-        why: error.to_string(),
-    })?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -25,17 +25,7 @@ fn age(folder: &std::path::Path) {
 async fn with_storage() -> (Server, Storage) {
     let root = tempfile::tempdir().unwrap();
     let storage = Storage::open(root.path()).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let base = format!("http://{}", listener.local_addr().unwrap());
-    let cancel = CancellationToken::new();
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let server = Server {
-        root,
-        base,
-        client: Client::builder().no_proxy().build().unwrap(),
-        cancel: cancel.clone(),
-        task: tokio::spawn(serve(listener, storage.clone(), cancel)),
-    };
+    let server = start_with(root, storage.clone(), Config::default()).await;
     (server, storage)
 }
 

@@ -1,51 +1,11 @@
-//! `registry serve`, `doctor`: this machine.
+//! `doctor`: this machine.
 
-use std::io::Write;
-use std::time::Duration;
-
-use samebundle_registry::server::{self, Rules, Storage};
 use samebundle_runtime::driver::{Capacity, DriverError};
 use serde_json::json;
 
-use crate::args;
 use crate::error::CliError;
 use crate::render::{Report, size, table::table};
 use crate::session::Session;
-
-/// Serves a registry until it is interrupted.
-pub(crate) async fn serve(session: &Session, args: &args::Serve) -> Result<Report, CliError> {
-    let root = session.settings.current_dir.join(&args.root);
-    let listening = |source| CliError::Io {
-        operation: "listen on",
-        path: args.listen.to_string(),
-        source,
-    };
-    let listener = tokio::net::TcpListener::bind(args.listen)
-        .await
-        .map_err(listening)?;
-    let address = listener.local_addr().map_err(listening)?;
-    // Whoever started us with port 0 waits for this line.
-    let mut stderr = std::io::stderr();
-    writeln!(
-        stderr,
-        "serving {} on {address}; interrupt to stop",
-        root.display()
-    )
-    .map_err(listening)?;
-    let rules = Rules {
-        read_only: args.read_only,
-        immutable_tags: args.immutable_tags,
-    };
-    let storage = Storage::open_with(&root, rules)?;
-    if args.collect_every > 0 && !args.read_only {
-        let every = Duration::from_secs(args.collect_every);
-        let grace = Duration::from_secs(args.grace);
-        let cancel = session.context.cancel.clone();
-        tokio::spawn(server::collect_every(storage.clone(), every, grace, cancel));
-    }
-    server::serve(listener, storage, session.context.cancel.clone()).await?;
-    Ok(Report::new("stopped", json!({"address": address.to_string()})))
-}
 
 /// Says what works here.
 pub(crate) async fn doctor(session: &Session) -> Result<Report, CliError> {

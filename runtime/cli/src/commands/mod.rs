@@ -9,6 +9,7 @@ mod machine;
 mod opened;
 mod portable;
 mod run;
+mod serve;
 mod shell;
 mod store;
 mod transfer;
@@ -64,7 +65,7 @@ pub(crate) async fn dispatch(
         Command::Outputs(args) => history::outputs(session, &args),
         Command::Export(args) => portable::export(session, &args).await,
         Command::Import(args) => portable::import(session, &args).await,
-        Command::Registry(Registry::Serve(args)) => machine::serve(session, &args).await,
+        Command::Registry(Registry::Serve(args)) => serve::serve(session, &args).await,
         Command::Store(Store::Check(args)) => store::check(session, &args).await,
         Command::Store(Store::Gc(args)) => store::gc(session, &args).await,
         Command::Store(Store::Forget(args)) => store::forget(session, &args.name).await,

@@ -1,0 +1,318 @@
+//! Who asks, and what they may do.
+//!
+//! ```text
+//! request ── Access::admit ── password (users) or token ── User ── rules ── admitted, or 401 with a challenge, or 403
+//!            Access::token ── password or nothing ── token of the rights that are asked for and granted
+//! ```
+//!
+//! * `users`: an htpasswd file, bcrypt hashes only.
+//! * `rules`: rights by repository, a YAML file.
+//! * `token`: what the `/token` endpoint issues, signed with a key that lives as long as the process.
+//! * `challenge`: `Authorization`, `WWW-Authenticate` and scopes as text.
+//!
+//! Invariants: without a rule nobody may do anything; a token never gives more than its user has at the moment of the
+//! request; a wrong password and an unknown user take the same time and get the same answer; no secret is kept in the clear
+//! or logged. Files are read again when they change; one that is not valid then leaves what was read before in force.
+
+mod challenge;
+mod rules;
+mod token;
+mod users;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use samebundle_spec::Timestamp;
+use serde_json::{Value, json};
+
+use self::challenge::{Presented, presented};
+use self::rules::RuleSet;
+use self::token::{Authority, Granted};
+use self::users::Users;
+use super::fresh::Fresh;
+use super::refusal::Refusal;
+use super::route::{Name, parameters};
+use crate::StoreError;
+
+pub(super) use challenge::{Challenge, Scope};
+
+/// What may be done with a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Right {
+    Pull,
+    Push,
+    Delete,
+}
+
+impl Right {
+    const ALL: [Self; 3] = [Self::Pull, Self::Push, Self::Delete];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "push",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum User {
+    /// Nobody that said a name.
+    Anonymous,
+    /// A name from the file of users.
+    Named(String),
+}
+
+impl User {
+    pub(super) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Anonymous => None,
+            Self::Named(name) => Some(name),
+        }
+    }
+}
+
+/// How clients prove who they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// Name and password with each request (RFC 7617).
+    Basic,
+    /// Name and password for a short-lived token (distribution token specification).
+    Token {
+        /// The registry's address as its clients see it, without a path; `None` takes it from each request's `Host`.
+        address: Option<String>,
+        /// How long a token is good for.
+        life: Duration,
+    },
+}
+
+/// Users, their rights, and how they log in. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Access(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    scheme: Scheme,
+    users: Fresh<Users>,
+    rules: Option<Fresh<RuleSet>>,
+    logins: users::Logins,
+    authority: Authority,
+    clock: fn() -> SystemTime,
+}
+
+/// Name of this service in challenges and tokens.
+const SERVICE: &str = "samebundle registry";
+
+impl Access {
+    /// Reads the users, and what each may do; without rules every user may do everything, and nobody else anything.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] and [`StoreError::Invalid`] for a file that cannot be read or is not of the form.
+    pub fn open(
+        scheme: Scheme,
+        users: &Path,
+        rules: Option<&Path>,
+        clock: fn() -> SystemTime,
+    ) -> Result<Self, StoreError> {
+        let rules = rules
+            .map(|path| Fresh::open(vec![path.to_owned()], RuleSet::read))
+            .transpose()?;
+        Ok(Self(Arc::new(Inner {
+            scheme,
+            users: Fresh::open(vec![users.to_owned()], Users::read)?,
+            rules,
+            logins: users::Logins::new()?,
+            authority: Authority::new()?,
+            clock,
+        })))
+    }
+
+    /// Tells whether this user may do that now.
+    pub(super) fn allows(&self, user: &User, repository: &str, right: Right) -> bool {
+        match &self.0.rules {
+            Some(rules) => rules.get().allows(user, repository, right),
+            None => *user != User::Anonymous,
+        }
+    }
+
+    /// Finds who asks, and refuses who may not do all of `scopes`; without scopes, who did not log in.
+    ///
+    /// `secure` is whether the request came over TLS.
+    pub(super) async fn admit(
+        &self,
+        parts: &Parts,
+        secure: bool,
+        scopes: &[Scope],
+    ) -> Result<Admitted, Refusal> {
+        let challenge = |error| Refusal::Unauthorized {
+            challenge: self.challenge(&parts.headers, secure, scopes, error),
+        };
+        let (user, granted) = match (presented(&parts.headers), &self.0.scheme) {
+            (Presented::Nothing, _) => (User::Anonymous, None),
+            (Presented::Password(name, password), Scheme::Basic) => {
+                match self.0.logins.check(&self.0.users.get(), name, password).await {
+                    Some(user) => (user, None),
+                    None => return Err(challenge(None)),
+                }
+            }
+            (Presented::Token(token), Scheme::Token { .. }) => {
+                match self.0.authority.verify(&token, self.now()) {
+                    Some((user, granted)) => (user, Some(granted)),
+                    None => return Err(challenge(Some("invalid_token"))),
+                }
+            }
+            _ => return Err(challenge(None)),
+        };
+        for scope in scopes {
+            if !self.allows(&user, &scope.repository, scope.right) {
+                return Err(match &user {
+                    User::Anonymous => challenge(None),
+                    User::Named(name) => Refusal::Denied {
+                        user: name.clone(),
+                        right: scope.right.word(),
+                        repository: scope.repository.clone(),
+                    },
+                });
+            }
+            if granted.as_ref().is_some_and(|granted| !granted.covers(scope)) {
+                return Err(challenge(Some("insufficient_scope")));
+            }
+        }
+        // A question without scopes is how clients learn to log in, also where something is public.
+        if scopes.is_empty() && user == User::Anonymous && granted.is_none() {
+            return Err(challenge(None));
+        }
+        Ok(Admitted {
+            user,
+            bounds: Some((self.clone(), granted)),
+        })
+    }
+
+    /// Finds the user of a password, whatever the scheme.
+    pub(super) async fn login(&self, parts: &Parts) -> Result<User, Refusal> {
+        let found = match presented(&parts.headers) {
+            Presented::Password(name, password) => {
+                self.0.logins.check(&self.0.users.get(), name, password).await
+            }
+            _ => None,
+        };
+        found.ok_or_else(|| Refusal::Unauthorized {
+            challenge: Challenge::basic(SERVICE),
+        })
+    }
+
+    fn is_public(&self) -> bool {
+        self.0.rules.as_ref().is_some_and(|rules| rules.get().is_public())
+    }
+
+    fn now(&self) -> i64 {
+        Timestamp::from((self.0.clock)()).as_unix()
+    }
+
+    fn challenge(
+        &self,
+        headers: &HeaderMap,
+        secure: bool,
+        scopes: &[Scope],
+        error: Option<&'static str>,
+    ) -> Challenge {
+        match &self.0.scheme {
+            Scheme::Basic => Challenge::basic(SERVICE),
+            Scheme::Token { address, .. } => {
+                let address = address.clone().unwrap_or_else(|| {
+                    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+                    let scheme = if secure { "https" } else { "http" };
+                    format!("{scheme}://{}", host.unwrap_or("localhost"))
+                });
+                Challenge::bearer(&address, SERVICE, scopes, error)
+            }
+        }
+    }
+
+    /// Answers a question for a token: `GET` with scopes in the query and perhaps a password in `Authorization`, or `POST`
+    /// with the same as a form (`grant_type=password`).
+    pub(super) async fn token(&self, parts: &Parts, form: &[u8]) -> Result<(User, Value), Refusal> {
+        let Scheme::Token { life, .. } = &self.0.scheme else {
+            return Err(Refusal::NoRoute);
+        };
+        let wrong = || Refusal::Unauthorized {
+            challenge: Challenge::basic(SERVICE),
+        };
+        let (password, scopes) = if form.is_empty() {
+            let password = match presented(&parts.headers) {
+                Presented::Nothing => None,
+                Presented::Password(name, password) => Some((name, password)),
+                Presented::Token(_) | Presented::Other => return Err(wrong()),
+            };
+            (password, parameters(&parts.uri, "scope").collect())
+        } else {
+            challenge::form(form).ok_or(Refusal::GrantType)?
+        };
+        let user = match password {
+            None => User::Anonymous,
+            Some((name, password)) => self
+                .0
+                .logins
+                .check(&self.0.users.get(), name, password)
+                .await
+                .ok_or_else(wrong)?,
+        };
+        if user == User::Anonymous && !self.is_public() {
+            return Err(wrong());
+        }
+        let asked = scopes.iter().flat_map(|text| Scope::parse_all(text));
+        let granted = Granted::new(asked.filter(|scope| self.allows(&user, &scope.repository, scope.right)));
+        let now = self.now();
+        let token = self.0.authority.issue(&user, &granted, now, *life)?;
+        let answer = json!({
+            "token": token,
+            "access_token": token,
+            "expires_in": life.as_secs(),
+            "issued_at": Timestamp::from_unix(now).to_string(),
+        });
+        Ok((user, answer))
+    }
+}
+
+/// Somebody whose request may be done.
+#[derive(Clone, Debug)]
+pub(super) struct Admitted {
+    user: User,
+    /// Where there are users: all rights, and those of the token that was shown.
+    bounds: Option<(Access, Option<Granted>)>,
+}
+
+impl Admitted {
+    /// Anybody, where there are no users.
+    pub(super) fn everybody() -> Self {
+        Self {
+            user: User::Anonymous,
+            bounds: None,
+        }
+    }
+
+    pub(super) fn user(&self) -> Option<&str> {
+        self.user.name()
+    }
+
+    /// Whether all repositories are open to all.
+    pub(super) fn is_everybody(&self) -> bool {
+        self.bounds.is_none()
+    }
+
+    /// Tells whether blobs of this repository may be mounted from.
+    pub(super) fn may_pull(&self, repository: &Name) -> bool {
+        let Some((access, granted)) = &self.bounds else {
+            return true;
+        };
+        let scope = Scope::new(repository, Right::Pull);
+        let covered = granted.as_ref().is_none_or(|granted| granted.covers(&scope));
+        covered && access.allows(&self.user, repository.as_str(), Right::Pull)
+    }
+}

@@ -1,0 +1,157 @@
+//! What is said of a request when it is over: a line in the access log and the figures.
+//!
+//! A request is over when the last byte of its answer went out, or when the answer was dropped before: the account travels in
+//! the answer's body and is settled when that is dropped, so none is forgotten.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::{Instant, SystemTime};
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::{Method, StatusCode};
+use hyper::body::{Frame, SizeHint};
+
+use super::log::{Line, Log};
+use super::meter::Meter;
+
+/// What is known of a request.
+pub(super) struct Account {
+    pub(super) meter: Meter,
+    pub(super) log: Option<Log>,
+    pub(super) began: Instant,
+    pub(super) time: SystemTime,
+    pub(super) method: Method,
+    pub(super) path: String,
+    pub(super) route: &'static str,
+    pub(super) status: StatusCode,
+    pub(super) user: Option<String>,
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) received: Arc<AtomicU64>,
+}
+
+/// Counts the bytes of a request's body as they come.
+pub(super) struct Counted {
+    body: Body,
+    count: Arc<AtomicU64>,
+}
+
+impl Counted {
+    pub(super) fn new(body: Body, count: Arc<AtomicU64>) -> Self {
+        Self { body, count }
+    }
+}
+
+fn length(frame: &Frame<Bytes>) -> u64 {
+    frame.data_ref().map_or(0, |data| data.len() as u64)
+}
+
+impl HttpBody for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if let Some(Ok(frame)) = &frame {
+            self.count.fetch_add(length(frame), Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// An answer's body that settles the account of its request.
+pub(super) struct Settling {
+    body: Body,
+    account: Account,
+    sent: u64,
+    /// Whether the body came to its end without an error.
+    ended: bool,
+    /// Bytes that it said to have.
+    announced: Option<u64>,
+}
+
+impl Settling {
+    pub(super) fn new(body: Body, account: Account) -> Self {
+        Self {
+            announced: body.size_hint().exact(),
+            ended: body.is_end_stream(),
+            body,
+            account,
+            sent: 0,
+        }
+    }
+}
+
+impl HttpBody for Settling {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        match &frame {
+            Some(Ok(frame)) => self.sent += length(frame),
+            None => self.ended = true,
+            Some(Err(_)) => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Settling {
+    fn drop(&mut self) {
+        let account = &self.account;
+        let took = account.began.elapsed();
+        let received = account.received.load(Ordering::Relaxed);
+        account.meter.answered(
+            account.route,
+            &account.method,
+            account.status,
+            received,
+            self.sent,
+            took,
+        );
+        // Nobody polls for the end of a body whose length was said and has come, nor one that answers HEAD.
+        let complete = self.ended
+            || self.body.is_end_stream()
+            || self.announced == Some(self.sent)
+            || account.method == Method::HEAD;
+        if let Some(log) = &account.log {
+            log.write(&Line {
+                time: account.time,
+                method: &account.method,
+                path: &account.path,
+                status: account.status,
+                sent: self.sent,
+                received,
+                took,
+                user: account.user.as_deref(),
+                peer: account.peer,
+                complete,
+            });
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The access log: one JSON object a line for each request, when its answer has ended.
+//!
+//! ```json
+//! {"time":"2026-11-22T05:06:13.120448Z","method":"GET","path":"/v2/team/digits/tags/list","status":200,"bytes":42,"received":0,
+//!  "seconds":0.001,"user":"alice","peer":"127.0.0.1:40112","complete":true}
+//! ```
+//!
+//! No header, query, token or password is in it: `path` is without its query, `user` is who logged in, or null.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use axum::http::{Method, StatusCode};
+use samebundle_spec::Timestamp;
+use serde::Serialize;
+
+use super::storage::hold;
+
+/// Where lines go. Cheap to clone.
+#[derive(Clone)]
+pub struct Log(Arc<Mutex<Box<dyn Write + Send>>>);
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Log")
+    }
+}
+
+/// One request.
+pub(super) struct Line<'a> {
+    pub(super) time: SystemTime,
+    pub(super) method: &'a Method,
+    pub(super) path: &'a str,
+    pub(super) status: StatusCode,
+    /// Bytes of the answer's body.
+    pub(super) sent: u64,
+    pub(super) received: u64,
+    pub(super) took: Duration,
+    pub(super) user: Option<&'a str>,
+    pub(super) peer: Option<SocketAddr>,
+    /// Whether the answer was sent to its end.
+    pub(super) complete: bool,
+}
+
+#[derive(Serialize)]
+struct Wire<'a> {
+    time: String,
+    method: &'a str,
+    path: &'a str,
+    status: u16,
+    bytes: u64,
+    received: u64,
+    seconds: f64,
+    user: Option<&'a str>,
+    peer: Option<SocketAddr>,
+    complete: bool,
+}
+
+impl Log {
+    /// Makes a log of what takes its lines; each is written with one call.
+    pub fn new(to: impl Write + Send + 'static) -> Self {
+        Self(Arc::new(Mutex::new(Box::new(to))))
+    }
+
+    pub(super) fn write(&self, line: &Line<'_>) {
+        let wire = Wire {
+            time: Timestamp::from(line.time).to_string(),
+            method: line.method.as_str(),
+            path: line.path,
+            status: line.status.as_u16(),
+            bytes: line.sent,
+            received: line.received,
+            seconds: (line.took.as_secs_f64() * 1e6).round() / 1e6,
+            user: line.user,
+            peer: line.peer,
+            complete: line.complete,
+        };
+        let Ok(mut text) = serde_json::to_string(&wire) else {
+            return;
+        };
+        text.push('\n');
+        if let Err(error) = hold(&self.0).write_all(text.as_bytes()) {
+            tracing::error!(%error, "the access log was not written");
+        }
+    }
+}
