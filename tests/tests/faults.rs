@@ -231,9 +231,13 @@ pub(crate) struct Content {
 }
 
 impl Content {
-    /// Blobs and manifests in the order of a push.
-    pub(crate) fn all(&self) -> (&[(Descriptor, Bytes)], [&(Descriptor, Bytes); 2]) {
-        (&self.blobs, [&self.signature, &self.manifest])
+    pub(crate) fn blobs(&self) -> &[(Descriptor, Bytes)] {
+        &self.blobs
+    }
+
+    /// In the order of a push.
+    pub(crate) fn manifests(&self) -> [&(Descriptor, Bytes); 2] {
+        [&self.signature, &self.manifest]
     }
 
     pub(crate) fn new(mark: &str) -> Self {
@@ -265,8 +269,7 @@ impl Content {
     /// Pushes everything, and goes on after an error. Returns what the server acknowledged, and whether that was all.
     pub(crate) async fn push(&self, remote: &RemoteRepository, tag: &Tag) -> (Vec<Descriptor>, bool, bool) {
         let (mut done, mut all) = (Vec::new(), true);
-        let manifests = [&self.signature, &self.manifest];
-        for (descriptor, bytes) in self.blobs.iter().chain(manifests) {
+        for (descriptor, bytes) in self.blobs.iter().chain(self.manifests()) {
             match remote
                 .push(descriptor, Box::pin(std::io::Cursor::new(bytes.clone())))
                 .await

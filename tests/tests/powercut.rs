@@ -274,7 +274,61 @@ fn answers(address: SocketAddr, method: &str, path: &str, kind: &str, body: &[u8
     answer.starts_with(&format!("HTTP/1.1 {wanted} "))
 }
 
-/// What each way of a second client is told to be there already, after a server that was killed before it synced it.
+/// Pushes all of it by plain requests, which ask nothing before.
+fn push_again(content: &Content, address: SocketAddr) {
+    for (descriptor, bytes) in content.blobs() {
+        let path = format!("/v2/team/one/blobs/uploads/?digest={}", descriptor.digest);
+        assert!(answers(
+            address,
+            "POST",
+            &path,
+            "application/octet-stream",
+            bytes,
+            201
+        ));
+    }
+    for ((descriptor, bytes), query) in content.manifests().into_iter().zip(["", "?tag=1.0"]) {
+        let path = format!("/v2/team/one/manifests/{}{query}", descriptor.digest);
+        let kind = descriptor.media_type.as_str();
+        assert!(answers(address, "PUT", &path, kind, bytes, 201));
+    }
+}
+
+fn mount_again(content: &Content, address: SocketAddr) {
+    for (descriptor, _) in content.blobs() {
+        let digest = descriptor.digest;
+        let path = format!("/v2/team/one/blobs/uploads/?from=team/one&mount={digest}");
+        assert!(answers(address, "POST", &path, "", b"", 201));
+    }
+}
+
+fn ask(_: &Content, address: SocketAddr) {
+    assert!(answers(
+        address,
+        "HEAD",
+        "/v2/team/one/manifests/1.0",
+        "",
+        b"",
+        200
+    ));
+}
+
+/// What a second client is told to be there already, after a server that was killed before it synced it: a way to be told,
+/// and the syncs of folders that the first server did not come to.
+type Found = (&'static str, fn(&Content, SocketAddr), fn(&str) -> bool);
+
+const FOUND: [Found; 3] = [
+    ("pushed again", push_again, |_| true),
+    ("mounted again", mount_again, |kind| {
+        !["_manifests", "_tags", "_referrers"]
+            .iter()
+            .any(|part| kind.contains(part))
+    }),
+    ("asked for", ask, |kind| {
+        kind.ends_with("_manifests") || kind.ends_with("_tags")
+    }),
+];
+
 #[tokio::test]
 async fn what_was_found_there_already_survives_a_cut() {
     if !can_trace() {
@@ -283,58 +337,7 @@ async fn what_was_found_there_already_survives_a_cut() {
     let sandbox = Sandbox::new();
     let (home, tag) = (sandbox.home("server"), "1.0".parse().unwrap());
     let content = Content::new("found");
-    let push = |address: SocketAddr| {
-        let (blobs, manifests) = content.all();
-        for (descriptor, bytes) in blobs {
-            let path = format!("/v2/team/one/blobs/uploads/?digest={}", descriptor.digest);
-            assert!(answers(
-                address,
-                "POST",
-                &path,
-                "application/octet-stream",
-                bytes,
-                201
-            ));
-        }
-        for ((descriptor, bytes), query) in manifests.into_iter().zip(["", "?tag=1.0"]) {
-            let path = format!("/v2/team/one/manifests/{}{query}", descriptor.digest);
-            let kind = descriptor.media_type.as_str();
-            assert!(answers(address, "PUT", &path, kind, bytes, 201));
-        }
-    };
-    let mount = |address: SocketAddr| {
-        for (descriptor, _) in content.all().0 {
-            let path = format!(
-                "/v2/team/one/blobs/uploads/?from=team/one&mount={}",
-                descriptor.digest
-            );
-            assert!(answers(address, "POST", &path, "", b"", 201));
-        }
-    };
-    let ask = |address: SocketAddr| {
-        assert!(answers(
-            address,
-            "HEAD",
-            "/v2/team/one/manifests/1.0",
-            "",
-            b"",
-            200
-        ));
-    };
-    let everything = |_: &str| true;
-    let blobs = |kind: &str| {
-        !["_manifests", "_tags", "_referrers"]
-            .iter()
-            .any(|part| kind.contains(part))
-    };
-    let last = |kind: &str| kind.ends_with("_manifests") || kind.ends_with("_tags");
-    type Way<'a> = (&'a str, &'a dyn Fn(SocketAddr), &'a dyn Fn(&str) -> bool);
-    let ways: [Way<'_>; 3] = [
-        ("pushed again", &push, &everything),
-        ("mounted again", &mount, &blobs),
-        ("asked for", &ask, &last),
-    ];
-    for (name, way, unsynced) in ways {
+    for (name, way, unsynced) in FOUND {
         let root = sandbox.path().join(name.replace(' ', "-"));
         let mut records = Vec::new();
         for round in ["first", "second"] {
@@ -346,7 +349,7 @@ async fn what_was_found_there_already_survives_a_cut() {
             if round == "first" {
                 assert!(content.push(&client(address, "team/one"), &tag).await.2);
             } else {
-                way(address);
+                way(&content, address);
             }
             let id = process.id();
             process.end();
@@ -357,7 +360,7 @@ async fn what_was_found_there_already_survives_a_cut() {
         let count = first.len();
         let calls = strace::one_after_the_other(first, second);
         let mut replay = Replay::new(&calls, &root, Path::new("nothing was there"), &|_| false);
-        replay.kill_before_syncs(count, unsynced);
+        replay.kill_before_syncs(count, &unsynced);
         let states = replay
             .cut(&mut ServerJudge, None, 1)
             .unwrap_or_else(|why| panic!("{name}: {why}"));
