@@ -42,13 +42,14 @@ pub struct HomeError {
     source: io::Error,
 }
 
-const FOLDERS: [&str; 9] = [
+const FOLDERS: [&str; 10] = [
     "store",
     "layers",
     "installations",
     "runs",
     "trust",
     "keys",
+    "receipts",
     "scratch",
     "cache",
     "locks",
@@ -106,6 +107,11 @@ impl Home {
     /// Private keys.
     pub fn keys(&self) -> PathBuf {
         self.root.join("keys")
+    }
+
+    /// The newest receipt of each bundle that was imported, by its index's digest.
+    pub fn receipts(&self) -> PathBuf {
+        self.root.join("receipts")
     }
 
     /// Where this process puts what is half-made: a folder of its own below [`Home::scratches`], made at the first call.

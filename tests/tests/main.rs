@@ -17,6 +17,7 @@ mod crash;
 mod docker;
 mod faults;
 mod flow;
+mod gap;
 mod layering;
 mod powercut;
 mod readme;

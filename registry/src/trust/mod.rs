@@ -9,6 +9,7 @@
 //! | [`discover`] | find what is signed about a bundle |
 //! | [`verify()`] | decide whether a bundle is trusted |
 //! | [`verified`] | the proof of that, which installing and running ask for |
+//! | [`receipt`] | what a site holds of a bundle, for the receipt that it signs |
 //! | [`marks`] | what was seen before, against rollback |
 //!
 //! Invariants: whatever cannot be looked at, read or understood refuses; an error while looking is never "unsigned"; keys
@@ -22,6 +23,7 @@ mod error;
 mod guard;
 pub mod keys;
 pub mod marks;
+pub mod receipt;
 pub mod trust_store;
 pub mod verified;
 pub mod verify;

@@ -108,6 +108,8 @@ pub(crate) enum Command {
     Export(Export),
     /// Read an exported file: verify it and install what is in it
     Import(Import),
+    /// Check a receipt that a site signed, and show what it says
+    Receipt(Receipt),
     /// Serve a registry
     #[command(subcommand)]
     Registry(Registry),
@@ -333,7 +335,31 @@ pub(crate) struct Verify {
     #[arg(long, requires = "predicates")]
     pub(crate) show: bool,
     #[command(flatten)]
+    pub(crate) receipt: ReceiptOptions,
+    #[command(flatten)]
     pub(crate) consent: Consent,
+}
+
+/// Where the receipt goes that says what was verified and what this site holds, and who signs it.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ReceiptOptions {
+    /// Write a signed receipt to this file, of a refusal too [default for import: receipts/DIGEST.json in the home, if there is a key]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) receipt: Option<PathBuf>,
+    /// Name of the key that signs the receipt [default: default]
+    #[arg(long, value_name = "KEY")]
+    pub(crate) receipt_key: Option<BundleName>,
+    #[command(flatten)]
+    pub(crate) passphrase: Passphrase,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Receipt {
+    /// The receipt
+    pub(crate) file: PathBuf,
+    /// The site's public key [default: any key in the trust store]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -508,6 +534,8 @@ pub(crate) struct Import {
     /// Name of the installation [default: the one it was exported as]
     #[arg(long)]
     pub(crate) name: Option<BundleName>,
+    #[command(flatten)]
+    pub(crate) receipt: ReceiptOptions,
     #[command(flatten)]
     pub(crate) consent: Consent,
 }

@@ -15,7 +15,7 @@ use samebundle_runtime::opened::OpenError;
 use samebundle_runtime::portable::PortableError;
 use samebundle_runtime::record::RecordError;
 use samebundle_spec::bundle::BundleError;
-use samebundle_spec::signing::PolicyError;
+use samebundle_spec::signing::{Fault, PolicyError};
 use samebundle_spec::{Classify, ErrorKind};
 
 use crate::flags::FlagError;
@@ -83,6 +83,15 @@ pub(crate) enum CliError {
     /// A file that should hold a bundle was altered or is damaged.
     #[error("the file is altered or damaged: nothing of it was taken")]
     Damaged(#[source] StoreError),
+    /// A receipt is not what a known site signed.
+    #[error("the receipt {file} does not count")]
+    Receipt {
+        /// The file.
+        file: String,
+        /// Why.
+        #[source]
+        fault: Fault,
+    },
     /// No private key of that name.
     #[error("there is no key {name}; `key generate --name {name}` makes one")]
     NoKey {
@@ -181,7 +190,7 @@ impl Classify for CliError {
             Self::Policy(_) => ErrorKind::Input,
             Self::Portable(error) => error.kind(),
             Self::Build(error) => error.kind(),
-            Self::Damaged(_) => ErrorKind::NotTrusted,
+            Self::Damaged(_) | Self::Receipt { .. } => ErrorKind::NotTrusted,
             Self::NoKey { .. } => ErrorKind::NotFound,
             Self::Failed { .. } => ErrorKind::Failed,
             Self::Interrupted(_) => ErrorKind::Interrupted,

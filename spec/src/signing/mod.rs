@@ -10,6 +10,7 @@
 //! | [`notation`], [`certificate`] | the form for notation | Notary Project signature specification, RFC 5280 |
 //! | [`foreign`] | signatures that others made, which name a digest alone | |
 //! | [`attestation`] | what else is said of a bundle: provenance, bill of materials | SLSA v1, SPDX 2.3 |
+//! | [`receipt`] | what a site says of a bundle that reached it | SLSA verification summary v1 |
 //! | [`scope`], [`policy`] | whose signatures are wanted for what | |
 //! | [`decide()`], [`refusal`] | the decision | |
 
@@ -22,6 +23,7 @@ pub mod foreign;
 pub mod key;
 pub mod notation;
 pub mod policy;
+pub mod receipt;
 pub mod refusal;
 pub mod scope;
 pub mod sigstore;
@@ -35,6 +37,7 @@ pub use dsse::Envelope;
 pub use foreign::{Bare, Form};
 pub use key::{KeyAlgorithm, KeyError, KeyId, PublicKey, SigningKey};
 pub use policy::{KeyRing, Level, Policy, PolicyError, Right, Rule};
+pub use receipt::{Outcome, Receipt, Summary};
 pub use refusal::{Fault, Refusal};
 pub use scope::{Place, Scope, ScopeError};
 pub use sigstore::{Bundle, BundleError};

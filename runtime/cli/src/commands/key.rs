@@ -95,6 +95,21 @@ pub(crate) fn load(
     Ok(keys::load(&path, passphrase.as_ref())?)
 }
 
+/// Tells whether a private key of this name can be used without a question to anybody.
+///
+/// # Errors
+/// If its file cannot be read.
+pub(crate) fn is_ready(
+    session: &Session,
+    name: &BundleName,
+    from: &args::Passphrase,
+) -> Result<bool, CliError> {
+    let path = path(session, name);
+    let told =
+        from.passphrase_file.is_some() || session.settings.variable("SAMEBUNDLE_PASSPHRASE_FILE").is_some();
+    Ok(path.exists() && (told || !keys::is_encrypted(&path)?))
+}
+
 /// Reads a passphrase from a file or the terminal; never from arguments or the environment.
 fn passphrase(
     session: &Session,

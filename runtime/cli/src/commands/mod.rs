@@ -8,6 +8,7 @@ mod key;
 mod machine;
 mod opened;
 mod portable;
+mod receipt;
 mod run;
 mod serve;
 mod shell;
@@ -65,6 +66,7 @@ pub(crate) async fn dispatch(
         Command::Outputs(args) => history::outputs(session, &args),
         Command::Export(args) => portable::export(session, &args).await,
         Command::Import(args) => portable::import(session, &args).await,
+        Command::Receipt(args) => receipt::show(session, &args),
         Command::Registry(Registry::Serve(args)) => serve::serve(session, &args).await,
         Command::Store(Store::Check(args)) => store::check(session, &args).await,
         Command::Store(Store::Gc(args)) => store::gc(session, &args).await,

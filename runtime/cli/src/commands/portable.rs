@@ -1,6 +1,7 @@
 //! `export` and `import`.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use samebundle_runtime::record::Installations;
 use samebundle_spec::Version;
 use serde_json::json;
 
-use super::{install, opened, transfer};
+use super::{install, opened, receipt, transfer};
 use crate::args;
 use crate::error::CliError;
 use crate::place::Place;
@@ -69,11 +70,17 @@ fn bundle_version(text: &str) -> Result<Version, CliError> {
 /// Verifies a file and installs what is in it, with its history.
 pub(crate) async fn import(session: &Session, args: &args::Import) -> Result<Report, CliError> {
     let opened = opened::open(session, &Place::Archive(args.file.clone())).await?;
+    let issue = receipt::Issue::asked_or_usual(session, &args.receipt, &session.trust()?)?;
     session.step(format!("verify {}", opened.index.digest));
-    let verified = opened::verify(session, &opened, &args.consent).await?;
+    let result = opened::verify(session, &opened, &args.consent).await;
+    let verified = receipt::noted(session, issue.as_ref(), &opened, result).await?;
     let history = portable::history_of(opened.source.as_ref(), &opened.index).await?;
     transfer::into_store(session, &opened, None).await?;
     let store = session.store().await?;
+    let receipt = match &issue {
+        Some(issue) => Some(issue.accepted(session, &opened, &verified, &store).await?),
+        None => None,
+    };
     let before = history.installation();
     if let Some(before) = before.filter(|before| !before.parameters.is_empty()) {
         // Nobody signed them: they must not steer runs here unseen.
@@ -100,12 +107,16 @@ pub(crate) async fn import(session: &Session, args: &args::Import) -> Result<Rep
         lifecycle::install(&session.context, Arc::new(store), &machine, verified, request).await?;
     let one = &installed.installation;
     let runs = portable::import_runs(&session.context, &history, &one.index, &one.name)?;
-    let text = format!(
+    let mut text = format!(
         "imported {} {} ({}) with {runs} runs, trusted by {}",
         one.name,
         one.version,
         one.index.digest.short(),
         super::history::trusted_by(&one.verification)
     );
-    Ok(Report::new(text, json!({"installation": one, "runs": runs})))
+    if let Some(file) = &receipt {
+        write!(text, "\nreceipt: {}", file.display())?;
+    }
+    let json = json!({"installation": one, "runs": runs, "receipt": receipt});
+    Ok(Report::new(text, json))
 }

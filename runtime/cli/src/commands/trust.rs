@@ -10,7 +10,7 @@ use samebundle_spec::signing::{Policy, Predicate, Release, Scope, Statement};
 use samebundle_spec::{Descriptor, Repository};
 use serde_json::{Value, json};
 
-use super::{key, opened};
+use super::{key, opened, receipt};
 use crate::args;
 use crate::error::CliError;
 use crate::place::Place;
@@ -197,15 +197,24 @@ pub(crate) async fn verify(session: &Session, args: &args::Verify) -> Result<Rep
         let bytes = std::fs::read(&file).map_err(CliError::io("read", &file))?;
         trust = trust.with_policy(Policy::from_bytes(&bytes)?)?;
     }
+    let issue = receipt::Issue::asked(session, &args.receipt, &trust)?;
     let wanted = args.predicates.iter().map(|kind| (*kind).into()).collect();
-    let verified = opened::verify_with(session, &opened, &args.consent, &trust, wanted).await?;
+    let result = opened::verify_with(session, &opened, &args.consent, &trust, wanted).await;
+    let verified = receipt::noted(session, issue.as_ref(), &opened, result).await?;
     let mut text = describe(&verified);
+    let mut json = as_json(&verified);
+    if let Some(issue) = &issue {
+        let store = session.store().await?;
+        let file = issue.accepted(session, &opened, &verified, &store).await?;
+        write!(text, "\nreceipt: {}", file.display())?;
+        json["receipt"] = json!(file);
+    }
     if let (true, Basis::Policy { attested, .. }) = (args.show, verified.basis()) {
         for one in attested {
             write!(text, "\n{:#}", one.predicate)?;
         }
     }
-    Ok(Report::new(text, as_json(&verified)))
+    Ok(Report::new(text, json))
 }
 
 /// Says why a bundle is trusted and what the signature covers.
