@@ -38,6 +38,11 @@ impl DockerEngine {
         &self.address
     }
 
+    /// The socket of the containerd that it brings.
+    pub fn containerd(&self) -> PathBuf {
+        self.folder.join("containerd/sock")
+    }
+
     /// Call Docker's own client against it.
     pub fn client(&self, arguments: &[&str]) -> Ran {
         let client = ["/usr/bin/docker"]

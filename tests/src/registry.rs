@@ -48,17 +48,33 @@ impl Registry {
     /// # Panics
     /// When it does not come up.
     pub fn own(sandbox: &Sandbox, home: &Home) -> Self {
+        Self::own_with(sandbox, home, &[])
+    }
+
+    /// The same with more arguments.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn own_with(sandbox: &Sandbox, home: &Home, arguments: &[&str]) -> Self {
+        let root = tempfile::Builder::new()
+            .prefix("own-registry-")
+            .tempdir_in(sandbox.path())
+            .map_or_else(|_| sandbox.path().join("own-registry"), tempfile::TempDir::keep);
+        let root = root.display().to_string();
+        Self::serving(sandbox, home, &[&["--root", &root], arguments].concat())
+    }
+
+    /// `registry serve` with these arguments.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    pub fn serving(sandbox: &Sandbox, home: &Home, arguments: &[&str]) -> Self {
         let address = free_port();
-        let root = sandbox.path().join(format!("own-registry-{}", address.port()));
         let listen = address.to_string();
-        let mut command = home.command(["registry", "serve", "--listen", &listen, "--root"]);
-        command.arg(&root);
-        quiet(
-            &mut command,
-            &sandbox
-                .path()
-                .join(format!("own-registry-{}.log", address.port())),
-        );
+        let mut command = home.command(["registry", "serve", "--listen", &listen]);
+        command.args(arguments);
+        let log = format!("own-registry-{}.log", address.port());
+        quiet(&mut command, &sandbox.path().join(log));
         Self::started(address, &mut command)
     }
 

@@ -9,6 +9,7 @@
 )]
 
 mod budget;
+mod clients;
 mod cnab;
 mod concurrency;
 mod conformance;
@@ -24,6 +25,7 @@ mod readme;
 mod rootless;
 mod scenarios;
 mod services;
+mod serving;
 mod signatures;
 mod tamper;
 mod transfer;

@@ -1,6 +1,6 @@
 //! The clients that requests go out with, and which addresses they may go to.
 //!
-//! Plain http only to this machine and to hosts that are listed as insecure. No client follows redirects by itself or sends
+//! Plain http only to this machine, but for hosts that are listed as secure, and to hosts that are listed as insecure. No client follows redirects by itself or sends
 //! credentials of its own accord. No cookies, no decompression: bytes come as they were sent.
 
 use std::collections::BTreeSet;
@@ -28,6 +28,7 @@ pub(super) struct Http {
     local: Client,
     remote: Client,
     insecure: BTreeSet<String>,
+    secure: BTreeSet<String>,
 }
 
 /// A request that got no answer.
@@ -41,6 +42,7 @@ impl Http {
     pub(super) fn new(
         user_agent: &str,
         insecure: BTreeSet<String>,
+        secure: BTreeSet<String>,
         proxy: bool,
     ) -> Result<Self, ClientError> {
         // The process's TLS provider; somebody may have chosen one before, which then serves as well.
@@ -61,6 +63,7 @@ impl Http {
             local: build(false)?,
             remote: build(proxy)?,
             insecure,
+            secure,
         })
     }
 
@@ -84,7 +87,8 @@ impl Http {
     }
 
     fn plain_allowed(&self, url: &Url) -> bool {
-        is_local(url) || self.insecure.contains(&authority(url))
+        let authority = authority(url);
+        (is_local(url) && !self.secure.contains(&authority)) || self.insecure.contains(&authority)
     }
 
     /// Sends one request, once.
@@ -144,7 +148,8 @@ mod tests {
 
     fn http(insecure: &[&str]) -> Http {
         let insecure = insecure.iter().map(|host| (*host).to_owned()).collect();
-        Http::new("test", insecure, false).unwrap()
+        let secure = BTreeSet::from(["127.0.0.1:5443".to_owned()]);
+        Http::new("test", insecure, secure, false).unwrap()
     }
 
     #[test]
@@ -153,6 +158,7 @@ mod tests {
         for (registry, expected) in [
             ("localhost:5000", "http://localhost:5000/"),
             ("127.0.0.1:5000", "http://127.0.0.1:5000/"),
+            ("127.0.0.1:5443", "https://127.0.0.1:5443/"),
             ("127.9.9.9", "http://127.9.9.9/"),
             ("[::1]:5000", "http://[::1]:5000/"),
             ("plain.example:5000", "http://plain.example:5000/"),
@@ -173,6 +179,7 @@ mod tests {
             ("https://a.example/x", true),
             ("http://a.example/x", false),
             ("http://127.0.0.1:1/x", true),
+            ("http://127.0.0.1:5443/x", false),
             ("http://169.254.169.254/latest", false),
             ("https://user:pass@a.example/", false),
             ("https://a.example@b.example/", false),

@@ -64,8 +64,10 @@ pub use retry::{RetryPolicy, Waits};
 pub struct RemoteConfig {
     /// Who we are.
     pub credentials: Credentials,
-    /// Registries (`host` or `host:port`) that may be spoken to by plain http. This machine always may.
+    /// Registries (`host` or `host:port`) that may be spoken to by plain http. This machine may, unless it is among the secure.
     pub insecure: BTreeSet<String>,
+    /// Registries (`host` or `host:port`) of this machine that speak TLS.
+    pub secure: BTreeSet<String>,
     /// Registries and hosts of token services that belong to them, beside the well-known ones.
     pub token_hosts: TokenHosts,
     /// How often and how patiently to ask again.
@@ -142,7 +144,7 @@ impl RemoteClient {
         };
         Ok(Self {
             wire: Wire {
-                http: http::Http::new(user_agent, config.insecure, config.proxy)?,
+                http: http::Http::new(user_agent, config.insecure, config.secure, config.proxy)?,
                 auth: auth::Auth::new(config.credentials, config.token_hosts),
                 retry: config.retry,
                 throttled: AtomicU64::new(0),

@@ -84,9 +84,10 @@ pub(super) struct Settling {
 }
 
 impl Settling {
-    pub(super) fn new(body: Body, account: Account) -> Self {
+    /// `announced` is the length that the head says, if it does.
+    pub(super) fn new(body: Body, account: Account, announced: Option<u64>) -> Self {
         Self {
-            announced: body.size_hint().exact(),
+            announced: announced.or_else(|| body.size_hint().exact()),
             ended: body.is_end_stream(),
             body,
             account,

@@ -1,6 +1,7 @@
 //! Blobs: GET with one range (RFC 9110 14), HEAD, DELETE.
 
 use std::io::SeekFrom;
+use std::ops::Range;
 
 use axum::body::Body;
 use axum::http::request::Parts;
@@ -37,45 +38,76 @@ pub(super) async fn get(
             Ok((file, size))
         })
         .await?;
-    let range = wanted(&parts.headers, size, &digest)?;
-    let (start, length) = range.unwrap_or((0, size));
-    let status = if range.is_some() {
-        StatusCode::PARTIAL_CONTENT
-    } else {
-        StatusCode::OK
-    };
+    let part = Part::wanted(parts, &digest, size)?;
     let body = if parts.method == Method::HEAD {
         Body::empty()
     } else {
         let mut file = tokio::fs::File::from_std(file);
-        if start > 0 {
-            file.seek(SeekFrom::Start(start))
+        if part.start > 0 {
+            file.seek(SeekFrom::Start(part.start))
                 .await
                 .map_err(StoreError::io("read", &path))?;
         }
-        let stream = ReaderStream::with_capacity(file.take(length), limits::STREAM_BUFFER);
-        Body::from_stream(stream)
+        Body::from_stream(ReaderStream::with_capacity(
+            file.take(part.length),
+            limits::STREAM_BUFFER,
+        ))
     };
-    let mut response = (
-        status,
-        [
-            (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
-            (header::CONTENT_LENGTH, length.to_string()),
-            (header::ACCEPT_RANGES, "bytes".to_owned()),
-            (header::ETAG, etag(&digest)),
-            (header::CACHE_CONTROL, "max-age=31536000, immutable".to_owned()),
-        ],
-        [("docker-content-digest", digest.to_string())],
-        body,
-    )
-        .into_response();
-    if range.is_some() {
-        let end = start + length - 1;
-        if let Ok(value) = format!("bytes {start}-{end}/{size}").parse() {
-            response.headers_mut().insert(header::CONTENT_RANGE, value);
-        }
+    Ok(part.answer(&digest, body))
+}
+
+/// How much of a blob is asked for.
+pub(super) struct Part {
+    start: u64,
+    length: u64,
+    size: u64,
+    is_whole: bool,
+}
+
+impl Part {
+    pub(super) fn wanted(parts: &Parts, digest: &Digest, size: u64) -> Result<Self, Refusal> {
+        let range = wanted(&parts.headers, size, digest)?;
+        let (start, length) = range.unwrap_or((0, size));
+        Ok(Self {
+            start,
+            length,
+            size,
+            is_whole: range.is_none(),
+        })
     }
-    Ok(response)
+
+    pub(super) fn range(&self) -> Range<u64> {
+        self.start..self.start + self.length
+    }
+
+    /// The answer that shows it.
+    pub(super) fn answer(&self, digest: &Digest, body: Body) -> Response {
+        let status = if self.is_whole {
+            StatusCode::OK
+        } else {
+            StatusCode::PARTIAL_CONTENT
+        };
+        let mut response = (
+            status,
+            [
+                (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
+                (header::CONTENT_LENGTH, self.length.to_string()),
+                (header::ACCEPT_RANGES, "bytes".to_owned()),
+                (header::ETAG, etag(digest)),
+                (header::CACHE_CONTROL, "max-age=31536000, immutable".to_owned()),
+            ],
+            [("docker-content-digest", digest.to_string())],
+            body,
+        )
+            .into_response();
+        if !self.is_whole {
+            let (start, end, size) = (self.start, self.start + self.length - 1, self.size);
+            if let Ok(value) = format!("bytes {start}-{end}/{size}").parse() {
+                response.headers_mut().insert(header::CONTENT_RANGE, value);
+            }
+        }
+        response
+    }
 }
 
 pub(super) fn etag(digest: &Digest) -> String {

@@ -3,7 +3,7 @@
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
-use samebundle_spec::{Digest, MediaType, limits};
+use samebundle_spec::{Descriptor, Digest, MediaType, Tag, limits};
 
 use super::refusal::Refusal;
 use super::route::{Name, parameter};
@@ -36,7 +36,6 @@ fn link(response: &mut Response, path: &str, n: usize, last: &str, more: &[(&str
 
 /// Answers `tags/list`.
 pub(super) async fn tags(storage: &Storage, parts: &Parts, repository: Name) -> Result<Response, Refusal> {
-    let (n, last) = page(&parts.uri)?;
     let name = repository.as_str().to_owned();
     let tags = storage
         .run(move |storage| {
@@ -48,6 +47,12 @@ pub(super) async fn tags(storage: &Storage, parts: &Parts, repository: Name) -> 
             Ok(storage.tags(&repository)?)
         })
         .await?;
+    tags_page(&parts.uri, &name, &tags)
+}
+
+/// The page of sorted tags that is asked for.
+pub(super) fn tags_page(uri: &Uri, name: &str, tags: &[Tag]) -> Result<Response, Refusal> {
+    let (n, last) = page(uri)?;
     let start = last.map_or(0, |last| {
         tags.partition_point(|tag| tag.as_str() <= last.as_str())
     });
@@ -69,9 +74,8 @@ pub(super) async fn referrers(
 ) -> Result<Response, Refusal> {
     let (n, last) = page(&parts.uri)?;
     let n = n.max(1);
-    let wanted = parameter(&parts.uri, "artifactType");
+    let filter = parameter(&parts.uri, "artifactType");
     let path = format!("/v2/{}/referrers/{subject}", repository.as_str());
-    let filter = wanted.clone();
     let (shown, next) = storage
         .run(move |storage| {
             let mut digests = storage.referrers(&repository, &subject)?;
@@ -88,9 +92,7 @@ pub(super) async fn referrers(
                     continue;
                 }
                 if shown.len() == n {
-                    let last: Option<Digest> = shown
-                        .last()
-                        .map(|entry: &samebundle_spec::Descriptor| entry.digest);
+                    let last: Option<Digest> = shown.last().map(|entry: &Descriptor| entry.digest);
                     return Ok((shown, last));
                 }
                 shown.push(entry);
@@ -98,6 +100,31 @@ pub(super) async fn referrers(
             Ok((shown, None))
         })
         .await?;
+    Ok(index(&parts.uri, n, &path, &shown, next))
+}
+
+/// The page that is asked for of the referrers of `subject`, sorted by digest.
+pub(super) fn referrers_page(
+    uri: &Uri,
+    repository: &Name,
+    subject: &Digest,
+    mut found: Vec<Descriptor>,
+) -> Result<Response, Refusal> {
+    let (n, last) = page(uri)?;
+    let n = n.max(1);
+    if let Some(last) = last.and_then(|last| last.parse::<Digest>().ok()) {
+        found.retain(|entry| entry.digest > last);
+    }
+    let more = found.len() > n;
+    found.truncate(n);
+    let next = found.last().filter(|_| more).map(|entry| entry.digest);
+    let path = format!("/v2/{}/referrers/{subject}", repository.as_str());
+    Ok(index(uri, n, &path, &found, next))
+}
+
+/// A page of referrers; `next` is its last one if there are more.
+fn index(uri: &Uri, n: usize, path: &str, shown: &[Descriptor], next: Option<Digest>) -> Response {
+    let wanted = parameter(uri, "artifactType");
     let body = serde_json::json!({
         "schemaVersion": 2,
         "mediaType": MediaType::OCI_INDEX.as_str(),
@@ -113,12 +140,12 @@ pub(super) async fn referrers(
             .iter()
             .map(|kind| ("artifactType", kind.as_str()))
             .collect();
-        link(&mut response, &path, n, &last.to_string(), &more);
+        link(&mut response, path, n, &last.to_string(), &more);
     }
     if wanted.is_some() {
         response
             .headers_mut()
             .insert("oci-filters-applied", HeaderValue::from_static("artifactType"));
     }
-    Ok(response)
+    response
 }

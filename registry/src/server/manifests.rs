@@ -75,17 +75,21 @@ pub(super) async fn get(
             Ok((descriptor, body))
         })
         .await?;
-    let digest = descriptor.digest.to_string();
-    Ok((
+    Ok(found(&descriptor, Body::from(body)))
+}
+
+/// The answer that shows a manifest.
+pub(super) fn found(descriptor: &Descriptor, body: Body) -> Response {
+    (
         [
             (header::CONTENT_TYPE, descriptor.media_type.to_string()),
             (header::CONTENT_LENGTH, descriptor.size.to_string()),
             (header::ETAG, etag(&descriptor.digest)),
         ],
-        [("docker-content-digest", digest)],
-        Body::from(body),
+        [("docker-content-digest", descriptor.digest.to_string())],
+        body,
     )
-        .into_response())
+        .into_response()
 }
 
 fn content(storage: &Storage, descriptor: &Descriptor) -> Result<Vec<u8>, StoreError> {

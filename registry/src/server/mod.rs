@@ -6,6 +6,7 @@
 //! ```
 //!
 //! * [`Storage`]: what is on disk; content once for all repositories, and what each repository has.
+//! * [`Exhibit`]: instead of it, any place that content can be copied from, shown as one repository.
 //! * `route`: the one place that reads paths; names, tags and digests are parsed there and nowhere else.
 //! * `access`: who asks and what they may do; [`Tls`]: certificates; `connection`: time limits and the end.
 //! * `refusal`: every refusal with its status and its error code of the specification.
@@ -24,6 +25,7 @@ mod account;
 mod blobs;
 mod body;
 mod connection;
+mod exhibit;
 mod fresh;
 mod listing;
 mod log;
@@ -51,10 +53,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutBody;
 
-pub use access::{Access, Scheme};
+pub use access::{Access, Scheme, set_password};
 use access::{Admitted, Right, Scope};
 use account::{Account, Counted, Settling};
 use connection::Peer;
+pub use exhibit::Exhibit;
 pub use log::Log;
 use meter::Meter;
 use refusal::Refusal;
@@ -116,13 +119,22 @@ impl Default for Config {
     }
 }
 
+/// What is served.
+#[derive(Clone, Debug)]
+enum Content {
+    /// A folder of repositories.
+    Storage(Storage),
+    /// One place, read-only.
+    Exhibit(Exhibit),
+}
+
 /// A registry. Cheap to clone; clones are the same registry.
 #[derive(Clone, Debug)]
 pub struct Server(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    storage: Storage,
+    content: Content,
     config: Config,
     meter: Meter,
 }
@@ -133,8 +145,20 @@ impl Server {
     /// # Errors
     /// [`StoreError::Invalid`] if its figures cannot be kept, which is a defect.
     pub fn new(storage: Storage, config: Config) -> Result<Self, StoreError> {
+        Self::over(Content::Storage(storage), config)
+    }
+
+    /// Makes a server that shows one place.
+    ///
+    /// # Errors
+    /// As [`Server::new`].
+    pub fn showing(exhibit: Exhibit, config: Config) -> Result<Self, StoreError> {
+        Self::over(Content::Exhibit(exhibit), config)
+    }
+
+    fn over(content: Content, config: Config) -> Result<Self, StoreError> {
         Ok(Self(Arc::new(Inner {
-            storage,
+            content,
             config,
             meter: Meter::new()?,
         })))
@@ -148,14 +172,18 @@ impl Server {
         connection::serve(self, listener, cancel).await
     }
 
-    /// Collects garbage again and again until `cancel`. A run that fails is said, and the next one tries again.
+    /// Collects garbage again and again until `cancel`. A run that fails is said, and the next one tries again. Of a place
+    /// that is only shown nothing is collected.
     pub async fn collect_every(self, every: Duration, grace: Duration, cancel: CancellationToken) {
+        let Content::Storage(storage) = &self.0.content else {
+            return;
+        };
         while cancel
             .run_until_cancelled(tokio::time::sleep(every))
             .await
             .is_some()
         {
-            let run = self.0.storage.collect(grace).await;
+            let run = storage.collect(grace).await;
             self.meter().collected(run.as_ref());
             match run {
                 Ok(collected) => tracing::info!(?collected, "garbage collected"),
@@ -211,7 +239,11 @@ async fn answer(server: &Server, peer: Peer, request: Request<Body>) -> Response
         HeaderValue::from_static("registry/2.0"),
     );
     account.status = response.status();
-    response.map(|body| Body::new(Settling::new(body, account)))
+    let announced = response
+        .headers()
+        .get(header::CONTENT_LENGTH)
+        .and_then(|value| value.to_str().ok()?.parse().ok());
+    response.map(|body| Body::new(Settling::new(body, account, announced)))
 }
 
 /// What a request needs the right to do.
@@ -242,7 +274,10 @@ async fn dispatch(
 ) -> Result<Response, Refusal> {
     let route = Route::parse(&parts.uri)?;
     account.route = route.label();
-    let storage = &server.0.storage;
+    let read_only = match &server.0.content {
+        Content::Storage(storage) => storage.rules().read_only,
+        Content::Exhibit(_) => true,
+    };
     let access = server.config().access.as_ref();
     match (&route, access) {
         (Route::Token, Some(access)) => return token(access, &parts, body, account).await,
@@ -256,7 +291,7 @@ async fn dispatch(
     let admitted = admitted.and_then(|admitted| {
         account.user = admitted.user().map(str::to_owned);
         let changes = !matches!(parts.method, Method::GET | Method::HEAD);
-        match storage.rules().read_only && changes {
+        match read_only && changes {
             true => Err(Refusal::ReadOnly),
             false => Ok(admitted),
         }
@@ -281,7 +316,10 @@ async fn perform(
     parts: &Parts,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let storage = &server.0.storage;
+    let storage = match &server.0.content {
+        Content::Storage(storage) => storage,
+        Content::Exhibit(exhibit) => return exhibit.answer(route, parts).await,
+    };
     match (route, parts.method.clone()) {
         (Route::Base, Method::GET | Method::HEAD) => Ok(base()),
         (Route::Manifest { repository, at }, Method::GET | Method::HEAD) => {
@@ -372,7 +410,11 @@ async fn metrics(server: &Server, parts: &Parts, account: &mut Account) -> Resul
             method: parts.method.clone(),
         });
     }
-    let text = server.meter().text(server.0.storage.open_uploads())?;
+    let uploads = match &server.0.content {
+        Content::Storage(storage) => storage.open_uploads(),
+        Content::Exhibit(_) => 0,
+    };
+    let text = server.meter().text(uploads)?;
     let kind = [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)];
     Ok((kind, Body::from(text)).into_response())
 }

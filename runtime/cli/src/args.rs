@@ -11,7 +11,7 @@ use samebundle_spec::{BundleName, authoring};
 use crate::flags;
 use crate::place::{LocalName, Place};
 
-pub(crate) use serve::{Login, Serve};
+pub(crate) use serve::{Login, Serve, User};
 
 /// Pack, sign, move and run machine-learning programs as one bundle.
 ///
@@ -542,12 +542,15 @@ pub(crate) struct Import {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Registry {
-    /// Serve the OCI distribution API over a folder
+    /// Serve the OCI distribution API over a folder, or over one file or layout
     ///
+    /// A file or a layout is shown as it is, read-only and as one repository.
     /// By default everybody on this machine may do everything, over plain HTTP. `--htpasswd` asks for a name and a password,
     /// `--access` says what each may do, `--tls-certificate` and `--tls-key` turn on TLS. These files are read again when they
     /// change. GET /metrics gives figures in the form of Prometheus.
     Serve(Box<Serve>),
+    /// Set a user's password in a file for `registry serve --htpasswd`
+    User(User),
 }
 
 #[derive(Debug, Subcommand)]

@@ -145,17 +145,14 @@ impl Session {
         let paths = CredentialPaths {
             files: self.credential_files(),
         };
-        let insecure = self
-            .settings
-            .variable("SAMEBUNDLE_INSECURE_REGISTRIES")
-            .unwrap_or_default();
+        let listed = |name| {
+            let hosts = self.settings.variable(name).unwrap_or_default().split(',');
+            hosts.filter(|host| !host.is_empty()).map(str::to_owned).collect()
+        };
         let client = RemoteClient::new(RemoteConfig {
             credentials: Credentials::load(&paths)?,
-            insecure: insecure
-                .split(',')
-                .filter(|host| !host.is_empty())
-                .map(str::to_owned)
-                .collect(),
+            insecure: listed("SAMEBUNDLE_INSECURE_REGISTRIES"),
+            secure: listed("SAMEBUNDLE_SECURE_REGISTRIES"),
             proxy: true,
             offline: self.offline,
             uploads: Some(self.home.uploads()),

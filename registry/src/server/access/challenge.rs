@@ -71,6 +71,8 @@ pub(super) fn presented(headers: &HeaderMap) -> Presented {
         .as_ref()
         .and_then(|bytes| std::str::from_utf8(bytes).ok()?.split_once(':'));
     match pair {
+        // So skopeo says that it has none.
+        Some(("", "")) => Presented::Nothing,
         Some((name, password)) => Presented::Password(name.to_owned(), Zeroizing::new(password.to_owned())),
         None => Presented::Other,
     }
@@ -186,6 +188,7 @@ mod tests {
             presented(&headers)
         };
         assert!(matches!(with(&[]), Presented::Nothing));
+        assert!(matches!(with(&["Basic Og=="]), Presented::Nothing));
         assert!(
             matches!(with(&["basic YTpiOmM="]), Presented::Password(name, password) if name == "a" && *password == "b:c")
         );

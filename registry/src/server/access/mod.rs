@@ -38,6 +38,7 @@ use super::route::{Name, parameters};
 use crate::StoreError;
 
 pub(super) use challenge::{Challenge, Scope};
+pub use users::set_password;
 
 /// What may be done with a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]

@@ -27,8 +27,8 @@ use super::{Right, User};
 use crate::StoreError;
 
 const VERSION: u32 = 1;
-const EVERYBODY: &str = "*";
-const ANONYMOUS: &str = "anonymous";
+pub(super) const EVERYBODY: &str = "*";
+pub(super) const ANONYMOUS: &str = "anonymous";
 
 /// All rules.
 #[derive(Debug, Deserialize)]

@@ -5,7 +5,7 @@
 //! that may block, so that wrong passwords cost their sender time and not the others.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,8 @@ use zeroize::Zeroizing;
 
 use super::super::storage::hold;
 use super::User;
-use crate::StoreError;
+use super::rules::{ANONYMOUS, EVERYBODY};
+use crate::{StoreError, durable};
 
 /// How long a password that was right is not hashed again.
 const REMEMBERED: Duration = Duration::from_secs(60);
@@ -67,6 +68,51 @@ impl Users {
         }
         Ok(Self(users))
     }
+}
+
+/// Work of the hashes that are written here, as a power of two: what `htpasswd` and others take for servers.
+const COST: u32 = 10;
+
+/// Sets the password of a user in an htpasswd file, made if absent; the other lines stay as they are.
+///
+/// # Errors
+/// [`StoreError::Invalid`] for a name or password that cannot be, or a file that is none; [`StoreError::Io`].
+pub fn set_password(file: &Path, name: &str, password: &str) -> Result<(), StoreError> {
+    let invalid = |subject: &str, why: &str| StoreError::Invalid {
+        subject: subject.to_owned(),
+        why: why.to_owned(),
+    };
+    let plain = |c: char| c.is_ascii_graphic() && c != ':';
+    if name.is_empty()
+        || name.starts_with('#')
+        || !name.chars().all(plain)
+        || [EVERYBODY, ANONYMOUS].contains(&name)
+    {
+        return Err(invalid(
+            "the user's name",
+            "it must be printable ASCII without spaces and colons, and neither * nor anonymous",
+        ));
+    }
+    // bcrypt reads no more.
+    if password.is_empty() || password.len() > 71 {
+        return Err(invalid("the password", "it must have 1 to 71 bytes"));
+    }
+    let hash = bcrypt::non_truncating_hash(password, COST)
+        .map_err(|error| invalid("the password", &error.to_string()))?;
+    let old = if file.exists() {
+        Users::read(&[file.to_owned()])?;
+        std::fs::read_to_string(file).map_err(StoreError::io("read", file))?
+    } else {
+        String::new()
+    };
+    let prefix = format!("{name}:");
+    let mut text: String = old
+        .lines()
+        .filter(|line| !line.trim().starts_with(&prefix))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    text.push_str(&format!("{prefix}{hash}\n"));
+    durable::write(file, text.as_bytes(), 0o600).map_err(StoreError::io("write", file))
 }
 
 type Tag = Blake2bMac<U32>;
@@ -193,6 +239,39 @@ mod tests {
         let changed = super::tests::users(&format!("alice:{}\n", hash("new"))).unwrap();
         let old = Zeroizing::new("a".to_owned());
         assert_eq!(logins.check(&changed, "alice".to_owned(), old).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_password_is_set_and_the_others_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("users");
+        set_password(&file, "alice", "one").unwrap();
+        set_password(&file, "bob", "b").unwrap();
+        set_password(&file, "alice", "two").unwrap();
+        let users = Users::read(std::slice::from_ref(&file)).unwrap();
+        assert_eq!(users.0.len(), 2);
+        let logins = Logins::new().unwrap();
+        for (name, password, expected) in [
+            ("alice", "two", true),
+            ("alice", "one", false),
+            ("bob", "b", true),
+        ] {
+            let password = Zeroizing::new(password.to_owned());
+            let found = logins.check(&users, name.to_owned(), password).await;
+            assert_eq!(found.is_some(), expected, "{name}");
+        }
+        let long = "x".repeat(72);
+        for (name, password) in [
+            ("a:b", "x"),
+            ("", "x"),
+            ("*", "x"),
+            ("#a", "x"),
+            ("a b", "x"),
+            ("a", ""),
+            ("a", &long),
+        ] {
+            assert!(set_password(&file, name, password).is_err(), "{name} {password}");
+        }
     }
 
     #[test]

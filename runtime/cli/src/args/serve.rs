@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 use samebundle_spec::limits;
 
 use crate::flags;
+use crate::place::Place;
 
 /// How clients prove who they are.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -23,9 +24,19 @@ pub(crate) struct Serve {
     /// Address and port; port 0 takes a free one and prints it
     #[arg(long, default_value = "127.0.0.1:5000")]
     pub(crate) listen: SocketAddr,
-    /// Folder that holds the content
-    #[arg(long)]
-    pub(crate) root: PathBuf,
+    /// A file (.tgz, .tar, archive:FILE) or layout:DIR to show, read-only
+    #[arg(
+        value_name = "PLACE",
+        required_unless_present = "root",
+        conflicts_with = "root"
+    )]
+    pub(crate) place: Option<Place>,
+    /// Name of its repository [default: from the file's name]
+    #[arg(long, value_name = "NAME", requires = "place")]
+    pub(crate) repository: Option<String>,
+    /// Folder that holds the content; made if absent
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
     /// Refuse every change
     #[arg(long)]
     pub(crate) read_only: bool,
@@ -110,4 +121,16 @@ fn connections(text: &str) -> Result<usize, String> {
         Ok(count) => Ok(count),
         Err(error) => Err(format!("{error}")),
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct User {
+    /// The user's name
+    pub(crate) name: String,
+    /// The file, made if absent; other users in it stay
+    #[arg(long, value_name = "FILE")]
+    pub(crate) htpasswd: PathBuf,
+    /// Read the password from this file [default: ask on the terminal]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
 }

@@ -124,19 +124,30 @@ fn passphrase(
             .variable("SAMEBUNDLE_PASSPHRASE_FILE")
             .map(PathBuf::from)
     });
+    let missing =
+        "there is no terminal to ask for the passphrase: give --passphrase-file FILE or --no-passphrase";
+    secret(session, file.as_deref(), prompt, twice, missing)
+}
+
+/// Reads a secret from a file or the terminal; `missing` is said where there is neither.
+pub(super) fn secret(
+    session: &Session,
+    file: Option<&Path>,
+    prompt: &str,
+    twice: bool,
+    missing: &str,
+) -> Result<Passphrase, CliError> {
     if let Some(file) = file {
         let file = session.settings.current_dir.join(file);
         let text = Passphrase::new(std::fs::read_to_string(&file).map_err(CliError::io("read", &file))?);
         return Ok(Passphrase::new(text.trim_end_matches(['\n', '\r']).to_owned()));
     }
     if !std::io::stdin().is_terminal() {
-        let why =
-            "there is no terminal to ask for the passphrase: give --passphrase-file FILE or --no-passphrase";
-        return Err(CliError::Usage(why.to_owned()));
+        return Err(CliError::Usage(missing.to_owned()));
     }
     let first = ask(prompt)?;
     if twice && *ask("the same again")? != *first {
-        return Err(CliError::Usage("the two passphrases differ".to_owned()));
+        return Err(CliError::Usage("the two are not the same".to_owned()));
     }
     Ok(first)
 }

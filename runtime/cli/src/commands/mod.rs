@@ -68,6 +68,7 @@ pub(crate) async fn dispatch(
         Command::Import(args) => portable::import(session, &args).await,
         Command::Receipt(args) => receipt::show(session, &args),
         Command::Registry(Registry::Serve(args)) => serve::serve(session, &args).await,
+        Command::Registry(Registry::User(args)) => serve::user(session, &args),
         Command::Store(Store::Check(args)) => store::check(session, &args).await,
         Command::Store(Store::Gc(args)) => store::gc(session, &args).await,
         Command::Store(Store::Forget(args)) => store::forget(session, &args.name).await,

@@ -1,22 +1,28 @@
-//! `registry serve`.
+//! `registry serve`, `registry user`.
 
 use std::io::Write;
-use std::path::Path;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use samebundle_registry::server::{Access, Bounds, Config, Log, Rules, Scheme, Server, Storage, Tls};
+use samebundle_registry::StoreError;
+use samebundle_registry::server::{
+    Access, Bounds, Config, Exhibit, Log, Rules, Scheme, Server, Storage, Tls, set_password,
+};
+use samebundle_registry::store::{Layout, Origin, archive};
 use samebundle_runtime::Clock;
 use serde_json::json;
 
 use crate::args::{self, Login};
 use crate::error::CliError;
+use crate::place::Place;
 use crate::render::Report;
 use crate::session::Session;
 use crate::settings::SystemClock;
 
 /// Serves a registry until it is interrupted.
 pub(crate) async fn serve(session: &Session, args: &args::Serve) -> Result<Report, CliError> {
-    let root = session.settings.current_dir.join(&args.root);
     let config = config(session, args)?;
     let listening = |source| CliError::Io {
         operation: "listen on",
@@ -27,21 +33,13 @@ pub(crate) async fn serve(session: &Session, args: &args::Serve) -> Result<Repor
         .await
         .map_err(listening)?;
     let address = listener.local_addr().map_err(listening)?;
+    let (server, what) = server(session, args, config, address).await?;
     // Whoever started us with port 0 waits for this line.
-    let mut stderr = std::io::stderr();
     writeln!(
-        stderr,
-        "serving {} on {address}; interrupt to stop",
-        root.display()
+        std::io::stderr(),
+        "serving {what} on {address}; interrupt to stop"
     )
     .map_err(listening)?;
-    let rules = Rules {
-        read_only: args.read_only,
-        immutable_tags: args.immutable_tags,
-        manifest_bytes: args.bounds.max_manifest,
-        blob_bytes: args.bounds.max_blob,
-    };
-    let server = Server::new(Storage::open_with(&root, rules)?, config)?;
     if args.collect_every > 0 && !args.read_only {
         let every = Duration::from_secs(args.collect_every);
         let grace = Duration::from_secs(args.grace);
@@ -50,6 +48,82 @@ pub(crate) async fn serve(session: &Session, args: &args::Serve) -> Result<Repor
     }
     server.serve(listener, session.context.cancel.clone()).await?;
     Ok(Report::new("stopped", json!({"address": address.to_string()})))
+}
+
+/// The server, and what it serves in words.
+async fn server(
+    session: &Session,
+    args: &args::Serve,
+    config: Config,
+    address: SocketAddr,
+) -> Result<(Server, String), CliError> {
+    let Some(place) = &args.place else {
+        let root = session
+            .settings
+            .current_dir
+            .join(args.root.as_deref().unwrap_or(Path::new(".")));
+        let rules = Rules {
+            read_only: args.read_only,
+            immutable_tags: args.immutable_tags,
+            manifest_bytes: args.bounds.max_manifest,
+            blob_bytes: args.bounds.max_blob,
+        };
+        let server = Server::new(Storage::open_with(&root, rules)?, config)?;
+        return Ok((server, root.display().to_string()));
+    };
+    let (origin, path) = shown(session, place).await?;
+    let stem = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    let stem = [".tgz", ".tar.gz", ".tar"]
+        .iter()
+        .find_map(|ending| stem.strip_suffix(ending))
+        .unwrap_or(stem);
+    let name = args.repository.clone().unwrap_or_else(|| stem.to_lowercase());
+    let exhibit = Exhibit::open(origin, &name).await.map_err(|error| match error {
+        StoreError::Invalid { why, .. } if args.repository.is_none() => CliError::Usage(format!(
+            "{name:?} is no name of a repository ({why}); give one with --repository"
+        )),
+        other => other.into(),
+    })?;
+    let what = format!("{} as {address}/{name}, read-only,", path.display());
+    Ok((Server::showing(exhibit, config)?, what))
+}
+
+/// Opens what is shown.
+async fn shown(session: &Session, place: &Place) -> Result<(Arc<dyn Origin>, PathBuf), CliError> {
+    match place {
+        Place::Archive(path) => {
+            let path = session.settings.current_dir.join(path);
+            let archive = archive::open(&path, &session.home.scratch()).await?;
+            Ok((Arc::new(archive), path))
+        }
+        Place::Layout(path, None) => {
+            let path = session.settings.current_dir.join(path);
+            Ok((Arc::new(Layout::open(&path).await?), path))
+        }
+        _ => Err(CliError::Usage(
+            "only a file or a whole layout:DIR can be shown; give --root DIR for a registry that takes pushes".to_owned(),
+        )),
+    }
+}
+
+/// Sets a user's password.
+pub(crate) fn user(session: &Session, args: &args::User) -> Result<Report, CliError> {
+    let password = super::key::secret(
+        session,
+        args.password_file.as_deref(),
+        &format!("password of {}", args.name),
+        true,
+        "there is no terminal to ask for the password: give --password-file FILE",
+    )?;
+    let file = session.settings.current_dir.join(&args.htpasswd);
+    set_password(&file, &args.name, &password)?;
+    Ok(Report::new(
+        format!("{} is in {}", args.name, file.display()),
+        json!({"user": args.name, "file": file.display().to_string()}),
+    ))
 }
 
 fn config(session: &Session, args: &args::Serve) -> Result<Config, CliError> {
