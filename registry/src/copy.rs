@@ -8,6 +8,7 @@
 //! schedule   what may go now: each content as soon as its children are there
 //! lanes      how many contents and ranges are on the way, adapted to throughput and to 429
 //! content    one content: the sink reads it whole, or is written by position, several ranges at once
+//! older      what of a layer is taken from older ones in the sink, if it is in chunks
 //! watch      whose fault it was, and how far it came
 //! ```
 //!
@@ -19,6 +20,7 @@
 
 mod content;
 mod lanes;
+mod older;
 mod schedule;
 mod watch;
 
@@ -34,6 +36,7 @@ use crate::graph::{Beside, Graph};
 use crate::store::{Origin, Side, StoreError, Target};
 use content::Job;
 use lanes::Lanes;
+use older::Reuse;
 use schedule::Schedule;
 
 /// Is told how a copy goes on. Called often, from many tasks: it must not block.
@@ -103,6 +106,8 @@ pub struct Copied {
     pub bytes: u64,
     /// Contents that the sink had already.
     pub skipped: u64,
+    /// Bytes that were taken from older content of the sink instead of being sent.
+    pub reused: u64,
 }
 
 /// Copies everything that belongs to `root` from `source` to `sink`.
@@ -174,6 +179,7 @@ where
         graph,
         options,
         lanes: &lanes,
+        reuse: Reuse::default(),
     };
     let mut schedule = Schedule::new(graph, root);
     let mut running = FuturesUnordered::new();
@@ -194,6 +200,7 @@ where
         }
         lanes.waiting(schedule.ready());
         if running.is_empty() {
+            copied.reused = job.reuse.bytes();
             return Ok(copied);
         }
         tokio::select! {

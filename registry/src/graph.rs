@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use samebundle_spec::{Descriptor, Digest, Tag, limits};
 
+use crate::chunk::{Chunked, Finder};
 use crate::store::{Origin, SourceExt, StoreError, document};
 
 /// What a piece of content is known by: the same bytes may be both a manifest and a plain file of some layer.
@@ -34,6 +35,9 @@ pub(crate) struct Graph {
     nodes: BTreeMap<Key, Node>,
     /// Manifests that were small enough to keep.
     kept: BTreeMap<Digest, Bytes>,
+    /// Layers that have a chunk index in the graph, by their digest.
+    pub(crate) chunked: BTreeMap<Digest, Chunked>,
+    finder: Finder,
     /// Tags by which cosign finds signatures, with what they point at.
     pub(crate) cosign: BTreeMap<Tag, Descriptor>,
 }
@@ -82,6 +86,9 @@ impl Graph {
         for _ in 0..=2 * limits::GRAPH_DEPTH {
             if frontier.is_empty() {
                 graph.measure()?;
+                let chunked = std::mem::take(&mut graph.finder);
+                let chunked = chunked.chunked().map(|chunked| (chunked.layer.digest, chunked));
+                graph.chunked = chunked.collect();
                 return Ok(graph);
             }
             let wanted: Vec<Descriptor> = std::mem::take(&mut frontier)
@@ -103,6 +110,7 @@ impl Graph {
 
     fn learn(&mut self, seen: Seen, frontier: &mut Vec<Key>) -> Result<(), StoreError> {
         let beside = self.nodes.get(&seen.key).is_some_and(|node| node.beside);
+        self.finder.look(&seen.children);
         for child in &seen.children {
             self.add(child, beside, frontier)?;
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use samebundle_registry::StoreError;
 use samebundle_registry::store::{Source, SourceExt};
 use samebundle_spec::bundle::layout::{Layout, LayoutError};
+use samebundle_spec::bundle::program::CarriedData;
 use samebundle_spec::bundle::{Bundle, BundleError, ProgramExtension};
 use samebundle_spec::manifest::{Document, Manifest};
 use samebundle_spec::pipeline::{Pipeline, PipelineError};
@@ -37,6 +38,8 @@ pub struct Program {
     pub images: BTreeMap<String, Descriptor>,
     /// The wheelhouse, a tar layer, if it has one.
     pub wheelhouse: Option<Descriptor>,
+    /// The data that it carries, each with its layer.
+    pub data: Vec<(CarriedData, Descriptor)>,
 }
 
 /// A bundle could not be opened.
@@ -143,9 +146,20 @@ impl Program {
             .ok_or_else(|| missing("the content has no pipeline of that digest".to_owned()))?;
         let pipeline = source.fetch_bytes(pipeline_layer, limits::PIPELINE_BYTES).await?;
         let pipeline = Pipeline::parse("pipeline.yaml", &pipeline)?;
-        let wheelhouse = layer(&MediaType::WHEELHOUSE).cloned();
+        // Older bundles have it uncompressed.
+        let wheelhouse = layer(&MediaType::WHEELHOUSE_ZSTD).or_else(|| layer(&MediaType::WHEELHOUSE));
+        let wheelhouse = wheelhouse.cloned();
         if extension.wheelhouse && wheelhouse.is_none() {
             return Err(missing("the content has no wheelhouse".to_owned()));
+        }
+        let mut data = Vec::new();
+        for carried in &extension.carried {
+            let layers = content.layers.iter();
+            let layer = layers
+                .filter(|layer| layer.media_type == MediaType::DATA)
+                .find(|layer| layer.digest == carried.layer);
+            let why = || missing(format!("the content has no layer of the data {}", carried.name));
+            data.push((carried.clone(), layer.ok_or_else(why)?.bare()));
         }
         let mut images = BTreeMap::new();
         for (image, name) in &extension.images {
@@ -156,6 +170,7 @@ impl Program {
             pipeline: Arc::new(pipeline),
             images,
             wheelhouse,
+            data,
         }))
     }
 }

@@ -3,6 +3,7 @@
 //! Read strictly: an unknown key is an error with the nearest known one, line and column, because a misspelt limit or
 //! right would otherwise silently not hold. Paths in it are relative to its folder; opening them is the builder's matter.
 
+mod data;
 mod image;
 mod runs;
 
@@ -12,12 +13,15 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 #[cfg(any(test, feature = "schema"))]
+pub(crate) use data::Entry as DataEntry;
+pub use data::{Data, DataError, DataFile};
+#[cfg(any(test, feature = "schema"))]
 pub(crate) use image::Entry as ImageEntry;
 pub use image::{FileCopy, ImageBuild, ImageError, ImageOrigin, ImageSource};
 pub use runs::{Runs, RunsError};
 
 use crate::bundle::definition::{Definition, DefinitionError};
-use crate::bundle::program::{DataPointer, Requirements};
+use crate::bundle::program::Requirements;
 use crate::bundle::view::Maintainer;
 use crate::json::null_as_default;
 use crate::yaml::{self, YamlError};
@@ -111,9 +115,9 @@ pub struct ProgramManifest {
     /// What the program needs where it runs.
     #[serde(default, deserialize_with = "null_as_default")]
     pub requires: Requirements,
-    /// Data by pointer.
+    /// Data, by pointer or carried along.
     #[serde(default, deserialize_with = "null_as_default")]
-    pub data: Vec<DataPointer>,
+    pub data: Vec<Data>,
     /// What of past runs travels along.
     #[serde(default, deserialize_with = "null_as_default")]
     pub history: History,
@@ -255,9 +259,9 @@ pub fn parse(bytes: &[u8]) -> Result<Authored, AuthoringError> {
         Kind::Program => {
             let manifest: ProgramManifest = yaml::from_slice(bytes, limits::AUTHORING_BYTES)?;
             let mut names = BTreeSet::new();
-            match manifest.data.iter().find(|data| !names.insert(&data.name)) {
+            match manifest.data.iter().find(|data| !names.insert(data.name())) {
                 Some(twice) => Err(AuthoringError::DataTwice {
-                    name: twice.name.clone(),
+                    name: twice.name().to_owned(),
                 }),
                 None => Ok(Authored::Program(Box::new(manifest))),
             }

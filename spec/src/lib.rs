@@ -14,6 +14,7 @@
 //! | [`bundle`] | `bundle.json`, parameters, the bundle's index, our extension | cnab-spec 101, 103, 201 |
 //! | [`authoring`], [`yaml`] | `samebundle.yaml`; strict YAML | `spec/100-bundle.md` |
 //! | [`pipeline`] | KFP v2 pipelines: read, checked, asked about | `spec/400-programs.md` |
+//! | [`chunks`] | the chunk index of a layer | `spec/210-chunks.md` |
 //! | [`limits`] | every size, count, depth and time taken from outside | |
 //! | [`exit`] | exit codes and the kind of an error | `spec/600-exit-codes.md` |
 
@@ -22,6 +23,7 @@ pub mod authoring;
 #[cfg(feature = "full")]
 pub mod bundle;
 pub mod canonical;
+pub mod chunks;
 pub mod descriptor;
 pub mod digest;
 pub mod exit;
@@ -49,6 +51,7 @@ pub mod yaml;
 
 #[cfg(feature = "full")]
 pub use bundle::Bundle;
+pub use chunks::{Chunk, ChunkIndex};
 pub use descriptor::{Descriptor, Platform};
 pub use digest::{Algorithm, Digest, Digester};
 pub use exit::{Classify, ErrorKind};

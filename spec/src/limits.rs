@@ -84,6 +84,16 @@ pub const LANES: usize = 8;
 pub const UPLOAD_PART_BYTES: u64 = 8 << 20;
 /// Largest part of an upload, bytes; a registry that wants more at least gets the content whole.
 pub const UPLOAD_PART_MOST_BYTES: u64 = 256 << 20;
+/// Longest chunk of a layer as it is stored, bytes: what is cut has 256 KiB at most, and incompressible bytes grow a little.
+pub const CHUNK_BYTES: u32 = 512 << 10;
+/// Largest chunk index, bytes: about 450,000 chunks, a layer of some 30 GiB. A larger layer has none and is moved whole.
+pub const CHUNK_INDEX_BYTES: u64 = 16 << 20;
+/// Most chunk indexes of older layers that are looked at for one layer; each is read from the local disk.
+pub const CHUNK_INDEXES: usize = 64;
+/// Most ranges that a layer is fetched in beside its older chunks; where more would be needed it is moved whole.
+pub const CHUNK_RANGES: usize = 4_096;
+/// From this size on a delta archive leaves out content that the other side holds, bytes; what is smaller is not worth it.
+pub const DELTA_OMITS_FROM: u64 = 64 << 10;
 /// Most ranges that are remembered of content that is half there; one writer makes one for each stream.
 pub const PARTIAL_RANGES: usize = 65_536;
 /// After how many written bytes content begins to be synced while it still comes, bytes.

@@ -62,6 +62,12 @@ known! {
     PIPELINE = "application/vnd.samebundle.pipeline.v1+yaml";
     /// Layer of the content artifact: a plain tar of wheels, sorted by name.
     WHEELHOUSE = "application/vnd.samebundle.wheelhouse.v1.tar";
+    /// Layer of the content artifact: a tar of wheels, sorted by name, as a zstd stream.
+    WHEELHOUSE_ZSTD = "application/vnd.samebundle.wheelhouse.v1.tar+zstd";
+    /// Layer of the content artifact: a file that the program is given, as a zstd stream.
+    DATA = "application/vnd.samebundle.data.v1+zstd";
+    /// Layer of the content artifact: the chunk index of a layer (`spec/210-chunks.md`).
+    CHUNKS = "application/vnd.samebundle.chunks.v1";
     /// Layer of the content artifact: a plain tar of run records.
     HISTORY = "application/vnd.samebundle.history.v1.tar";
     /// Payload type of a signed statement in DSSE.

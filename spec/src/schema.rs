@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::authoring::{Constraints, ImageOrigin, ImageSource, OtherManifest, ProgramManifest, Runs};
+use crate::authoring::{Constraints, Data, ImageOrigin, ImageSource, OtherManifest, ProgramManifest, Runs};
 use crate::bundle::ProgramExtension;
 use crate::bundle::quantity::Quantity;
 use crate::record::{Format, Installation, Run};
@@ -74,6 +74,22 @@ impl JsonSchema for ImageSource {
     }
 }
 
+impl JsonSchema for Data {
+    fn schema_name() -> Cow<'static, str> {
+        "Data".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = crate::authoring::DataEntry::json_schema(generator);
+        let ways = serde_json::json!([
+            {"required": ["file"], "maxProperties": 2},
+            {"required": ["uri", "digest", "size"], "maxProperties": 4},
+        ]);
+        schema.insert("oneOf".to_owned(), ways);
+        schema
+    }
+}
+
 /// Returns every schema with the name of its file.
 pub fn all() -> Vec<(&'static str, Schema)> {
     fn generate<T: JsonSchema>() -> Schema {
@@ -136,7 +152,7 @@ mod tests {
         let manifest: serde_json::Value = crate::yaml::from_slice(
             b"{apiVersion: samebundle.dev/v1, kind: Program, name: x, version: 1.0.0, program: {pipeline: p.yaml},\
               images: {a: {from: b}}, parameters: {e: {minimum: 1}}, requires: {resources: {cpu: 2, memory: 2Gi}},\
-              history: {runs: 'last:5'}}",
+              data: [{name: train, file: train.csv}], history: {runs: 'last:5'}}",
             1 << 20,
         )
         .unwrap();
@@ -148,6 +164,11 @@ mod tests {
         for (pointer, value) in [
             ("/name", serde_json::json!("X")),
             ("/images/a", serde_json::json!({})),
+            (
+                "/data/0",
+                serde_json::json!({"name": "train", "file": "x", "uri": "y"}),
+            ),
+            ("/data/0", serde_json::json!({"name": "train"})),
             ("/requires", serde_json::json!({"tpu": 1})),
             ("/requires/resources/memory", serde_json::json!("2GiB")),
         ] {

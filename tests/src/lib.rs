@@ -6,6 +6,7 @@
 
 mod docker;
 mod fixture;
+mod meter;
 pub mod power;
 mod registry;
 mod sandbox;
@@ -16,6 +17,7 @@ mod tree;
 
 pub use docker::DockerEngine;
 pub use fixture::{Greet, digits, greet};
+pub use meter::Meter;
 pub use registry::Registry;
 pub use sandbox::{Home, Ran, Running, Sandbox, command_under_test, is_root};
 pub use skip::{skip, tell};

@@ -15,6 +15,7 @@ mod concurrency;
 mod conformance;
 mod cosign;
 mod crash;
+mod delta;
 mod docker;
 mod faults;
 mod flow;

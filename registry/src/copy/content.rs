@@ -10,6 +10,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use samebundle_spec::{Descriptor, limits};
 
 use super::lanes::{Lane, Lanes};
+use super::older::Reuse;
 use super::watch::{Watch, WatchedSource};
 use super::{Options, on};
 use crate::graph::{Graph, Node};
@@ -23,6 +24,7 @@ pub(super) struct Job<'a, O: ?Sized, T: ?Sized> {
     pub(super) graph: &'a Graph,
     pub(super) options: &'a Options,
     pub(super) lanes: &'a Arc<Lanes>,
+    pub(super) reuse: Reuse,
 }
 
 impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
@@ -107,6 +109,8 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
     async fn by_ranges(&self, descriptor: &Descriptor, parts: Arc<dyn Parts>) -> Result<u64, StoreError> {
         let read = AtomicU64::new(0);
         let mut parts = parts;
+        // Only once: if what was put together is wrong, an index lies, and everything is fetched.
+        read.fetch_add(self.reuse(descriptor, &*parts).await?, Ordering::Relaxed);
         loop {
             let missing = parts.missing();
             let whole = missing.first() == Some(&(0..descriptor.size));

@@ -113,7 +113,8 @@ async fn copies_everything_and_nothing_twice() {
         Copied {
             contents: 0,
             bytes: 0,
-            skipped: CONTENTS
+            skipped: CONTENTS,
+            reused: 0,
         }
     );
     assert_eq!(layout::check(folder.path(), true).await.unwrap().findings, []);

@@ -35,6 +35,18 @@ pub enum StoreError {
         /// The place, as a person would name it.
         place: String,
     },
+    /// A delta archive does not have it, and the store that is copied to does not either.
+    #[error(
+        "{place} leaves out what the other side held already, and {digest} is not there; first import the version that it was made against ({since}), or take an archive that was made without --since"
+    )]
+    LeftOut {
+        /// The content.
+        digest: Digest,
+        /// The archive.
+        place: String,
+        /// The root that the other side was said to hold.
+        since: Digest,
+    },
     /// The bytes are not what the descriptor says: altered, cut or damaged.
     #[error("content {digest} is altered or damaged: {why}")]
     Mismatch {
@@ -158,7 +170,7 @@ impl StoreError {
 impl Classify for StoreError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::NotFound { .. } | Self::LeftOut { .. } => ErrorKind::NotFound,
             Self::Mismatch { .. } => ErrorKind::NotTrusted,
             Self::TooLarge { .. } | Self::Invalid { .. } | Self::Unsupported { .. } => ErrorKind::Input,
             Self::Denied { .. } => ErrorKind::Denied,

@@ -19,6 +19,8 @@ pub(super) const LAYOUT_FILE: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 /// The annotation of an archive's `index.json` that holds the digest of its own bytes without this annotation. No other
 /// digest covers that file, so without it a changed name would not be noticed.
 const SEAL: &str = "dev.samebundle.index";
+/// The annotation of a delta archive's `index.json`: the digest of the root that the other side holds.
+const DELTA: &str = "dev.samebundle.delta";
 /// The fields of the file.
 const FIELDS: [&str; 4] = ["schemaVersion", "mediaType", "manifests", "annotations"];
 
@@ -111,7 +113,8 @@ impl LayoutIndex {
                 format!("the field {field:?} has no place in it"),
             ));
         }
-        match self.annotations.keys().find(|key| *key != SEAL) {
+        let known = |key: &&String| [SEAL, DELTA].contains(&key.as_str());
+        match self.annotations.keys().find(|key| !known(key)) {
             Some(key) => Err(invalid(
                 subject,
                 format!("the annotation {key:?} has no place in it"),
@@ -122,6 +125,20 @@ impl LayoutIndex {
                 "it was altered: it is not what its seal says".to_owned(),
             )),
         }
+    }
+
+    /// Says that this is the index of a delta archive for a side that holds `root`.
+    pub(super) fn set_delta(&mut self, root: &Digest) {
+        self.annotations.insert(DELTA.to_owned(), root.to_string());
+    }
+
+    /// The root that the other side must hold, if this is the index of a delta archive.
+    pub(super) fn delta(&self, subject: &str) -> Result<Option<Digest>, StoreError> {
+        let root = self.annotations.get(DELTA).map(|root| root.parse());
+        let wrong = |error: samebundle_spec::digest::DigestError| {
+            invalid(subject, format!("the annotation {DELTA:?}: {error}"))
+        };
+        root.transpose().map_err(wrong)
     }
 
     /// Every entry, as it stands.

@@ -36,6 +36,8 @@ use samebundle_spec::{Descriptor, MediaType, Tag, limits};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::io::ReaderStream;
 
+use crate::chunk::Chunked;
+
 pub use content::{read_all, verified};
 pub use error::{Side, StoreError};
 pub use layout::Layout;
@@ -95,6 +97,15 @@ pub trait Source: Debug + Send + Sync {
     /// Tells whether content was checked when it was written here, so that a receiver that checks it is check enough.
     fn checked_when_written(&self) -> bool {
         false
+    }
+
+    /// Lists layers that are here with a chunk index of them, newest first, from which a new version may be put together.
+    /// A place that would have to ask for them says none.
+    ///
+    /// # Errors
+    /// If the place cannot be read.
+    async fn chunked(&self) -> Result<Vec<Chunked>, StoreError> {
+        Ok(Vec::new())
     }
 
     /// Tells whether the content is there.

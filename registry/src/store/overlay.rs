@@ -6,6 +6,8 @@ use std::ops::Range;
 use async_trait::async_trait;
 use samebundle_spec::{Descriptor, MediaType, Tag};
 
+use crate::chunk::Chunked;
+
 use super::{ByteStream, Origin, Pace, Pieces, Referrers, Resolve, Source, StoreError};
 
 /// The front first, then the back.
@@ -57,6 +59,12 @@ impl<A: Origin, B: Origin> Source for Overlay<A, B> {
             streams: front.streams.min(back.streams),
             throttled: front.throttled + back.throttled,
         }
+    }
+
+    async fn chunked(&self) -> Result<Vec<Chunked>, StoreError> {
+        let mut all = self.front.chunked().await?;
+        all.extend(self.back.chunked().await?);
+        Ok(all)
     }
 
     fn checked_when_written(&self) -> bool {

@@ -525,6 +525,9 @@ pub(crate) struct Export {
     /// Which runs go along: all, none, or last:N
     #[arg(long, default_value = "last:5")]
     pub(crate) runs: authoring::Runs,
+    /// Leave out what the other side has, which has imported this earlier export
+    #[arg(long, value_name = "FILE")]
+    pub(crate) since: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

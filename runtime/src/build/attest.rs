@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use samebundle_registry::Store;
 use samebundle_registry::trust::attest;
+use samebundle_spec::bundle::program::CarriedData;
 use samebundle_spec::signing::Predicate;
 use samebundle_spec::{Descriptor, Digest, limits};
 use serde_json::{Value, json};
@@ -30,6 +31,7 @@ pub(super) struct Facts<'a> {
     /// By the name that the pipeline has for it.
     pub(super) images: &'a BTreeMap<String, (Descriptor, Installed)>,
     pub(super) wheelhouse: Option<&'a Descriptor>,
+    pub(super) carried: &'a [CarriedData],
     pub(super) wheels: &'a [Wheel],
 }
 
@@ -66,6 +68,8 @@ fn provenance(facts: &Facts<'_>) -> Value {
             .wheelhouse
             .map(|layer| resource("wheelhouse", &layer.digest)),
     );
+    let carried = facts.carried.iter();
+    from.extend(carried.map(|data| resource(&format!("data {}", data.name), &data.digest)));
     from.extend(
         facts
             .wheels
@@ -221,6 +225,7 @@ mod tests {
             runner: of("runner").digest,
             images: &images,
             wheelhouse: Some(&of("wheelhouse")),
+            carried: &[],
             wheels: &wheels,
         };
         let provenance = provenance(&facts);

@@ -1,10 +1,12 @@
 //! The content artifact: what belongs to a program and is no image, one layer a part, told apart by media type.
 
 use samebundle_registry::Store;
+use samebundle_spec::bundle::program::CarriedData;
 use samebundle_spec::{Descriptor, Manifest, MediaType};
 
 use super::error::BuildError;
 use super::image::push;
+use super::layer::Layer;
 
 /// Names the file of a layer for tools that write layers to disk.
 const TITLE: &str = "org.opencontainers.image.title";
@@ -18,15 +20,31 @@ pub(super) struct Content {
     pub(super) pipeline: Descriptor,
 }
 
-/// Writes the artifact: the pipeline, then the wheelhouse if there is one.
-pub(super) async fn write(
-    store: &dyn Store,
-    pipeline: Vec<u8>,
-    wheelhouse: Option<Descriptor>,
-) -> Result<Content, BuildError> {
-    let pipeline = push(store, MediaType::PIPELINE, pipeline).await?;
+/// What goes into the artifact, in this order.
+#[derive(Debug)]
+pub(super) struct Parts<'a> {
+    pub(super) pipeline: Vec<u8>,
+    pub(super) wheelhouse: Option<&'a Layer>,
+    pub(super) data: &'a [(CarriedData, Layer)],
+    /// Chunk indexes of layers of images.
+    pub(super) indexes: Vec<Descriptor>,
+}
+
+/// Writes the artifact: the pipeline, the wheelhouse and the data as far as there are any, and chunk indexes by the digest
+/// of their layers: those of the images as well, because an image has no place for one.
+pub(super) async fn write(store: &dyn Store, parts: Parts<'_>) -> Result<Content, BuildError> {
+    let pipeline = push(store, MediaType::PIPELINE, parts.pipeline).await?;
     let mut layers = vec![pipeline.clone().with_annotation(TITLE, "pipeline.yaml")];
-    layers.extend(wheelhouse.map(|layer| layer.bare().with_annotation(TITLE, "wheelhouse.tar")));
+    let named = |layer: &Layer, title: &str| layer.layer.bare().with_annotation(TITLE, title);
+    layers.extend(parts.wheelhouse.map(|layer| named(layer, "wheelhouse.tar.zst")));
+    let data = parts.data.iter();
+    layers.extend(data.map(|(data, layer)| named(layer, &format!("{}.zst", data.name))));
+    let mut indexes = parts.indexes;
+    indexes.extend(parts.wheelhouse.and_then(|layer| layer.index.clone()));
+    indexes.extend(parts.data.iter().filter_map(|(_, layer)| layer.index.clone()));
+    indexes.sort_by(|a, b| a.annotations.cmp(&b.annotations));
+    indexes.dedup();
+    layers.extend(indexes);
     push(store, MediaType::OCI_EMPTY, b"{}".to_vec()).await?;
     let artifact = Manifest::artifact(MediaType::CONTENT, layers);
     let mut manifest = push(store, MediaType::OCI_MANIFEST, artifact.to_bytes()).await?;

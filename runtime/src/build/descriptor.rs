@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use samebundle_spec::authoring::{Constraints, ProgramManifest};
+use samebundle_spec::authoring::{Constraints, Data, ProgramManifest};
 use samebundle_spec::bundle::parameter::nearest;
-use samebundle_spec::bundle::program::{API_VERSION, KEY, PipelinePart};
+use samebundle_spec::bundle::program::{API_VERSION, CarriedData, DataPointer, KEY, PipelinePart};
 use samebundle_spec::bundle::view::{Action, Destination, Image, Output, Parameter};
 use samebundle_spec::bundle::{Bundle, BundleError, Notice, ProgramExtension, View};
 use samebundle_spec::pipeline::{Input, Output as PipelineOutput, OutputKind, ParameterType, Pipeline};
@@ -87,6 +87,7 @@ pub(super) struct Sources<'a> {
     pub(super) wheelhouse: bool,
     /// Images by the name that the pipeline has for them.
     pub(super) images: &'a BTreeMap<String, Descriptor>,
+    pub(super) carried: &'a [CarriedData],
 }
 
 /// A bundle and the component of everything in it.
@@ -163,7 +164,8 @@ pub(super) fn describe(sources: &Sources<'_>) -> Result<Described, super::BuildE
         images: names,
         wheelhouse: sources.wheelhouse,
         requires: manifest.requires.clone(),
-        data: manifest.data.clone(),
+        data: pointers(&manifest.data),
+        carried: sources.carried.to_vec(),
     };
     let extension = serde_json::to_value(extension)
         .map_err(|error| BundleError::from(canonical::CanonicalError::from(error)))?;
@@ -182,6 +184,15 @@ pub(super) fn describe(sources: &Sources<'_>) -> Result<Described, super::BuildE
     Ok(Described { bundle, components })
 }
 
+/// The data that stays where it is.
+fn pointers(data: &[Data]) -> Vec<DataPointer> {
+    let pointer = |data: &Data| match data {
+        Data::Pointer(pointer) => Some(pointer.clone()),
+        Data::File(_) => None,
+    };
+    data.iter().filter_map(pointer).collect()
+}
+
 /// Components by name, the same for `bundle.json`, and the component of each image that the pipeline names.
 type Named = (
     BTreeMap<String, Descriptor>,
@@ -195,7 +206,7 @@ fn name_components(sources: &Sources<'_>) -> Named {
     let described = image(
         label(sources.manifest, CONTENT),
         content,
-        "Pipeline and wheelhouse",
+        "Pipeline, wheelhouse and data",
     );
     let mut components = BTreeMap::from([(CONTENT.to_owned(), content.clone())]);
     let mut images = BTreeMap::from([(CONTENT.to_owned(), described)]);

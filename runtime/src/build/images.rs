@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use samebundle_registry::StoreError;
+use samebundle_registry::chunk::Codec;
 use samebundle_registry::store::{Layout, Origin, archive};
 use samebundle_spec::authoring::{FileCopy, ImageBuild, ImageOrigin, ImageSource};
 use samebundle_spec::pipeline::Pipeline;
@@ -15,6 +16,7 @@ use samebundle_spec::{Descriptor, ImageConfig, MediaType, Reference, limits};
 use super::BuildInputs;
 use super::error::{BuildError, ImageError};
 use super::image::{bring, compose};
+use super::layer::Layer;
 use super::tarball::{Entry, Tarball};
 use crate::context::Context;
 use crate::event::Event;
@@ -34,19 +36,33 @@ pub trait Registries: std::fmt::Debug + Send + Sync {
 /// Says under which name an entry of an image layout is known.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
+/// The images of a pipeline.
+#[derive(Debug)]
+pub(super) struct Provided {
+    /// By the name that the pipeline has for each.
+    pub(super) images: BTreeMap<String, Image>,
+    /// Chunk indexes of the layers that were made here.
+    pub(super) indexes: Vec<Descriptor>,
+}
+
 /// Provides the images of a pipeline, by the name that it has for each.
 pub(super) async fn provide(
     inputs: &BuildInputs<'_>,
     pipeline: &Pipeline,
     sources: &BTreeMap<String, ImageSource>,
     context: &Context,
-) -> Result<BTreeMap<String, Image>, BuildError> {
+) -> Result<Provided, BuildError> {
     let mut images = BTreeMap::new();
+    let mut indexes = Vec::new();
     for name in pipeline.images() {
         let from = |origin| fetch(inputs, name, origin, context);
         let image = match sources.get(name) {
             Some(ImageSource::From(origin)) => from(origin.clone()).await?,
-            Some(ImageSource::Build(build)) => make(inputs, name, build, context).await?,
+            Some(ImageSource::Build(build)) => {
+                let (image, index) = make(inputs, name, build, context).await?;
+                indexes.extend(index);
+                image
+            }
             None => {
                 let reference = Reference::parse_docker(name).map_err(|source| ImageError::Name {
                     image: name.to_owned(),
@@ -57,7 +73,7 @@ pub(super) async fn provide(
         };
         images.insert(name.to_owned(), image);
     }
-    Ok(images)
+    Ok(Provided { images, indexes })
 }
 
 async fn fetch(
@@ -156,13 +172,13 @@ fn pick(image: &str, wanted: Option<&str>, entries: &[Descriptor]) -> Result<Des
     }
 }
 
-/// Makes an image: the base, one layer of files, and how it starts.
+/// Makes an image: the base, one layer of files, and how it starts. Returns it with the chunk index of that layer.
 async fn make(
     inputs: &BuildInputs<'_>,
     name: &str,
     build: &ImageBuild,
     context: &Context,
-) -> Result<Image, BuildError> {
+) -> Result<(Image, Option<Descriptor>), BuildError> {
     let base = match &build.base {
         Some(origin) => Some(fetch(inputs, name, origin.clone(), context).await?),
         None => None,
@@ -175,14 +191,14 @@ async fn make(
         add_copy(&mut tarball, name, inputs.sources, copy)?;
     }
     let written = tarball
-        .write_in(&context.home.scratch(), MediaType::OCI_LAYER_GZIP, true)
+        .write_in(&context.home.scratch(), MediaType::OCI_LAYER_GZIP, Codec::Gzip)
         .await?;
     let diff_id = written.diff_id;
-    let layer = written.push(&**inputs.store).await?;
-    compose(&**inputs.store, base.as_ref(), (layer, diff_id), |config| {
+    let Layer { layer, index } = written.push(&**inputs.store).await?;
+    let image = compose(&**inputs.store, base.as_ref(), (layer, diff_id), |config| {
         adjust(config, build);
-    })
-    .await
+    });
+    Ok((image.await?, index))
 }
 
 fn adjust(config: &mut ImageConfig, build: &ImageBuild) {

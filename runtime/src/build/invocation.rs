@@ -1,10 +1,12 @@
 //! The invocation image: one layer with the static runner at `/cnab/app/run`, and the folder that outputs go to.
 
 use samebundle_registry::Store;
-use samebundle_spec::MediaType;
+use samebundle_registry::chunk::Codec;
+use samebundle_spec::{Descriptor, MediaType};
 
 use super::error::BuildError;
 use super::image;
+use super::layer::Layer;
 use super::tarball::{Entry, Tarball};
 use crate::context::Context;
 use crate::image::Image;
@@ -12,8 +14,13 @@ use crate::image::Image;
 /// Where a CNAB runtime starts the run tool (cnab-spec 102).
 const RUN: &str = "cnab/app/run";
 
-/// Makes the image. It depends on the runner's bytes and this machine's architecture alone.
-pub(super) async fn make(runner: &[u8], store: &dyn Store, context: &Context) -> Result<Image, BuildError> {
+/// Makes the image. It depends on the runner's bytes and this machine's architecture alone. Returns it with the chunk index
+/// of its layer.
+pub(super) async fn make(
+    runner: &[u8],
+    store: &dyn Store,
+    context: &Context,
+) -> Result<(Image, Option<Descriptor>), BuildError> {
     let mut tarball = Tarball::default();
     let mut add = |path: &str, entry| {
         // Both are names of this module.
@@ -30,12 +37,12 @@ pub(super) async fn make(runner: &[u8], store: &dyn Store, context: &Context) ->
         },
     );
     let written = tarball
-        .write_in(&context.home.scratch(), MediaType::OCI_LAYER_GZIP, true)
+        .write_in(&context.home.scratch(), MediaType::OCI_LAYER_GZIP, Codec::Gzip)
         .await?;
     let diff_id = written.diff_id;
-    let layer = written.push(store).await?;
-    image::compose(store, None, (layer, diff_id), |config| {
+    let Layer { layer, index } = written.push(store).await?;
+    let image = image::compose(store, None, (layer, diff_id), |config| {
         config.config.cmd = vec![format!("/{RUN}")];
-    })
-    .await
+    });
+    Ok((image.await?, index))
 }

@@ -1,8 +1,8 @@
 //! Turns sources into a bundle in a store: `samebundle.yaml`, a pipeline, images and packages become one OCI index.
 //!
 //! ```text
-//! samebundle.yaml --check--> pipeline (YAML, or compiled from Python) --check--> images --> wheelhouse --> content artifact
-//!   --> invocation image --> bundle.json --> index --> provenance, bill of materials --> tags NAME and NAME_VERSION
+//! samebundle.yaml --check--> pipeline (YAML, or compiled from Python) --check--> images --> wheelhouse --> data
+//!   --> invocation image --> content artifact --> bundle.json --> index --> provenance, bill of materials --> tags NAME and NAME_VERSION
 //! ```
 //!
 //! Invariants: the same sources give the same index digest on every machine and in every home; no time, path, user or order
@@ -14,11 +14,13 @@
 mod attest;
 mod compile;
 mod content;
+mod data;
 mod descriptor;
 mod error;
 mod image;
 mod images;
 mod invocation;
+mod layer;
 mod packages;
 mod tarball;
 mod tools;
@@ -32,6 +34,7 @@ use std::sync::Arc;
 use samebundle_registry::{Source, Store};
 use samebundle_spec::authoring::{self, Authored, ProgramManifest, Runs, Wheelhouse};
 use samebundle_spec::bundle::index::{self, Composed, Form};
+use samebundle_spec::bundle::program::CarriedData;
 use samebundle_spec::pipeline::{Fault, Pipeline};
 use samebundle_spec::signing::Predicate;
 use samebundle_spec::{BundleName, Descriptor, Digest, MediaType, Tag, Version, limits};
@@ -122,32 +125,27 @@ pub async fn build(inputs: &BuildInputs<'_>, context: &Context) -> Result<Built,
     let tags = tags(&manifest, inputs.tags)?;
     let (text, pipeline) = read_pipeline(inputs, &manifest, context).await?;
     descriptor::check(&manifest, &pipeline)?;
-    let images = images::provide(inputs, &pipeline, &manifest.images, context).await?;
+    let images::Provided { images, mut indexes } =
+        images::provide(inputs, &pipeline, &manifest.images, context).await?;
     let wheelhouse::Collected {
         layer: wheelhouse,
         wheels,
-    } = match manifest.program.wheelhouse {
-        Wheelhouse::Auto => {
-            let BuildInputs {
-                tools,
-                store,
-                sources,
-                ..
-            } = inputs;
-            let collector = wheelhouse::Collector {
-                tools,
-                store,
-                context,
-                sources,
-            };
-            collector.collect(&pipeline, &images).await?
-        }
-        Wheelhouse::None => wheelhouse::Collected::default(),
-    };
+    } = collect_wheels(inputs, manifest.program.wheelhouse, &pipeline, &images, context).await?;
+    let carried = data::carry(inputs, &manifest.data, context).await?;
     step(context, "write the bundle");
     let store = &**inputs.store;
-    let content = content::write(store, text, wheelhouse.clone()).await?;
-    let invocation = invocation::make(inputs.runner, store, context).await?.manifest;
+    let (invocation, index) = invocation::make(inputs.runner, store, context).await?;
+    let invocation = invocation.manifest;
+    indexes.extend(index);
+    let parts = content::Parts {
+        pipeline: text,
+        wheelhouse: wheelhouse.as_ref(),
+        data: &carried,
+        indexes,
+    };
+    let content = content::write(store, parts).await?;
+    let wheelhouse = wheelhouse.map(|wheelhouse| wheelhouse.layer);
+    let carried: Vec<CarriedData> = carried.into_iter().map(|(data, _)| data).collect();
     let installed = list_packages(inputs, &images).await?;
     let images = images
         .into_iter()
@@ -160,6 +158,7 @@ pub async fn build(inputs: &BuildInputs<'_>, context: &Context) -> Result<Built,
         content: &content,
         wheelhouse: wheelhouse.is_some(),
         images: &images,
+        carried: &carried,
     })?;
     let composed = index::compose(
         &described.bundle,
@@ -176,6 +175,7 @@ pub async fn build(inputs: &BuildInputs<'_>, context: &Context) -> Result<Built,
         runner: Digest::sha256(inputs.runner),
         images: &installed,
         wheelhouse: wheelhouse.as_ref(),
+        carried: &carried,
         wheels: &wheels,
     };
     let attached = attest::write(store, &facts).await?;
@@ -291,6 +291,28 @@ async fn read_pipeline(
         Ok((bytes, pipeline))
     } else {
         Err(BuildError::Unsupported(unsupported))
+    }
+}
+
+/// Collects what the components install, if it is to travel along.
+async fn collect_wheels(
+    inputs: &BuildInputs<'_>,
+    wanted: Wheelhouse,
+    pipeline: &Pipeline,
+    images: &BTreeMap<String, Image>,
+    context: &Context,
+) -> Result<wheelhouse::Collected, BuildError> {
+    match wanted {
+        Wheelhouse::Auto => {
+            let collector = wheelhouse::Collector {
+                tools: inputs.tools,
+                store: inputs.store,
+                context,
+                sources: inputs.sources,
+            };
+            collector.collect(pipeline, images).await
+        }
+        Wheelhouse::None => Ok(wheelhouse::Collected::default()),
     }
 }
 

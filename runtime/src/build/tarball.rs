@@ -1,20 +1,17 @@
 //! Writes tar streams that depend on nothing but their content: entries in the order of their paths, owner 0, time 0,
 //! permissions 0755 or 0644, folders before what is in them, no padding beyond the format's own.
-//!
-//! Bytes stream from files into a temporary file on the scratch file system, hashed as they pass; memory is one buffer.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
-use flate2::write::GzEncoder;
-use flate2::{Compression, GzBuilder};
-use samebundle_registry::Store;
-use samebundle_spec::{Algorithm, Descriptor, Digest, Digester, EntryPath, MediaType, limits};
+use samebundle_registry::chunk::Codec;
+use samebundle_spec::{EntryPath, MediaType, limits};
 use tar::{EntryType, Header};
 
 use super::error::BuildError;
+use super::layer::{self, Written};
 
 /// What stands at a path.
 #[derive(Clone, Debug)]
@@ -41,16 +38,6 @@ pub(super) enum Entry {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tarball(BTreeMap<EntryPath, Entry>);
 
-/// A tar stream in a temporary file.
-#[derive(Debug)]
-pub(super) struct Written {
-    file: File,
-    /// What it is, by the bytes of the file.
-    pub(super) descriptor: Descriptor,
-    /// The digest of the uncompressed stream (OCI: diff id).
-    pub(super) diff_id: Digest,
-}
-
 impl Tarball {
     /// Adds an entry and the folders above it. A later entry of the same path replaces the earlier.
     pub(super) fn add(&mut self, path: EntryPath, entry: Entry) {
@@ -72,46 +59,14 @@ impl Tarball {
         self.0.keys().map(EntryPath::as_str).collect()
     }
 
-    /// Writes the stream, gzipped or plain, to a temporary file in `scratch`, beside the async threads.
+    /// Writes the stream as a layer to a temporary file in `scratch`, beside the async threads.
     pub(super) async fn write_in(
         self,
         scratch: &Path,
         media_type: MediaType,
-        gzip: bool,
+        codec: Codec,
     ) -> Result<Written, BuildError> {
-        let scratch = scratch.to_owned();
-        let written = tokio::task::spawn_blocking(move || self.write(&scratch, media_type, gzip)).await;
-        written.map_err(io::Error::other).flatten().map_err(|source| {
-            let operation = "write a layer".to_owned();
-            BuildError::Write { operation, source }
-        })
-    }
-
-    /// Writes the stream, gzipped or plain, to a temporary file in `scratch`.
-    fn write(&self, scratch: &Path, media_type: MediaType, gzip: bool) -> io::Result<Written> {
-        let stored = Hashing::new(BufWriter::new(tempfile::tempfile_in(scratch)?));
-        let (stored, diff_id) = if gzip {
-            // No name and no time in the header; level 6 as every other tool has it.
-            let encoder: GzEncoder<_> = GzBuilder::new().mtime(0).write(stored, Compression::new(6));
-            let plain = self.entries(Hashing::new(encoder))?;
-            let diff_id = plain.digester.finish();
-            (plain.inner.finish()?, diff_id)
-        } else {
-            let stored = self.entries(stored)?;
-            let digest = stored.digester.clone().finish();
-            (stored, digest)
-        };
-        let descriptor = Descriptor::new(media_type, stored.digester.finish(), stored.size);
-        let mut file = stored
-            .inner
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)?;
-        file.rewind()?;
-        Ok(Written {
-            file,
-            descriptor,
-            diff_id,
-        })
+        layer::write_in(scratch, media_type, codec, move |to| self.entries(to).map(drop)).await
     }
 
     fn entries<W: Write>(&self, writer: W) -> io::Result<W> {
@@ -155,15 +110,6 @@ impl Tarball {
             })?;
         }
         builder.into_inner()
-    }
-}
-
-impl Written {
-    /// Moves the stream into a store.
-    pub(super) async fn push(self, store: &dyn Store) -> Result<Descriptor, BuildError> {
-        let file = tokio::fs::File::from_std(self.file);
-        store.push(&self.descriptor, Box::pin(file)).await?;
-        Ok(self.descriptor)
     }
 }
 
@@ -217,36 +163,6 @@ impl<R: Read> Read for Exact<R> {
     }
 }
 
-/// Hashes and counts what is written through it.
-struct Hashing<W> {
-    inner: W,
-    digester: Digester,
-    size: u64,
-}
-
-impl<W> Hashing<W> {
-    fn new(inner: W) -> Self {
-        Self {
-            inner,
-            digester: Digester::new(Algorithm::Sha256),
-            size: 0,
-        }
-    }
-}
-
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.inner.write(bytes)?;
-        self.digester.update(&bytes[..count]);
-        self.size += count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.inner.flush()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -275,40 +191,43 @@ mod tests {
         tarball
     }
 
-    #[test]
-    fn streams_depend_on_content_alone() {
+    #[tokio::test]
+    async fn streams_depend_on_content_alone() {
         let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         for (folder, mode) in [(&one, 0o600), (&two, 0o777)] {
             let path = folder.path().join("source");
             std::fs::write(&path, "second").unwrap();
             std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
         }
-        for gzip in [false, true] {
-            let write = |folder: &Path| tarball(folder).write(folder, MediaType::OCI_LAYER, gzip).unwrap();
-            let (first, second) = (write(one.path()), write(two.path()));
+        for codec in [Codec::Gzip, Codec::Zstd] {
+            let write = async |folder: &Path| {
+                let tarball = tarball(folder);
+                tarball
+                    .write_in(folder, MediaType::OCI_LAYER, codec)
+                    .await
+                    .unwrap()
+            };
+            let (first, second) = (write(one.path()).await, write(two.path()).await);
             assert_eq!(first.descriptor, second.descriptor);
             assert_eq!(first.diff_id, second.diff_id);
-            assert_eq!(gzip, first.diff_id != first.descriptor.digest);
+            assert_ne!(first.diff_id, first.descriptor.digest);
         }
         std::fs::write(two.path().join("source"), "changed").unwrap();
-        let write = |folder: &Path| {
-            tarball(folder)
-                .write(folder, MediaType::OCI_LAYER, true)
-                .unwrap()
-                .diff_id
+        let write = async |folder: &Path| {
+            let tarball = tarball(folder);
+            let written = tarball.write_in(folder, MediaType::OCI_LAYER, Codec::Gzip).await;
+            written.unwrap().diff_id
         };
-        assert_ne!(write(one.path()), write(two.path()));
+        assert_ne!(write(one.path()).await, write(two.path()).await);
     }
 
     #[test]
     fn entries_are_sorted_and_owned_by_nobody() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("source"), "second").unwrap();
-        let written = tarball(folder.path())
-            .write(folder.path(), MediaType::OCI_LAYER, false)
-            .unwrap();
+        let written = tarball(folder.path()).entries(Vec::new()).unwrap();
         let mut seen = Vec::new();
-        for entry in tar::Archive::new(written.file).entries().unwrap() {
+        for entry in tar::Archive::new(written.as_slice()).entries().unwrap() {
             let entry = entry.unwrap();
             let header = entry.header();
             assert_eq!(

@@ -2,6 +2,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use samebundle_registry::StoreError;
+use samebundle_registry::chunk::Codec;
 use samebundle_registry::store::{Layout, Origin, SourceExt, Tags};
 use samebundle_spec::bundle::Bundle;
 use samebundle_spec::bundle::layout::Layout as BundleLayout;
@@ -133,11 +134,11 @@ impl Sandbox {
             },
         );
         let written = tarball
-            .write_in(self.folder.path(), MediaType::OCI_LAYER_GZIP, true)
+            .write_in(self.folder.path(), MediaType::OCI_LAYER_GZIP, Codec::Gzip)
             .await
             .unwrap();
         let diff_id = written.diff_id;
-        let layer = written.push(&layout).await.unwrap();
+        let layer = written.push(&layout).await.unwrap().layer;
         let image = image::compose(&layout, None, (layer, diff_id), |_| ())
             .await
             .unwrap();
@@ -397,4 +398,71 @@ fn wheel(folder: &Path, version: &str) {
         .arg(version)
         .status();
     assert!(status.unwrap().success());
+}
+
+#[tokio::test]
+async fn data_travels_as_a_layer_in_chunks_and_comes_out_as_it_was() {
+    let sandbox = Sandbox::new().await;
+    let with_data = format!("{MANIFEST_TEXT}data:\n  - {{name: big, file: data/big.bin}}\n");
+    sandbox.write(MANIFEST, &with_data);
+    assert!(sandbox.build().await.is_err(), "there is no such file yet");
+    // Bytes that do not compress, more than an index is made for.
+    let mut state = 1_u32;
+    let mut step = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    let content: Vec<u8> = (0..3 << 20).map(|_| step()).collect();
+    let path = sandbox.sources().join("data/big.bin");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, &content).unwrap();
+    let built = sandbox.build().await.unwrap();
+    let opened = crate::opened::OpenedBundle::open(&*sandbox.store, &built.index).await;
+    let program = opened.unwrap().program.unwrap();
+    let [(carried, layer)] = program.data.as_slice() else {
+        panic!("{:?}", program.data)
+    };
+    assert_eq!(
+        (carried.size, carried.digest),
+        (3 << 20, Digest::sha256(&content))
+    );
+    let Document::Manifest(manifest) = sandbox.document(&built.components["content"]).await else {
+        panic!("a manifest")
+    };
+    let types: Vec<_> = manifest
+        .layers
+        .iter()
+        .map(|layer| layer.media_type.clone())
+        .collect();
+    assert_eq!(types, [MediaType::PIPELINE, MediaType::DATA, MediaType::CHUNKS]);
+    let indexed = samebundle_spec::chunks::indexed_layer(&manifest.layers[2]);
+    assert_eq!(indexed, Some(layer.digest));
+
+    let layers = sandbox.folder.path().join("layers");
+    let unpack = async |carried: CarriedData| {
+        crate::program::Data::unpack(&*sandbox.store, &carried, layer, &layers).await
+    };
+    let mut wrong = carried.clone();
+    wrong.size -= 1;
+    assert!(
+        unpack(wrong.clone()).await.is_err(),
+        "longer than bundle.json says"
+    );
+    wrong.size += 2;
+    assert!(
+        unpack(wrong.clone()).await.is_err(),
+        "shorter than bundle.json says"
+    );
+    wrong = carried.clone();
+    wrong.digest = Digest::sha256(b"other");
+    assert!(unpack(wrong.clone()).await.is_err(), "another file");
+    let data = unpack(carried.clone()).await.unwrap();
+    assert!(std::fs::read(data.folder.join("big")).unwrap() == content);
+
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    std::os::unix::fs::symlink(outside.path(), &path).unwrap();
+    let refused = sandbox.build().await.unwrap_err();
+    let refused = format!("{refused} {:?}", std::error::Error::source(&refused));
+    assert!(refused.contains("outside the bundle's folder"), "{refused}");
 }

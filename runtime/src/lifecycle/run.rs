@@ -19,7 +19,7 @@ use crate::event::Event;
 use crate::home::LAYERS_LOCK;
 use crate::opened::{OpenedBundle, Program};
 use crate::plan::{Shortfall, shortfalls};
-use crate::program::{self, ProgramOutcome, ProgramPlan, Wheelhouse};
+use crate::program::{self, Data, ProgramOutcome, ProgramPlan, Wheelhouse};
 use crate::record::{RunHandle, Runs};
 
 /// The action of our programs that runs the pipeline.
@@ -238,6 +238,10 @@ async fn run_program(
         Some(layer) => Some(Wheelhouse::unpack(store.as_ref(), layer, &context.home.layers()).await?),
         None => None,
     };
+    let mut data = Vec::new();
+    for (carried, layer) in &program.data {
+        data.push(Data::unpack(store.as_ref(), carried, layer, &context.home.layers()).await?);
+    }
     let network = program.extension.requires.rights.network;
     let program_plan = ProgramPlan {
         pipeline: Arc::clone(&program.pipeline),
@@ -246,6 +250,7 @@ async fn run_program(
         run_id: record.id.clone(),
         run_dir: handle.folder().to_owned(),
         wheelhouse,
+        data,
         installed: Some(context.home.layers().join("installed")),
         limits: Limits {
             network,

@@ -36,6 +36,8 @@ pub struct Exported {
     pub history: Descriptor,
     /// Ids of the runs that went along, newest first.
     pub runs: Vec<String>,
+    /// Bytes that were left out because the other side has them.
+    pub omitted: u64,
 }
 
 /// Writes the file; it appears whole or not at all.
@@ -71,11 +73,13 @@ pub async fn export(
     context.events.emit(Event::Step {
         name: format!("write {}", request.path.display()),
     });
-    archive::write(&source, &[(index.clone(), tag)], &request.path, &request.archive).await?;
+    let roots = [(index.clone(), tag)];
+    let written = archive::write(&source, &roots, &request.path, &request.archive).await?;
     Ok(Exported {
         index,
         history,
         runs: runs.into_iter().map(|run| run.id).collect(),
+        omitted: written.omitted,
     })
 }
 

@@ -214,7 +214,7 @@ impl Engine<'_> {
         Ok(limits)
     }
 
-    /// What a task sees: its own outputs, its input artifacts, the wheels.
+    /// What a task sees: its own outputs, its input artifacts, the wheels, the data.
     fn mounts(&self, path: &str, inputs: &Values) -> Vec<Mount> {
         let own = Mount {
             source: self.outputs.join(path),
@@ -223,6 +223,7 @@ impl Engine<'_> {
         };
         let mut mounts = vec![own];
         mounts.extend(self.plan.wheelhouse.as_ref().map(super::Wheelhouse::mount));
+        mounts.extend(self.plan.data.iter().map(super::Data::mount));
         let places = inputs
             .artifacts
             .values()

@@ -29,6 +29,15 @@ pub enum ProgramError {
         #[source]
         source: io::Error,
     },
+    /// Data that the bundle carries could not be unpacked.
+    #[error("the data {name} could not be unpacked")]
+    Data {
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The root is a container.
     #[error("the pipeline's root is not a DAG; compile a pipeline, not a component")]
     NoDag,
@@ -114,7 +123,7 @@ impl Classify for ProgramError {
             | Self::MissingParameter { .. }
             | Self::WrongParameter { .. }
             | Self::NotALiteral { .. } => ErrorKind::Usage,
-            Self::Folder { .. } | Self::Wheelhouse { .. } => ErrorKind::Environment,
+            Self::Folder { .. } | Self::Wheelhouse { .. } | Self::Data { .. } => ErrorKind::Environment,
             Self::Driver { source, .. } => source.kind(),
             Self::Accelerator { .. } => ErrorKind::CannotProvision,
         }

@@ -21,6 +21,7 @@ mod bind;
 mod collect;
 mod container;
 mod dag;
+mod data;
 mod error;
 mod executor_input;
 mod facts;
@@ -54,6 +55,7 @@ use artifact::{Produced, TaskEnd, Values};
 use facts::Facts;
 use records::Records;
 
+pub use data::Data;
 pub use error::{ProgramError, TaskError};
 pub(crate) use installed::kept_layer;
 pub use quantity::{Need, QuantityError, bytes, cores, needs};
@@ -74,6 +76,8 @@ pub struct ProgramPlan {
     pub run_dir: PathBuf,
     /// What the components install, if the bundle carries it.
     pub wheelhouse: Option<Wheelhouse>,
+    /// The data that the bundle carries.
+    pub data: Vec<Data>,
     /// Folder that remembers layers of installed packages (`HOME/layers/installed`); none: every task installs for itself.
     pub installed: Option<PathBuf>,
     /// Limits of a task that names none, and whether tasks have a network.

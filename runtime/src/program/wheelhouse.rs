@@ -12,6 +12,7 @@ use tokio_util::io::SyncIoBridge;
 
 use super::ProgramError;
 use crate::driver::Mount;
+use crate::image::stream::TarStream;
 
 /// Where containers see the wheels.
 const TARGET: &str = "/samebundle/wheels";
@@ -54,7 +55,12 @@ impl Wheelhouse {
             .await
             .map_err(|error| failed(io::Error::other(error)))?;
         let bridge = SyncIoBridge::new(stream);
-        let unpacked = tokio::task::spawn_blocking(move || unpack_to(bridge, &parent, &folder)).await;
+        let layer = layer.clone();
+        let unpacked = tokio::task::spawn_blocking(move || {
+            let tar = TarStream::new(&layer, None, bridge)?;
+            unpack_to(tar, &parent, &folder)
+        });
+        let unpacked = unpacked.await;
         match unpacked {
             Ok(result) => result.map_err(failed)?,
             Err(error) => std::panic::resume_unwind(error.into_panic()),

@@ -74,7 +74,8 @@ async fn keys(store: &Layout, live: &BTreeMap<Digest, Descriptor>) -> Result<BTr
 fn sweep(layers: &Path, keys: &BTreeSet<Digest>, dry_run: bool) -> io::Result<Vec<Swept>> {
     let names: BTreeSet<String> = keys.iter().map(|key| key.hex()).collect();
     let mut swept = Vec::new();
-    for folder in [layers.to_owned(), layers.join("user"), layers.join("wheels")] {
+    let parts = ["user", "wheels", "data"].map(|part| layers.join(part));
+    for folder in std::iter::once(layers.to_owned()).chain(parts) {
         for (name, path) in entries(&folder)? {
             let stem = name.split('.').next().unwrap_or_default();
             let is_key = stem.len() == 64 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -167,6 +168,8 @@ mod tests {
             path(format!("user/{}", dead.hex())),
             path(format!("wheels/{}", live.hex())),
             path("wheels/.new-x".to_owned()),
+            path(format!("data/{}.model", live.hex())),
+            path(format!("data/{}.model", dead.hex())),
         ] {
             std::fs::create_dir_all(&folder).unwrap();
             std::fs::write(folder.join("file"), "four").unwrap();
@@ -200,12 +203,13 @@ mod tests {
             format!("{}.partial", live.hex()),
             format!("user/{}", dead.hex()),
             "wheels/.new-x".to_owned(),
+            format!("data/{}.model", dead.hex()),
             format!("installed/{}.json", dead.hex()),
         ];
         wanted.sort();
         assert_eq!(gone, wanted);
         assert!(path(live.hex()).join("file").exists());
         assert_eq!(sweep(folder.path(), &keys, false).unwrap(), []);
-        assert_eq!(entries(folder.path()).unwrap().len(), 4);
+        assert_eq!(entries(folder.path()).unwrap().len(), 5);
     }
 }

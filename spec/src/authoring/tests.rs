@@ -31,6 +31,7 @@ requires:
   addons: []
 data:
   - {name: train, uri: "s3://bucket/key", digest: "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", size: 123}
+  - {name: model, file: data/model.bin}
 history: {runs: "last:5"}
 "#;
 
@@ -68,7 +69,10 @@ fn reads_a_whole_program() {
         2 << 30
     );
     assert_eq!(manifest.history.runs, Runs::Last(5));
-    assert_eq!(manifest.data[0].size, 123);
+    let [Data::Pointer(pointer), Data::File(file)] = manifest.data.as_slice() else {
+        panic!("{:?}", manifest.data);
+    };
+    assert_eq!((pointer.size, file.file.as_str()), (123, "data/model.bin"));
 }
 
 #[test]
@@ -123,6 +127,12 @@ fn refuses_what_does_not_belong() {
             "size: 123}",
             "size: 123}\n  - {name: train, uri: u, digest: \"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\", size: 1}",
         ),
+        ("file: data/model.bin", "file: ../model.bin"),
+        ("file: data/model.bin", "file: /model.bin"),
+        ("file: data/model.bin", "file: data/model.bin, size: 1"),
+        ("file: data/model.bin", "uri: u"),
+        ("name: model", "name: train"),
+        ("name: model", "name: ../model"),
         ("apiVersion", "---\n---\napiVersion"),
         ("images:\n", "<<: {a: 1}\nimages:\n"),
         ("apiVersion", &format!("{bomb}apiVersion")),

@@ -4,7 +4,7 @@
 //! in `requiredExtensions`: other CNAB tools carry and run the bundle without knowing it. Newer minor versions may add
 //! fields beside these; what a program *requires* is closed, because a requirement that is not understood is not met.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +12,7 @@ use super::quantity::Quantity;
 use super::rules::Fault;
 use super::view::View;
 use crate::signing::Right;
-use crate::{Digest, json};
+use crate::{BundleName, Digest, json};
 
 /// The extension's key under `custom`.
 pub const KEY: &str = "dev.samebundle.program";
@@ -43,6 +43,9 @@ pub struct ProgramExtension {
     /// Data by pointer.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub data: Vec<DataPointer>,
+    /// Data that the content artifact carries.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub carried: Vec<CarriedData>,
 }
 
 /// The pipeline in the content artifact.
@@ -68,6 +71,21 @@ pub struct DataPointer {
     /// Its digest.
     pub digest: Digest,
     /// Its size, bytes.
+    pub size: u64,
+}
+
+/// Data in the content artifact: a file, as a zstd stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct CarriedData {
+    /// The name by which the program knows it.
+    pub name: BundleName,
+    /// Digest of the layer.
+    pub layer: Digest,
+    /// Digest of the file.
+    pub digest: Digest,
+    /// Size of the file, bytes.
     pub size: u64,
 }
 
@@ -195,6 +213,10 @@ impl ProgramExtension {
         }
         if !view.images.contains_key(&self.content) {
             return Err(("/content".to_owned(), Fault::NoComponent(self.content.clone())));
+        }
+        let mut names = BTreeSet::new();
+        if let Some(twice) = self.carried.iter().find(|data| !names.insert(&data.name)) {
+            return Err(("/carried".to_owned(), Fault::DataTwice(twice.name.to_string())));
         }
         match self
             .images

@@ -63,6 +63,9 @@ pub enum Fault {
     /// A component that is not among the images.
     #[error("component {0:?} is not among the bundle's images")]
     NoComponent(String),
+    /// Two data that are carried under one name.
+    #[error("data {0:?} is carried twice")]
+    DataTwice(String),
     /// A version of our extension that this version does not read.
     #[error("apiVersion {0:?} is not read by this version of samebundle; install a newer one")]
     ApiVersion(String),

@@ -14,22 +14,27 @@
 //! the caller gives: nothing is left behind, whatever happens. Content is hashed when the archive is opened and again when
 //! it is fetched.
 
+mod delta;
 mod read;
 pub mod thick;
 mod write;
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use samebundle_spec::{Descriptor, MediaType, Tag};
+use samebundle_spec::{Descriptor, Digest, MediaType, Tag};
+use tokio::io::AsyncReadExt;
 
+pub use delta::Since;
 pub use write::{Form, Options, Written, write};
 
 use super::blocking::blocking;
 use super::layout_index::LayoutIndex;
 use super::section::section;
 use super::{ByteStream, Referrers, Resolve, Source, StoreError, listing};
+use crate::chunk::Chunked;
 use read::Contents;
 
 /// Ours: nothing but the layout.
@@ -76,8 +81,62 @@ impl ArchiveStore {
         self.index.entries()
     }
 
+    /// The root that the other side must hold, if this archive leaves out what that root has.
+    pub fn delta(&self) -> Option<Digest> {
+        self.contents.delta
+    }
+
+    /// What a side holds that has imported this archive.
+    ///
+    /// # Errors
+    /// [`StoreError::Invalid`] if there is no bundle in it.
+    pub fn since(&self) -> Result<Since, StoreError> {
+        let root = self.entries().first().ok_or_else(|| StoreError::Invalid {
+            subject: self.place(),
+            why: "nothing is in it".to_owned(),
+        })?;
+        Ok(Since {
+            root: root.digest,
+            digests: self.contents.reached.clone(),
+            older: self.contents.chunked.clone(),
+            source: Arc::new(self.clone()),
+        })
+    }
+
     fn place(&self) -> String {
         format!("archive {}", self.path.display())
+    }
+
+    /// Why there is no content of this digest.
+    fn absent(&self, digest: Digest) -> StoreError {
+        let place = self.place();
+        match self.contents.delta {
+            Some(since) if self.contents.reached.contains(&digest) => {
+                StoreError::LeftOut { digest, place, since }
+            }
+            _ => StoreError::NotFound {
+                subject: digest.to_string(),
+                place,
+            },
+        }
+    }
+
+    /// A range of content that is there in part, piece by piece; `None` if some of it is not there.
+    fn in_part(&self, digest: &Digest, range: Range<u64>) -> Option<ByteStream> {
+        let runs = self.contents.packs.get(digest)?;
+        let mut stream: ByteStream = Box::pin(tokio::io::empty());
+        let mut at = range.start;
+        let first = runs.partition_point(|run| run.layer.end <= at);
+        for run in &runs[first..] {
+            if at >= range.end || run.layer.start > at {
+                break;
+            }
+            let (skip, end) = (at - run.layer.start, run.layer.end.min(range.end));
+            let next = section(Arc::clone(&self.contents.file), run.at + skip, end - at);
+            stream = Box::pin(stream.chain(next));
+            at = end;
+        }
+        (at >= range.end).then_some(stream)
     }
 }
 
@@ -85,16 +144,31 @@ impl ArchiveStore {
 impl Source for ArchiveStore {
     async fn fetch_unverified(&self, descriptor: &Descriptor, from: u64) -> Result<ByteStream, StoreError> {
         let found = self.contents.blobs.get(&descriptor.digest);
-        let (offset, size) = *found.ok_or_else(|| StoreError::NotFound {
-            subject: descriptor.digest.to_string(),
-            place: self.place(),
-        })?;
+        let (offset, size) = *found.ok_or_else(|| self.absent(descriptor.digest))?;
         let from = from.min(size);
         Ok(section(
             Arc::clone(&self.contents.file),
             offset + from,
             size - from,
         ))
+    }
+
+    async fn fetch_range_unverified(
+        &self,
+        descriptor: &Descriptor,
+        range: Range<u64>,
+    ) -> Result<ByteStream, StoreError> {
+        if self.contents.packs.contains_key(&descriptor.digest) {
+            let stream = self.in_part(&descriptor.digest, range);
+            return stream.ok_or_else(|| self.absent(descriptor.digest));
+        }
+        let length = range.end.saturating_sub(range.start);
+        let rest = self.fetch_unverified(descriptor, range.start).await?;
+        Ok(Box::pin(rest.take(length)))
+    }
+
+    async fn chunked(&self) -> Result<Vec<Chunked>, StoreError> {
+        Ok(self.contents.chunked.clone())
     }
 
     async fn contains(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {

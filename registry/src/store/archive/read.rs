@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use samebundle_spec::{Descriptor, Digest, Digester, EntryPath, limits};
 
+use super::delta::pack::{self, Run};
+use crate::chunk::{self, Chunked, Finder};
 use crate::store::layout_index::{LayoutIndex, check_layout_file};
 use crate::store::listing::{self, Listing};
 use crate::store::tar_entries::{Entries, Entry, Input, Rules, TarError};
@@ -27,6 +29,14 @@ pub(super) struct Contents {
     pub(super) listings: Vec<Listing>,
     /// Files beside the layout that were asked for.
     pub(super) files: BTreeMap<String, Vec<u8>>,
+    /// The root that the other side holds, if this is a delta.
+    pub(super) delta: Option<Digest>,
+    /// Contents that are there in part: the bytes that are there, in order.
+    pub(super) packs: BTreeMap<Digest, Vec<Run>>,
+    /// Layers that have a chunk index here.
+    pub(super) chunked: Vec<Chunked>,
+    /// Everything that is pointed at, there or not.
+    pub(super) reached: BTreeSet<Digest>,
 }
 
 /// Where things may be in an archive.
@@ -103,6 +113,8 @@ struct Scan<'a> {
     path: &'a Path,
     form: Form,
     blobs: BTreeMap<Digest, (u64, u64)>,
+    /// Files of chunks: offset and length.
+    packs: BTreeMap<Digest, (u64, u64)>,
     layout_file: Option<Vec<u8>>,
     index: Option<Vec<u8>>,
     files: BTreeMap<String, Vec<u8>>,
@@ -113,6 +125,7 @@ enum Role {
     LayoutFile,
     Index,
     Blob(Digest),
+    Pack(Digest),
     Kept(&'static str, u64),
     Ignored,
 }
@@ -123,6 +136,7 @@ impl<'a> Scan<'a> {
             path,
             form,
             blobs: BTreeMap::new(),
+            packs: BTreeMap::new(),
             layout_file: None,
             index: None,
             files: BTreeMap::new(),
@@ -158,6 +172,9 @@ impl<'a> Scan<'a> {
                     self.index = Some(self.small(&mut entries, &entry, limits::LAYOUT_INDEX_BYTES)?);
                 }
                 Role::Blob(digest) => self.blob(&mut entries, &entry, digest)?,
+                Role::Pack(digest) => {
+                    self.packs.insert(digest, (entry.offset, entry.size));
+                }
                 Role::Kept(name, limit) => {
                     let bytes = self.small(&mut entries, &entry, limit)?;
                     self.files.insert(name.to_owned(), bytes);
@@ -176,6 +193,7 @@ impl<'a> Scan<'a> {
                 format!("{}blobs/", self.form.layout),
                 format!("{}blobs/sha256/", self.form.layout),
                 format!("{}blobs/sha512/", self.form.layout),
+                format!("{}chunks/sha256/", self.form.layout),
             ];
             let known = expected.iter().any(|folder| folder.starts_with(&above));
             return if known || self.is_other(&entry.path) {
@@ -191,11 +209,15 @@ impl<'a> Scan<'a> {
             Some("oci-layout") => return Ok(Role::LayoutFile),
             Some("index.json") => return Ok(Role::Index),
             Some(inside) => {
-                let name = inside
-                    .strip_prefix("blobs/")
-                    .map(|name| name.replacen('/', ":", 1));
-                if let Some(Ok(digest)) = name.map(|name| name.parse()) {
+                let named = |folder: &str| {
+                    let name = inside.strip_prefix(folder)?.replacen('/', ":", 1);
+                    name.parse().ok()
+                };
+                if let Some(digest) = named("blobs/") {
                     return Ok(Role::Blob(digest));
+                }
+                if let Some(digest) = named("chunks/").filter(|_| self.form.ours) {
+                    return Ok(Role::Pack(digest));
                 }
             }
             None => {}
@@ -277,18 +299,52 @@ impl<'a> Scan<'a> {
                 ));
             }
         };
+        let delta = match &index {
+            Some(index) if self.form.ours => index.delta(&place("index.json"))?,
+            _ => None,
+        };
         let mut contents = Contents {
             file: Arc::new(file),
             blobs: std::mem::take(&mut self.blobs),
             index,
             listings: Vec::new(),
             files: std::mem::take(&mut self.files),
+            delta,
+            packs: BTreeMap::new(),
+            chunked: Vec::new(),
+            reached: BTreeSet::new(),
         };
-        let reached = self.reach(&mut contents)?;
-        match contents.blobs.keys().find(|digest| !reached.contains(*digest)) {
+        contents.reached = self.reach(&mut contents)?;
+        self.unpack(&mut contents)?;
+        let mut there = contents.blobs.keys().chain(contents.packs.keys());
+        match there.find(|digest| !contents.reached.contains(*digest)) {
             None => Ok(contents),
             Some(digest) => Err(self.invalid(format!("{digest} is in it, but nothing in it points there"))),
         }
+    }
+
+    /// Checks every file of chunks against the chunk index of its layer.
+    fn unpack(&self, contents: &mut Contents) -> Result<(), StoreError> {
+        if let Some(digest) = self.packs.keys().find(|_| contents.delta.is_none()) {
+            return Err(self.invalid(format!(
+                "it has chunks of {digest}, but does not say which root the other side holds"
+            )));
+        }
+        for (digest, (offset, size)) in &self.packs {
+            if contents.blobs.contains_key(digest) {
+                return Err(self.invalid(format!("{digest} is in it whole and in chunks")));
+            }
+            let chunked = contents.chunked.iter().find(|one| one.layer.digest == *digest);
+            let chunked = chunked.ok_or_else(|| {
+                self.invalid(format!("it has chunks of {digest}, but no chunk index of it"))
+            })?;
+            let bytes = contents.small(&chunked.index, limits::CHUNK_INDEX_BYTES)?;
+            let index = chunk::parse(&bytes, chunked)?;
+            let runs = pack::read(&contents.file, *offset..offset + size, &index);
+            let runs = runs.map_err(|error| StoreError::read(*digest, error))?;
+            contents.packs.insert(*digest, runs);
+        }
+        Ok(())
     }
 
     fn reach(&self, contents: &mut Contents) -> Result<BTreeSet<Digest>, StoreError> {
@@ -299,6 +355,7 @@ impl<'a> Scan<'a> {
             .unwrap_or_default();
         let mut open: VecDeque<Descriptor> = entries.iter().cloned().collect();
         let mut seen: BTreeSet<(bool, Digest)> = BTreeSet::new();
+        let mut finder = Finder::default();
         while let Some(descriptor) = open.pop_front() {
             let digest = descriptor.digest;
             match contents.blobs.get(&digest) {
@@ -309,6 +366,7 @@ impl<'a> Scan<'a> {
                         descriptor.size
                     )));
                 }
+                None if contents.delta.is_some() && !descriptor.media_type.has_children() => {}
                 None => {
                     return Err(
                         self.invalid(format!("{digest} is not in it, but something in it points there"))
@@ -319,25 +377,28 @@ impl<'a> Scan<'a> {
             if !seen.insert((has_children, digest)) || !has_children {
                 continue;
             }
-            let bytes = contents.manifest(&descriptor)?;
-            open.extend(document(&descriptor, &bytes)?.children().cloned());
+            let bytes = contents.small(&descriptor, limits::MANIFEST_BYTES)?;
+            let document = document(&descriptor, &bytes)?;
+            finder.look(document.children());
+            open.extend(document.children().cloned());
             contents.listings.extend(listing::listing(&descriptor, &bytes)?);
         }
+        contents.chunked = finder.chunked().collect();
         Ok(seen.into_iter().map(|(_, digest)| digest).collect())
     }
 }
 
 impl Contents {
-    /// Reads a manifest, again from the file that was hashed a moment ago.
-    fn manifest(&self, descriptor: &Descriptor) -> Result<Vec<u8>, StoreError> {
-        if descriptor.size > limits::MANIFEST_BYTES {
+    /// Reads small content, again from the file that was hashed a moment ago.
+    fn small(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, StoreError> {
+        let (offset, size) = self.blobs.get(&descriptor.digest).copied().unwrap_or_default();
+        if size > limit {
             return Err(StoreError::TooLarge {
                 digest: descriptor.digest,
-                size: descriptor.size,
-                limit: limits::MANIFEST_BYTES,
+                size,
+                limit,
             });
         }
-        let (offset, size) = self.blobs.get(&descriptor.digest).copied().unwrap_or_default();
         let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
         self.file
             .read_exact_at(&mut bytes, offset)

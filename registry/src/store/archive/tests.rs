@@ -58,6 +58,7 @@ async fn write_to(store: &Memory, root: &Descriptor, path: &Path) -> Written {
     let options = Options {
         form: Form::of(path),
         copy: crate::copy::Options::default(),
+        since: None,
     };
     write(store, &[(root.clone(), Some(tag("v1")))], path, &options)
         .await
@@ -336,6 +337,7 @@ async fn a_failed_write_leaves_the_old_file_and_no_other() {
     let options = Options {
         form: Form::Tar,
         copy: crate::copy::Options::default(),
+        since: None,
     };
     let result = write(&from, &[(root.clone(), None)], &path, &options).await;
     let Err(StoreError::Copy {
@@ -358,6 +360,7 @@ async fn a_failed_write_leaves_the_old_file_and_no_other() {
         &Options {
             form: Form::Tar,
             copy: crate::copy::Options::default(),
+            since: None,
         },
     )
     .await;

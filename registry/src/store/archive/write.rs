@@ -1,16 +1,22 @@
 //! Writes archives, the same bytes for the same content.
 
+use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Write};
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use samebundle_spec::{Descriptor, Tag, limits};
+use samebundle_spec::{Descriptor, Digest, Tag, limits};
+use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use tokio_util::io::ReaderStream;
 
+use super::delta::{self, Since, Treatment, pack};
+use crate::chunk;
 use crate::copy::Options as Copy;
 use crate::durable;
 use crate::graph::{Beside, Graph, Node};
@@ -47,6 +53,8 @@ pub struct Options {
     pub form: Form,
     /// Referrers, concurrency of finding the graph, progress, cancelling.
     pub copy: Copy,
+    /// What the other side holds, to leave it out.
+    pub since: Option<Arc<Since>>,
 }
 
 /// What was written.
@@ -56,6 +64,8 @@ pub struct Written {
     pub contents: u64,
     /// Their length, bytes.
     pub bytes: u64,
+    /// Bytes that were left out because the other side holds them.
+    pub omitted: u64,
 }
 
 /// What goes from the reading side to the writing side.
@@ -122,17 +132,35 @@ async fn send<O: Origin + ?Sized>(
     let graph = Graph::walk(source, &bare, beside, options.copy.concurrency)
         .await
         .map_err(|error| on(Side::Source, error))?;
+    let plan = match &options.since {
+        Some(since) => delta::plan(source, &graph, since)
+            .await
+            .map_err(|error| on(Side::Source, error))?,
+        None => BTreeMap::new(),
+    };
     let nodes = ordered(&graph);
-    let written = Written {
-        contents: nodes.len() as u64,
-        bytes: nodes.iter().map(|node| node.descriptor.size).sum(),
+    let all: u64 = nodes.iter().map(|node| node.descriptor.size).sum();
+    let left_out = |node: &Node| plan.get(&node.descriptor.digest) == Some(&Treatment::Omitted);
+    let omitted: u64 = nodes
+        .iter()
+        .filter(|node| left_out(node))
+        .map(|node| node.descriptor.size)
+        .sum();
+    let mut written = Written {
+        contents: nodes.iter().filter(|node| !left_out(node)).count() as u64,
+        bytes: all - omitted,
+        omitted,
     };
     if let Some(progress) = &options.copy.progress {
         progress.planned(nodes.len(), written.bytes);
     }
+    let mut index = index(&graph, roots);
+    if let Some(since) = &options.since {
+        index.set_delta(&since.root);
+    }
     for (name, bytes) in [
         ("oci-layout", LAYOUT_FILE.to_vec()),
-        ("index.json", index(&graph, roots).sealed()),
+        ("index.json", index.sealed()),
     ] {
         let entry = Piece::Entry {
             path: name.to_owned(),
@@ -143,7 +171,18 @@ async fn send<O: Origin + ?Sized>(
         }
     }
     for node in nodes {
-        if !send_content(source, &graph, node, &pieces, options).await? {
+        let goes_on = match plan.get(&node.descriptor.digest) {
+            None => send_content(source, &graph, node, &pieces, options).await?,
+            Some(Treatment::Omitted) => true,
+            Some(Treatment::Packed(runs)) => {
+                let sent = send_chunks(source, &graph, node, runs, &pieces, options).await?;
+                let missing = node.descriptor.size - sent.unwrap_or(0);
+                written.bytes -= missing;
+                written.omitted += missing;
+                sent.is_some()
+            }
+        };
+        if !goes_on {
             return Ok(None);
         }
     }
@@ -187,6 +226,56 @@ async fn send_content<O: Origin + ?Sized>(
         }
     }
     Ok(true)
+}
+
+/// Sends some chunks of a layer; returns the bytes of the layer that were sent, `None` if the writer went away.
+async fn send_chunks<O: Origin + ?Sized>(
+    source: &O,
+    graph: &Graph,
+    node: &Node,
+    runs: &[Range<usize>],
+    pieces: &mpsc::Sender<Piece>,
+    options: &Options,
+) -> Result<Option<u64>, StoreError> {
+    let digest = node.descriptor.digest;
+    let failed = |error| on(Side::Source, error);
+    let Some(chunked) = graph.chunked.get(&digest) else {
+        return Ok(None);
+    };
+    let index = chunk::read(source, chunked).await.map_err(failed)?;
+    let header = pack::header(runs);
+    let places: Vec<Range<u64>> = runs.iter().map(|run| pack::bytes_of(&index, run)).collect();
+    let sent: u64 = places.iter().map(|place| place.end - place.start).sum();
+    let entry = Piece::Entry {
+        path: format!("chunks/{}/{}", digest.algorithm().name(), digest.hex()),
+        size: header.len() as u64 + sent,
+    };
+    if pieces.send(entry).await.is_err() || pieces.send(Piece::Data(header.into())).await.is_err() {
+        return Ok(None);
+    }
+    // What is left out is there as far as progress goes.
+    let mut done = node.descriptor.size - sent;
+    for (run, place) in runs.iter().zip(places) {
+        let stream = source.fetch_range_unverified(&node.descriptor, place).await;
+        let mut stream = stream.map_err(failed)?;
+        for chunk in &index.chunks()[run.clone()] {
+            let mut bytes = vec![0; chunk.size as usize];
+            let read = stream.read_exact(&mut bytes).await;
+            read.map_err(|error| failed(StoreError::read(digest, error)))?;
+            if Digest::sha256(&bytes).as_bytes() != chunk.digest {
+                let why = "a chunk of it is not what its chunk index says".to_owned();
+                return Err(failed(StoreError::Mismatch { digest, why }));
+            }
+            done += u64::from(chunk.size);
+            if let Some(progress) = &options.copy.progress {
+                progress.advanced(&digest, done, node.descriptor.size);
+            }
+            if pieces.send(Piece::Data(bytes.into())).await.is_err() {
+                return Ok(None);
+            }
+        }
+    }
+    Ok(Some(sent))
 }
 
 /// What came with signatures first, then manifests, then the rest; each content once, sorted by digest.

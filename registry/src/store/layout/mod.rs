@@ -25,6 +25,7 @@
 //! [`Layout::create`] removes, or that the next attempt goes on with (`partial`). Content whose length is wrong counts as absent and is replaced by the next push.
 
 mod check;
+mod chunked;
 mod collect;
 mod disk;
 mod files;
@@ -56,6 +57,7 @@ use super::section::{self, section};
 use super::{
     Begun, ByteStream, Parts, Pieces, Referrers, Resolve, Sink, Source, StoreError, Tags, listing, read_all,
 };
+use crate::chunk::Chunked;
 use disk::Disk;
 use partial::Partial;
 
@@ -182,6 +184,10 @@ impl Source for Layout {
 
     fn checked_when_written(&self) -> bool {
         true
+    }
+
+    async fn chunked(&self) -> Result<Vec<Chunked>, StoreError> {
+        self.run(chunked::list).await
     }
 
     async fn contains(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {

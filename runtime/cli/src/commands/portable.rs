@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use samebundle_registry::store::archive;
@@ -37,6 +37,10 @@ pub(crate) async fn export(session: &Session, args: &args::Export) -> Result<Rep
     let options = archive::Options {
         form: archive::Form::of(&path),
         copy: transfer::options(session, None),
+        since: match &args.since {
+            Some(file) => Some(Arc::new(since(session, file).await?)),
+            None => None,
+        },
     };
     let request = ExportRequest {
         installation: installation.clone(),
@@ -49,17 +53,31 @@ pub(crate) async fn export(session: &Session, args: &args::Export) -> Result<Rep
     let size = std::fs::metadata(&path)
         .map_err(CliError::io("read", &path))?
         .len();
-    let text = format!(
+    let mut text = format!(
         "exported {} as {version} with {} runs to {} ({})",
         installation.name,
         exported.runs.len(),
         path.display(),
         size::bytes(size)
     );
+    if exported.omitted > 0 {
+        text = format!(
+            "{text}; {} that the other side has are left out",
+            size::bytes(exported.omitted)
+        );
+    }
     let json = json!({
         "file": path, "size": size, "digest": exported.index.digest, "version": version, "runs": exported.runs,
+        "omitted": {"bytes": exported.omitted},
     });
     Ok(Report::new(text, json))
+}
+
+/// What the other side holds, by an archive that it has imported.
+async fn since(session: &Session, file: &Path) -> Result<archive::Since, CliError> {
+    let path = session.settings.current_dir.join(file);
+    let earlier = archive::open(&path, &session.home.scratch()).await;
+    Ok(earlier.map_err(opened::damaged)?.since()?)
 }
 
 fn bundle_version(text: &str) -> Result<Version, CliError> {
@@ -75,7 +93,7 @@ pub(crate) async fn import(session: &Session, args: &args::Import) -> Result<Rep
     let result = opened::verify(session, &opened, &args.consent).await;
     let verified = receipt::noted(session, issue.as_ref(), &opened, result).await?;
     let history = portable::history_of(opened.source.as_ref(), &opened.index).await?;
-    transfer::into_store(session, &opened, None).await?;
+    let copied = transfer::into_store(session, &opened, None).await?;
     let store = session.store().await?;
     let receipt = match &issue {
         Some(issue) => Some(issue.accepted(session, &opened, &verified, &store).await?),
@@ -117,6 +135,9 @@ pub(crate) async fn import(session: &Session, args: &args::Import) -> Result<Rep
     if let Some(file) = &receipt {
         write!(text, "\nreceipt: {}", file.display())?;
     }
-    let json = json!({"installation": one, "runs": runs, "receipt": receipt});
+    let json = json!({
+        "installation": one, "runs": runs, "sent": {"bytes": copied.bytes}, "reused": {"bytes": copied.reused},
+        "receipt": receipt,
+    });
     Ok(Report::new(text, json))
 }

@@ -73,16 +73,23 @@ fn tag_of(place: &Place) -> Option<Tag> {
 }
 
 fn report(index: &Descriptor, to: &str, copied: Copied) -> Report {
-    let text = format!(
+    let mut text = format!(
         "copied {} to {to}: {} contents, {} sent, {} were there",
         index.digest,
         copied.contents,
         size::bytes(copied.bytes),
         copied.skipped
     );
+    if copied.reused > 0 {
+        text = format!(
+            "{text}, {} taken from older versions there",
+            size::bytes(copied.reused)
+        );
+    }
     let json = json!({
         "digest": index.digest, "to": to,
         "sent": {"contents": copied.contents, "bytes": copied.bytes}, "present": copied.skipped,
+        "reused": {"bytes": copied.reused},
     });
     Report::new(text, json)
 }
@@ -113,6 +120,7 @@ async fn write_archive(
     let options = archive::Options {
         form: archive::Form::of(path),
         copy: options(session, None),
+        since: None,
     };
     archive::write(source, &[(opened.index.clone(), tag_of(from))], path, &options).await?;
     let size = std::fs::metadata(path).map_err(CliError::io("read", path))?.len();

@@ -13,11 +13,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use samebundle_registry::chunk::Codec;
 use samebundle_registry::{Source, Store};
 use samebundle_spec::pipeline::Pipeline;
-use samebundle_spec::{Classify, Descriptor, ErrorKind, MediaType};
+use samebundle_spec::{Classify, ErrorKind, MediaType};
 
 use super::error::BuildError;
+use super::layer::Layer;
 use super::tarball::{Entry, Tarball};
 use super::tools::ToolError;
 use crate::context::Context;
@@ -128,7 +130,7 @@ impl Classify for WheelhouseError {
 #[derive(Debug, Default)]
 pub(super) struct Collected {
     /// The layer; none if nothing is installed.
-    pub(super) layer: Option<Descriptor>,
+    pub(super) layer: Option<Layer>,
     /// What is in it, sorted by name.
     pub(super) wheels: Vec<Wheel>,
 }
@@ -300,7 +302,11 @@ impl Collector<'_> {
             return Ok(Collected::default());
         }
         let written = tarball
-            .write_in(&self.context.home.scratch(), MediaType::WHEELHOUSE, false)
+            .write_in(
+                &self.context.home.scratch(),
+                MediaType::WHEELHOUSE_ZSTD,
+                Codec::Zstd,
+            )
             .await?;
         let layer = written.push(&**self.store).await?;
         Ok(Collected {

@@ -77,6 +77,7 @@ impl Bench {
                 run_id: "01RUN".to_owned(),
                 run_dir,
                 wheelhouse: None,
+                data: Vec::new(),
                 installed: None,
                 limits: Limits::default(),
                 parallelism: 2,

@@ -1,0 +1,110 @@
+//! Layers that are cut into chunks by their content, so that a new version moves only what changed (`spec/210-chunks.md`).
+//!
+//! ```text
+//! cut      writes a layer as independent pieces (zstd frames, gzip members), and the index of them
+//! places   where the chunks of a new layer are in older ones
+//! reuse    takes them from there, before the rest is fetched
+//! ```
+//!
+//! A chunk is known by the digest of its stored bytes, so nothing is compressed or decompressed when a layer is put together:
+//! the same bytes come out whatever compressor this machine has.
+//!
+//! Invariants: an index is a hint. Every chunk that is taken over is hashed first, and the digest of the whole layer
+//! decides; if it is wrong, the layer is fetched whole. Memory: one index of [`CHUNK_INDEX_BYTES`] with 20 bytes more a
+//! chunk, an older index at a time, and some batches; a copy reuses for one layer at a time.
+//!
+//! [`CHUNK_INDEX_BYTES`]: samebundle_spec::limits::CHUNK_INDEX_BYTES
+
+mod cut;
+mod places;
+mod reuse;
+
+use std::collections::BTreeMap;
+
+use samebundle_spec::{ChunkIndex, Descriptor, Digest, chunks, limits};
+
+use crate::store::{Source, SourceExt, StoreError};
+
+pub use cut::{Codec, Cut, Cutter};
+pub(crate) use places::Places;
+pub(crate) use reuse::reuse;
+
+/// A layer with its chunk index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunked {
+    /// The layer.
+    pub layer: Descriptor,
+    /// Its index.
+    pub index: Descriptor,
+}
+
+/// Collects layers and chunk indexes from the manifests that name them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Finder {
+    layers: BTreeMap<Digest, Descriptor>,
+    indexes: Vec<(Digest, Descriptor)>,
+}
+
+impl Finder {
+    /// Looks at what one manifest has below it.
+    pub(crate) fn look<'a>(&mut self, children: impl IntoIterator<Item = &'a Descriptor>) {
+        for child in children {
+            match chunks::indexed_layer(child) {
+                Some(layer) => self.indexes.push((layer, child.bare())),
+                // What is too small for ranges is not put together of chunks either.
+                None if child.size >= limits::RANGES_FROM && !child.media_type.has_children() => {
+                    self.layers.insert(child.digest, child.bare());
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Every layer that has an index, in the order in which the indexes were seen.
+    pub(crate) fn chunked(&self) -> impl Iterator<Item = Chunked> {
+        self.indexes.iter().filter_map(|(layer, index)| {
+            Some(Chunked {
+                layer: self.layers.get(layer)?.clone(),
+                index: index.clone(),
+            })
+        })
+    }
+}
+
+/// Reads a chunk index and checks that it is one of this layer's length.
+///
+/// # Errors
+/// If it cannot be read, is not what its digest says, or is no index of such a layer.
+pub(crate) async fn read<S: Source + ?Sized>(
+    source: &S,
+    chunked: &Chunked,
+) -> Result<ChunkIndex, StoreError> {
+    let bytes = source
+        .fetch_bytes(&chunked.index, limits::CHUNK_INDEX_BYTES)
+        .await?;
+    parse(&bytes, chunked)
+}
+
+/// Parses a chunk index and checks that it is one of this layer's length.
+///
+/// # Errors
+/// [`StoreError::Invalid`].
+pub(crate) fn parse(bytes: &[u8], chunked: &Chunked) -> Result<ChunkIndex, StoreError> {
+    let invalid = |why: String| StoreError::Invalid {
+        subject: format!("the chunk index {}", chunked.index.digest),
+        why,
+    };
+    let index = ChunkIndex::parse(bytes).map_err(|error| invalid(error.to_string()))?;
+    if index.layer_size() != chunked.layer.size {
+        return Err(invalid(format!(
+            "its chunks have {} bytes in all, and the layer {} has {}",
+            index.layer_size(),
+            chunked.layer.digest,
+            chunked.layer.size
+        )));
+    }
+    Ok(index)
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,112 @@
+//! Archives that leave out what the other side holds (`spec/210-chunks.md`).
+//!
+//! ```text
+//! index.json                   sealed, with the annotation dev.samebundle.delta: the root that the other side holds
+//! blobs/ALGORITHM/HEX          every manifest, signature and chunk index, all that is small, and all that is new
+//! chunks/ALGORITHM/HEX         the chunks of the layer HEX that the other side does not hold
+//! ```
+//!
+//! Such an archive proves all that is in it: blobs by their digests, chunks by the chunk index that the manifest names. It is
+//! read as a [`Source`] that has some contents not, and some in part. A copy from it into the other side's store finds
+//! there what is left out, puts each layer together, and checks the digest of the whole.
+
+pub(super) mod pack;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use samebundle_spec::{ChunkIndex, Digest, MediaType, limits};
+
+use crate::chunk::{self, Chunked, Places};
+use crate::graph::{Graph, Node};
+use crate::store::{Source, StoreError};
+
+/// What the other side holds.
+#[derive(Clone, Debug)]
+pub struct Since {
+    /// The root that it has, for those who have to be told what is missing.
+    pub root: Digest,
+    /// Everything that it has.
+    pub digests: BTreeSet<Digest>,
+    /// Layers that may be among it, of which the chunk indexes can be read in `source`.
+    pub older: Vec<Chunked>,
+    /// Where the indexes are.
+    pub source: Arc<dyn Source>,
+}
+
+/// How one content goes into a delta.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Treatment {
+    /// Not at all.
+    Omitted,
+    /// Only these chunks, by number.
+    Packed(Vec<Range<usize>>),
+}
+
+/// Decides about every content; those that are not named go in whole.
+///
+/// # Errors
+/// If the chunk index of a new layer cannot be read in `source`.
+pub(super) async fn plan<S: Source + ?Sized>(
+    source: &S,
+    graph: &Graph,
+    since: &Since,
+) -> Result<BTreeMap<Digest, Treatment>, StoreError> {
+    let mut plan = BTreeMap::new();
+    for node in graph.nodes().filter(|node| may_be_left_out(node)) {
+        let digest = node.descriptor.digest;
+        if since.digests.contains(&digest) {
+            plan.insert(digest, Treatment::Omitted);
+            continue;
+        }
+        let Some(chunked) = graph.chunked.get(&digest) else {
+            continue;
+        };
+        let index = chunk::read(source, chunked).await?;
+        if let Some(missing) = missing(&index, since).await {
+            plan.insert(digest, Treatment::Packed(missing));
+        }
+    }
+    // The same bytes may be there as a manifest, which is needed.
+    for node in graph.nodes().filter(|node| !may_be_left_out(node)) {
+        plan.remove(&node.descriptor.digest);
+    }
+    Ok(plan)
+}
+
+/// What is read before anything is put together must be there: documents, what was signed, indexes; and small things.
+fn may_be_left_out(node: &Node) -> bool {
+    let descriptor = &node.descriptor;
+    !node.beside
+        && !descriptor.media_type.has_children()
+        && descriptor.media_type != MediaType::CHUNKS
+        && descriptor.size >= limits::DELTA_OMITS_FROM
+}
+
+/// The chunks that the other side does not have; `None` if it has none, or they lie too scattered.
+async fn missing(index: &ChunkIndex, since: &Since) -> Option<Vec<Range<usize>>> {
+    let mut places = Places::of(index);
+    let held = since
+        .older
+        .iter()
+        .filter(|older| since.digests.contains(&older.layer.digest));
+    let mut any = false;
+    for older in held.take(limits::CHUNK_INDEXES) {
+        match chunk::read(&*since.source, older).await {
+            Ok(known) => {
+                places.learn(0, &known);
+                any = true;
+            }
+            Err(error) => {
+                tracing::debug!(index = %older.index.digest, %error, "a chunk index is not used");
+            }
+        }
+    }
+    let missing = pack::runs(index, |chunk| places.get(chunk).is_none());
+    let whole = missing.first() == Some(&(0..index.chunks().len()));
+    (any && !whole && missing.len() <= limits::CHUNK_RANGES).then_some(missing)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,124 @@
+//! Some chunks of a layer as one file.
+//!
+//! ```text
+//! count: u32                      how many runs of chunks there are
+//! first: u32  length: u32         once a run: the number of its first chunk, and how many
+//! the stored bytes of all runs
+//! ```
+//!
+//! Numbers are little-endian; runs are in order and do not touch. What the bytes must be says the chunk index of the layer.
+
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use samebundle_spec::{Chunk, ChunkIndex, Digest, limits};
+
+/// A run of chunks in an archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::store::archive) struct Run {
+    /// The bytes of the layer that it has.
+    pub(in crate::store::archive) layer: Range<u64>,
+    /// Where they are in the archive.
+    pub(in crate::store::archive) at: u64,
+}
+
+/// The chunks for which `wanted` says so, as runs of their numbers.
+pub(super) fn runs(index: &ChunkIndex, wanted: impl Fn(&Chunk) -> bool) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for (number, chunk) in index.chunks().iter().enumerate() {
+        if !wanted(chunk) {
+            continue;
+        }
+        match runs.last_mut().filter(|run| run.end == number) {
+            Some(run) => run.end += 1,
+            None => runs.push(number..number + 1),
+        }
+    }
+    runs
+}
+
+/// What stands before the bytes.
+pub(in crate::store::archive) fn header(runs: &[Range<usize>]) -> Vec<u8> {
+    // Numbers of chunks are far below 2^32.
+    let number = |number: usize| u32::try_from(number).unwrap_or_default().to_le_bytes();
+    let mut header = number(runs.len()).to_vec();
+    for run in runs {
+        header.extend(number(run.start));
+        header.extend(number(run.len()));
+    }
+    header
+}
+
+/// The bytes of the layer that a run of chunks has.
+pub(in crate::store::archive) fn bytes_of(index: &ChunkIndex, run: &Range<usize>) -> Range<u64> {
+    let length = |chunks: &[Chunk]| chunks.iter().map(|chunk| u64::from(chunk.size)).sum::<u64>();
+    let start = length(&index.chunks()[..run.start]);
+    start..start + length(&index.chunks()[run.clone()])
+}
+
+/// Reads a file of chunks that lies at `place` of an archive, and checks all of it against the index.
+///
+/// # Errors
+/// `InvalidData` if it is not as it must be; otherwise why it cannot be read.
+pub(in crate::store::archive) fn read(
+    file: &File,
+    place: Range<u64>,
+    index: &ChunkIndex,
+) -> io::Result<Vec<Run>> {
+    let wrong = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
+    let short = || wrong("it is shorter than it says");
+    let mut count = [0; 4];
+    if place.end - place.start < 4 {
+        return Err(short());
+    }
+    file.read_exact_at(&mut count, place.start)?;
+    let count = u32::from_le_bytes(count) as usize;
+    if count > limits::CHUNK_RANGES {
+        return Err(wrong("it has too many runs of chunks"));
+    }
+    let mut header = vec![0; count * 8];
+    let mut at = place.start + 4 + header.len() as u64;
+    if at > place.end {
+        return Err(short());
+    }
+    file.read_exact_at(&mut header, place.start + 4)?;
+    let (mut runs, mut next, mut layer_at) = (Vec::with_capacity(count), 0, 0);
+    let mut buffer = Vec::new();
+    for (number, run) in header.as_chunks::<8>().0.iter().enumerate() {
+        let field = |at: usize| u32::from_le_bytes([run[at], run[at + 1], run[at + 2], run[at + 3]]) as usize;
+        let (first, length) = (field(0), field(4));
+        let gap = usize::from(number > 0);
+        let chunks = index.chunks().get(first..first.saturating_add(length));
+        let chunks = chunks.filter(|chunks| !chunks.is_empty() && first >= next + gap);
+        let chunks =
+            chunks.ok_or_else(|| wrong("its runs of chunks are not in order, or not of the layer"))?;
+        let skipped = &index.chunks()[next..first];
+        layer_at += skipped.iter().map(|chunk| u64::from(chunk.size)).sum::<u64>();
+        let (start, begin) = (layer_at, at);
+        for chunk in chunks {
+            buffer.resize(chunk.size as usize, 0);
+            if at + u64::from(chunk.size) > place.end {
+                return Err(short());
+            }
+            file.read_exact_at(&mut buffer, at)?;
+            if Digest::sha256(&buffer).as_bytes() != chunk.digest {
+                return Err(wrong(
+                    "a chunk is altered or damaged: it is not what the index says",
+                ));
+            }
+            at += u64::from(chunk.size);
+            layer_at += u64::from(chunk.size);
+        }
+        runs.push(Run {
+            layer: start..layer_at,
+            at: begin,
+        });
+        next = first + length;
+    }
+    if at != place.end {
+        return Err(wrong("it is longer than it says"));
+    }
+    Ok(runs)
+}

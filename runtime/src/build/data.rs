@@ -1,0 +1,75 @@
+//! Data that a bundle carries: each file becomes a layer of the content artifact, a zstd stream in chunks.
+
+use std::fs::File;
+use std::io;
+
+use samebundle_registry::chunk::Codec;
+use samebundle_spec::MediaType;
+use samebundle_spec::authoring::{Data, DataFile};
+use samebundle_spec::bundle::program::CarriedData;
+
+use super::error::BuildError;
+use super::layer::{self, Layer};
+use super::{BuildInputs, step};
+use crate::context::Context;
+
+/// Writes the files into the store, in the order of their names.
+pub(super) async fn carry(
+    inputs: &BuildInputs<'_>,
+    data: &[Data],
+    context: &Context,
+) -> Result<Vec<(CarriedData, Layer)>, BuildError> {
+    let mut files: Vec<&DataFile> = data
+        .iter()
+        .filter_map(|data| match data {
+            Data::File(file) => Some(file),
+            Data::Pointer(_) => None,
+        })
+        .collect();
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut carried = Vec::new();
+    for file in files {
+        step(context, &format!("pack data {}", file.name));
+        carried.push(carry_one(inputs, file, context).await?);
+    }
+    Ok(carried)
+}
+
+async fn carry_one(
+    inputs: &BuildInputs<'_>,
+    file: &DataFile,
+    context: &Context,
+) -> Result<(CarriedData, Layer), BuildError> {
+    let path = inputs.sources.join(file.file.as_str());
+    let unreadable = |source| BuildError::Read {
+        path: path.clone(),
+        source,
+    };
+    let inside = (path.canonicalize(), inputs.sources.canonicalize());
+    match inside {
+        (Ok(real), Ok(folder)) if !real.starts_with(&folder) => {
+            let why = "it leads outside the bundle's folder; copy it into the folder";
+            return Err(unreadable(io::Error::other(why)));
+        }
+        (Err(source), _) | (_, Err(source)) => return Err(unreadable(source)),
+        _ => {}
+    }
+    let mut source = File::open(&path).map_err(unreadable)?;
+    if !source.metadata().map_err(unreadable)?.is_file() {
+        return Err(unreadable(io::Error::other(
+            "it is not a file; pack a folder into one",
+        )));
+    }
+    let scratch = context.home.scratch();
+    let written = layer::write_in(&scratch, MediaType::DATA, Codec::Zstd, move |mut to| {
+        io::copy(&mut source, &mut to).map(drop)
+    })
+    .await?;
+    let described = CarriedData {
+        name: file.name.clone(),
+        layer: written.descriptor.digest,
+        digest: written.diff_id,
+        size: written.plain_size,
+    };
+    Ok((described, written.push(&**inputs.store).await?))
+}

@@ -1,0 +1,126 @@
+//! Writes layers: cut into chunks, compressed, with the index of the chunks beside them (`spec/210-chunks.md`).
+//!
+//! Bytes stream into a temporary file on the scratch file system, hashed as they pass; memory is some buffers.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Seek, Write};
+use std::path::Path;
+
+use samebundle_registry::Store;
+use samebundle_registry::chunk::{Codec, Cutter};
+use samebundle_spec::{Algorithm, ChunkIndex, Descriptor, Digest, Digester, MediaType, chunks, limits};
+
+use super::error::BuildError;
+use super::image;
+
+/// A layer in a temporary file.
+#[derive(Debug)]
+pub(super) struct Written {
+    file: File,
+    /// What it is, by the bytes of the file.
+    pub(super) descriptor: Descriptor,
+    /// The digest of the uncompressed stream (OCI: diff id).
+    pub(super) diff_id: Digest,
+    /// Length of the uncompressed stream, bytes.
+    pub(super) plain_size: u64,
+    index: Option<ChunkIndex>,
+}
+
+/// A layer in the store.
+#[derive(Clone, Debug)]
+pub(super) struct Layer {
+    pub(super) layer: Descriptor,
+    /// Its chunk index; none if the layer is so small that it is moved whole, or too large.
+    pub(super) index: Option<Descriptor>,
+}
+
+/// Writes what `content` writes as a layer to a temporary file in `scratch`, beside the async threads.
+pub(super) async fn write_in(
+    scratch: &Path,
+    media_type: MediaType,
+    codec: Codec,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+) -> Result<Written, BuildError> {
+    let scratch = scratch.to_owned();
+    let written = tokio::task::spawn_blocking(move || write(&scratch, media_type, codec, content)).await;
+    written.map_err(io::Error::other).flatten().map_err(|source| {
+        let operation = "write a layer".to_owned();
+        BuildError::Write { operation, source }
+    })
+}
+
+fn write(
+    scratch: &Path,
+    media_type: MediaType,
+    codec: Codec,
+    content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> io::Result<Written> {
+    let stored = Hashing::new(BufWriter::new(tempfile::tempfile_in(scratch)?));
+    let mut plain = Hashing::new(Cutter::new(stored, codec)?);
+    content(&mut plain)?;
+    let cut = plain.inner.finish()?;
+    let stored = cut.inner;
+    let descriptor = Descriptor::new(media_type, stored.digester.finish(), stored.size);
+    let mut file = stored
+        .inner
+        .into_inner()
+        .map_err(io::IntoInnerError::into_error)?;
+    file.rewind()?;
+    Ok(Written {
+        file,
+        descriptor,
+        diff_id: plain.digester.finish(),
+        plain_size: plain.size,
+        index: cut.index,
+    })
+}
+
+impl Written {
+    /// Moves the layer and its index into a store.
+    pub(super) async fn push(self, store: &dyn Store) -> Result<Layer, BuildError> {
+        let file = tokio::fs::File::from_std(self.file);
+        store.push(&self.descriptor, Box::pin(file)).await?;
+        let wanted = self.index.filter(|_| self.descriptor.size >= limits::RANGES_FROM);
+        let index = match wanted {
+            Some(index) => {
+                let index = image::push(store, MediaType::CHUNKS, index.to_bytes()).await?;
+                Some(index.with_annotation(chunks::LAYER, self.descriptor.digest.to_string()))
+            }
+            None => None,
+        };
+        Ok(Layer {
+            layer: self.descriptor,
+            index,
+        })
+    }
+}
+
+/// Hashes and counts what is written through it.
+struct Hashing<W> {
+    inner: W,
+    digester: Digester,
+    size: u64,
+}
+
+impl<W> Hashing<W> {
+    fn new(inner: W) -> Self {
+        Self {
+            inner,
+            digester: Digester::new(Algorithm::Sha256),
+            size: 0,
+        }
+    }
+}
+
+impl<W: Write> Write for Hashing<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.digester.update(&bytes[..count]);
+        self.size += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
