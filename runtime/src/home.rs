@@ -141,6 +141,11 @@ impl Home {
         self.cache().join("uploads")
     }
 
+    /// Profiles of registries, one document each: what `registry doctor` measured.
+    pub fn registries(&self) -> PathBuf {
+        self.root.join("registries")
+    }
+
     /// Takes the lock of this name and waits for it.
     ///
     /// # Errors

@@ -23,6 +23,10 @@ pub enum ErrorKind {
     Conflict,
     /// Something that the bundle requires cannot be provisioned here.
     CannotProvision,
+    /// The registry asks to be spared, and for longer than is waited.
+    Throttled,
+    /// What answers breaks the registry protocol: a web page, a proxy, a defect.
+    Broken,
     /// A defect of samebundle.
     Internal,
     /// The user interrupted.
@@ -31,7 +35,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, in the order of its code.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Input,
         Self::Usage,
         Self::Failed,
@@ -42,6 +46,8 @@ impl ErrorKind {
         Self::Environment,
         Self::Conflict,
         Self::CannotProvision,
+        Self::Throttled,
+        Self::Broken,
         Self::Internal,
         Self::Interrupted,
     ];
@@ -59,6 +65,8 @@ impl ErrorKind {
             Self::Environment => 8,
             Self::Conflict => 9,
             Self::CannotProvision => 10,
+            Self::Throttled => 11,
+            Self::Broken => 12,
             Self::Internal => 70,
             Self::Interrupted => 130,
         }
@@ -77,6 +85,8 @@ impl ErrorKind {
             Self::Environment => "environment",
             Self::Conflict => "conflict",
             Self::CannotProvision => "cannot-provision",
+            Self::Throttled => "throttled",
+            Self::Broken => "broken",
             Self::Internal => "internal",
             Self::Interrupted => "interrupted",
         }

@@ -158,6 +158,10 @@ pub const ERROR_BYTES: u64 = 64 << 10;
 pub const TAGS: usize = 100_000;
 /// Most redirects that are followed for one request.
 pub const REDIRECTS: usize = 5;
+/// Largest profile of a registry, bytes: a dozen fields.
+pub const REGISTRY_PROFILE_BYTES: u64 = 64 << 10;
+/// Largest part that is offered to a registry that refused a larger one, bytes: a known limit.
+pub const UPLOAD_PART_SMALL_BYTES: u64 = 4 << 20;
 /// Largest credentials file or answer of a credential helper, bytes.
 pub const CREDENTIALS_BYTES: u64 = 1 << 20;
 /// Longest time that a credential helper may take, seconds: they hang on locked keychains.

@@ -3,9 +3,10 @@
 use oci_client::errors::{OciEnvelope, OciErrorCode};
 use reqwest::header::HeaderMap;
 use reqwest::{Response, StatusCode};
-use samebundle_spec::{Digest, limits};
+use samebundle_spec::{Digest, MediaType, limits};
 
 use super::http::describe;
+use super::retry::Failure;
 use crate::StoreError;
 
 /// How much of a registry's words an error shows, characters.
@@ -40,6 +41,31 @@ pub(super) struct Asked {
 }
 
 impl Asked {
+    /// The error of a request that is not made again.
+    pub(super) fn given_up(&self, failure: Failure, why: String) -> StoreError {
+        match failure {
+            Failure::Throttled(_) => self.throttled(why),
+            Failure::Connect | Failure::Passing(_) => self.unavailable(why),
+        }
+    }
+
+    fn throttled(&self, why: String) -> StoreError {
+        StoreError::Throttled {
+            place: self.place.clone(),
+            operation: self.operation,
+            why,
+        }
+    }
+
+    /// The error of an answer that no registry gives.
+    pub(super) fn broken(&self, why: impl Into<String>) -> StoreError {
+        StoreError::Broken {
+            place: self.place.clone(),
+            operation: self.operation,
+            why: why.into(),
+        }
+    }
+
     pub(super) fn unavailable(&self, why: impl Into<String>) -> StoreError {
         StoreError::Unavailable {
             place: self.place.clone(),
@@ -81,6 +107,7 @@ impl Asked {
     fn classify(&self, status: StatusCode, code: Option<&OciErrorCode>, why: String) -> StoreError {
         let place = self.place.clone();
         match (status.as_u16(), code) {
+            (429, _) | (_, Some(OciErrorCode::Toomanyrequests)) => self.throttled(why),
             (401 | 403, _) | (400, Some(OciErrorCode::Denied | OciErrorCode::Unauthorized)) => {
                 self.denied(why)
             }
@@ -88,7 +115,7 @@ impl Asked {
                 subject: self.subject.clone(),
                 place,
             },
-            (408 | 429 | 500.., _) if status.as_u16() != 501 => self.unavailable(why),
+            (408 | 500.., _) if status.as_u16() != 501 => self.unavailable(why),
             (405 | 501, _) | (_, Some(OciErrorCode::Unsupported)) => StoreError::Unsupported {
                 place,
                 operation: self.operation,
@@ -103,8 +130,8 @@ impl Asked {
                     why,
                 }
             }
-            (_, Some(OciErrorCode::Toomanyrequests)) => self.unavailable(why),
-            _ => self.invalid(why),
+            (400..500, _) => self.invalid(why),
+            _ => self.broken(why),
         }
     }
 }
@@ -165,6 +192,12 @@ pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
         .unwrap_or_default()
 }
 
+/// Whether an answer is a web page where content of another type was asked for: a login, a proxy's own words.
+pub(super) fn is_page(headers: &HeaderMap, wanted: &MediaType) -> bool {
+    let page = |text: &str| text.trim_start().starts_with("text/html");
+    page(header(headers, "content-type")) && !page(wanted.as_str())
+}
+
 /// Compares `Docker-Content-Digest` with what was asked for or received. It proves nothing, but a difference tells.
 pub(super) fn compare(headers: &HeaderMap, digest: &Digest) -> Result<(), StoreError> {
     match header(headers, "docker-content-digest").parse::<Digest>() {
@@ -214,7 +247,8 @@ mod tests {
             (401, None, "Denied"),
             (403, None, "Denied"),
             (404, None, "NotFound"),
-            (429, None, "Unavailable"),
+            (429, None, "Throttled"),
+            (403, Some(OciErrorCode::Toomanyrequests), "Throttled"),
             (500, None, "Unavailable"),
             (503, Some(OciErrorCode::Unsupported), "Unavailable"),
             (501, None, "Unsupported"),
@@ -223,7 +257,7 @@ mod tests {
             (400, Some(OciErrorCode::DigestInvalid), "Mismatch"),
             (400, Some(OciErrorCode::ManifestInvalid), "Invalid"),
             (400, None, "Invalid"),
-            (302, None, "Invalid"),
+            (302, None, "Broken"),
         ] {
             let found = kind(status, code);
             assert!(found.starts_with(expected), "{status}: {found}");

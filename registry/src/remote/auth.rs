@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http_auth::ChallengeRef;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
-use reqwest::{Method, Request, Response, Url};
+use reqwest::{Method, Request, Response, StatusCode, Url};
 use samebundle_spec::{Repository, limits};
 use serde::Deserialize;
 use tokio::sync::Mutex;
@@ -194,7 +194,7 @@ impl Auth {
         match challenge(refused.headers()) {
             Some(Challenge::Bearer { realm, service }) => {
                 let address =
-                    Url::parse(&realm).map_err(|_| asked.invalid("its token service has no address"))?;
+                    Url::parse(&realm).map_err(|_| asked.broken("its token service has no address"))?;
                 let realm = Realm {
                     address,
                     service,
@@ -301,7 +301,11 @@ async fn fetch(
             Ok(response) if response.status().is_success() => return read_token(response, asked).await,
             Ok(response) if super::retry::passes(response.status()) => {
                 let wait = super::retry::asked(response.headers(), retry.now());
-                (Failure::Passing(wait), response.status().to_string())
+                let failure = match response.status() {
+                    StatusCode::TOO_MANY_REQUESTS => Failure::Throttled(wait),
+                    _ => Failure::Passing(wait),
+                };
+                (failure, response.status().to_string())
             }
             Ok(response) if response.status().is_client_error() => {
                 let status = response.status();
@@ -317,7 +321,7 @@ async fn fetch(
             Err(broken) => (broken.failure, broken.why),
         };
         if !attempts.pause(failure, &asked.place, &why).await {
-            return Err(asked.unavailable(format!("its token service: {why}")));
+            return Err(asked.given_up(failure, format!("its token service: {why}")));
         }
     }
 }
@@ -366,12 +370,12 @@ async fn read_token(response: Response, asked: &Asked) -> Result<Grant, StoreErr
         .map_err(|why| asked.unavailable(why))?;
     let body = Zeroizing::new(body);
     let answer: TokenAnswer =
-        serde_json::from_slice(&body).map_err(|_| asked.invalid("its token service gave no token"))?;
+        serde_json::from_slice(&body).map_err(|_| asked.broken("its token service gave no token"))?;
     let token = answer
         .token
         .filter(|token| !token.is_empty())
         .or(answer.access_token)
-        .ok_or_else(|| asked.invalid("its token service gave no token"))?;
+        .ok_or_else(|| asked.broken("its token service gave no token"))?;
     let life = answer.expires_in.filter(|life| *life > 0).unwrap_or(DEFAULT_LIFE);
     let life = Duration::from_secs(life.min(LONGEST_LIFE)).mul_f64(0.8);
     Ok(Grant {

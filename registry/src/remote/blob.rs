@@ -10,7 +10,6 @@
 //! that can be read once is retried as long as no byte of it was read.
 
 use std::io;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -21,10 +20,10 @@ use samebundle_spec::{Descriptor, limits};
 use tokio_util::io::ReaderStream;
 
 use super::RemoteRepository;
-use super::answer::{compare, header};
-use super::http::Broken;
+use super::answer::{compare, header, is_page};
+use super::http::{Broken, authority};
 use super::retry::{self, Attempts, Failure};
-use super::wire::{Call, Once};
+use super::wire::{Call, Once, keeps_method};
 use crate::StoreError;
 use crate::store::{ByteStream, Source, read_all, verified};
 
@@ -117,6 +116,8 @@ enum Again {
     After(Failure, String),
     /// Try again at once, with another token.
     Now(StoreError),
+    /// Try again at once, at another address.
+    At(Url),
 }
 
 impl RemoteRepository {
@@ -141,8 +142,15 @@ impl RemoteRepository {
         }
         let response = self.client.wire.send(&self.place, &call).await?;
         match response.status() {
+            StatusCode::OK if is_page(response.headers(), &descriptor.media_type) => {
+                return Err(call.asked.broken("it is a web page"));
+            }
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(false),
+            // Who pushes learns at the push whether that was the truth.
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if self.known.denies_absent() => {
+                return Ok(false);
+            }
             _ => return Err(call.asked.refused(response).await),
         }
         compare(response.headers(), &digest)?;
@@ -174,12 +182,12 @@ impl RemoteRepository {
         }
         if let Supply::Source(source) = supply
             && descriptor.size >= limits::RANGES_FROM
-            && !self.client.no_parts.load(Ordering::Relaxed)
+            && let Some(part) = self.known.part(descriptor.size, 0)
         {
-            if self.upload_parts(descriptor, source).await? {
+            if self.upload_parts(descriptor, source, part).await? {
                 return Ok(());
             }
-            self.client.no_parts.store(true, Ordering::Relaxed);
+            self.known.takes_no_parts();
         }
         let supply = match supply {
             Supply::Stream(slot) if descriptor.size <= limits::REPLAY_BYTES => {
@@ -195,8 +203,12 @@ impl RemoteRepository {
     async fn upload(&self, descriptor: &Descriptor, supply: &Supply<'_>) -> Result<(), StoreError> {
         let mut attempts = Attempts::new(&self.client.wire.retry);
         let mut renewed = false;
+        let (mut moved, mut redirects) = (None, 0);
         loop {
-            let call = self.session(descriptor).await?;
+            let call = match moved.take() {
+                Some(url) => self.put_call(descriptor, url),
+                None => self.session(descriptor).await?,
+            };
             let Some((body, fault)) = supply.body(descriptor).await? else {
                 return Err(call.asked.unavailable(
                     "the connection broke and the content cannot be read a second time; push again",
@@ -206,7 +218,7 @@ impl RemoteRepository {
                 body,
                 length: descriptor.size,
             };
-            let sent = self.client.wire.send_once(&call, once).await;
+            let sent = self.client.wire.send_once(&self.place, &call, once).await;
             if let Some(error) = fault.take() {
                 return Err(StoreError::read(descriptor.digest, error));
             }
@@ -214,10 +226,18 @@ impl RemoteRepository {
                 None => return Ok(()),
                 Some(Again::Now(error)) if renewed => return Err(error),
                 Some(Again::Now(_)) => renewed = true,
+                Some(Again::At(url)) => {
+                    redirects += 1;
+                    if redirects > limits::REDIRECTS {
+                        return Err(call.asked.broken("it redirects in circles"));
+                    }
+                    moved = Some(url);
+                }
                 Some(Again::After(failure, why)) => {
                     if !attempts.pause(failure, &call.asked.place, &why).await {
                         let made = attempts.made();
-                        return Err(call.asked.unavailable(format!("{why}, after {made} attempts")));
+                        let why = format!("{why}, after {made} attempts");
+                        return Err(call.asked.given_up(failure, why));
                     }
                 }
             }
@@ -248,11 +268,37 @@ impl RemoteRepository {
                 let why = "the upload session was lost".to_owned();
                 Ok(Some(Again::After(Failure::Passing(None), why)))
             }
-            StatusCode::UNAUTHORIZED if self.client.wire.renew(call, &response).await? => {
+            StatusCode::UNAUTHORIZED if self.client.wire.renew(&self.place, call, &response).await? => {
                 Ok(Some(Again::Now(call.asked.refused(response).await)))
             }
+            _ if keeps_method(&response) => self.sent_on(call, &response).map(|url| Some(Again::At(url))),
             _ => Err(call.asked.refused(response).await),
         }
+    }
+
+    /// The address that the answer to a part of an upload, or to its opening, names to go on at: the registry's own, or one
+    /// of a host that the user allowed uploads to go to.
+    pub(super) fn sent_on(&self, call: &Call, response: &Response) -> Result<Url, StoreError> {
+        self.upload_address(call, header(response.headers(), "location"))
+    }
+
+    pub(super) fn upload_address(&self, call: &Call, address: &str) -> Result<Url, StoreError> {
+        let elsewhere = match self.place.own(&call.url, address, &call.asked) {
+            Ok(url) => return Ok(url),
+            Err(error) => error,
+        };
+        let Ok(url) = call.url.join(address) else {
+            return Err(elsewhere);
+        };
+        let host = authority(&url);
+        let downgrade = self.place.base.scheme() == "https" && url.scheme() != "https";
+        if self.known.takes_uploads(&host) && self.client.wire.http.allowed(&url) && !downgrade {
+            return Ok(url);
+        }
+        Err(call.asked.broken(format!(
+            "it sends uploads on to {host}, which is not its own address; if that host is the registry's, allow it with \
+             `registry doctor --upload-host {host}`"
+        )))
     }
 
     /// Opens an upload; its address, and the least size of a part, bytes.
@@ -270,22 +316,20 @@ impl RemoteRepository {
         if response.status() != StatusCode::ACCEPTED {
             return Err(open.asked.refused(response).await);
         }
-        let location = header(response.headers(), "location");
         let least = header(response.headers(), "oci-chunk-min-length")
             .parse()
             .unwrap_or(0);
-        let least = if least > limits::UPLOAD_PART_MOST_BYTES {
-            u64::MAX
-        } else {
-            least
-        };
-        Ok((self.place.own(&open.url, location, &open.asked)?, least))
+        Ok((self.sent_on(&open, &response)?, least))
     }
 
     /// Opens an upload; the call to send all bytes with.
     async fn session(&self, descriptor: &Descriptor) -> Result<Call, StoreError> {
-        let digest = descriptor.digest;
         let (url, _) = self.open_upload(descriptor).await?;
+        Ok(self.put_call(descriptor, url))
+    }
+
+    fn put_call(&self, descriptor: &Descriptor, url: Url) -> Call {
+        let digest = descriptor.digest;
         let mut call = Call::new(&self.place, Method::PUT, "", "take a blob", &digest.to_string())
             .about(&digest)
             .with("content-type", "application/octet-stream");
@@ -293,7 +337,7 @@ impl RemoteRepository {
         call.url
             .query_pairs_mut()
             .append_pair("digest", &digest.to_string());
-        Ok(call)
+        call
     }
 
     /// Asks the registry to take the blob from another repository of its own; `false` if it does not.
@@ -323,8 +367,7 @@ impl RemoteRepository {
             }
             // An upload was opened instead; it is given up, the push opens its own.
             StatusCode::ACCEPTED => {
-                let location = header(response.headers(), "location").to_owned();
-                if let Ok(url) = self.place.own(&call.url, &location, &call.asked) {
+                if let Ok(url) = self.sent_on(&call, &response) {
                     let mut cancel = call.clone();
                     cancel.method = Method::DELETE;
                     cancel.url = url;

@@ -39,6 +39,13 @@ pub(super) enum Condition {
     Is(String),
 }
 
+impl Condition {
+    /// Whether the registry gave an entity tag that a condition can be made of (RFC 9110 13.1.1: a strong one).
+    pub(super) fn is_known(&self) -> bool {
+        matches!(self, Self::Is(etag) if etag.starts_with('"'))
+    }
+}
+
 /// A manifest as it was read.
 #[derive(Clone, Debug)]
 pub(super) struct Read {
@@ -144,13 +151,14 @@ impl RemoteRepository {
             )
             .await?;
         *self.last.lock().await = Some((descriptor.digest, bytes));
-        match document.subject() {
-            Some(wanted) if subject != Some(wanted.digest) => {
-                self.add_to_fallback(&wanted.digest, super::referrers::entry(descriptor, &document))
-                    .await
-            }
-            _ => Ok(()),
+        let Some(wanted) = document.subject().map(|subject| subject.digest) else {
+            return Ok(());
+        };
+        if subject == Some(wanted) && self.lists(&wanted, &descriptor.digest).await? {
+            return Ok(());
         }
+        self.add_to_fallback(&wanted, super::referrers::entry(descriptor, &document))
+            .await
     }
 
     /// Puts a manifest under a digest or tag; returns the subject that the registry says it recorded.
@@ -172,8 +180,7 @@ impl RemoteRepository {
         call.asked.digest = at.parse().ok();
         match condition {
             Condition::Absent => call = call.with("if-none-match", "*"),
-            // Conditions need a strong entity tag (RFC 9110 13.1.1).
-            Condition::Is(etag) if etag.starts_with('"') => call = call.with("if-match", etag),
+            Condition::Is(etag) if condition.is_known() => call = call.with("if-match", etag),
             Condition::Is(_) | Condition::None => {}
         }
         call.body = bytes.clone();
@@ -223,6 +230,18 @@ impl RemoteRepository {
         }
     }
 
+    /// Decides what a denied tag is. It is absent if the registry is known to deny what is not there, and lists its tags
+    /// without this one; else the error stays: denied is not absent.
+    pub(super) async fn absent_though_denied(&self, tag: &Tag, error: StoreError) -> Result<(), StoreError> {
+        if !matches!(error, StoreError::Denied { .. }) || !self.known.denies_absent() {
+            return Err(error);
+        }
+        match self.list_tags().await {
+            Ok(tags) if !tags.contains(tag) => Ok(()),
+            _ => Err(error),
+        }
+    }
+
     /// Lists all tags, page by page. A repository that is not there has none.
     pub(super) async fn list_tags(&self) -> Result<Vec<Tag>, StoreError> {
         #[derive(serde::Deserialize)]
@@ -246,7 +265,7 @@ impl RemoteRepository {
                 .await
                 .map_err(|why| call.asked.unavailable(why))?;
             let page: Page =
-                serde_json::from_slice(&body).map_err(|error| call.asked.invalid(error.to_string()))?;
+                serde_json::from_slice(&body).map_err(|error| call.asked.broken(error.to_string()))?;
             let page = page.tags.unwrap_or_default();
             let empty = page.is_empty();
             tags.extend(page);
@@ -268,8 +287,11 @@ impl RemoteRepository {
 async fn examine(response: Response, asked: &Asked) -> Result<Read, StoreError> {
     let headers = response.headers().clone();
     let Some(media_type) = content_type(&headers) else {
-        return Err(asked.invalid("it has no Content-Type"));
+        return Err(asked.broken("it has no Content-Type"));
     };
+    if !media_type.has_children() {
+        return Err(asked.broken(format!("it is {media_type}, and no manifest")));
+    }
     let body = answer::read(response, limits::MANIFEST_BYTES)
         .await
         .map_err(|why| asked.unavailable(why))?;

@@ -3,12 +3,13 @@
 //! ```text
 //! RemoteRepository (Source, Sink, Resolve, Tags, Referrers)
 //!   blob            blobs: is it there, mount, push what is small
-//!   upload, notes   push what is large in parts, and go on after a break or a kill
+//!   upload, part, notes   push what is large in parts, and go on after a break or a kill
 //!   range           pull, whole or a range, and go on after a break
 //!   manifest        manifests and tags, hashed and read strictly
 //!   referrers       the API, or the fallback tag
 //!     wire          one request: authentication, redirects, asking again
 //!       auth, credentials   who we are, and to whom that is told
+//!       profile     what this registry can and cannot do
 //!       retry       what passes by itself, and how long to wait
 //!       http        the clients, and which addresses they may go to
 //!       answer      bodies within limits; errors: absent, denied, throttled and broken are different
@@ -31,6 +32,8 @@ pub mod credentials;
 mod http;
 mod manifest;
 mod notes;
+mod part;
+pub mod profile;
 mod range;
 mod referrers;
 mod retry;
@@ -39,10 +42,10 @@ mod tests;
 mod upload;
 mod wire;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -54,6 +57,7 @@ use tokio_util::io::{ReaderStream, StreamReader};
 use crate::store::{ByteStream, Pace, Pieces, Referrers, Resolve, Sink, Source, StoreError, Tags};
 use blob::Supply;
 use credentials::Credentials;
+use profile::{Known, Profile, ProfileError, ProfileFile};
 use wire::{Place, Wire};
 
 pub use auth::TokenHosts;
@@ -80,6 +84,8 @@ pub struct RemoteConfig {
     pub offline: bool,
     /// A folder for notes of uploads that were begun, so that a later process goes on with them. Without it none does.
     pub uploads: Option<PathBuf>,
+    /// A folder with profiles of registries ([`profile`]). Without it only the well-known quirks are known.
+    pub profiles: Option<PathBuf>,
 }
 
 /// Why there is no client.
@@ -103,6 +109,9 @@ pub enum ClientError {
         /// The reason.
         why: String,
     },
+    /// What was measured of a registry cannot be read.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
 }
 
 impl Classify for ClientError {
@@ -111,6 +120,7 @@ impl Classify for ClientError {
             Self::Offline => ErrorKind::Unavailable,
             Self::Tls { .. } => ErrorKind::Environment,
             Self::Address { .. } => ErrorKind::Input,
+            Self::Profile(error) => error.kind(),
         }
     }
 }
@@ -122,10 +132,9 @@ pub struct RemoteClient {
     /// Held while a fallback tag is read, extended and written.
     fallback: tokio::sync::Mutex<()>,
     uploads: Option<PathBuf>,
-    /// Answers to requests for a range were something else.
-    no_ranges: AtomicBool,
-    /// Parts of an upload were refused.
-    no_parts: AtomicBool,
+    profiles: Option<PathBuf>,
+    /// What is known of each registry, by its address.
+    registries: Mutex<BTreeMap<String, Arc<Known>>>,
 }
 
 impl RemoteClient {
@@ -151,17 +160,25 @@ impl RemoteClient {
             },
             fallback: tokio::sync::Mutex::default(),
             uploads: config.uploads,
-            no_ranges: AtomicBool::new(false),
-            no_parts: AtomicBool::new(false),
+            profiles: config.profiles,
+            registries: Mutex::default(),
         })
     }
 
-    fn serves_ranges(&self) -> bool {
-        !self.no_ranges.load(Ordering::Relaxed)
-    }
-
-    fn serves_no_ranges(&self) {
-        self.no_ranges.store(true, Ordering::Relaxed);
+    /// What is known of the registry at this address.
+    fn known(&self, address: &str) -> Result<Arc<Known>, ProfileError> {
+        let mut registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = registries.get(address) {
+            return Ok(Arc::clone(known));
+        }
+        let measured = match &self.profiles {
+            Some(folder) => ProfileFile::read(folder, address)?,
+            None => None,
+        };
+        let profile = measured.map(|file| file.profile).unwrap_or_default();
+        let known = Arc::new(Known::new(Profile::known(address).overlaid(profile)));
+        registries.insert(address.to_owned(), Arc::clone(&known));
+        Ok(known)
     }
 }
 
@@ -170,6 +187,7 @@ impl RemoteClient {
 pub struct RemoteRepository {
     client: Arc<RemoteClient>,
     place: Place,
+    known: Arc<Known>,
     siblings: Arc<Mutex<BTreeSet<Repository>>>,
     /// Content that was asked for and not there: a push that follows need not ask again.
     absent: Arc<Mutex<BTreeSet<Digest>>>,
@@ -181,7 +199,8 @@ impl RemoteRepository {
     /// Names a repository; nothing is asked yet.
     ///
     /// # Errors
-    /// [`ClientError::Address`] if the registry's name makes no address.
+    /// [`ClientError::Address`] if the registry's name makes no address; [`ClientError::Profile`] if what was measured of it
+    /// cannot be read.
     pub fn new(client: Arc<RemoteClient>, repository: Repository) -> Result<Self, ClientError> {
         let base = client
             .wire
@@ -191,9 +210,11 @@ impl RemoteRepository {
                 repository: repository.clone(),
                 why,
             })?;
+        let known = client.known(&http::authority(&base))?;
         Ok(Self {
             client,
             place: Place { repository, base },
+            known,
             siblings: Arc::default(),
             absent: Arc::default(),
             last: Arc::default(),
@@ -289,7 +310,7 @@ impl Source for RemoteRepository {
     }
 
     fn pace(&self) -> Pace {
-        let ranges = self.client.serves_ranges();
+        let ranges = self.known.serves_ranges();
         Pace {
             streams: if ranges { limits::RANGE_STREAMS } else { 1 },
             throttled: self.client.wire.throttled.load(Ordering::Relaxed),
@@ -328,7 +349,13 @@ impl Sink for RemoteRepository {
 #[async_trait]
 impl Resolve for RemoteRepository {
     async fn resolve(&self, tag: &Tag) -> Result<Descriptor, StoreError> {
-        let read = self.read_manifest(tag.as_str(), None).await?;
+        let read = match self.read_manifest(tag.as_str(), None).await {
+            Ok(read) => read,
+            Err(error) => {
+                self.absent_though_denied(tag, error).await?;
+                None
+            }
+        };
         read.map(|read| read.descriptor)
             .ok_or_else(|| StoreError::NotFound {
                 subject: format!("tag {tag}"),

@@ -15,7 +15,7 @@ use reqwest::{Method, Response, StatusCode};
 use samebundle_spec::Descriptor;
 
 use super::RemoteRepository;
-use super::answer::{compare, header};
+use super::answer::{compare, header, is_page};
 use super::http::describe;
 use super::retry::{Attempts, Failure};
 use super::wire::Call;
@@ -60,7 +60,7 @@ impl RemoteRepository {
             at: range.start,
             end,
             skip: 0,
-            ranges: self.client.serves_ranges(),
+            ranges: self.known.serves_ranges(),
             etag: String::new(),
             pieces: None,
             breaks: 0,
@@ -112,12 +112,15 @@ impl Reading {
             let call = self.call();
             let response = self.place.client.wire.send(&self.place.place, &call).await?;
             let ranged = self.asks_range();
+            if response.status().is_success() && is_page(response.headers(), &self.descriptor.media_type) {
+                return Err(call.asked.broken("it is a web page"));
+            }
             match response.status() {
                 StatusCode::OK => {
                     self.whole(&response)?;
                     // With `If-Range` that is the answer to a tag that changed, too.
                     if ranged && self.etag.is_empty() {
-                        self.place.client.serves_no_ranges();
+                        self.place.known.serves_no_ranges();
                     }
                     self.skip = self.at;
                 }
@@ -128,7 +131,7 @@ impl Reading {
                         "the registry does not serve ranges as it should"
                     );
                     self.ranges = false;
-                    self.place.client.serves_no_ranges();
+                    self.place.known.serves_no_ranges();
                     continue;
                 }
                 _ => return Err(call.asked.refused(response).await),

@@ -3,7 +3,8 @@
 //! Only 404, 405 and 501 mean "no such API"; denied, throttled and broken are errors and never "none". Each manifest that is
 //! listed is read, and counts only if its own subject is the one that was asked for: a listing proves nothing. The fallback
 //! tag is an index that everybody who pushes a referrer reads, extends and writes back; a condition (`If-Match`) where the
-//! registry knows it, and reading it again after, keep two writers from losing each other's entry.
+//! registry knows it, and reading it again after, twice where there is no condition, keep two writers from losing each
+//! other's entry.
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -14,6 +15,7 @@ use samebundle_spec::{Descriptor, Digest, MediaType, Tag, limits};
 use super::RemoteRepository;
 use super::answer::{self, next};
 use super::manifest::Condition;
+use super::profile::ReferrersBy;
 use super::retry::{Attempts, Failure};
 use super::wire::Call;
 use crate::StoreError;
@@ -120,8 +122,8 @@ impl RemoteRepository {
                 .map_err(|why| call.asked.unavailable(why))?;
             let page = match Document::parse(&body, &MediaType::OCI_INDEX) {
                 Ok(Document::Index(index)) => index.manifests,
-                Ok(Document::Manifest(_)) => return Err(call.asked.invalid("it is no index")),
-                Err(error) => return Err(call.asked.invalid(error.to_string())),
+                Ok(Document::Manifest(_)) => return Err(call.asked.broken("it is no index")),
+                Err(error) => return Err(call.asked.broken(error.to_string())),
             };
             let empty = page.is_empty();
             listed.extend(page);
@@ -137,10 +139,48 @@ impl RemoteRepository {
         }
     }
 
+    /// Tells whether a referrer that was just pushed, and that the registry says it recorded, is really listed by its API.
+    /// Asked once a registry: some say so and have none.
+    pub(super) async fn lists(&self, subject: &Digest, referrer: &Digest) -> Result<bool, StoreError> {
+        match self.known.referrers() {
+            Some(ReferrersBy::Api) => return Ok(true),
+            Some(ReferrersBy::Tag) => return Ok(false),
+            None => {}
+        }
+        let place = self.place.repository.to_string();
+        let mut attempts = Attempts::new(&self.client.wire.retry);
+        loop {
+            let Some(listed) = self.ask_referrers(subject, None).await? else {
+                tracing::info!(place, "the registry claims to list referrers and does not");
+                self.known.lists_referrers(ReferrersBy::Tag);
+                return Ok(false);
+            };
+            if listed.iter().any(|entry| entry.digest == *referrer) {
+                self.known.lists_referrers(ReferrersBy::Api);
+                return Ok(true);
+            }
+            let why = "it says that it recorded a referrer, and does not list it";
+            if !attempts.pause(Failure::Passing(None), &place, why).await {
+                return Err(StoreError::Broken {
+                    place,
+                    operation: "list referrers",
+                    why: why.to_owned(),
+                });
+            }
+        }
+    }
+
     /// Reads the fallback tag.
     async fn read_fallback(&self, subject: &Digest) -> Result<Fallback, StoreError> {
         let tag = Tag::referrers(subject);
-        let Some(read) = self.read_manifest(tag.as_str(), None).await? else {
+        let read = match self.read_manifest(tag.as_str(), None).await {
+            Ok(read) => read,
+            Err(error) => {
+                self.absent_though_denied(&tag, error).await?;
+                None
+            }
+        };
+        let Some(read) = read else {
             return Ok(Fallback::Absent);
         };
         let invalid = |why: String| StoreError::Invalid {
@@ -172,21 +212,36 @@ impl RemoteRepository {
         // One writer in this process; others elsewhere are met by the condition and by reading again.
         let _writer = self.client.fallback.lock().await;
         let mut attempts = Attempts::new(&self.client.wire.retry);
-        let mut written = false;
+        let place = self.place.repository.to_string();
+        let (mut written, mut settling, mut unseen) = (false, false, false);
         loop {
             let (mut index, condition) = match self.read_fallback(subject).await? {
-                Fallback::Absent => (Box::new(Index::new(Vec::new())), Condition::Absent),
+                Fallback::Absent => {
+                    unseen |= written;
+                    (Box::new(Index::new(Vec::new())), Condition::Absent)
+                }
                 Fallback::List(index, etag) => (index, Condition::Is(etag)),
                 Fallback::Subject => {
                     return Err(conflict(
-                        "the registry has no referrers API and resolves this tag to the subject itself",
+                        "the registry has no referrers API and resolves this tag to the subject itself, so that it cannot hold \
+                         signatures; export to a file, or push to another registry",
                     ));
                 }
             };
             if index.manifests.iter().any(|listed| listed.digest == entry.digest) {
-                return Ok(());
+                if !written || settling || condition.is_known() {
+                    return Ok(());
+                }
+                // Without conditions somebody who read before us may write after us: look once more.
+                settling = true;
+                let why = "letting other writers of the list of referrers end";
+                if !attempts.pause(Failure::Passing(None), &place, why).await {
+                    return Ok(());
+                }
+                continue;
             }
-            // Without conditions the last writer wins, and it was not us.
+            // The last writer wins, and it was not us.
+            settling = false;
             let mut lost = std::mem::take(&mut written);
             if !lost {
                 index.manifests.push(entry.clone());
@@ -201,8 +256,12 @@ impl RemoteRepository {
                     Err(error) => return Err(error),
                 }
             }
-            let why = "others keep changing the list of referrers; try again";
-            let place = self.place.repository.to_string();
+            let why = if unseen {
+                "the registry takes the list of referrers under this tag and does not give it back, so that it cannot hold \
+                 signatures; export to a file, or push to another registry"
+            } else {
+                "others keep changing the list of referrers; try again"
+            };
             if lost && !attempts.pause(Failure::Passing(None), &place, why).await {
                 return Err(conflict(why));
             }

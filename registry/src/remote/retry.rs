@@ -70,6 +70,8 @@ pub(super) enum Failure {
     Connect,
     /// The connection broke, or the answer came but says that the trouble passes; with the wait that was asked for.
     Passing(Option<Duration>),
+    /// The registry asks to be spared; with the wait that was asked for.
+    Throttled(Option<Duration>),
 }
 
 /// The attempts of one request.
@@ -98,7 +100,7 @@ impl<'a> Attempts<'a> {
         self.made += 1;
         let (most, asked) = match failure {
             Failure::Connect => (self.policy.connects.min(self.policy.attempts), None),
-            Failure::Passing(asked) => (self.policy.attempts, asked),
+            Failure::Passing(asked) | Failure::Throttled(asked) => (self.policy.attempts, asked),
         };
         if self.made >= most || asked.is_some_and(|asked| asked > self.policy.longest_asked) {
             return None;

@@ -28,6 +28,7 @@ use super::auth::{Right, Scope};
 use super::blob::Fault;
 use super::http::Broken;
 use super::notes::Note;
+use super::part::Part;
 use super::retry::{self, Attempts, Failure};
 use super::wire::{Call, Once};
 use crate::StoreError;
@@ -61,6 +62,8 @@ struct Upload<'a> {
     /// What the registry has, bytes.
     at: u64,
     part: Part,
+    /// How often the registry sent a part on.
+    redirects: usize,
     /// The upload was begun by an earlier process, so that nobody here knows what is in it.
     inherited: bool,
     /// Where the last token was refused.
@@ -68,55 +71,6 @@ struct Upload<'a> {
     /// Where a part was refused for no reason that is known.
     doubted_at: Option<u64>,
     hashed: Option<Arc<Mutex<Hashed>>>,
-}
-
-/// How much goes in one request.
-///
-/// Each request costs the registry a round trip and mostly a sync, and each break costs up to one part. So a part grows
-/// while parts go through quickly: what is at stake is a bounded time, not a number of bytes. After a break it is small
-/// again, and a size that was refused where a smaller one had been taken is not tried again.
-struct Part {
-    size: u64,
-    /// What the registry asked for at least, or the usual beginning.
-    least: u64,
-    most: u64,
-    /// The largest that was taken.
-    taken: u64,
-}
-
-impl Part {
-    /// A part that went through in less time than this may be followed by one twice its size.
-    const QUICK: Duration = Duration::from_secs(1);
-
-    fn at_least(least: u64) -> Self {
-        let least = least.max(limits::UPLOAD_PART_BYTES);
-        Self {
-            size: least,
-            least,
-            most: least.max(limits::UPLOAD_PART_MOST_BYTES),
-            taken: 0,
-        }
-    }
-
-    fn went_through(&mut self, sent: u64, took: Duration) {
-        self.taken = self.taken.max(sent);
-        if sent >= self.size && took < Self::QUICK {
-            self.size = self.size.saturating_mul(2).min(self.most);
-        }
-    }
-
-    fn broke(&mut self) {
-        self.size = self.least;
-    }
-
-    /// Whether a smaller one was taken, and is tried again.
-    fn was_too_large(&mut self, sent: u64) -> bool {
-        let smaller = (self.least..sent).contains(&self.taken);
-        if smaller {
-            (self.size, self.most) = (self.taken, self.taken);
-        }
-        smaller
-    }
 }
 
 /// The hash of what was read so far, in order.
@@ -156,6 +110,7 @@ impl RemoteRepository {
         &self,
         descriptor: &Descriptor,
         source: &dyn Source,
+        part: Part,
     ) -> Result<bool, StoreError> {
         let mut upload = Upload {
             place: self,
@@ -164,7 +119,8 @@ impl RemoteRepository {
             note: self.note(descriptor).await,
             url: None,
             at: 0,
-            part: Part::at_least(0),
+            part,
+            redirects: 0,
             inherited: false,
             refused_at: None,
             doubted_at: None,
@@ -232,10 +188,9 @@ impl Upload<'_> {
             let call = self.call(Method::GET, "take a blob");
             if !attempts.pause(failure, &call.asked.place, &why).await {
                 let made = attempts.made();
-                return Err(call.asked.unavailable(format!(
-                    "{why}, at byte {} of {}, after {made} attempts",
-                    self.at, self.descriptor.size
-                )));
+                let (at, size) = (self.at, self.descriptor.size);
+                let why = format!("{why}, at byte {at} of {size}, after {made} attempts");
+                return Err(call.asked.given_up(failure, why));
             }
             if self.url.is_some() && !self.ask().await? {
                 if self.place.has(self.descriptor).await? {
@@ -267,7 +222,7 @@ impl Upload<'_> {
             return Ok(());
         };
         let call = self.call(Method::GET, "say how far an upload came");
-        if let Ok(url) = self.place.place.own(&call.url, location.as_str(), &call.asked) {
+        if let Ok(url) = self.place.upload_address(&call, location.as_str()) {
             self.url = Some(url);
             self.inherited = self.ask().await?;
         }
@@ -293,9 +248,8 @@ impl Upload<'_> {
 
     /// Takes the next address from an answer, and notes it.
     async fn moved(&mut self, call: &Call, response: &Response) -> Result<(), StoreError> {
-        let location = header(response.headers(), "location");
-        if !location.is_empty() {
-            self.url = Some(self.place.place.own(&call.url, location, &call.asked)?);
+        if !header(response.headers(), "location").is_empty() {
+            self.url = Some(self.place.sent_on(call, response)?);
         }
         if let (Some(mut note), Some(url)) = (self.note.take(), self.url.clone()) {
             let written = blocking(move || Ok(note.write(&url).map(|()| note))).await?;
@@ -310,7 +264,9 @@ impl Upload<'_> {
     async fn open(&mut self) -> Result<(), StoreError> {
         (self.at, self.inherited) = (0, false);
         let (url, least) = self.place.open_upload(self.descriptor).await?;
-        self.part = Part::at_least(least);
+        // One part of all bytes, if what was said when the upload was opened leaves no other.
+        let part = self.place.known.part(self.descriptor.size, least);
+        self.part = part.unwrap_or_else(Part::whole);
         let call = self.call(Method::POST, "open an upload");
         self.url = Some(url.clone());
         if let Some(mut note) = self.note.take() {
@@ -343,7 +299,7 @@ impl Upload<'_> {
             self.open().await?;
         }
         let size = self.descriptor.size;
-        let end = self.at.saturating_add(self.part.size).min(size);
+        let end = self.part.end(self.at, size);
         let mut last = end == size;
         if last && self.hashed.is_some() {
             // The last bytes go by themselves, so that the digest is known before the blob can be complete.
@@ -363,7 +319,8 @@ impl Upload<'_> {
             length: end - self.at,
         };
         let begun = Instant::now();
-        let sent = self.place.client.wire.send_once(&call, once).await;
+        let wire = &self.place.client.wire;
+        let sent = wire.send_once(&self.place.place, &call, once).await;
         if let Some(error) = fault.take() {
             return Err(StoreError::read(self.descriptor.digest, error));
         }
@@ -442,7 +399,12 @@ impl Upload<'_> {
                 Err(Step::Wait(failure, why))
             }
             401 if self.refused_at != Some(self.at)
-                && self.place.client.wire.renew(call, &response).await? =>
+                && self
+                    .place
+                    .client
+                    .wire
+                    .renew(&self.place.place, call, &response)
+                    .await? =>
             {
                 self.refused_at = Some(self.at);
                 Err(Step::On)
@@ -455,6 +417,14 @@ impl Upload<'_> {
                 "another request writes this upload".to_owned(),
             )),
             416 => Err(Step::Ask("the registry is at another byte".to_owned())),
+            307 | 308 => {
+                self.redirects += 1;
+                if self.redirects > limits::REDIRECTS {
+                    return Err(call.asked.broken("it redirects in circles"));
+                }
+                self.url = Some(self.place.sent_on(call, &response)?);
+                Err(Step::On)
+            }
             _ => Ok(response),
         })
     }
@@ -470,14 +440,18 @@ impl Upload<'_> {
             self.part.broke();
         }
         let length = end - self.at;
-        let first = self.at == 0;
-        let refused_whole = sent
-            .as_ref()
-            .is_ok_and(|response| first && response.status() == StatusCode::RANGE_NOT_SATISFIABLE);
-        let response = match self.judge(call, sent).await? {
+        let too_large = sent.as_ref().is_ok_and(|response| match response.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => true,
             // The first byte cannot be another one: parts of this size are not taken.
-            Err(Step::Ask(_)) if refused_whole => {
-                return Ok(Step::Refused(call.asked.invalid("it refuses the first part")));
+            StatusCode::RANGE_NOT_SATISFIABLE => self.at == 0,
+            _ => false,
+        });
+        if too_large && self.smaller(length) {
+            return Ok(Step::Ask("the registry takes no parts of this size".to_owned()));
+        }
+        let response = match self.judge(call, sent).await? {
+            Err(Step::Ask(_)) if too_large => {
+                return Ok(Step::Refused(call.asked.broken("it refuses the first part")));
             }
             Err(Step::Ask(why)) => {
                 // 416 is also what some say of a part that is too large for them.
@@ -491,6 +465,7 @@ impl Upload<'_> {
             let never = matches!(response.status().as_u16(), 405 | 413 | 415 | 501);
             let error = call.asked.refused(response).await;
             if self.part.was_too_large(length) {
+                self.place.known.takes_parts_up_to(self.part.most());
                 return Ok(Step::Ask(error.to_string()));
             }
             // It may have been the connection behind a proxy; the second time it is the registry.
@@ -509,6 +484,15 @@ impl Upload<'_> {
         Ok(Step::On)
     }
 
+    /// Goes on with smaller parts, if there are any that may be taken, and remembers that for other content.
+    fn smaller(&mut self, sent: u64) -> bool {
+        let smaller = self.part.was_too_large(sent) || self.part.may_be_small(sent);
+        if smaller {
+            self.place.known.takes_parts_up_to(self.part.most());
+        }
+        smaller
+    }
+
     async fn judge_last(
         &mut self,
         call: &Call,
@@ -525,7 +509,7 @@ impl Upload<'_> {
         }
         let too_large = response.status() == StatusCode::PAYLOAD_TOO_LARGE;
         let error = call.asked.refused(response).await;
-        if too_large && self.part.was_too_large(length) {
+        if too_large && self.smaller(length) {
             return Ok(Step::Ask(error.to_string()));
         }
         if self.inherited {
@@ -536,40 +520,5 @@ impl Upload<'_> {
         }
         self.give_up().await;
         Err(error)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_part_grows_while_it_is_quick_and_is_small_after_a_break() {
-        let (quick, slow) = (Duration::from_millis(900), Duration::from_secs(1));
-        let mut part = Part::at_least(0);
-        let first = part.size;
-        part.went_through(first, slow);
-        assert_eq!(part.size, first);
-        for _ in 0..20 {
-            part.went_through(part.size, quick);
-        }
-        assert_eq!(part.size, limits::UPLOAD_PART_MOST_BYTES);
-        part.broke();
-        assert_eq!(part.size, first);
-        part.went_through(first - 1, quick);
-        assert_eq!(part.size, first, "the last one says nothing");
-    }
-
-    #[test]
-    fn a_size_that_was_refused_is_not_tried_again() {
-        let mut part = Part::at_least(0);
-        let first = part.size;
-        assert!(!part.was_too_large(first), "no smaller one was taken");
-        part.went_through(first, Duration::ZERO);
-        assert!(part.was_too_large(2 * first));
-        part.went_through(first, Duration::ZERO);
-        assert_eq!(part.size, first);
-        assert!(!part.was_too_large(first), "this size was taken before");
-        assert_eq!(Part::at_least(u64::MAX).size, u64::MAX);
     }
 }

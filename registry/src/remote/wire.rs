@@ -1,7 +1,7 @@
 //! One request to a registry, with all that it takes to get its answer: authentication, redirects, asking again.
 //!
 //! Credentials are added to requests to the registry's own origin (scheme, host, port) only; a redirect elsewhere is
-//! followed for reads, without them, and never from https to http.
+//! followed for reads, without them, and never from https to http; a write is sent on within its own origin only.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -103,7 +103,7 @@ impl Place {
     pub(super) fn own(&self, from: &Url, address: &str, asked: &Asked) -> Result<Url, StoreError> {
         let mut url = from
             .join(address)
-            .map_err(|_| asked.invalid("it names an address that is none"))?;
+            .map_err(|_| asked.broken("it names an address that is none"))?;
         // Registries behind a proxy that ends TLS believe that they are reached by http.
         let proxied = self.base.scheme() == "https" && url.scheme() == "http" && url.port().is_none();
         if proxied && url.host_str() == self.base.host_str() && self.base.port().is_none() {
@@ -113,7 +113,7 @@ impl Place {
         if clean && url.origin() == self.base.origin() {
             Ok(url)
         } else {
-            Err(asked.invalid(format!(
+            Err(asked.broken(format!(
                 "it sends us on to {}, which is not its own address",
                 authority(&url)
             )))
@@ -149,10 +149,16 @@ impl Wire {
     /// The failure that an answer stands for which passes by itself.
     pub(super) fn passing(&self, response: &Response) -> (Failure, String) {
         let asked = retry::asked(response.headers(), self.retry.now());
-        if response.status() == StatusCode::TOO_MANY_REQUESTS || asked.is_some() {
+        let spare = response.status() == StatusCode::TOO_MANY_REQUESTS;
+        if spare || asked.is_some() {
             self.throttled.fetch_add(1, Ordering::Relaxed);
         }
-        (Failure::Passing(asked), response.status().to_string())
+        let failure = if spare {
+            Failure::Throttled(asked)
+        } else {
+            Failure::Passing(asked)
+        };
+        (failure, response.status().to_string())
     }
 
     async fn given_up(
@@ -165,17 +171,19 @@ impl Wire {
     ) -> StoreError {
         let why = match response {
             Some(response) => match call.asked.refused(response).await {
-                StoreError::Unavailable { why, .. } => why,
+                StoreError::Unavailable { why, .. } | StoreError::Throttled { why, .. } => why,
                 other => return other,
             },
             None => why,
         };
         let asked = match failure {
-            Failure::Passing(Some(wait)) => format!("; it asks to wait {} s", wait.as_secs()),
+            Failure::Passing(Some(wait)) | Failure::Throttled(Some(wait)) => {
+                format!("; it asks to wait {} s", wait.as_secs())
+            }
             _ => String::new(),
         };
         call.asked
-            .unavailable(format!("{why}, after {made} attempts{asked}"))
+            .given_up(failure, format!("{why}, after {made} attempts{asked}"))
     }
 
     /// Sends a request once: with authentication and redirects, without asking again.
@@ -205,16 +213,26 @@ impl Wire {
                     return Ok(Ok(response));
                 }
                 used = next;
-            } else if is_redirect(&response) && reads(&call.method) {
+            } else if is_redirect(&response)
+                && (reads(&call.method) || self.may_send_on(place, &url, &response))
+            {
                 redirects += 1;
                 if redirects > limits::REDIRECTS {
-                    return Err(call.asked.invalid("it redirects in circles"));
+                    return Err(call.asked.broken("it redirects in circles"));
                 }
                 url = self.follow(call, &url, &response)?;
             } else {
                 return Ok(Ok(response));
             }
         }
+    }
+
+    /// A write goes on elsewhere only within the registry's own origin, and only if it is to be sent as it was.
+    fn may_send_on(&self, place: &Place, from: &Url, response: &Response) -> bool {
+        keeps_method(response)
+            && from
+                .join(header(response.headers(), LOCATION.as_str()))
+                .is_ok_and(|to| to.origin() == place.base.origin())
     }
 
     async fn meet(
@@ -229,9 +247,10 @@ impl Wire {
     }
 
     /// Sends a body that can be sent once, with the authentication that is there. No redirects, no second attempt.
-    pub(super) async fn send_once(&self, call: &Call, once: Once) -> Result<Response, Broken> {
+    pub(super) async fn send_once(&self, place: &Place, call: &Call, once: Once) -> Result<Response, Broken> {
         let mut request = request(call, call.url.clone());
-        if let Some(value) = self.auth.header(&call.scope).await {
+        let own = call.url.origin() == place.base.origin();
+        if let (true, Some(value)) = (own, self.auth.header(&call.scope).await) {
             request.headers_mut().insert(AUTHORIZATION, value);
         }
         request
@@ -241,8 +260,17 @@ impl Wire {
         self.http.send(request).await
     }
 
-    /// Meets the challenge of an answer to [`Wire::send_once`]; tells whether a second attempt makes sense.
-    pub(super) async fn renew(&self, call: &Call, refused: &Response) -> Result<bool, StoreError> {
+    /// Meets the challenge of an answer to [`Wire::send_once`]; tells whether a second attempt makes sense. Only the
+    /// registry itself may challenge.
+    pub(super) async fn renew(
+        &self,
+        place: &Place,
+        call: &Call,
+        refused: &Response,
+    ) -> Result<bool, StoreError> {
+        if refused.url().origin() != place.base.origin() {
+            return Ok(false);
+        }
         let used = self.auth.header(&call.scope).await;
         Ok(self.meet(call, refused, used.as_ref()).await?.is_some())
     }
@@ -250,10 +278,10 @@ impl Wire {
     fn follow(&self, call: &Call, from: &Url, response: &Response) -> Result<Url, StoreError> {
         let to = from
             .join(header(response.headers(), LOCATION.as_str()))
-            .map_err(|_| call.asked.invalid("it redirects to nowhere"))?;
+            .map_err(|_| call.asked.broken("it redirects to nowhere"))?;
         let downgrade = from.scheme() == "https" && to.scheme() != "https";
         if downgrade || !self.http.allowed(&to) {
-            return Err(call.asked.invalid(format!(
+            return Err(call.asked.broken(format!(
                 "it redirects to {} by {}, which is not allowed",
                 authority(&to),
                 to.scheme()
@@ -277,6 +305,11 @@ fn request(call: &Call, url: Url) -> Request {
 
 fn reads(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// Whether a redirect wants the same request, method and body, elsewhere.
+pub(super) fn keeps_method(response: &Response) -> bool {
+    matches!(response.status().as_u16(), 307 | 308)
 }
 
 fn is_redirect(response: &Response) -> bool {

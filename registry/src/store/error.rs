@@ -93,6 +93,26 @@ pub enum StoreError {
         /// The last failure.
         why: String,
     },
+    /// The other side asks to be spared, after all waits that are made.
+    #[error("{place} is throttling and could not {operation}: {why}")]
+    Throttled {
+        /// The registry and repository.
+        place: String,
+        /// What was asked.
+        operation: &'static str,
+        /// The registry's answer, shortened.
+        why: String,
+    },
+    /// The answer of the other side breaks its protocol: a web page, a proxy, a defect.
+    #[error("the answer of {place} to \"{operation}\" is not a registry's: {why}")]
+    Broken {
+        /// The registry and repository.
+        place: String,
+        /// What was asked.
+        operation: &'static str,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The other side does not do that at all.
     #[error("{place} does not support {operation}")]
     Unsupported {
@@ -175,6 +195,8 @@ impl Classify for StoreError {
             Self::TooLarge { .. } | Self::Invalid { .. } | Self::Unsupported { .. } => ErrorKind::Input,
             Self::Denied { .. } => ErrorKind::Denied,
             Self::Unavailable { .. } => ErrorKind::Unavailable,
+            Self::Throttled { .. } => ErrorKind::Throttled,
+            Self::Broken { .. } => ErrorKind::Broken,
             Self::Conflict { .. } => ErrorKind::Conflict,
             Self::Io { .. } => ErrorKind::Environment,
             Self::Cancelled => ErrorKind::Interrupted,

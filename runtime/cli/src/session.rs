@@ -156,6 +156,7 @@ impl Session {
             proxy: true,
             offline: self.offline,
             uploads: Some(self.home.uploads()),
+            profiles: Some(self.home.registries()),
             retry: RetryPolicy {
                 clock: || SystemClock.now(),
                 waits: Some(Arc::new(Told(Arc::clone(&self.context.events)))),

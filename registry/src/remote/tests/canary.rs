@@ -114,7 +114,7 @@ async fn redirects_in_circles_and_to_forbidden_places_end() {
         .await;
         let place = repository_at(&front.address, config());
         let error = place.fetch_bytes(&layer(b"x"), 10).await.unwrap_err();
-        assert!(matches!(error, StoreError::Invalid { .. }), "{error:?}");
+        assert!(matches!(error, StoreError::Broken { .. }), "{error:?}");
     }
 }
 
@@ -209,7 +209,7 @@ async fn token_services_that_smuggle_downgrade_or_redirect_are_refused() {
         let place = repository_at(&front.address, canary_config(&front.address));
         let error = place.tags().await.unwrap_err();
         assert!(
-            matches!(error, StoreError::Denied { .. } | StoreError::Invalid { .. }),
+            matches!(error, StoreError::Denied { .. } | StoreError::Broken { .. }),
             "{realm}: {error:?}"
         );
     }

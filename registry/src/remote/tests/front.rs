@@ -25,6 +25,8 @@ pub(super) enum Fault {
     CutRequest(usize),
     /// Ask the server and change its answer.
     Change(Box<dyn FnOnce(Response) -> Response + Send>),
+    /// Ask the server something else.
+    Ask(Box<dyn FnOnce(&mut Parts) + Send>),
 }
 
 /// A request as it came.
@@ -107,7 +109,8 @@ pub(super) struct Front {
     seen: Arc<Mutex<Vec<Seen>>>,
     count: Arc<Count>,
     task: tokio::task::JoinHandle<()>,
-    _root: tempfile::TempDir,
+    storage: Storage,
+    root: Arc<tempfile::TempDir>,
 }
 
 impl Drop for Front {
@@ -127,14 +130,29 @@ impl Front {
         listener: TcpListener,
         plan: impl Fn(&Parts, usize) -> Fault + Send + Sync + 'static,
     ) -> Self {
-        let root = tempfile::tempdir().unwrap();
+        let root = Arc::new(tempfile::tempdir().unwrap());
         let storage = Storage::open(root.path()).unwrap();
+        Self::over(listener, storage, root, plan)
+    }
+
+    /// Another server over the same storage.
+    pub(super) async fn beside(&self, plan: impl Fn(&Parts, usize) -> Fault + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::over(listener, self.storage.clone(), Arc::clone(&self.root), plan)
+    }
+
+    fn over(
+        listener: TcpListener,
+        storage: Storage,
+        root: Arc<tempfile::TempDir>,
+        plan: impl Fn(&Parts, usize) -> Fault + Send + Sync + 'static,
+    ) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let plan: Arc<Plan> = Arc::new(plan);
         let log = Arc::clone(&seen);
         let count = Arc::new(Count::default());
         let counts = Arc::clone(&count);
-        let app = Server::new(storage, Config::default())
+        let app = Server::new(storage.clone(), Config::default())
             .unwrap()
             .router()
             .layer(from_fn(move |request: Request, next: Next| {
@@ -158,7 +176,8 @@ impl Front {
             seen,
             count,
             task,
-            _root: root,
+            storage,
+            root,
         }
     }
 
@@ -207,6 +226,11 @@ async fn pass(plan: &Plan, log: &Mutex<Vec<Seen>>, request: Request, next: Next)
             (StatusCode::BAD_GATEWAY, cut(Body::from("x"), 0)).into_response()
         }
         Fault::Change(change) => change(next.run(Request::from_parts(parts, body)).await),
+        Fault::Ask(change) => {
+            let mut parts = parts;
+            change(&mut parts);
+            next.run(Request::from_parts(parts, body)).await
+        }
     }
 }
 

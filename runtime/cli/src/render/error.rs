@@ -62,6 +62,12 @@ fn general_hint(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::Unavailable => {
             Some("nothing was changed; run the same command again, it continues where it stopped")
         }
+        ErrorKind::Throttled => Some(
+            "nothing was changed; wait, or log in (registries allow known users more), and run the same command again",
+        ),
+        ErrorKind::Broken => Some(
+            "what answers may be no registry: check the address, the proxy and the network's login page; `registry doctor` tells more",
+        ),
         ErrorKind::Internal => {
             Some("this is a defect of samebundle; please report it with the command that you ran")
         }

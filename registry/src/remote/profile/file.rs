@@ -1,0 +1,135 @@
+//! Profiles on disk: `HOST.json` or `HOST:PORT.json`, one a registry.
+//!
+//! `{"version": 1, "registry": …, "measured": …, "profile": {…}}`, replaced whole. A file that cannot be understood is an
+//! error that says how to make it anew, and not "nothing is known".
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use samebundle_spec::{Classify, ErrorKind, Timestamp, limits};
+use serde::{Deserialize, Serialize};
+
+use super::Profile;
+use crate::durable;
+
+const VERSION: u32 = 1;
+
+/// What was measured of a registry, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ProfileFile {
+    version: u32,
+    /// The registry, `host` or `host:port`.
+    pub registry: String,
+    /// When it was measured.
+    pub measured: Timestamp,
+    /// What was found.
+    pub profile: Profile,
+}
+
+/// A profile cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProfileError {
+    /// The file cannot be read or written.
+    #[error("could not {operation} the registry profile {path}")]
+    Io {
+        /// What was tried, as an infinitive.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is not of the form.
+    #[error(
+        "the registry profile {path} is not valid: {why}; remove it, or make it anew with `registry doctor`"
+    )]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl Classify for ProfileError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Io { .. } => ErrorKind::Environment,
+            Self::Form { .. } => ErrorKind::Input,
+        }
+    }
+}
+
+/// A registry's name is `host` or `host:port` by its grammar, so that it has no separator.
+fn path(folder: &Path, registry: &str) -> PathBuf {
+    folder.join(format!("{registry}.json"))
+}
+
+impl ProfileFile {
+    /// A profile of which nothing is known yet.
+    pub fn new(registry: &str, measured: Timestamp) -> Self {
+        Self {
+            version: VERSION,
+            registry: registry.to_owned(),
+            measured,
+            profile: Profile::default(),
+        }
+    }
+
+    /// Reads the profile of a registry; `None` if there is none.
+    ///
+    /// # Errors
+    /// If it is there and cannot be read, or is not of the form.
+    pub fn read(folder: &Path, registry: &str) -> Result<Option<Self>, ProfileError> {
+        let path = path(folder, registry);
+        let failed = |source| ProfileError::Io {
+            operation: "read",
+            path: path.clone(),
+            source,
+        };
+        let form = |why: String| ProfileError::Form {
+            path: path.clone(),
+            why,
+        };
+        let file = match std::fs::File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut bytes = Vec::new();
+        let limit = limits::REGISTRY_PROFILE_BYTES;
+        file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+        if bytes.len() as u64 > limit {
+            return Err(form(format!("it is larger than {limit} bytes")));
+        }
+        let read: Self = serde_json::from_slice(&bytes).map_err(|error| form(error.to_string()))?;
+        if read.version != VERSION {
+            return Err(form(format!("it is of version {}", read.version)));
+        }
+        if read.registry != registry {
+            return Err(form(format!("it is of {}", read.registry)));
+        }
+        Ok(Some(read))
+    }
+
+    /// Writes the profile, replacing the one before; returns where.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<PathBuf, ProfileError> {
+        let path = path(folder, &self.registry);
+        let failed = |source| ProfileError::Io {
+            operation: "write",
+            path: path.clone(),
+            source,
+        };
+        let mut bytes = serde_json::to_vec_pretty(self).map_err(|error| failed(error.into()))?;
+        bytes.push(b'\n');
+        durable::make_folder(folder, 0o700).map_err(failed)?;
+        durable::write(&path, &bytes, 0o600).map_err(failed)?;
+        Ok(path)
+    }
+}
