@@ -23,6 +23,7 @@ mod gap;
 mod layering;
 mod powercut;
 mod readme;
+mod registries;
 mod rootless;
 mod scenarios;
 mod services;

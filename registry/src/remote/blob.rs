@@ -200,7 +200,11 @@ impl RemoteRepository {
         self.upload(descriptor, &supply).await
     }
 
-    async fn upload(&self, descriptor: &Descriptor, supply: &Supply<'_>) -> Result<(), StoreError> {
+    pub(super) async fn upload(
+        &self,
+        descriptor: &Descriptor,
+        supply: &Supply<'_>,
+    ) -> Result<(), StoreError> {
         let mut attempts = Attempts::new(&self.client.wire.retry);
         let mut renewed = false;
         let (mut moved, mut redirects) = (None, 0);

@@ -1,17 +1,21 @@
 //! The clients that requests go out with, and which addresses they may go to.
 //!
-//! Plain http only to this machine, but for hosts that are listed as secure, and to hosts that are listed as insecure. No client follows redirects by itself or sends
-//! credentials of its own accord. No cookies, no decompression: bytes come as they were sent.
+//! Plain http only to this machine, but for hosts that are listed as secure or have certificates, and to hosts that are listed
+//! as insecure. No client follows redirects by itself or sends credentials of its own accord. No cookies, no decompression:
+//! bytes come as they were sent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
-use reqwest::{Client, Request, Response, Url};
+use reqwest::{Client, ClientBuilder, Request, Response, Url};
 use samebundle_spec::{Repository, reference};
 
 use super::ClientError;
+use super::network::{Proxies, certificates_of, trust};
 use super::retry::Failure;
 
 /// Longest time to a connection.
@@ -24,11 +28,16 @@ const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
 /// Sends requests to where they may go.
 #[derive(Debug)]
 pub(super) struct Http {
+    user_agent: String,
+    insecure: BTreeSet<String>,
+    secure: BTreeSet<String>,
+    proxies: Proxies,
+    certificates: Vec<PathBuf>,
     /// For this machine: never through a proxy.
     local: Client,
     remote: Client,
-    insecure: BTreeSet<String>,
-    secure: BTreeSet<String>,
+    /// For registries with certificates of their own, by their address.
+    own: Mutex<BTreeMap<String, Client>>,
 }
 
 /// A request that got no answer.
@@ -43,28 +52,43 @@ impl Http {
         user_agent: &str,
         insecure: BTreeSet<String>,
         secure: BTreeSet<String>,
-        proxy: bool,
+        proxies: Proxies,
+        certificates: Vec<PathBuf>,
     ) -> Result<Self, ClientError> {
         // The process's TLS provider; somebody may have chosen one before, which then serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let build = |proxy: bool| {
-            let builder = Client::builder()
-                .user_agent(user_agent)
-                .redirect(Policy::none())
-                .referer(false)
-                .connect_timeout(CONNECT)
-                .read_timeout(SILENCE);
-            let builder = if proxy { builder } else { builder.no_proxy() };
-            builder.build().map_err(|error| ClientError::Tls {
-                why: describe(&error),
-            })
-        };
+        let failed = |why| ClientError::Tls { why };
+        let plain = || builder(user_agent);
         Ok(Self {
-            local: build(false)?,
-            remote: build(proxy)?,
+            user_agent: user_agent.to_owned(),
             insecure,
             secure,
+            local: build(plain()).map_err(failed)?,
+            remote: proxies.apply(plain()).and_then(build).map_err(failed)?,
+            proxies,
+            certificates,
+            own: Mutex::default(),
         })
+    }
+
+    /// The client for an address.
+    fn client(&self, url: &Url) -> Result<Client, String> {
+        let address = authority(url);
+        let folder = certificates_of(&self.certificates, &address).filter(|_| url.scheme() == "https");
+        let Some(folder) = folder else {
+            return Ok(if is_local(url) { &self.local } else { &self.remote }.clone());
+        };
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = own.get(&address) {
+            return Ok(client.clone());
+        }
+        let mut builder = builder(&self.user_agent);
+        if !is_local(url) {
+            builder = self.proxies.apply(builder)?;
+        }
+        let client = build(trust(builder, &folder)?)?;
+        own.insert(address, client.clone());
+        Ok(client)
     }
 
     /// The address of a registry.
@@ -74,10 +98,14 @@ impl Http {
             other => other,
         };
         let plain = Url::parse(&format!("http://{registry}/")).map_err(|error| error.to_string())?;
-        if self.plain_allowed(&plain) {
+        let certified = certificates_of(&self.certificates, registry).is_some();
+        if self.plain_allowed(&plain) && !certified {
             return Ok(plain);
         }
-        Url::parse(&format!("https://{registry}/")).map_err(|error| error.to_string())
+        let url = Url::parse(&format!("https://{registry}/")).map_err(|error| error.to_string())?;
+        // Certificates that cannot be read are said to be so before anything is asked.
+        self.client(&url)?;
+        Ok(url)
     }
 
     /// Tells whether a request may go to this address at all: https, or plain http where that is allowed; no userinfo.
@@ -93,11 +121,10 @@ impl Http {
 
     /// Sends one request, once.
     pub(super) async fn send(&self, request: Request) -> Result<Response, Broken> {
-        let client = if is_local(request.url()) {
-            &self.local
-        } else {
-            &self.remote
-        };
+        let client = self.client(request.url()).map_err(|why| Broken {
+            failure: Failure::Connect,
+            why,
+        })?;
         client.execute(request).await.map_err(|error| Broken {
             failure: if error.is_connect() {
                 Failure::Connect
@@ -107,6 +134,21 @@ impl Http {
             why: describe(&error),
         })
     }
+}
+
+fn builder(user_agent: &str) -> ClientBuilder {
+    Client::builder()
+        .user_agent(user_agent)
+        .redirect(Policy::none())
+        .referer(false)
+        // No proxy but those that are added: the environment is the caller's to read.
+        .no_proxy()
+        .connect_timeout(CONNECT)
+        .read_timeout(SILENCE)
+}
+
+fn build(builder: ClientBuilder) -> Result<Client, String> {
+    builder.build().map_err(|error| describe(&error))
 }
 
 /// `host` or `host:port`, as a registry is written in a reference.
@@ -149,7 +191,7 @@ mod tests {
     fn http(insecure: &[&str]) -> Http {
         let insecure = insecure.iter().map(|host| (*host).to_owned()).collect();
         let secure = BTreeSet::from(["127.0.0.1:5443".to_owned()]);
-        Http::new("test", insecure, secure, false).unwrap()
+        Http::new("test", insecure, secure, Proxies::default(), Vec::new()).unwrap()
     }
 
     #[test]

@@ -9,9 +9,9 @@
 //!   referrers       the API, or the fallback tag
 //!     wire          one request: authentication, redirects, asking again
 //!       auth, credentials   who we are, and to whom that is told
-//!       profile     what this registry can and cannot do
+//!       profile, probe      what this registry can and cannot do, and finding that out
 //!       retry       what passes by itself, and how long to wait
-//!       http        the clients, and which addresses they may go to
+//!       http, network       the clients, proxies and certificates, and which addresses they may go to
 //!       answer      bodies within limits; errors: absent, denied, throttled and broken are different
 //! ```
 //!
@@ -31,8 +31,10 @@ mod blob;
 pub mod credentials;
 mod http;
 mod manifest;
+pub mod network;
 mod notes;
 mod part;
+mod probe;
 pub mod profile;
 mod range;
 mod referrers;
@@ -57,10 +59,12 @@ use tokio_util::io::{ReaderStream, StreamReader};
 use crate::store::{ByteStream, Pace, Pieces, Referrers, Resolve, Sink, Source, StoreError, Tags};
 use blob::Supply;
 use credentials::Credentials;
+use network::Proxies;
 use profile::{Known, Profile, ProfileError, ProfileFile};
 use wire::{Place, Wire};
 
 pub use auth::TokenHosts;
+pub use probe::{Check, Examination};
 pub use retry::{RetryPolicy, Waits};
 
 /// How to speak to registries.
@@ -78,8 +82,10 @@ pub struct RemoteConfig {
     pub retry: RetryPolicy,
     /// What this client calls itself.
     pub user_agent: String,
-    /// Whether the proxy of the system's settings is used (never for this machine).
-    pub proxy: bool,
+    /// Proxies on the way.
+    pub proxies: Proxies,
+    /// Folders with certificates of registries, the first that has a registry's counts ([`network`]).
+    pub certificates: Vec<PathBuf>,
     /// True if no socket may be opened: then there is no client.
     pub offline: bool,
     /// A folder for notes of uploads that were begun, so that a later process goes on with them. Without it none does.
@@ -153,7 +159,13 @@ impl RemoteClient {
         };
         Ok(Self {
             wire: Wire {
-                http: http::Http::new(user_agent, config.insecure, config.secure, config.proxy)?,
+                http: http::Http::new(
+                    user_agent,
+                    config.insecure,
+                    config.secure,
+                    config.proxies,
+                    config.certificates,
+                )?,
                 auth: auth::Auth::new(config.credentials, config.token_hosts),
                 retry: config.retry,
                 throttled: AtomicU64::new(0),
@@ -224,6 +236,18 @@ impl RemoteRepository {
     /// The repository.
     pub fn repository(&self) -> &Repository {
         &self.place.repository
+    }
+
+    /// The registry's address, `host` or `host:port`: what its profile is named by.
+    pub fn address(&self) -> String {
+        http::authority(&self.place.base)
+    }
+
+    /// The same repository, with this profile instead of what is known of its registry.
+    #[must_use]
+    pub fn with_profile(mut self, profile: Profile) -> Self {
+        self.known = Arc::new(Known::new(profile));
+        self
     }
 
     /// Returns what a digest names: its size and media type, after its bytes were read and hashed.

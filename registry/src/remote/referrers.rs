@@ -87,7 +87,7 @@ impl RemoteRepository {
     }
 
     /// Asks the API; `None` if the registry has none.
-    async fn ask_referrers(
+    pub(super) async fn ask_referrers(
         &self,
         subject: &Digest,
         artifact_type: Option<&MediaType>,

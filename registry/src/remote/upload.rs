@@ -94,7 +94,7 @@ impl Hashed {
 }
 
 /// `Range: 0-N` of an upload's answer as a count. Nothing, and "0-0", which registries say of an empty upload, are 0.
-fn received(response: &Response) -> u64 {
+pub(super) fn received(response: &Response) -> u64 {
     let range = header(response.headers(), "range");
     let last = range
         .trim_start_matches("bytes=")

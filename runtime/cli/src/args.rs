@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use samebundle_spec::signing::{self, KeyAlgorithm};
-use samebundle_spec::{BundleName, authoring};
+use samebundle_spec::{BundleName, Repository, authoring};
 
 use crate::flags;
 use crate::place::{LocalName, Place};
@@ -554,6 +554,21 @@ pub(crate) enum Registry {
     Serve(Box<Serve>),
     /// Set a user's password in a file for `registry serve --htpasswd`
     User(User),
+    /// Find out what a registry can and cannot do, and keep that for all commands
+    ///
+    /// Pushes scratch content of up to 25 MiB to the repository, without a tag, and removes it where the registry allows that;
+    /// what stays is named. Without the right to push only reading is examined.
+    Doctor(RegistryDoctor),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RegistryDoctor {
+    /// Registry and repository to try things in
+    #[arg(value_name = "DST", value_parser = flags::repository)]
+    pub(crate) repository: Repository,
+    /// Another host that uploads may go to when the registry sends them there, without credentials; may be given several times
+    #[arg(long = "upload-host", value_name = "HOST[:PORT]")]
+    pub(crate) upload_hosts: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

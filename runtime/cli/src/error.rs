@@ -6,6 +6,7 @@ use std::path::Path;
 use samebundle_registry::StoreError;
 use samebundle_registry::remote::ClientError;
 use samebundle_registry::remote::credentials::CredentialError;
+use samebundle_registry::remote::profile::ProfileError;
 use samebundle_registry::trust::{KeyFileError, TrustError, TrustStoreError};
 use samebundle_runtime::build::BuildError;
 use samebundle_runtime::driver::DriverError;
@@ -65,6 +66,9 @@ pub(crate) enum CliError {
     /// A registry client could not be made.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// What was found out of a registry.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
     /// Credential files or helpers.
     #[error(transparent)]
     Credential(#[from] CredentialError),
@@ -183,6 +187,7 @@ impl Classify for CliError {
             Self::Lifecycle(error) => error.kind(),
             Self::Open(error) => error.kind(),
             Self::Client(error) => error.kind(),
+            Self::Profile(error) => error.kind(),
             Self::Credential(error) => error.kind(),
             Self::Trust(error) => error.kind(),
             Self::TrustStore(error) => error.kind(),

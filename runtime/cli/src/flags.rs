@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use samebundle_spec::bundle::definition::Definition;
 use samebundle_spec::bundle::view::{Parameter, View};
+use samebundle_spec::reference::ReferenceError;
+use samebundle_spec::{Reference, Repository};
 use serde_json::Value;
 
 /// Prefix of the ids of flags that are parameters.
@@ -45,6 +47,14 @@ pub(crate) fn time(text: &str) -> Result<std::time::Duration, String> {
     let count = count.map_err(|error| error.to_string())?;
     let seconds = count.checked_mul(seconds).ok_or("it is too long")?;
     Ok(std::time::Duration::from_secs(seconds))
+}
+
+/// Reads a repository; a tag or digest after it is passed over.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn repository(text: &str) -> Result<Repository, ReferenceError> {
+    Ok(text.parse::<Reference>()?.repository)
 }
 
 /// Flags are words; anything else is still reachable with `-p`.

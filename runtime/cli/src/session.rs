@@ -142,6 +142,22 @@ impl Session {
     /// # Errors
     /// If offline was asked for, or credentials cannot be read.
     pub(crate) fn remote(&self, repository: &Repository) -> Result<RemoteRepository, CliError> {
+        self.remote_with(repository, Some(self.home.registries()))
+    }
+
+    /// A repository of a registry of which nothing is known but what is well known.
+    ///
+    /// # Errors
+    /// As [`Session::remote`].
+    pub(crate) fn remote_unprofiled(&self, repository: &Repository) -> Result<RemoteRepository, CliError> {
+        self.remote_with(repository, None)
+    }
+
+    fn remote_with(
+        &self,
+        repository: &Repository,
+        profiles: Option<PathBuf>,
+    ) -> Result<RemoteRepository, CliError> {
         let paths = CredentialPaths {
             files: self.credential_files(),
         };
@@ -153,10 +169,11 @@ impl Session {
             credentials: Credentials::load(&paths)?,
             insecure: listed("SAMEBUNDLE_INSECURE_REGISTRIES"),
             secure: listed("SAMEBUNDLE_SECURE_REGISTRIES"),
-            proxy: true,
+            proxies: self.settings.proxies(),
+            certificates: self.settings.certificates(),
             offline: self.offline,
             uploads: Some(self.home.uploads()),
-            profiles: Some(self.home.registries()),
+            profiles,
             retry: RetryPolicy {
                 clock: || SystemClock.now(),
                 waits: Some(Arc::new(Told(Arc::clone(&self.context.events)))),

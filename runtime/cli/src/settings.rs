@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use samebundle_registry::remote::network::Proxies;
 use samebundle_runtime::Clock;
 
 /// What the process was started with, read once.
@@ -74,6 +75,27 @@ impl Settings {
             environment,
             program,
         })
+    }
+
+    /// The proxies of the environment. In capitals `HTTP_PROXY` is not read: servers set it from a header of their clients.
+    pub(crate) fn proxies(&self) -> Proxies {
+        let first = |names: [&str; 2]| names.into_iter().find_map(|name| self.variable(name));
+        let all = first(["all_proxy", "ALL_PROXY"]);
+        let secret = |text: Option<&str>| text.or(all).map(|text| text.to_owned().into());
+        Proxies {
+            http: secret(self.variable("http_proxy")),
+            https: secret(first(["https_proxy", "HTTPS_PROXY"])),
+            except: first(["no_proxy", "NO_PROXY"]).unwrap_or_default().to_owned(),
+        }
+    }
+
+    /// Where docker and podman look for certificates of registries, the user's own first.
+    pub(crate) fn certificates(&self) -> Vec<PathBuf> {
+        let user = self.user_home.as_ref();
+        let own = [".config/containers/certs.d", ".config/docker/certs.d"];
+        let own = own.into_iter().filter_map(|folder| Some(user?.join(folder)));
+        let system = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
+        own.chain(system).collect()
     }
 
     /// Returns an environment variable that is set and not empty.

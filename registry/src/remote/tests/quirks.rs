@@ -575,23 +575,27 @@ async fn tokens_that_end_inside_a_blob() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let home = listener.local_addr().unwrap().to_string();
     let realm = format!("Bearer realm=\"http://{home}/token\",service=\"s\"");
-    let (issued, left) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    // Uses that are left of each token; there is one for each right.
+    let tokens: Mutex<Vec<usize>> = Mutex::default();
     let cuts = AtomicUsize::new(0);
     let front = Front::on(listener, move |parts, _| {
+        let mut tokens = tokens.lock().unwrap();
         if parts.uri.path() == "/token" {
-            let number = issued.fetch_add(1, Ordering::SeqCst) + 1;
-            left.store(10, Ordering::SeqCst);
+            tokens.push(10);
+            let token = tokens.len() - 1;
             return answer(
                 200,
                 &[],
-                &format!("{{\"token\":\"t{number}\",\"expires_in\":3600}}"),
+                &format!("{{\"token\":\"{token}\",\"expires_in\":3600}}"),
             );
         }
-        let good = authorization(parts) == format!("Bearer t{}", issued.load(Ordering::SeqCst));
-        let lasts = left
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1))
-            .is_ok();
-        if !(good && lasts) {
+        let token = authorization(parts)
+            .strip_prefix("Bearer ")
+            .and_then(|token| token.parse::<usize>().ok());
+        let left = token.and_then(|token| tokens[token].checked_sub(1));
+        if let (Some(token), Some(left)) = (token, left) {
+            tokens[token] = left;
+        } else {
             return answer(401, &[("www-authenticate", &realm)], "");
         }
         // A pull that breaks now and then, so that the rest is asked for with a token that has ended.

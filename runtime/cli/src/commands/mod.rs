@@ -2,6 +2,7 @@
 
 mod author;
 mod content;
+mod examine;
 mod history;
 mod install;
 mod key;
@@ -69,6 +70,7 @@ pub(crate) async fn dispatch(
         Command::Receipt(args) => receipt::show(session, &args),
         Command::Registry(Registry::Serve(args)) => serve::serve(session, &args).await,
         Command::Registry(Registry::User(args)) => serve::user(session, &args),
+        Command::Registry(Registry::Doctor(args)) => examine::doctor(session, &args).await,
         Command::Store(Store::Check(args)) => store::check(session, &args).await,
         Command::Store(Store::Gc(args)) => store::gc(session, &args).await,
         Command::Store(Store::Forget(args)) => store::forget(session, &args.name).await,
