@@ -5,7 +5,8 @@ use std::process::Command;
 
 use samebundle_tests::{Greet, Ran, Registry, Sandbox, greet, peer, skip};
 
-fn verify(tool: &str, key: &std::path::Path, place: &str, sandbox: &Sandbox) -> Option<Ran> {
+/// Lets a version of cosign verify a place; none, and a skip, where it was not built.
+pub(crate) fn verify(tool: &str, key: &std::path::Path, place: &str, sandbox: &Sandbox) -> Option<Ran> {
     let Some(program) = peer(tool) else {
         skip(&format!("{tool}: not built (tests/setup/peers)"));
         return None;

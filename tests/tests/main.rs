@@ -21,6 +21,7 @@ mod faults;
 mod flow;
 mod gap;
 mod layering;
+mod places;
 mod powercut;
 mod readme;
 mod registries;

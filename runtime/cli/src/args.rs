@@ -537,6 +537,9 @@ pub(crate) struct Import {
     /// Name of the installation [default: the one it was exported as]
     #[arg(long)]
     pub(crate) name: Option<BundleName>,
+    /// Bring it into this registry instead of this home, as it is; nothing is installed [default tag: the bundle's version]
+    #[arg(long, value_name = "REGISTRY/REPO[:TAG]", conflicts_with = "name")]
+    pub(crate) to: Option<Place>,
     #[command(flatten)]
     pub(crate) receipt: ReceiptOptions,
     #[command(flatten)]

@@ -293,15 +293,16 @@ fn ordered(graph: &Graph) -> Vec<&Node> {
     nodes
 }
 
+/// Nothing of what a place says of a root beyond its digest: the bytes follow from content and tags alone.
 fn index(graph: &Graph, roots: &[(Descriptor, Option<Tag>)]) -> LayoutIndex {
     let mut index = LayoutIndex::empty();
     for (root, tag) in roots {
         match tag {
             Some(tag) => {
-                index.set_tag(root, tag);
+                index.set_tag(&root.bare(), tag);
             }
             None => {
-                index.list(root);
+                index.list(&root.bare());
             }
         }
     }

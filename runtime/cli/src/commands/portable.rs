@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use samebundle_registry::store::archive;
+use samebundle_registry::trust::Verified;
 use samebundle_runtime::lifecycle::{self, InstallRequest};
 use samebundle_runtime::portable::{self, ExportRequest};
 use samebundle_runtime::record::Installations;
-use samebundle_spec::Version;
+use samebundle_spec::{Descriptor, Version};
 use serde_json::json;
 
+use super::opened::Opened;
 use super::{install, opened, receipt, transfer};
 use crate::args;
 use crate::error::CliError;
@@ -92,6 +94,9 @@ pub(crate) async fn import(session: &Session, args: &args::Import) -> Result<Rep
     session.step(format!("verify {}", opened.index.digest));
     let result = opened::verify(session, &opened, &args.consent).await;
     let verified = receipt::noted(session, issue.as_ref(), &opened, result).await?;
+    if let Some(to) = &args.to {
+        return into_registry(session, &opened, &verified, to, issue.as_ref()).await;
+    }
     let history = portable::history_of(opened.source.as_ref(), &opened.index).await?;
     let copied = transfer::into_store(session, &opened, None).await?;
     let store = session.store().await?;
@@ -140,4 +145,39 @@ pub(crate) async fn import(session: &Session, args: &args::Import) -> Result<Rep
         "receipt": receipt,
     });
     Ok(Report::new(text, json))
+}
+
+/// Copies a verified file into a registry of the site: all of it, and nothing of it changed.
+async fn into_registry(
+    session: &Session,
+    opened: &Opened,
+    verified: &Verified<Descriptor>,
+    to: &Place,
+    issue: Option<&receipt::Issue>,
+) -> Result<Report, CliError> {
+    let Place::Registry(reference) = to else {
+        return Err(CliError::Usage(
+            "--to takes a registry and repository; `copy` writes files and folders".to_owned(),
+        ));
+    };
+    let tag = match (&reference.tag, &reference.digest) {
+        (None, None) => transfer::version_tag(opened).await?,
+        (tag, _) => tag.clone(),
+    };
+    let remote = session.remote(&reference.repository)?;
+    let copied = transfer::copy_to(session, opened, &remote, tag.clone()).await?;
+    let receipt = match issue {
+        Some(issue) => Some(issue.accepted(session, opened, verified, &remote).await?),
+        None => None,
+    };
+    let place = match &tag {
+        Some(tag) => format!("{}:{tag}", reference.repository),
+        None => reference.pinned(opened.index.digest).to_string(),
+    };
+    let mut report = transfer::report(&opened.index, &place, copied);
+    if let Some(file) = &receipt {
+        write!(report.text, "\nreceipt: {}", file.display())?;
+    }
+    report.json["receipt"] = json!(receipt);
+    Ok(report)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use samebundle_registry::copy::{self, Copied, Options};
 use samebundle_registry::store::{Layout, Origin, Target, archive};
-use samebundle_runtime::opened::OpenedBundle;
+use samebundle_runtime::opened::{OpenError, OpenedBundle};
 use samebundle_spec::{Descriptor, Tag};
 use serde_json::json;
 
@@ -41,7 +41,10 @@ pub(crate) async fn copy(session: &Session, from: &Place, to: &Place) -> Result<
         }
         Place::Layout(dir, tag) => {
             let layout = Layout::create(&session.settings.current_dir.join(dir)).await?;
-            let tag = tag.clone().or_else(|| tag_of(from));
+            let tag = match tag.clone().or_else(|| tag_of(from)) {
+                Some(tag) => Some(tag),
+                None => version_tag(&opened).await?,
+            };
             copy_to(session, &opened, &layout, tag).await?
         }
         Place::Archive(path) => {
@@ -72,7 +75,20 @@ fn tag_of(place: &Place) -> Option<Tag> {
     }
 }
 
-fn report(index: &Descriptor, to: &str, copied: Copied) -> Report {
+/// The tag that a bundle has by its own version, wherever it is; none of what is no bundle.
+///
+/// # Errors
+/// If the place cannot be read.
+pub(crate) async fn version_tag(opened: &Opened) -> Result<Option<Tag>, CliError> {
+    match OpenedBundle::open(opened.source.as_ref(), &opened.index).await {
+        Ok(bundle) => Ok(bundle.bundle.view().version.as_tag().parse().ok()),
+        Err(OpenError::Store(error)) => Err(error.into()),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Says what a copy did.
+pub(crate) fn report(index: &Descriptor, to: &str, copied: Copied) -> Report {
     let mut text = format!(
         "copied {} to {to}: {} contents, {} sent, {} were there",
         index.digest,
@@ -94,7 +110,11 @@ fn report(index: &Descriptor, to: &str, copied: Copied) -> Report {
     Report::new(text, json)
 }
 
-async fn copy_to<T: Target + ?Sized>(
+/// Copies what was opened.
+///
+/// # Errors
+/// The copy's.
+pub(crate) async fn copy_to<T: Target + ?Sized>(
     session: &Session,
     opened: &Opened,
     sink: &T,
@@ -122,7 +142,9 @@ async fn write_archive(
         copy: options(session, None),
         since: None,
     };
-    archive::write(source, &[(opened.index.clone(), tag_of(from))], path, &options).await?;
+    // The bundle's own name for its version: the file has the same bytes wherever it is made.
+    let tag = version_tag(opened).await?.or_else(|| tag_of(from));
+    archive::write(source, &[(opened.index.clone(), tag)], path, &options).await?;
     let size = std::fs::metadata(path).map_err(CliError::io("read", path))?.len();
     session.step(format!("wrote {} ({})", path.display(), size::bytes(size)));
     let json = json!({"digest": opened.index.digest, "to": path, "size": size});
