@@ -15,6 +15,7 @@
 //! | [`authoring`], [`yaml`] | `samebundle.yaml`; strict YAML | `spec/100-bundle.md` |
 //! | [`pipeline`] | KFP v2 pipelines: read, checked, asked about | `spec/400-programs.md` |
 //! | [`chunks`] | the chunk index of a layer | `spec/210-chunks.md` |
+//! | [`volume`] | the heads of the files that an archive is cut into | `spec/220-volumes.md` |
 //! | [`limits`] | every size, count, depth and time taken from outside | |
 //! | [`exit`] | exit codes and the kind of an error | `spec/600-exit-codes.md` |
 
@@ -46,6 +47,7 @@ pub mod signing;
 pub mod time;
 #[cfg(test)]
 mod vectors;
+pub mod volume;
 #[cfg(feature = "full")]
 pub mod yaml;
 

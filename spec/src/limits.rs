@@ -63,6 +63,9 @@ pub const VERSION_BYTES: usize = 128;
 pub const TAG_BYTES: usize = 128;
 /// Longest repository with registry, bytes (distribution-spec 1.1 recommends 255).
 pub const REPOSITORY_BYTES: usize = 255;
+/// Most volumes of one archive, parity included: with more their checksums would not fit into a head, nor the open files into
+/// what a process may have.
+pub const VOLUMES: usize = 500;
 /// Largest single output parameter of a task, bytes.
 pub const PARAMETER_BYTES: u64 = 16 << 20;
 /// Size of the buffer that bytes stream through, bytes.

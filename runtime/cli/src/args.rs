@@ -389,6 +389,19 @@ pub(crate) struct Copy {
     /// Where to
     #[arg(value_name = "DST")]
     pub(crate) to: Place,
+    #[command(flatten)]
+    pub(crate) volumes: VolumeOptions,
+}
+
+/// How an archive is cut into several files.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct VolumeOptions {
+    /// Cut the file into volumes of at most this size, e.g. 4GB: FILE.v001, FILE.v002 …
+    #[arg(long, value_name = "SIZE", value_parser = flags::size)]
+    pub(crate) volume_size: Option<u64>,
+    /// Add so many parity volumes, FILE.p001 …: any so many volumes may then be lost or damaged
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "volume_size")]
+    pub(crate) parity: u32,
 }
 
 #[derive(Debug, Args)]
@@ -528,11 +541,13 @@ pub(crate) struct Export {
     /// Leave out what the other side has, which has imported this earlier export
     #[arg(long, value_name = "FILE")]
     pub(crate) since: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) volumes: VolumeOptions,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Import {
-    /// The file
+    /// The file, or one of its volumes
     pub(crate) file: PathBuf,
     /// Name of the installation [default: the one it was exported as]
     #[arg(long)]

@@ -31,6 +31,19 @@ pub(crate) fn add(mut command: Command, view: &View) -> Command {
     command
 }
 
+/// Reads a size in bytes as people write it: `4GB`, `700Mi`, `1.5GiB`, `65536`.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let amount: samebundle_spec::bundle::quantity::Quantity = text
+        .strip_suffix('B')
+        .unwrap_or(text)
+        .parse()
+        .map_err(|_| format!("{text:?} is no size such as 4GB, 700MiB or 65536"))?;
+    u64::try_from(amount.thousandths() / 1_000).map_err(|_| "it is too large".to_owned())
+}
+
 /// Reads a time: a number and its unit.
 ///
 /// # Errors
@@ -178,4 +191,24 @@ pub(crate) fn typed(
         ))
     };
     texts.into_iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        for (text, bytes) in [
+            ("4GB", 4_000_000_000),
+            ("700MiB", 700 << 20),
+            ("1.5G", 1_500_000_000),
+            ("65536", 65_536),
+        ] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "B", "GB", "-1", "4 GB", "lots"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
 }

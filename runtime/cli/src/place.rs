@@ -1,8 +1,9 @@
 //! Where a bundle is, as the user writes it: `registry/repo:tag`, `@digest`, `archive:FILE`, `layout:DIR[:TAG]`, or a local name.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use samebundle_registry::store::archive::volumes;
 use samebundle_spec::reference::ReferenceError;
 use samebundle_spec::{BundleName, Descriptor, Reference, Tag, Version};
 
@@ -91,7 +92,10 @@ impl FromStr for Place {
                 },
             );
         }
-        if text.ends_with(".tgz") || text.ends_with(".tar") || text.ends_with(".tar.gz") {
+        // `x.tgz.v001` is one volume of the archive `x.tgz`.
+        let whole = volumes::whole_of(Path::new(text));
+        let name = whole.as_ref().and_then(|whole| whole.to_str()).unwrap_or(text);
+        if name.ends_with(".tgz") || name.ends_with(".tar") || name.ends_with(".tar.gz") {
             return Ok(Self::Archive(text.into()));
         }
         if let Ok(local) = text.parse() {
@@ -116,6 +120,7 @@ mod tests {
         assert!(matches!(place("localhost:5000/a/b:1.0"), Place::Registry(_)));
         assert!(matches!(place("archive:x"), Place::Archive(_)));
         assert!(matches!(place("./a/b-1.0.0.tgz"), Place::Archive(_)));
+        assert!(matches!(place("b-1.0.0.tgz.p002"), Place::Archive(_)));
         assert_eq!(
             place("layout:dir:1.0"),
             Place::Layout("dir".into(), Some("1.0".parse().unwrap()))

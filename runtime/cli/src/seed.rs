@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use crate::args::Output;
 
 /// Options that take a value in the following argument; needed to find the first word after a command.
-const WITH_VALUE: [&str; 9] = [
+const WITH_VALUE: [&str; 11] = [
     "--home",
     "--output",
     "-p",
@@ -18,6 +18,8 @@ const WITH_VALUE: [&str; 9] = [
     "--action",
     "--runs",
     "--file",
+    "--volume-size",
+    "--parity",
 ];
 
 /// Rewrites the long spellings of a command line (with the program's name first).

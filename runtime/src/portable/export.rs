@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use samebundle_registry::store::archive::volumes::Volume;
 use samebundle_registry::store::{Layout, Overlay, Sink, SinkExt, archive};
 use samebundle_spec::manifest::Manifest;
 use samebundle_spec::record::{Installation, Run, RunStatus};
@@ -38,6 +39,8 @@ pub struct Exported {
     pub runs: Vec<String>,
     /// Bytes that were left out because the other side has them.
     pub omitted: u64,
+    /// The file, or its volumes.
+    pub files: Vec<Volume>,
 }
 
 /// Writes the file; it appears whole or not at all.
@@ -80,6 +83,7 @@ pub async fn export(
         history,
         runs: runs.into_iter().map(|run| run.id).collect(),
         omitted: written.omitted,
+        files: written.files,
     })
 }
 

@@ -11,12 +11,13 @@
 //! pointed at must be there with its declared size, and nothing may be there that is not pointed at.
 //!
 //! A plain archive is read in place. A compressed one is unpacked once, into a file without a name beneath the folder that
-//! the caller gives: nothing is left behind, whatever happens. Content is hashed when the archive is opened and again when
-//! it is fetched.
+//! the caller gives, and so is one that comes in [`volumes`]: nothing is left behind, whatever happens. Content is hashed
+//! when the archive is opened and again when it is fetched.
 
 mod delta;
 mod read;
 pub mod thick;
+pub mod volumes;
 mod write;
 
 use std::ops::Range;
@@ -55,6 +56,8 @@ pub struct ArchiveStore {
 }
 
 /// Opens an archive and checks all of it. `quarantine` is a folder for a compressed one to be unpacked in.
+///
+/// `path` may also be one of the [`volumes`] of an archive, or the name of an archive that is there in volumes only.
 ///
 /// # Errors
 /// [`StoreError::Invalid`] or [`StoreError::Mismatch`] if anything in the archive is not as it must be.
@@ -101,6 +104,11 @@ impl ArchiveStore {
             older: self.contents.chunked.clone(),
             source: Arc::new(self.clone()),
         })
+    }
+
+    /// Volumes that were missing or damaged and for which parity made up, each with what was wrong; see [`volumes`].
+    pub fn mended(&self) -> &[String] {
+        &self.contents.mended
     }
 
     fn place(&self) -> String {

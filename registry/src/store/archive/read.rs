@@ -10,6 +10,7 @@ use std::sync::Arc;
 use samebundle_spec::{Descriptor, Digest, Digester, EntryPath, limits};
 
 use super::delta::pack::{self, Run};
+use super::volumes;
 use crate::chunk::{self, Chunked, Finder};
 use crate::store::layout_index::{LayoutIndex, check_layout_file};
 use crate::store::listing::{self, Listing};
@@ -37,6 +38,8 @@ pub(super) struct Contents {
     pub(super) chunked: Vec<Chunked>,
     /// Everything that is pointed at, there or not.
     pub(super) reached: BTreeSet<Digest>,
+    /// Volumes that were missing or damaged, and were made up for.
+    pub(super) mended: Vec<String>,
 }
 
 /// Where things may be in an archive.
@@ -57,6 +60,19 @@ pub(super) struct Form {
 /// Opens the archive and checks everything in it. A compressed one is unpacked into a file without a name in
 /// `quarantine`, which the system removes when it is closed.
 pub(super) fn read(path: &Path, quarantine: &Path, form: Form) -> Result<Contents, StoreError> {
+    if form.ours
+        && let Some(found) = volumes::find(path)?
+    {
+        let joined = found.join(quarantine)?;
+        let mended = joined.faults.clone();
+        let mut scan = Scan::new(path, form);
+        let input = Input::ours(joined).map_err(StoreError::io("read the volumes of", path))?;
+        let file = scan.run_unpacking(input, quarantine)?;
+        return Ok(Contents {
+            mended,
+            ..scan.finish(file)?
+        });
+    }
     let file = crate::store::layout::open_plain(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => StoreError::NotFound {
             subject: "the archive".to_owned(),
@@ -76,20 +92,7 @@ pub(super) fn read(path: &Path, quarantine: &Path, form: Form) -> Result<Content
         scan.run(input)?;
         file
     } else {
-        let unpacked =
-            tempfile::tempfile_in(quarantine).map_err(StoreError::io("create a file in", quarantine))?;
-        let copy = unpacked
-            .try_clone()
-            .map_err(StoreError::io("open a file in", quarantine))?;
-        let tee = Tee {
-            inner: input,
-            copy: BufWriter::with_capacity(limits::STREAM_BUFFER, copy),
-        };
-        let mut tee = scan.run(tee)?;
-        tee.copy
-            .flush()
-            .map_err(StoreError::io("write a file in", quarantine))?;
-        unpacked
+        scan.run_unpacking(input, quarantine)?
     };
     scan.finish(file)
 }
@@ -183,6 +186,24 @@ impl<'a> Scan<'a> {
             }
         }
         Ok(entries.into_inner())
+    }
+
+    /// The same, and keeps what was read in a file without a name.
+    fn run_unpacking(&mut self, input: impl Read, quarantine: &Path) -> Result<File, StoreError> {
+        let unpacked =
+            tempfile::tempfile_in(quarantine).map_err(StoreError::io("create a file in", quarantine))?;
+        let copy = unpacked
+            .try_clone()
+            .map_err(StoreError::io("open a file in", quarantine))?;
+        let tee = Tee {
+            inner: input,
+            copy: BufWriter::with_capacity(limits::STREAM_BUFFER, copy),
+        };
+        let mut tee = self.run(tee)?;
+        tee.copy
+            .flush()
+            .map_err(StoreError::io("write a file in", quarantine))?;
+        Ok(unpacked)
     }
 
     fn role(&self, entry: &Entry) -> Result<Role, StoreError> {
@@ -313,6 +334,7 @@ impl<'a> Scan<'a> {
             packs: BTreeMap::new(),
             chunked: Vec::new(),
             reached: BTreeSet::new(),
+            mended: Vec::new(),
         };
         contents.reached = self.reach(&mut contents)?;
         self.unpack(&mut contents)?;

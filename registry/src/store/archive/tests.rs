@@ -59,6 +59,7 @@ async fn write_to(store: &Memory, root: &Descriptor, path: &Path) -> Written {
         form: Form::of(path),
         copy: crate::copy::Options::default(),
         since: None,
+        cut: None,
     };
     write(store, &[(root.clone(), Some(tag("v1")))], path, &options)
         .await
@@ -338,6 +339,7 @@ async fn a_failed_write_leaves_the_old_file_and_no_other() {
         form: Form::Tar,
         copy: crate::copy::Options::default(),
         since: None,
+        cut: None,
     };
     let result = write(&from, &[(root.clone(), None)], &path, &options).await;
     let Err(StoreError::Copy {
@@ -361,6 +363,7 @@ async fn a_failed_write_leaves_the_old_file_and_no_other() {
             form: Form::Tar,
             copy: crate::copy::Options::default(),
             since: None,
+            cut: None,
         },
     )
     .await;

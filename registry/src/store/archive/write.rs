@@ -14,8 +14,10 @@ use samebundle_spec::{Descriptor, Digest, Tag, limits};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 use tokio_util::io::ReaderStream;
+use tokio_util::sync::CancellationToken;
 
 use super::delta::{self, Since, Treatment, pack};
+use super::volumes::{self, Cut, Volume};
 use crate::chunk;
 use crate::copy::Options as Copy;
 use crate::durable;
@@ -55,10 +57,12 @@ pub struct Options {
     pub copy: Copy,
     /// What the other side holds, to leave it out.
     pub since: Option<Arc<Since>>,
+    /// Cut the file into volumes; none: one file.
+    pub cut: Option<Cut>,
 }
 
 /// What was written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
     /// How many contents are in the archive.
     pub contents: u64,
@@ -66,6 +70,8 @@ pub struct Written {
     pub bytes: u64,
     /// Bytes that were left out because the other side holds them.
     pub omitted: u64,
+    /// The files: one, or the volumes, parity last.
+    pub files: Vec<Volume>,
 }
 
 /// What goes from the reading side to the writing side.
@@ -90,7 +96,11 @@ pub async fn write<O: Origin + ?Sized>(
 ) -> Result<Written, StoreError> {
     let (pieces, waiting) = mpsc::channel(WAITING);
     let (target, form) = (path.to_owned(), options.form);
-    let writing = tokio::spawn(blocking(move || write_file(&target, form, waiting)));
+    let (cut, cancel) = (options.cut, options.copy.cancel.clone());
+    let writing = tokio::spawn(blocking(move || match cut {
+        Some(cut) => write_volumes(&target, form, cut, waiting, &cancel),
+        None => write_file(&target, form, waiting),
+    }));
     let sent = tokio::select! {
         biased;
         () = options.copy.cancel.cancelled() => Err(StoreError::Cancelled),
@@ -105,7 +115,8 @@ pub async fn write<O: Origin + ?Sized>(
         // The writer stops first if the disk fails; that the pipe is closed then says nothing.
         (Ok(None), Err(error)) | (Ok(Some(_)), Err(error)) => Err(on(Side::Destination, error)),
         (Err(error), _) => Err(error),
-        (Ok(sent), Ok(())) => sent.ok_or(StoreError::Cancelled),
+        (Ok(None), Ok(_)) => Err(StoreError::Cancelled),
+        (Ok(Some(sent)), Ok(files)) => Ok(Written { files, ..sent }),
     }
 }
 
@@ -150,6 +161,7 @@ async fn send<O: Origin + ?Sized>(
         contents: nodes.iter().filter(|node| !left_out(node)).count() as u64,
         bytes: all - omitted,
         omitted,
+        files: Vec::new(),
     };
     if let Some(progress) = &options.copy.progress {
         progress.planned(nodes.len(), written.bytes);
@@ -315,11 +327,43 @@ fn index(graph: &Graph, roots: &[(Descriptor, Option<Tag>)]) -> LayoutIndex {
     index
 }
 
-fn write_file(path: &Path, form: Form, pieces: mpsc::Receiver<Piece>) -> Result<(), StoreError> {
-    let folder = match path.parent() {
+/// The folder that a file is in.
+pub(super) fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
         _ => PathBuf::from("."),
-    };
+    }
+}
+
+/// Writes the archive in its form; gives the writer back, or none if the reading side went away.
+fn write_form<W: Write>(writer: W, form: Form, pieces: mpsc::Receiver<Piece>) -> io::Result<Option<W>> {
+    match form {
+        Form::Tar => write_pieces(writer, pieces),
+        Form::Gzip => match write_pieces(stored::Writer::new(writer)?, pieces)? {
+            Some(gzip) => gzip.finish().map(Some),
+            None => Ok(None),
+        },
+    }
+}
+
+fn write_volumes(
+    path: &Path,
+    form: Form,
+    cut: Cut,
+    pieces: mpsc::Receiver<Piece>,
+    cancel: &CancellationToken,
+) -> Result<Vec<Volume>, StoreError> {
+    let volumes = volumes::Pieces::new(path, cut)?;
+    let written = write_form(volumes, form, pieces).map_err(StoreError::io("write the volumes of", path))?;
+    match written {
+        Some(volumes) => volumes.finish(cancel),
+        // The reading side went away; it knows why.
+        None => Err(StoreError::Cancelled),
+    }
+}
+
+fn write_file(path: &Path, form: Form, pieces: mpsc::Receiver<Piece>) -> Result<Vec<Volume>, StoreError> {
+    let folder = folder_of(path);
     let temporary = tempfile::Builder::new()
         .prefix(".new-")
         .tempfile_in(&folder)
@@ -329,12 +373,7 @@ fn write_file(path: &Path, form: Form, pieces: mpsc::Receiver<Piece>) -> Result<
         .try_clone()
         .map_err(StoreError::io("open", path))?;
     let buffered = BufWriter::with_capacity(limits::STREAM_BUFFER, handle);
-    let written = match form {
-        Form::Tar => write_pieces(buffered, pieces).and_then(|file| file.map(finish).transpose()),
-        Form::Gzip => stored::Writer::new(buffered)
-            .and_then(|gzip| write_pieces(gzip, pieces))
-            .and_then(|gzip| gzip.map(|gzip| finish(gzip.finish()?)).transpose()),
-    };
+    let written = write_form(buffered, form, pieces).and_then(|file| file.map(finish).transpose());
     if written.map_err(StoreError::io("write", path))?.is_none() {
         // The reading side went away; it knows why.
         return Err(StoreError::Cancelled);
@@ -347,10 +386,19 @@ fn write_file(path: &Path, form: Form, pieces: mpsc::Receiver<Piece>) -> Result<
         .as_file()
         .sync_all()
         .map_err(StoreError::io("sync", path))?;
+    let bytes = temporary
+        .as_file()
+        .metadata()
+        .map_err(StoreError::io("look at", path))?
+        .len();
     temporary
         .persist(path)
         .map_err(|error| StoreError::io("rename a file to", path)(error.error))?;
-    durable::sync_folder(&folder).map_err(StoreError::io("sync the folder", &folder))
+    durable::sync_folder(&folder).map_err(StoreError::io("sync the folder", &folder))?;
+    Ok(vec![Volume {
+        path: path.to_owned(),
+        bytes,
+    }])
 }
 
 fn finish(buffered: BufWriter<File>) -> io::Result<File> {

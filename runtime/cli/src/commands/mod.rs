@@ -47,9 +47,11 @@ pub(crate) async fn dispatch(
         Command::Trust(Trust::Explain(args)) => trust::explain(session, &args).await,
         Command::Sign(args) => trust::sign(session, &args).await,
         Command::Verify(args) => trust::verify(session, &args).await,
-        Command::Push(args) => transfer::copy(session, &args.from, &args.to).await,
+        Command::Push(args) => transfer::copy(session, &args.from, &args.to, None).await,
         Command::Pull(args) => transfer::pull(session, &args).await,
-        Command::Copy(args) => transfer::copy(session, &args.from, &args.to).await,
+        Command::Copy(args) => {
+            transfer::copy(session, &args.from, &args.to, transfer::cut(&args.volumes)).await
+        }
         Command::Inspect(args) => content::inspect(session, &args.place).await,
         Command::Explain(args) => content::explain(session, &args.place).await,
         Command::Install(args) => install::install(session, &args.place, args.options).await,

@@ -94,6 +94,9 @@ async fn open_file(session: &Session, path: &Path) -> Result<(Arc<dyn Origin>, D
     let scratch = session.home.scratch();
     match archive::open(path, &scratch).await {
         Ok(archive) => {
+            for fault in archive.mended() {
+                session.notice(format!("{fault}; the other volumes make up for it"));
+            }
             let index = only_root(archive.entries())?;
             Ok((Arc::new(archive), index))
         }

@@ -43,6 +43,7 @@ pub(crate) async fn export(session: &Session, args: &args::Export) -> Result<Rep
             Some(file) => Some(Arc::new(since(session, file).await?)),
             None => None,
         },
+        cut: transfer::cut(&args.volumes),
     };
     let request = ExportRequest {
         installation: installation.clone(),
@@ -52,15 +53,11 @@ pub(crate) async fn export(session: &Session, args: &args::Export) -> Result<Rep
         archive: options,
     };
     let exported = portable::export(&session.context, &store, request).await?;
-    let size = std::fs::metadata(&path)
-        .map_err(CliError::io("read", &path))?
-        .len();
+    let (files, mut json) = transfer::files(&path, &exported.files);
     let mut text = format!(
-        "exported {} as {version} with {} runs to {} ({})",
+        "exported {} as {version} with {} runs to {files}",
         installation.name,
         exported.runs.len(),
-        path.display(),
-        size::bytes(size)
     );
     if exported.omitted > 0 {
         text = format!(
@@ -68,10 +65,11 @@ pub(crate) async fn export(session: &Session, args: &args::Export) -> Result<Rep
             size::bytes(exported.omitted)
         );
     }
-    let json = json!({
-        "file": path, "size": size, "digest": exported.index.digest, "version": version, "runs": exported.runs,
-        "omitted": {"bytes": exported.omitted},
-    });
+    json["file"] = json!(path);
+    json["digest"] = json!(exported.index.digest);
+    json["version"] = json!(version);
+    json["runs"] = json!(exported.runs);
+    json["omitted"] = json!({"bytes": exported.omitted});
     Ok(Report::new(text, json))
 }
 
@@ -93,7 +91,7 @@ pub(crate) async fn import(session: &Session, args: &args::Import) -> Result<Rep
     let issue = receipt::Issue::asked_or_usual(session, &args.receipt, &session.trust()?)?;
     session.step(format!("verify {}", opened.index.digest));
     let result = opened::verify(session, &opened, &args.consent).await;
-    let verified = receipt::noted(session, issue.as_ref(), &opened, result).await?;
+    let verified = receipt::noted(session, issue.as_ref(), &opened, result)?;
     if let Some(to) = &args.to {
         return into_registry(session, &opened, &verified, to, issue.as_ref()).await;
     }
@@ -101,7 +99,11 @@ pub(crate) async fn import(session: &Session, args: &args::Import) -> Result<Rep
     let copied = transfer::into_store(session, &opened, None).await?;
     let store = session.store().await?;
     let receipt = match &issue {
-        Some(issue) => Some(issue.accepted(session, &opened, &verified, &store).await?),
+        Some(issue) => Some(
+            issue
+                .accepted(session, &opened, &verified, (&store, &store))
+                .await?,
+        ),
         None => None,
     };
     let before = history.installation();
@@ -167,7 +169,11 @@ async fn into_registry(
     let remote = session.remote(&reference.repository)?;
     let copied = transfer::copy_to(session, opened, &remote, tag.clone()).await?;
     let receipt = match issue {
-        Some(issue) => Some(issue.accepted(session, opened, verified, &remote).await?),
+        Some(issue) => Some(
+            issue
+                .accepted(session, opened, verified, (&remote, &remote))
+                .await?,
+        ),
         None => None,
     };
     let place = match &tag {

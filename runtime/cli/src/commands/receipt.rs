@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use samebundle_registry::durable;
-use samebundle_registry::store::Source;
+use samebundle_registry::store::{Origin, Source};
 use samebundle_registry::trust::{TrustStore, Verified, keys, receipt};
 use samebundle_spec::signing::{KeyRing, Outcome, Receipt, SigningKey, Summary};
 use samebundle_spec::{BundleName, Classify, Descriptor, Digest, ErrorKind, limits};
@@ -81,7 +81,8 @@ impl Issue {
         }))
     }
 
-    /// Writes what was verified, and what `place` holds of it.
+    /// Writes what was verified, and what `place` holds of what belongs to it in `origin`. After a copy both are where it
+    /// went: a file may have left out what was there before.
     ///
     /// # Errors
     /// If the place cannot be asked, or the file cannot be written.
@@ -90,38 +91,33 @@ impl Issue {
         session: &Session,
         opened: &Opened,
         verified: &Verified<Descriptor>,
-        place: &dyn Source,
+        (origin, place): (&dyn Origin, &dyn Source),
     ) -> Result<PathBuf, CliError> {
         let name = verified.release().map(|release| release.name.as_str());
         let outcome = Outcome::Accepted(verified.verification());
-        self.write(session, opened, (name, outcome), place).await
+        let held = receipt::held(origin, place, &opened.index).await?;
+        self.write(session, opened, (name, outcome), held)
     }
 
     /// Writes that it was refused, if a file was named for that.
     ///
     /// # Errors
-    /// As [`Self::accepted`].
-    pub(crate) async fn refused(
-        &self,
-        session: &Session,
-        opened: &Opened,
-        error: &CliError,
-    ) -> Result<(), CliError> {
+    /// If the file cannot be written.
+    fn refused(&self, session: &Session, opened: &Opened, error: &CliError) -> Result<(), CliError> {
         if self.file.is_some() && error.kind() == ErrorKind::NotTrusted {
             let why = error.to_string();
-            let store = session.store().await?;
-            self.write(session, opened, (None, Outcome::Refused { why }), &store)
-                .await?;
+            // Whatever is here of it, nobody may build on it.
+            self.write(session, opened, (None, Outcome::Refused { why }), Vec::new())?;
         }
         Ok(())
     }
 
-    async fn write(
+    fn write(
         &self,
         session: &Session,
         opened: &Opened,
         (name, outcome): (Option<&str>, Outcome),
-        place: &dyn Source,
+        held: Vec<Descriptor>,
     ) -> Result<PathBuf, CliError> {
         let digest = opened.index.digest;
         let summary = Summary {
@@ -132,7 +128,6 @@ impl Issue {
             policy: self.policy,
             outcome,
         };
-        let held = receipt::held(opened.source.as_ref(), place, &opened.index).await?;
         let signed = Receipt::new(summary, held).sign(&self.key);
         let unsaid = |why: String| CliError::Usage(format!("the receipt cannot be written: {why}"));
         let document = signed.map_err(|error| unsaid(error.to_string()))?.to_bytes();
@@ -150,14 +145,14 @@ impl Issue {
 ///
 /// # Errors
 /// The refusal, or why its receipt cannot be written.
-pub(crate) async fn noted(
+pub(crate) fn noted(
     session: &Session,
     issue: Option<&Issue>,
     opened: &Opened,
     result: Result<Verified<Descriptor>, CliError>,
 ) -> Result<Verified<Descriptor>, CliError> {
     if let (Some(issue), Err(error)) = (issue, &result) {
-        issue.refused(session, opened, error).await?;
+        issue.refused(session, opened, error)?;
     }
     result
 }

@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use samebundle_registry::copy::{self, Copied, Options};
+use samebundle_registry::store::archive::volumes::{Cut, Volume};
 use samebundle_registry::store::{Layout, Origin, Target, archive};
 use samebundle_runtime::opened::{OpenError, OpenedBundle};
 use samebundle_spec::{Descriptor, Tag};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::opened::{self, Opened};
 use crate::args;
@@ -28,7 +29,15 @@ pub(crate) fn options(session: &Session, tag: Option<Tag>) -> Options {
 }
 
 /// Copies a bundle from any place to any place.
-pub(crate) async fn copy(session: &Session, from: &Place, to: &Place) -> Result<Report, CliError> {
+pub(crate) async fn copy(
+    session: &Session,
+    from: &Place,
+    to: &Place,
+    cut: Option<Cut>,
+) -> Result<Report, CliError> {
+    if cut.is_some() && !matches!(to, Place::Archive(_)) {
+        return Err(CliError::Usage("only a file is cut into volumes".to_owned()));
+    }
     let opened = opened::open(session, from).await?;
     session.step(format!("copy {} to {}", opened.index.digest, shown(to)));
     let copied = match to {
@@ -48,7 +57,8 @@ pub(crate) async fn copy(session: &Session, from: &Place, to: &Place) -> Result<
             copy_to(session, &opened, &layout, tag).await?
         }
         Place::Archive(path) => {
-            return write_archive(session, &opened, from, &session.settings.current_dir.join(path)).await;
+            let path = session.settings.current_dir.join(path);
+            return write_archive(session, &opened, from, &path, cut).await;
         }
         Place::Local(name) => into_store(session, &opened, Some(name)).await?,
         Place::Stored(_) => into_store(session, &opened, None).await?,
@@ -135,23 +145,51 @@ async fn write_archive(
     opened: &Opened,
     from: &Place,
     path: &Path,
+    cut: Option<Cut>,
 ) -> Result<Report, CliError> {
     let source: &dyn Origin = opened.source.as_ref();
     let options = archive::Options {
         form: archive::Form::of(path),
         copy: options(session, None),
         since: None,
+        cut,
     };
     // The bundle's own name for its version: the file has the same bytes wherever it is made.
     let tag = version_tag(opened).await?.or_else(|| tag_of(from));
-    archive::write(source, &[(opened.index.clone(), tag)], path, &options).await?;
-    let size = std::fs::metadata(path).map_err(CliError::io("read", path))?.len();
-    session.step(format!("wrote {} ({})", path.display(), size::bytes(size)));
-    let json = json!({"digest": opened.index.digest, "to": path, "size": size});
-    Ok(Report::new(
-        format!("wrote {} ({})", path.display(), size::bytes(size)),
-        json,
-    ))
+    let written = archive::write(source, &[(opened.index.clone(), tag)], path, &options).await?;
+    let (text, mut json) = files(path, &written.files);
+    let text = format!("wrote {text}");
+    session.step(text.clone());
+    json["digest"] = json!(opened.index.digest);
+    json["to"] = json!(path);
+    Ok(Report::new(text, json))
+}
+
+/// How the user wants an archive cut.
+pub(crate) fn cut(options: &args::VolumeOptions) -> Option<Cut> {
+    let parity = options.parity;
+    options.volume_size.map(|size| Cut { size, parity })
+}
+
+/// Names the files that an archive was written to: in words, and `size` and `volumes` for programs.
+pub(crate) fn files(path: &Path, files: &[Volume]) -> (String, Value) {
+    let bytes: u64 = files.iter().map(|file| file.bytes).sum();
+    let one = files.first().is_none_or(|file| file.path == path);
+    let text = match (one, files.first(), files.last()) {
+        (false, Some(first), Some(last)) => format!(
+            "{} to {} ({} volumes, {})",
+            first.path.display(),
+            last.path.display(),
+            files.len(),
+            size::bytes(bytes)
+        ),
+        _ => format!("{} ({})", path.display(), size::bytes(bytes)),
+    };
+    let volumes = files.iter().filter(|_| !one);
+    let volumes: Vec<Value> = volumes
+        .map(|file| json!({"file": file.path, "size": file.bytes}))
+        .collect();
+    (text, json!({"size": bytes, "volumes": volumes}))
 }
 
 /// Copies what was opened into the local store under the bundle's own name and version, or under another name.

@@ -200,12 +200,14 @@ pub(crate) async fn verify(session: &Session, args: &args::Verify) -> Result<Rep
     let issue = receipt::Issue::asked(session, &args.receipt, &trust)?;
     let wanted = args.predicates.iter().map(|kind| (*kind).into()).collect();
     let result = opened::verify_with(session, &opened, &args.consent, &trust, wanted).await;
-    let verified = receipt::noted(session, issue.as_ref(), &opened, result).await?;
+    let verified = receipt::noted(session, issue.as_ref(), &opened, result)?;
     let mut text = describe(&verified);
     let mut json = as_json(&verified);
     if let Some(issue) = &issue {
         let store = session.store().await?;
-        let file = issue.accepted(session, &opened, &verified, &store).await?;
+        let file = issue
+            .accepted(session, &opened, &verified, (opened.source.as_ref(), &store))
+            .await?;
         write!(text, "\nreceipt: {}", file.display())?;
         json["receipt"] = json!(file);
     }

@@ -48,6 +48,7 @@ impl Bench {
             form: Form::of(&path),
             copy: crate::copy::Options::default(),
             since: since.map(|since| Arc::new(since.since().unwrap())),
+            cut: None,
         };
         let root = (self.versions[number].root.clone(), Some(tag("v")));
         let written = write(&self.from, &[root], &path, &options).await.unwrap();
