@@ -164,7 +164,7 @@ fn a_pull_of_a_fine_tuned_model_moves_what_changed() {
 #[test]
 fn a_pull_of_a_data_set_that_grew_moves_what_was_appended() {
     let old = rows(0, mebibytes() << 20);
-    let new = format!("{old}{}", rows(7_000_000, old.len() / 10));
+    let new = format!("{old}{}", rows(1_000_000_000, old.len() / 10));
     pulled(
         "a data set with 10 % appended",
         old.as_bytes(),
@@ -275,13 +275,54 @@ fn a_delta_of_a_fine_tuned_model_carries_what_changed() {
 #[test]
 fn a_delta_of_a_data_set_that_grew_carries_what_was_appended() {
     let old = rows(0, mebibytes() << 20);
-    let new = format!("{old}{}", rows(7_000_000, old.len() / 10));
+    let new = format!("{old}{}", rows(1_000_000_000, old.len() / 10));
     carried(
         "a data set with 10 % appended",
         old.as_bytes(),
         new.as_bytes(),
         11.0,
     );
+}
+
+#[test]
+fn a_receipt_carried_back_makes_the_next_archive_a_delta() {
+    let Some(greet) = greet() else {
+        return skip("delta receipt: the busybox image was not made (tests/setup/images)");
+    };
+    let sandbox = Sandbox::new();
+    let author = Author::new(&sandbox, greet);
+    let old = weights(5, mebibytes() << 20);
+    let mut new = old.clone();
+    fine_tune(&mut new);
+    let (whole, by_archive) = exported(&author, &old, &new);
+    let file = |name: &str| sandbox.path().join(name).to_str().unwrap().to_owned();
+    let (receipt, key, delta) = (file("receipt.json"), file("island.pub"), file("receipt.tgz"));
+    let island = greet.trusting(&sandbox, "island");
+    let _ = island.ok(["key", "generate", "--no-passphrase"]);
+    let _ = island.ok(["key", "export", "--file", &key]);
+    let _ = island.ok(["import", whole.to_str().unwrap(), "--receipt", &receipt]);
+    let export = ["export", "greet:1.0.1", "--file", &delta, "--since", &receipt];
+    // A receipt that nobody known has signed says nothing.
+    let unknown = author.home.run(export);
+    assert_ne!(unknown.code, 0, "{}", unknown.stdout);
+    let with_key = [&export[..], &["--since-key", &key]].concat();
+    let _ = author.home.ok(&with_key);
+    let share = percent(size(Path::new(&delta)), size(&whole));
+    tell(&format!(
+        "delta: a model of {} MiB with 1 % changed, against a receipt: the archive has {share} %",
+        mebibytes()
+    ));
+    assert!(share <= 3.0, "{share} %");
+    assert_eq!(
+        size(Path::new(&delta)),
+        size(&by_archive),
+        "the same is left out as against the archive"
+    );
+    let good = std::fs::read_to_string(&receipt).unwrap();
+    std::fs::write(&receipt, good.replacen("payload\":\"e", "payload\":\"f", 1)).unwrap();
+    assert_ne!(author.home.run(&with_key).code, 0, "an altered receipt");
+    let _ = island.ok(["import", &delta, "--name", "newer"]);
+    let _ = island.ok(["store", "check"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use samebundle_spec::{Chunk, Manifest, MediaType, Tag};
 
 use super::*;
 use crate::copy::{Copied, Options, copy};
-use crate::store::{Layout, Memory, Resolve, Sink, SinkExt};
+use crate::store::{ByteStream, Layout, Memory, Pace, Referrers, Resolve, Sink, SinkExt};
 
 /// Bytes that do not compress and do not repeat, the same for the same seed.
 pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
@@ -292,5 +292,77 @@ async fn what_was_fetched_before_a_break_is_not_taken_again() {
         .await
         .unwrap();
     assert!(copied.reused < half as u64 + (512 << 10), "{copied:?}");
+    assert!(to.fetch_bytes(&new.layer, u64::MAX).await.unwrap() == new.stored);
+}
+
+/// A source that sends all that lies before a range, as registries do that serve none.
+#[derive(Debug)]
+struct NoRanges {
+    good: Memory,
+    asked: std::sync::atomic::AtomicUsize,
+}
+
+#[async_trait::async_trait]
+impl Source for NoRanges {
+    async fn fetch_unverified(&self, descriptor: &Descriptor, from: u64) -> Result<ByteStream, StoreError> {
+        if descriptor.media_type == MediaType::DATA {
+            self.asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+        self.good.fetch_unverified(descriptor, from).await
+    }
+
+    fn pace(&self) -> Pace {
+        Pace {
+            ranges: false,
+            ..Pace::default()
+        }
+    }
+
+    async fn contains(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
+        self.good.contains(descriptor).await
+    }
+}
+
+#[async_trait::async_trait]
+impl Resolve for NoRanges {
+    async fn resolve(&self, tag: &Tag) -> Result<Descriptor, StoreError> {
+        self.good.resolve(tag).await
+    }
+
+    async fn tags(&self) -> Result<Vec<Tag>, StoreError> {
+        self.good.tags().await
+    }
+}
+
+#[async_trait::async_trait]
+impl Referrers for NoRanges {
+    async fn referrers(
+        &self,
+        subject: &Descriptor,
+        artifact_type: Option<&MediaType>,
+    ) -> Result<Vec<Descriptor>, StoreError> {
+        self.good.referrers(subject, artifact_type).await
+    }
+}
+
+#[tokio::test]
+async fn a_place_without_ranges_is_asked_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = Memory::new();
+    let to = Layout::create(folder.path()).await.unwrap();
+    let old = noise(13, 8 << 20);
+    let first = version(&from, &old, honest).await;
+    copy(&from, &to, &first.root, &Options::tagged(tag("old")))
+        .await
+        .unwrap();
+    let new = version(&from, &changed(&old), honest).await;
+    let from = NoRanges {
+        good: from,
+        asked: std::sync::atomic::AtomicUsize::new(0),
+    };
+    copy(&from, &to, &new.root, &Options::tagged(tag("new")))
+        .await
+        .unwrap();
+    assert_eq!(from.asked.load(std::sync::atomic::Ordering::Relaxed), 1);
     assert!(to.fetch_bytes(&new.layer, u64::MAX).await.unwrap() == new.stored);
 }

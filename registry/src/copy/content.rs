@@ -152,7 +152,7 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
             self.lanes.moved(bytes);
             let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
             if let Some(progress) = &self.options.progress {
-                progress.advanced(&descriptor.digest, done, size);
+                progress.advanced(&descriptor.digest, done.min(size), size);
             }
         };
         let mut left: VecDeque<Range<u64>> = missing.into();
@@ -161,6 +161,9 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
             let mut freed = pin!(self.lanes.freed());
             freed.as_mut().enable();
             let pace = self.source.pace();
+            if !pace.ranges {
+                join(&mut left);
+            }
             while running.is_empty() || running.len() < pace.streams {
                 // The first range goes in the lane of the content.
                 let lane = if running.is_empty() {
@@ -203,6 +206,15 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
             Stopped::Read(error) => on(Side::Source)(StoreError::read(descriptor.digest, error)),
             Stopped::Write(error) => on(Side::Destination)(error),
         })
+    }
+}
+
+/// Makes one range of all: where each costs what lies before it, a hole in between costs less than another question.
+fn join(left: &mut VecDeque<Range<u64>>) {
+    if let (Some(first), Some(last)) = (left.front(), left.back()) {
+        let all = first.start..last.end;
+        left.clear();
+        left.push_back(all);
     }
 }
 

@@ -338,6 +338,7 @@ impl Source for RemoteRepository {
         Pace {
             streams: if ranges { limits::RANGE_STREAMS } else { 1 },
             throttled: self.client.wire.throttled.load(Ordering::Relaxed),
+            ranges,
         }
     }
 

@@ -58,6 +58,7 @@ impl<A: Origin, B: Origin> Source for Overlay<A, B> {
         Pace {
             streams: front.streams.min(back.streams),
             throttled: front.throttled + back.throttled,
+            ranges: front.ranges && back.ranges,
         }
     }
 

@@ -22,6 +22,8 @@ pub struct Pace {
     pub streams: usize,
     /// How often it has asked to be spared so far (429).
     pub throttled: u64,
+    /// Whether a range costs no more than its own bytes. Where it does not, all that lies before it is sent as well.
+    pub ranges: bool,
 }
 
 impl Default for Pace {
@@ -29,6 +31,7 @@ impl Default for Pace {
         Self {
             streams: 1,
             throttled: 0,
+            ranges: true,
         }
     }
 }

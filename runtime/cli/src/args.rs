@@ -538,11 +538,14 @@ pub(crate) struct Export {
     /// Which runs go along: all, none, or last:N
     #[arg(long, default_value = "last:5")]
     pub(crate) runs: authoring::Runs,
-    /// Leave out what the other side has, which has imported this earlier export
+    /// Leave out what the other side has: an earlier export that it has imported, or the receipt that its import wrote
     #[arg(long, value_name = "FILE")]
     pub(crate) since: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) volumes: VolumeOptions,
+    /// The other side's public key, which signed the receipt [default: any key in the trust store]
+    #[arg(long, value_name = "FILE", requires = "since")]
+    pub(crate) since_key: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

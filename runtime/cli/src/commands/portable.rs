@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use samebundle_registry::store::archive;
+use samebundle_registry::store::{Source, archive};
 use samebundle_registry::trust::Verified;
 use samebundle_runtime::lifecycle::{self, InstallRequest};
 use samebundle_runtime::portable::{self, ExportRequest};
@@ -40,7 +41,7 @@ pub(crate) async fn export(session: &Session, args: &args::Export) -> Result<Rep
         form: archive::Form::of(&path),
         copy: transfer::options(session, None),
         since: match &args.since {
-            Some(file) => Some(Arc::new(since(session, file).await?)),
+            Some(file) => Some(Arc::new(since(session, file, args.since_key.as_deref()).await?)),
             None => None,
         },
         cut: transfer::cut(&args.volumes),
@@ -73,11 +74,30 @@ pub(crate) async fn export(session: &Session, args: &args::Export) -> Result<Rep
     Ok(Report::new(text, json))
 }
 
-/// What the other side holds, by an archive that it has imported.
-async fn since(session: &Session, file: &Path) -> Result<archive::Since, CliError> {
+/// What the other side holds, by an archive that it has imported, or by the receipt that it signed.
+async fn since(session: &Session, file: &Path, key: Option<&Path>) -> Result<archive::Since, CliError> {
     let path = session.settings.current_dir.join(file);
+    if key.is_some() || is_document(&path)? {
+        let (site, receipt) = receipt::read(session, file, key)?;
+        session.step(format!("leave out what {site} holds"));
+        let store = session.store().await?;
+        return Ok(archive::Since {
+            root: receipt.summary.subject,
+            digests: receipt.held(),
+            older: store.chunked().await?,
+            source: Arc::new(store),
+        });
+    }
     let earlier = archive::open(&path, &session.home.scratch()).await;
     Ok(earlier.map_err(opened::damaged)?.since()?)
+}
+
+/// Archives begin with a name or the mark of gzip, receipts as JSON does.
+fn is_document(path: &Path) -> Result<bool, CliError> {
+    let mut first = [0];
+    let mut file = std::fs::File::open(path).map_err(CliError::io("read", path))?;
+    let read = file.read(&mut first).map_err(CliError::io("read", path))?;
+    Ok(read == 1 && first == *b"{")
 }
 
 fn bundle_version(text: &str) -> Result<Version, CliError> {
