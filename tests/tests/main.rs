@@ -8,6 +8,7 @@
     reason = "all of this is a test; clippy's leave for tests does not reach the functions that tests share"
 )]
 
+mod bench;
 mod budget;
 mod clients;
 mod cnab;
