@@ -69,7 +69,7 @@ impl Engine<'_> {
             return Some(Vec::new());
         }
         let key = key(&image.digest, &lines, &wheels.digest);
-        match self.layer(folder, &key, image, &lines).await {
+        match self.layer(path, folder, &key, image, &lines).await {
             Ok(layer) => Some(vec![layer]),
             Err(InstallError::Cancelled) => None,
             Err(error) => {
@@ -83,6 +83,7 @@ impl Engine<'_> {
 
     async fn layer(
         &self,
+        path: &str,
         folder: &Path,
         key: &Digest,
         image: &Descriptor,
@@ -96,6 +97,9 @@ impl Engine<'_> {
         {
             return Ok(layer);
         }
+        self.context.events.emit(Event::Step {
+            name: format!("install the packages of task {path} (once, then they are kept)"),
+        });
         let room = self.context.home.scratch();
         let scratch = tempfile::Builder::new().prefix("install-").tempdir_in(&room);
         let scratch = scratch.map_err(file("make a folder in", &room))?;

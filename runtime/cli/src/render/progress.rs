@@ -158,11 +158,13 @@ fn as_json(event: &Event) -> Value {
     }
 }
 
-/// Bars for transfers, lines for the rest.
+/// Bars for transfers, a running clock for each task, lines for the rest.
 #[derive(Debug)]
 struct Terminal {
     verbose: u8,
     bars: MultiProgress,
+    /// The tasks that run, by name.
+    tasks: Mutex<HashMap<String, ProgressBar>>,
     open: Mutex<HashMap<Digest, ProgressBar>>,
     /// The bar of the whole copy.
     whole: Mutex<Option<ProgressBar>>,
@@ -173,6 +175,7 @@ impl Terminal {
         Self {
             verbose,
             bars: MultiProgress::new(),
+            tasks: Mutex::default(),
             open: Mutex::default(),
             whole: Mutex::default(),
         }
@@ -217,6 +220,28 @@ impl Terminal {
         bar.set_message(text);
     }
 
+    /// Shows a task while it runs, so that a silent one is seen to be at work.
+    fn task(&self, event: &Event) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::TaskStarted { task, .. } if !tasks.contains_key(task) => {
+                let bar = self.bars.add(ProgressBar::new_spinner());
+                if let Ok(style) = ProgressStyle::with_template("  {spinner} {msg} {elapsed}") {
+                    bar.set_style(style);
+                }
+                bar.set_message(safe(task));
+                bar.enable_steady_tick(Duration::from_millis(250));
+                tasks.insert(task.clone(), bar);
+            }
+            Event::TaskFinished { task, .. } => {
+                if let Some(bar) = tasks.remove(task) {
+                    bar.finish_and_clear();
+                }
+            }
+            _ => {}
+        }
+    }
+
     fn new_bar(&self, digest: Digest, total: u64) -> ProgressBar {
         let bar = self.bars.add(ProgressBar::new(total));
         let template = "  {msg} {bar:30} {binary_bytes}/{binary_total_bytes}";
@@ -231,6 +256,7 @@ impl Terminal {
 
 impl Events for Terminal {
     fn emit(&self, event: Event) {
+        self.task(&event);
         if let Event::Transfer { digest, done, total } = event {
             self.transfer(digest, done, total);
         } else if let (Event::Moved { done, total, .. }, Some(text)) = (&event, moved(&event)) {
