@@ -138,7 +138,8 @@ impl Home {
             "/bin",
         ]
         .map(PathBuf::from);
-        let path = std::env::join_paths(kfp().into_iter().chain(system)).unwrap_or_default();
+        let sdk = kfp();
+        let path = std::env::join_paths(sdk.iter().cloned().chain(system)).unwrap_or_default();
         command
             .env_clear()
             .env("HOME", &user)
@@ -147,6 +148,10 @@ impl Home {
         command
             .env("LANG", "C.UTF-8")
             .env("PIP_CACHE_DIR", cache().join("pip"));
+        if let Some(folder) = sdk {
+            // Else every home makes an environment of its own; the README's commands do.
+            command.env("SAMEBUNDLE_KFP_PYTHON", folder.join("python"));
+        }
         let registries = [
             "PIP_CERT",
             "PIP_INDEX_URL",

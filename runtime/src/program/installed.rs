@@ -23,7 +23,7 @@ use crate::driver::{DriverError, LogSink, Operation, Outcome};
 use crate::event::Event;
 
 /// Part of every key; changes when what is run to install changes.
-const FORM: &str = "1";
+const FORM: &str = "2";
 
 /// Why there is no layer of installed packages.
 #[derive(Debug, thiserror::Error)]
@@ -184,19 +184,27 @@ fn key(image: &Digest, lines: &[InstallLine], wheelhouse: &Digest) -> Digest {
     digester.finish()
 }
 
-/// The component's own lines, one after the other, without its program.
+/// The component's own lines, one after the other, without its program. pip would compile what it installs on one core, which
+/// takes most of the time; here all cores do. What cannot be compiled, or lies elsewhere, is compiled when it is imported.
 fn script(lines: &[InstallLine]) -> String {
     let mut script =
         String::from("command -v pip >/dev/null || python3 -m ensurepip || python3 -m ensurepip --user\n");
     for line in lines {
-        script.push_str("python3 -m pip install");
+        script.push_str("python3 -m pip install --no-compile");
         for word in &line.arguments {
             script.push_str(&format!(" '{}'", word.replace('\'', r"'\''")));
         }
         script.push('\n');
     }
+    script.push_str(COMPILE);
     script
 }
+
+/// Where processes cannot share work (no semaphores), one does it alone.
+const COMPILE: &str = r#"
+place=$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+python3 -m compileall -q -j 0 "$place" >/dev/null 2>&1 || python3 -m compileall -q "$place" >/dev/null 2>&1 || true
+"#;
 
 /// The annotation of a remembered layer that names its image: it is kept as long as that is.
 const MADE_FOR: &str = "dev.samebundle.image";
@@ -287,7 +295,7 @@ mod tests {
     fn words_reach_pip_as_they_are() {
         let script = script(&[line(&["--quiet", "a; rm -rf /", "it's"])]);
         assert!(
-            script.ends_with("python3 -m pip install '--quiet' 'a; rm -rf /' 'it'\\''s'\n"),
+            script.contains("\npython3 -m pip install --no-compile '--quiet' 'a; rm -rf /' 'it'\\''s'\n"),
             "{script}"
         );
     }
