@@ -161,6 +161,8 @@ pub const ERROR_BYTES: u64 = 64 << 10;
 pub const TAGS: usize = 100_000;
 /// Most redirects that are followed for one request.
 pub const REDIRECTS: usize = 5;
+/// Largest `registries.conf`, bytes: a person writes it.
+pub const REGISTRIES_CONF_BYTES: u64 = 1 << 20;
 /// Largest profile of a registry, bytes: a dozen fields.
 pub const REGISTRY_PROFILE_BYTES: u64 = 64 << 10;
 /// Largest part that is offered to a registry that refused a larger one, bytes: a known limit.

@@ -7,6 +7,7 @@
 //!   range           pull, whole or a range, and go on after a break
 //!   manifest        manifests and tags, hashed and read strictly
 //!   referrers       the API, or the fallback tag
+//!   mirror, registries  places that are asked before, and registries.conf, which names them
 //!     wire          one request: authentication, redirects, asking again
 //!       auth, credentials   who we are, and to whom that is told
 //!       profile, probe      what this registry can and cannot do, and finding that out
@@ -31,6 +32,7 @@ mod blob;
 pub mod credentials;
 mod http;
 mod manifest;
+mod mirror;
 pub mod network;
 mod notes;
 mod part;
@@ -38,6 +40,7 @@ mod probe;
 pub mod profile;
 mod range;
 mod referrers;
+pub mod registries;
 mod retry;
 #[cfg(test)]
 mod tests;
@@ -59,11 +62,13 @@ use tokio_util::io::{ReaderStream, StreamReader};
 use crate::store::{ByteStream, Pace, Pieces, Referrers, Resolve, Sink, Source, StoreError, Tags};
 use blob::Supply;
 use credentials::Credentials;
+use mirror::By;
 use network::Proxies;
 use profile::{Known, Profile, ProfileError, ProfileFile};
 use wire::{Place, Wire};
 
 pub use auth::TokenHosts;
+pub use mirror::Mirror;
 pub use probe::{Check, Examination};
 pub use retry::{RetryPolicy, Waits};
 
@@ -200,6 +205,7 @@ pub struct RemoteRepository {
     client: Arc<RemoteClient>,
     place: Place,
     known: Arc<Known>,
+    mirrors: Arc<Vec<Mirror>>,
     siblings: Arc<Mutex<BTreeSet<Repository>>>,
     /// Content that was asked for and not there: a push that follows need not ask again.
     absent: Arc<Mutex<BTreeSet<Digest>>>,
@@ -227,6 +233,7 @@ impl RemoteRepository {
             client,
             place: Place { repository, base },
             known,
+            mirrors: Arc::default(),
             siblings: Arc::default(),
             absent: Arc::default(),
             last: Arc::default(),
@@ -243,6 +250,13 @@ impl RemoteRepository {
         http::authority(&self.place.base)
     }
 
+    /// The same repository, with mirrors that are asked first for reads, in order.
+    #[must_use]
+    pub fn with_mirrors(mut self, mirrors: Vec<Mirror>) -> Self {
+        self.mirrors = Arc::new(mirrors);
+        self
+    }
+
     /// The same repository, with this profile instead of what is known of its registry.
     #[must_use]
     pub fn with_profile(mut self, profile: Profile) -> Self {
@@ -255,6 +269,16 @@ impl RemoteRepository {
     /// # Errors
     /// [`StoreError::NotFound`] if there is no such manifest.
     pub async fn resolve_digest(&self, digest: &Digest) -> Result<Descriptor, StoreError> {
+        for mirror in self.mirrors.iter() {
+            let Some(place) = mirror.place(By::Digest) else {
+                continue;
+            };
+            match place.read_manifest(&digest.to_string(), Some(digest)).await {
+                Ok(Some(read)) => return Ok(read.descriptor),
+                Ok(None) => {}
+                Err(error) => mirror.failed(&error),
+            }
+        }
         let read = self.read_manifest(&digest.to_string(), Some(digest)).await?;
         read.map(|read| read.descriptor)
             .ok_or_else(|| StoreError::NotFound {
@@ -302,6 +326,15 @@ impl RemoteRepository {
 #[async_trait]
 impl Source for RemoteRepository {
     async fn fetch_unverified(&self, descriptor: &Descriptor, from: u64) -> Result<ByteStream, StoreError> {
+        for mirror in self.mirrors.iter() {
+            let Some(place) = mirror.place(By::Digest) else {
+                continue;
+            };
+            match place.fetch_unverified(descriptor, from).await {
+                Ok(content) => return Ok(content),
+                Err(error) => mirror.failed(&error),
+            }
+        }
         if descriptor.media_type.has_children() {
             self.fetch_manifest(descriptor, from).await
         } else {
@@ -324,6 +357,15 @@ impl Source for RemoteRepository {
         descriptor: &Descriptor,
         range: Range<u64>,
     ) -> Result<Pieces, StoreError> {
+        for mirror in self.mirrors.iter() {
+            let Some(place) = mirror.place(By::Digest) else {
+                continue;
+            };
+            match place.pieces_unverified(descriptor, range.clone()).await {
+                Ok(pieces) => return Ok(pieces),
+                Err(error) => mirror.failed(&error),
+            }
+        }
         if !descriptor.media_type.has_children() {
             return self.read_blob(descriptor, range).await;
         }
@@ -374,6 +416,15 @@ impl Sink for RemoteRepository {
 #[async_trait]
 impl Resolve for RemoteRepository {
     async fn resolve(&self, tag: &Tag) -> Result<Descriptor, StoreError> {
+        for mirror in self.mirrors.iter() {
+            let Some(place) = mirror.place(By::Tag) else {
+                continue;
+            };
+            match place.resolve(tag).await {
+                Ok(descriptor) => return Ok(descriptor),
+                Err(error) => mirror.failed(&error),
+            }
+        }
         let read = match self.read_manifest(tag.as_str(), None).await {
             Ok(read) => read,
             Err(error) => {
@@ -411,6 +462,16 @@ impl Referrers for RemoteRepository {
         subject: &Descriptor,
         artifact_type: Option<&MediaType>,
     ) -> Result<Vec<Descriptor>, StoreError> {
+        for mirror in self.mirrors.iter() {
+            let Some(place) = mirror.place(By::Digest) else {
+                continue;
+            };
+            match place.list_referrers(subject, artifact_type).await {
+                Ok(listed) if !listed.is_empty() => return Ok(listed),
+                Ok(_) => {}
+                Err(error) => mirror.failed(&error),
+            }
+        }
         self.list_referrers(subject, artifact_type).await
     }
 }

@@ -7,6 +7,7 @@ use samebundle_registry::StoreError;
 use samebundle_registry::remote::ClientError;
 use samebundle_registry::remote::credentials::CredentialError;
 use samebundle_registry::remote::profile::ProfileError;
+use samebundle_registry::remote::registries::RegistriesError;
 use samebundle_registry::trust::{KeyFileError, TrustError, TrustStoreError};
 use samebundle_runtime::build::BuildError;
 use samebundle_runtime::driver::DriverError;
@@ -69,6 +70,9 @@ pub(crate) enum CliError {
     /// What was found out of a registry.
     #[error(transparent)]
     Profile(#[from] ProfileError),
+    /// registries.conf.
+    #[error(transparent)]
+    Registries(#[from] RegistriesError),
     /// Credential files or helpers.
     #[error(transparent)]
     Credential(#[from] CredentialError),
@@ -188,6 +192,7 @@ impl Classify for CliError {
             Self::Open(error) => error.kind(),
             Self::Client(error) => error.kind(),
             Self::Profile(error) => error.kind(),
+            Self::Registries(error) => error.kind(),
             Self::Credential(error) => error.kind(),
             Self::Trust(error) => error.kind(),
             Self::TrustStore(error) => error.kind(),

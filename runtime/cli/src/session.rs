@@ -1,12 +1,14 @@
 //! One command's view of the world: settings, home, store, registries, trust, drivers.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use samebundle_registry::remote::credentials::{CredentialPaths, Credentials};
-use samebundle_registry::remote::{RemoteClient, RemoteConfig, RemoteRepository, RetryPolicy};
+use samebundle_registry::remote::registries::Registries;
+use samebundle_registry::remote::{Mirror, RemoteClient, RemoteConfig, RemoteRepository, RetryPolicy};
 use samebundle_registry::store::Layout;
 use samebundle_registry::trust::{Marks, TrustStore};
 use samebundle_runtime::driver::docker::DockerDriver;
@@ -161,13 +163,20 @@ impl Session {
         let paths = CredentialPaths {
             files: self.credential_files(),
         };
-        let listed = |name| {
+        let located = Registries::load(&self.settings.registries_conf())?.locate(repository)?;
+        let listed = |name| -> BTreeSet<String> {
             let hosts = self.settings.variable(name).unwrap_or_default().split(',');
             hosts.filter(|host| !host.is_empty()).map(str::to_owned).collect()
         };
+        let mirrors = located.mirrors.iter().filter(|mirror| mirror.insecure);
+        let mut insecure = listed("SAMEBUNDLE_INSECURE_REGISTRIES");
+        insecure.extend(mirrors.map(|mirror| mirror.repository.registry().to_owned()));
+        if located.insecure {
+            insecure.insert(located.repository.registry().to_owned());
+        }
         let client = RemoteClient::new(RemoteConfig {
             credentials: Credentials::load(&paths)?,
-            insecure: listed("SAMEBUNDLE_INSECURE_REGISTRIES"),
+            insecure,
             secure: listed("SAMEBUNDLE_SECURE_REGISTRIES"),
             proxies: self.settings.proxies(),
             certificates: self.settings.certificates(),
@@ -181,7 +190,13 @@ impl Session {
             },
             ..RemoteConfig::default()
         })?;
-        Ok(RemoteRepository::new(Arc::new(client), repository.clone())?)
+        let client = Arc::new(client);
+        let mirrors = located.mirrors.into_iter().map(|mirror| {
+            let place = RemoteRepository::new(Arc::clone(&client), mirror.repository)?;
+            Ok(Mirror::new(place, mirror.digests, mirror.tags))
+        });
+        let mirrors = mirrors.collect::<Result<Vec<_>, CliError>>()?;
+        Ok(RemoteRepository::new(client, located.repository)?.with_mirrors(mirrors))
     }
 
     /// Where docker, podman and skopeo keep credentials, in their order.

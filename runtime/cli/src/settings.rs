@@ -98,6 +98,37 @@ impl Settings {
         own.chain(system).collect()
     }
 
+    /// The files of registries.conf in the order in which they are read: one, and those of its `.d` folders.
+    pub(crate) fn registries_conf(&self) -> Vec<PathBuf> {
+        if let Some(path) = self.variable("CONTAINERS_REGISTRIES_CONF") {
+            return vec![path.into()];
+        }
+        let user = self
+            .user_home
+            .as_ref()
+            .map(|home| home.join(".config/containers"));
+        let folders = [Some(PathBuf::from("/etc/containers")), user];
+        let mut files = Vec::new();
+        for folder in folders.into_iter().flatten() {
+            let main = folder.join("registries.conf");
+            if main.is_file() {
+                // The user's own file stands for the system's.
+                files = vec![main];
+            }
+            let listed = std::fs::read_dir(folder.join("registries.conf.d"));
+            let mut more: Vec<_> = listed
+                .into_iter()
+                .flatten()
+                .flatten()
+                .map(|entry| entry.path())
+                .collect();
+            more.retain(|path| path.extension().is_some_and(|extension| extension == "conf"));
+            more.sort();
+            files.extend(more);
+        }
+        files
+    }
+
     /// Returns an environment variable that is set and not empty.
     pub(crate) fn variable(&self, name: &str) -> Option<&str> {
         self.environment
