@@ -340,6 +340,60 @@ class Bench:
         for home in ("m1", "m2", "m3"):
             shutil.rmtree(self.work / home, ignore_errors=True)
 
+    def delta(self):
+        """What a pull of a second version moves to a home that has the first: a model with 1 % changed in 100 places, and a
+        data set with 10 % appended."""
+        size = 1024 * MIB if self.full else 16 * MIB
+
+        def fine_tuned(old, new):
+            shutil.copyfile(old, new)
+            chance = random.Random(1)
+            with open(new, "r+b") as file:
+                for place in range(100):
+                    file.seek(place * (size // 100) + 12345)
+                    file.write(chance.randbytes(size // 10000))
+
+        def appended(old, new):
+            shutil.copyfile(old, new)
+            with open(new, "ab") as file:
+                for number in range(size // 10 // MIB or 1):
+                    file.write(random.Random(1000 + number).randbytes(min(MIB, size // 10)))
+
+        print(f"\n### bytes moved by a pull of the second version of {size // MIB} MiB")
+        print("| what | registry | MiB | percent | aim |\n|---|---|---|---|---|")
+        for what, change, aim in (("1 % changed in 100 places", fine_tuned, 3), ("10 % appended", appended, 11)):
+            source = self.work / "delta"
+            shutil.copytree(pathlib.Path("tests/programs/greet"), source)
+            manifest = source / "samebundle.yaml"
+            busybox = (self.cache / "images/busybox").resolve()
+            text = manifest.read_text().replace("layout:images/busybox", f"layout:{busybox}")
+            manifest.write_text(text + "data:\n  - {name: big, file: big.bin}\n")
+            old, new = self.work / "old.bin", source / "big.bin"
+            noise(old, size, 7)
+            shutil.copyfile(old, new)
+            run(self.same("delta-author", "build", source, "-t", "old"))
+            change(old, new)
+            run(self.same("delta-author", "build", source, "-t", "new"))
+            for name, registry in (("docker-registry", self.a), ("our server", self.own_a)):
+                registry.wipe()
+                moved = {}
+                for tag in ("old", "new"):
+                    place = f"{registry.address}/bench/delta:{tag}"
+                    run(self.same("delta-author", "push", tag, place))
+                    command = self.same("delta-reader", "--output", "json", "pull", place, "--allow-unsigned")
+                    pulled = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
+                    moved[tag] = json.loads(pulled.stdout)["sent"]["bytes"]
+                percent = 100 * moved["new"] / moved["old"]
+                print(f"| {what} | {name} | {moved['new'] / MIB:.1f} | {percent:.2f} | {aim} |")
+                if self.full and percent > aim:
+                    self.failed.append(f"delta: {what}, {name}: {percent:.2f} %, to be at most {aim}")
+                registry.stop()
+                shutil.rmtree(self.work / "delta-reader")
+            shutil.rmtree(source)
+            shutil.rmtree(self.work / "delta-author")
+            old.unlink()
+        sys.stdout.flush()
+
     def start_up(self):
         table = Table("start-up: --version, 20 times", max(self.times, 3))
 
@@ -416,6 +470,7 @@ class Bench:
         model = image(self.work / "model", 1, large)
         many = image(self.work / "many", layers, size)
         self.memory(model)
+        self.delta()
         self.transfer("1 layer of 1 GiB" if self.full else "1 layer of 16 MiB", model)
         self.transfer(f"{layers} layers, {layers * size // MIB} MiB", many)
         if self.failed:
