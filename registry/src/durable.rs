@@ -4,7 +4,7 @@
 //! read-modify-write holds a [`lock`] around it. Failure: an error leaves the old file in place and no temporary one.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -22,6 +22,24 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|error| error.error)?;
     sync_folder(folder)
+}
+
+/// Reads a small file whole; `None` if it is not there.
+///
+/// # Errors
+/// [`io::ErrorKind::FileTooLarge`] if it has more than `limit` bytes; otherwise why it cannot be read.
+pub fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        let why = format!("it is larger than {limit} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+    }
+    Ok(Some(bytes))
 }
 
 /// Makes a folder and those above it, durably, each with these permission bits. Nothing happens if it is there.

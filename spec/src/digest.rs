@@ -4,11 +4,14 @@
 //! lower-case hexadecimal. [`Digester`] is the only place in the project that names the hash crate.
 
 use std::fmt;
+use std::io::{self, Read};
 use std::str::FromStr;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
+
+use crate::limits;
 
 /// A hash algorithm that content may be named by. Everything else (`md5`, `sha1`, ...) is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -101,6 +104,29 @@ impl Digest {
         let mut bytes = [0; 64];
         bytes[..hash.len()].copy_from_slice(hash);
         Self { algorithm, bytes }
+    }
+}
+
+impl Digest {
+    /// Hashes all that a reader gives; the digest, and how many bytes there were.
+    ///
+    /// # Errors
+    /// The reader's, but for interruptions, after which it is read again.
+    pub fn of_reader(algorithm: Algorithm, mut reader: impl Read) -> io::Result<(Self, u64)> {
+        let mut digester = Digester::new(algorithm);
+        let mut buffer = vec![0; limits::STREAM_BUFFER];
+        let mut size = 0;
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok((digester.finish(), size)),
+                Ok(read) => {
+                    digester.update(&buffer[..read]);
+                    size += read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
@@ -225,6 +251,8 @@ mod tests {
         let mut long = Digester::new(Algorithm::Sha512);
         long.update(b"abc");
         let long = long.finish();
+        let read = Digest::of_reader(Algorithm::Sha512, &b"abc"[..]).unwrap();
+        assert_eq!(read, (long, 3));
         assert_eq!(long.to_string().parse::<Digest>().unwrap(), long);
     }
 

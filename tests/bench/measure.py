@@ -233,6 +233,15 @@ class Bench:
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         return clean
 
+    def greet(self, name, image=None):
+        """A copy of the program greet on an image: a layout, or the busybox of the set-up. Returns its folder."""
+        source = self.work / name
+        shutil.copytree(pathlib.Path("tests/programs/greet"), source)
+        image = image or (self.cache / "images/busybox").resolve()
+        manifest = source / "samebundle.yaml"
+        manifest.write_text(manifest.read_text().replace("layout:images/busybox", f"layout:{image}"))
+        return source
+
     def table(self, title, **aims):
         """A table whose aims count in the full size only: the small one shows that the bench works."""
         return Table(title, self.times, self.failed, **(aims if self.full else {}))
@@ -307,12 +316,7 @@ class Bench:
 
     def memory(self, layout):
         """Peak memory of every step of the road with the large layer in a bundle."""
-        source = self.work / "bundle"
-        shutil.copytree(pathlib.Path("tests/programs/greet"), source)
-        os.makedirs(source / "images")
-        os.symlink(layout, source / "images/busybox")
-        manifest = source / "samebundle.yaml"
-        manifest.write_text(manifest.read_text().replace("layout:images/busybox", f"layout:{layout}"))
+        source = self.greet("bundle", layout)
         self.a.wipe()
         place, file = f"{self.a.address}/bench/bundle:1", self.work / "bundle.tgz"
         steps = [
@@ -362,12 +366,9 @@ class Bench:
         print(f"\n### bytes moved by a pull of the second version of {size // MIB} MiB")
         print("| what | registry | MiB | percent | aim |\n|---|---|---|---|---|")
         for what, change, aim in (("1 % changed in 100 places", fine_tuned, 3), ("10 % appended", appended, 11)):
-            source = self.work / "delta"
-            shutil.copytree(pathlib.Path("tests/programs/greet"), source)
-            manifest = source / "samebundle.yaml"
-            busybox = (self.cache / "images/busybox").resolve()
-            text = manifest.read_text().replace("layout:images/busybox", f"layout:{busybox}")
-            manifest.write_text(text + "data:\n  - {name: big, file: big.bin}\n")
+            source = self.greet("delta")
+            with open(source / "samebundle.yaml", "a") as manifest:
+                manifest.write("data:\n  - {name: big, file: big.bin}\n")
             old, new = self.work / "old.bin", source / "big.bin"
             noise(old, size, 7)
             shutil.copyfile(old, new)
@@ -410,11 +411,8 @@ class Bench:
 
     def engine(self):
         """What a task costs over a bare `runc run` of the same image."""
-        source = self.work / "greet"
-        shutil.copytree(pathlib.Path("tests/programs/greet"), source)
-        manifest = source / "samebundle.yaml"
+        source = self.greet("greet")
         busybox = (self.cache / "images/busybox").resolve()
-        manifest.write_text(manifest.read_text().replace("layout:images/busybox", f"layout:{busybox}"))
         run(self.same("engine", "build", source, "-t", "greet"))
         run(self.same("engine", "install", "greet", "--allow-unsigned"))
         root = self.work / "runc"

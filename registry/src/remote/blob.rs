@@ -23,7 +23,7 @@ use super::RemoteRepository;
 use super::answer::{compare, header, is_page};
 use super::http::{Broken, authority};
 use super::retry::{self, Attempts, Failure};
-use super::wire::{Call, Once, keeps_method};
+use super::wire::{Call, Once, Redirects, keeps_method};
 use crate::StoreError;
 use crate::store::{ByteStream, Source, read_all, verified};
 
@@ -207,7 +207,7 @@ impl RemoteRepository {
     ) -> Result<(), StoreError> {
         let mut attempts = Attempts::new(&self.client.wire.retry);
         let mut renewed = false;
-        let (mut moved, mut redirects) = (None, 0);
+        let (mut moved, mut redirects) = (None, Redirects::default());
         loop {
             let call = match moved.take() {
                 Some(url) => self.put_call(descriptor, url),
@@ -231,10 +231,7 @@ impl RemoteRepository {
                 Some(Again::Now(error)) if renewed => return Err(error),
                 Some(Again::Now(_)) => renewed = true,
                 Some(Again::At(url)) => {
-                    redirects += 1;
-                    if redirects > limits::REDIRECTS {
-                        return Err(call.asked.broken("it redirects in circles"));
-                    }
+                    redirects.one_more(&call.asked)?;
                     moved = Some(url);
                 }
                 Some(Again::After(failure, why)) => {
@@ -332,7 +329,7 @@ impl RemoteRepository {
         Ok(self.put_call(descriptor, url))
     }
 
-    fn put_call(&self, descriptor: &Descriptor, url: Url) -> Call {
+    pub(super) fn put_call(&self, descriptor: &Descriptor, url: Url) -> Call {
         let digest = descriptor.digest;
         let mut call = Call::new(&self.place, Method::PUT, "", "take a blob", &digest.to_string())
             .about(&digest)

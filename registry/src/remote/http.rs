@@ -36,8 +36,8 @@ pub(super) struct Http {
     /// For this machine: never through a proxy.
     local: Client,
     remote: Client,
-    /// For registries with certificates of their own, by their address.
-    own: Mutex<BTreeMap<String, Client>>,
+    /// The one for each address that is spoken to by https: one of these two, or its own for a registry with certificates.
+    by_address: Mutex<BTreeMap<String, Client>>,
 }
 
 /// A request that got no answer.
@@ -67,27 +67,32 @@ impl Http {
             remote: proxies.apply(plain()).and_then(build).map_err(failed)?,
             proxies,
             certificates,
-            own: Mutex::default(),
+            by_address: Mutex::default(),
         })
     }
 
-    /// The client for an address.
+    /// The client for an address. Its certificates are looked for when it is spoken to for the first time.
     fn client(&self, url: &Url) -> Result<Client, String> {
+        let usual = if is_local(url) { &self.local } else { &self.remote };
+        if url.scheme() != "https" {
+            return Ok(usual.clone());
+        }
         let address = authority(url);
-        let folder = certificates_of(&self.certificates, &address).filter(|_| url.scheme() == "https");
-        let Some(folder) = folder else {
-            return Ok(if is_local(url) { &self.local } else { &self.remote }.clone());
-        };
-        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = own.get(&address) {
+        let mut clients = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&address) {
             return Ok(client.clone());
         }
-        let mut builder = builder(&self.user_agent);
-        if !is_local(url) {
-            builder = self.proxies.apply(builder)?;
-        }
-        let client = build(trust(builder, &folder)?)?;
-        own.insert(address, client.clone());
+        let client = match certificates_of(&self.certificates, &address) {
+            None => usual.clone(),
+            Some(folder) => {
+                let mut builder = builder(&self.user_agent);
+                if !is_local(url) {
+                    builder = self.proxies.apply(builder)?;
+                }
+                build(trust(builder, &folder)?)?
+            }
+        };
+        clients.insert(address, client.clone());
         Ok(client)
     }
 

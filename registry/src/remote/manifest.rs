@@ -230,15 +230,16 @@ impl RemoteRepository {
         }
     }
 
-    /// Decides what a denied tag is. It is absent if the registry is known to deny what is not there, and lists its tags
-    /// without this one; else the error stays: denied is not absent.
-    pub(super) async fn absent_though_denied(&self, tag: &Tag, error: StoreError) -> Result<(), StoreError> {
-        if !matches!(error, StoreError::Denied { .. }) || !self.known.denies_absent() {
-            return Err(error);
-        }
+    /// Reads what a tag names; `None` if it is absent. A denied tag is absent if the registry is known to deny what is not
+    /// there, and lists its tags without this one; else the error stays: denied is not absent.
+    pub(super) async fn read_tag(&self, tag: &Tag) -> Result<Option<Read>, StoreError> {
+        let denied = match self.read_manifest(tag.as_str(), None).await {
+            Err(error @ StoreError::Denied { .. }) if self.known.denies_absent() => error,
+            read => return read,
+        };
         match self.list_tags().await {
-            Ok(tags) if !tags.contains(tag) => Ok(()),
-            _ => Err(error),
+            Ok(tags) if !tags.contains(tag) => Ok(None),
+            _ => Err(denied),
         }
     }
 

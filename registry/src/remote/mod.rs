@@ -55,7 +55,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryFutureExt};
 use samebundle_spec::{Classify, Descriptor, Digest, ErrorKind, MediaType, Repository, Tag, limits};
 use tokio_util::io::{ReaderStream, StreamReader};
 
@@ -269,17 +270,14 @@ impl RemoteRepository {
     /// # Errors
     /// [`StoreError::NotFound`] if there is no such manifest.
     pub async fn resolve_digest(&self, digest: &Digest) -> Result<Descriptor, StoreError> {
-        for mirror in self.mirrors.iter() {
-            let Some(place) = mirror.place(By::Digest) else {
-                continue;
-            };
-            match place.read_manifest(&digest.to_string(), Some(digest)).await {
-                Ok(Some(read)) => return Ok(read.descriptor),
-                Ok(None) => {}
-                Err(error) => mirror.failed(&error),
-            }
+        let name = digest.to_string();
+        let asked = self.ask_mirrors(By::Digest, |place| {
+            place.read_manifest(&name, Some(digest)).boxed()
+        });
+        if let Some(read) = asked.await {
+            return Ok(read.descriptor);
         }
-        let read = self.read_manifest(&digest.to_string(), Some(digest)).await?;
+        let read = self.read_manifest(&name, Some(digest)).await?;
         read.map(|read| read.descriptor)
             .ok_or_else(|| StoreError::NotFound {
                 subject: digest.to_string(),
@@ -315,6 +313,25 @@ impl RemoteRepository {
         self.has(descriptor).await
     }
 
+    /// Asks the mirrors, in order, until one has an answer.
+    async fn ask_mirrors<'a, T>(
+        &'a self,
+        by: By,
+        ask: impl Fn(&'a Self) -> BoxFuture<'a, Result<Option<T>, StoreError>>,
+    ) -> Option<T> {
+        for mirror in self.mirrors.iter() {
+            let Some(place) = mirror.place(by) else {
+                continue;
+            };
+            match ask(place).await {
+                Ok(Some(answer)) => return Some(answer),
+                Ok(None) => {}
+                Err(error) => mirror.failed(&error),
+            }
+        }
+        None
+    }
+
     fn not_there(&self, descriptor: &Descriptor) -> StoreError {
         StoreError::NotFound {
             subject: descriptor.digest.to_string(),
@@ -326,14 +343,11 @@ impl RemoteRepository {
 #[async_trait]
 impl Source for RemoteRepository {
     async fn fetch_unverified(&self, descriptor: &Descriptor, from: u64) -> Result<ByteStream, StoreError> {
-        for mirror in self.mirrors.iter() {
-            let Some(place) = mirror.place(By::Digest) else {
-                continue;
-            };
-            match place.fetch_unverified(descriptor, from).await {
-                Ok(content) => return Ok(content),
-                Err(error) => mirror.failed(&error),
-            }
+        let asked = self.ask_mirrors(By::Digest, |place| {
+            place.fetch_unverified(descriptor, from).map_ok(Some).boxed()
+        });
+        if let Some(content) = asked.await {
+            return Ok(content);
         }
         if descriptor.media_type.has_children() {
             self.fetch_manifest(descriptor, from).await
@@ -357,14 +371,14 @@ impl Source for RemoteRepository {
         descriptor: &Descriptor,
         range: Range<u64>,
     ) -> Result<Pieces, StoreError> {
-        for mirror in self.mirrors.iter() {
-            let Some(place) = mirror.place(By::Digest) else {
-                continue;
-            };
-            match place.pieces_unverified(descriptor, range.clone()).await {
-                Ok(pieces) => return Ok(pieces),
-                Err(error) => mirror.failed(&error),
-            }
+        let asked = self.ask_mirrors(By::Digest, |place| {
+            place
+                .pieces_unverified(descriptor, range.clone())
+                .map_ok(Some)
+                .boxed()
+        });
+        if let Some(pieces) = asked.await {
+            return Ok(pieces);
         }
         if !descriptor.media_type.has_children() {
             return self.read_blob(descriptor, range).await;
@@ -416,22 +430,11 @@ impl Sink for RemoteRepository {
 #[async_trait]
 impl Resolve for RemoteRepository {
     async fn resolve(&self, tag: &Tag) -> Result<Descriptor, StoreError> {
-        for mirror in self.mirrors.iter() {
-            let Some(place) = mirror.place(By::Tag) else {
-                continue;
-            };
-            match place.resolve(tag).await {
-                Ok(descriptor) => return Ok(descriptor),
-                Err(error) => mirror.failed(&error),
-            }
+        let asked = self.ask_mirrors(By::Tag, |place| place.resolve(tag).map_ok(Some).boxed());
+        if let Some(descriptor) = asked.await {
+            return Ok(descriptor);
         }
-        let read = match self.read_manifest(tag.as_str(), None).await {
-            Ok(read) => read,
-            Err(error) => {
-                self.absent_though_denied(tag, error).await?;
-                None
-            }
-        };
+        let read = self.read_tag(tag).await?;
         read.map(|read| read.descriptor)
             .ok_or_else(|| StoreError::NotFound {
                 subject: format!("tag {tag}"),
@@ -462,15 +465,15 @@ impl Referrers for RemoteRepository {
         subject: &Descriptor,
         artifact_type: Option<&MediaType>,
     ) -> Result<Vec<Descriptor>, StoreError> {
-        for mirror in self.mirrors.iter() {
-            let Some(place) = mirror.place(By::Digest) else {
-                continue;
-            };
-            match place.list_referrers(subject, artifact_type).await {
-                Ok(listed) if !listed.is_empty() => return Ok(listed),
-                Ok(_) => {}
-                Err(error) => mirror.failed(&error),
+        let asked = self.ask_mirrors(By::Digest, |place| {
+            async move {
+                let listed = place.list_referrers(subject, artifact_type).await?;
+                Ok(Some(listed).filter(|listed| !listed.is_empty()))
             }
+            .boxed()
+        });
+        if let Some(listed) = asked.await {
+            return Ok(listed);
         }
         self.list_referrers(subject, artifact_type).await
     }

@@ -1,6 +1,6 @@
 //! What a registry can and cannot do, as data: the known quirks by host, and what was measured or noticed.
 //!
-//! Three sources, a later one wins field by field: the table [`KNOWN`], each row with its source; the document that
+//! Three sources, a later one wins field by field: the well-known ones, each with its source; the document that
 //! `registry doctor` measured ([`ProfileFile`]); what the client notices while it works ([`Known`], forgotten with the
 //! client). A field that nobody knows is `None`, and then the client tries what the specification allows and takes the way
 //! that is left. Nothing here decides trust: the worst that a wrong profile does is a request that is refused, because reads
@@ -75,104 +75,61 @@ pub struct Profile {
     pub upload_hosts: BTreeSet<String>,
 }
 
-/// A registry whose quirks are documented.
-#[derive(Clone, Copy, Debug)]
-struct Row {
-    /// The host, or the end of it after a dot: `.example.com`.
-    host: &'static str,
-    parts: Option<bool>,
-    least_part: Option<u64>,
-    most_part: Option<u64>,
-    part_count: Option<u64>,
-    referrers: Option<ReferrersBy>,
-    denies_absent: Option<bool>,
-}
-
-const NOTHING: Row = Row {
-    host: "",
-    parts: None,
-    least_part: None,
-    most_part: None,
-    part_count: None,
-    referrers: None,
-    denies_absent: None,
-};
-
 const MIB: u64 = 1 << 20;
 
-/// What is known of public registries. Each row names where that is written down.
-const KNOWN: [Row; 8] = [
-    // 416 to a PATCH of more than 4 MiB (rust-oci-client issue 35); 404 to the referrers API.
-    Row {
-        host: "ghcr.io",
-        most_part: Some(4 * MIB),
-        referrers: Some(ReferrersBy::Tag),
-        ..NOTHING
-    },
+/// What is known of public registries, by host, or by the end of it after a dot. Each names where that is written down.
+fn documented() -> [(&'static str, Profile); 8] {
+    let without_parts = || Profile {
+        parts: Some(false),
+        ..Profile::default()
+    };
     // Parts of 5 to 10 MiB, at most 4,200 (Amazon ECR service quotas); `OCI-Subject` without a list (sigstore-js issue 1183)
     // is met by looking, because newer regions have the API.
-    Row {
-        host: ".amazonaws.com",
+    let ecr = || Profile {
         least_part: Some(5 * MIB),
         most_part: Some(10 * MIB),
         part_count: Some(4_200),
-        ..NOTHING
-    },
-    Row {
-        host: "public.ecr.aws",
-        least_part: Some(5 * MIB),
-        most_part: Some(10 * MIB),
-        part_count: Some(4_200),
-        ..NOTHING
-    },
-    // No chunked uploads (KitOps, pkg/lib/repo/remote/upload-format.go).
-    Row {
-        host: ".pkg.dev",
-        parts: Some(false),
-        ..NOTHING
-    },
-    Row {
-        host: "gcr.io",
-        parts: Some(false),
-        ..NOTHING
-    },
-    Row {
-        host: ".gcr.io",
-        parts: Some(false),
-        ..NOTHING
-    },
-    // No referrers API (docker/roadmap issue 724).
-    Row {
-        host: "registry-1.docker.io",
+        ..Profile::default()
+    };
+    // 416 to a PATCH of more than 4 MiB (rust-oci-client issue 35); 404 to the referrers API.
+    let ghcr = Profile {
+        most_part: Some(4 * MIB),
         referrers: Some(ReferrersBy::Tag),
-        ..NOTHING
-    },
+        ..Profile::default()
+    };
+    // No referrers API (docker/roadmap issue 724).
+    let docker_hub = Profile {
+        referrers: Some(ReferrersBy::Tag),
+        ..Profile::default()
+    };
     // 403 for what is not there (cosign issue 2973).
-    Row {
-        host: ".jfrog.io",
+    let artifactory = Profile {
         denies_absent: Some(true),
-        ..NOTHING
-    },
-];
+        ..Profile::default()
+    };
+    [
+        ("ghcr.io", ghcr),
+        (".amazonaws.com", ecr()),
+        ("public.ecr.aws", ecr()),
+        // No chunked uploads (KitOps, pkg/lib/repo/remote/upload-format.go).
+        (".pkg.dev", without_parts()),
+        ("gcr.io", without_parts()),
+        (".gcr.io", without_parts()),
+        ("registry-1.docker.io", docker_hub),
+        (".jfrog.io", artifactory),
+    ]
+}
 
 impl Profile {
     /// What is known of a registry by its address (`host` or `host:port`).
     pub fn known(address: &str) -> Self {
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-        let fits = |row: &&Row| match row.host.strip_prefix('.') {
-            Some(_) => host.ends_with(row.host),
-            None => host == row.host,
+        let fits = |known: &str| match known.starts_with('.') {
+            true => host.ends_with(known),
+            false => host == known,
         };
-        let row = KNOWN.iter().find(fits).copied().unwrap_or(NOTHING);
-        Self {
-            parts: row.parts,
-            least_part: row.least_part,
-            most_part: row.most_part,
-            part_count: row.part_count,
-            referrers: row.referrers,
-            denies_absent: row.denies_absent,
-            ..Self::default()
-        }
+        let found = documented().into_iter().find(|(known, _)| fits(known));
+        found.map(|(_, profile)| profile).unwrap_or_default()
     }
 
     /// Takes over what `other` knows.

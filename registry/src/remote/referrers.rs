@@ -173,14 +173,7 @@ impl RemoteRepository {
     /// Reads the fallback tag.
     async fn read_fallback(&self, subject: &Digest) -> Result<Fallback, StoreError> {
         let tag = Tag::referrers(subject);
-        let read = match self.read_manifest(tag.as_str(), None).await {
-            Ok(read) => read,
-            Err(error) => {
-                self.absent_though_denied(&tag, error).await?;
-                None
-            }
-        };
-        let Some(read) = read else {
+        let Some(read) = self.read_tag(&tag).await? else {
             return Ok(Fallback::Absent);
         };
         let invalid = |why: String| StoreError::Invalid {

@@ -12,6 +12,8 @@ use samebundle_spec::reference::ReferenceError;
 use samebundle_spec::{Classify, ErrorKind, Repository, limits};
 use serde::Deserialize;
 
+use crate::durable;
+
 #[derive(Debug, Default, Deserialize)]
 struct Text {
     #[serde(default)]
@@ -209,22 +211,21 @@ impl Registries {
 }
 
 fn read(path: &Path) -> Result<Option<String>, RegistriesError> {
-    let failed = |source| RegistriesError::Read {
-        path: path.to_owned(),
-        source,
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::FileTooLarge => RegistriesError::Form {
+            path: path.to_owned(),
+            why: source.to_string(),
+        },
+        _ => RegistriesError::Read {
+            path: path.to_owned(),
+            source,
+        },
     };
-    match std::fs::metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-        Ok(metadata) if metadata.len() > limits::REGISTRIES_CONF_BYTES => {
-            return Err(RegistriesError::Form {
-                path: path.to_owned(),
-                why: format!("it is larger than {} bytes", limits::REGISTRIES_CONF_BYTES),
-            });
-        }
-        Ok(_) => {}
-    }
-    std::fs::read_to_string(path).map(Some).map_err(failed)
+    let bytes = durable::read(path, limits::REGISTRIES_CONF_BYTES).map_err(failed)?;
+    let text = bytes.map(|bytes| {
+        String::from_utf8(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    });
+    text.transpose().map_err(failed)
 }
 
 /// What follows a prefix in a name, beginning with `/` or empty; `*.host` fits any host below, and what follows is the path.

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use reqwest::{Body, Method, Response, StatusCode, Url};
-use samebundle_spec::{Descriptor, Digester, limits};
+use samebundle_spec::{Descriptor, Digester};
 
 use super::RemoteRepository;
 use super::answer::{compare, header};
@@ -30,7 +30,7 @@ use super::http::Broken;
 use super::notes::Note;
 use super::part::Part;
 use super::retry::{self, Attempts, Failure};
-use super::wire::{Call, Once};
+use super::wire::{Call, Once, Redirects};
 use crate::StoreError;
 use crate::store::Source;
 use crate::store::blocking::blocking;
@@ -63,7 +63,7 @@ struct Upload<'a> {
     at: u64,
     part: Part,
     /// How often the registry sent a part on.
-    redirects: usize,
+    redirects: Redirects,
     /// The upload was begun by an earlier process, so that nobody here knows what is in it.
     inherited: bool,
     /// Where the last token was refused.
@@ -120,7 +120,7 @@ impl RemoteRepository {
             url: None,
             at: 0,
             part,
-            redirects: 0,
+            redirects: Redirects::default(),
             inherited: false,
             refused_at: None,
             doubted_at: None,
@@ -418,10 +418,7 @@ impl Upload<'_> {
             )),
             416 => Err(Step::Ask("the registry is at another byte".to_owned())),
             307 | 308 => {
-                self.redirects += 1;
-                if self.redirects > limits::REDIRECTS {
-                    return Err(call.asked.broken("it redirects in circles"));
-                }
+                self.redirects.one_more(&call.asked)?;
                 self.url = Some(self.place.sent_on(call, &response)?);
                 Err(Step::On)
             }

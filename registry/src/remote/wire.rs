@@ -195,7 +195,7 @@ impl Wire {
         let mut url = call.url.clone();
         let mut used = self.auth.header(&call.scope).await;
         let mut met = false;
-        let mut redirects = 0;
+        let mut redirects = Redirects::default();
         loop {
             let own = url.origin() == place.base.origin();
             let mut request = request(call, url.clone());
@@ -216,10 +216,7 @@ impl Wire {
             } else if is_redirect(&response)
                 && (reads(&call.method) || self.may_send_on(place, &url, &response))
             {
-                redirects += 1;
-                if redirects > limits::REDIRECTS {
-                    return Err(call.asked.broken("it redirects in circles"));
-                }
+                redirects.one_more(&call.asked)?;
                 url = self.follow(call, &url, &response)?;
             } else {
                 return Ok(Ok(response));
@@ -305,6 +302,24 @@ fn request(call: &Call, url: Url) -> Request {
 
 fn reads(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
+}
+
+/// How often a request was sent on.
+#[derive(Debug, Default)]
+pub(super) struct Redirects(usize);
+
+impl Redirects {
+    /// Counts one more.
+    ///
+    /// # Errors
+    /// [`StoreError::Broken`] if it is one too many.
+    pub(super) fn one_more(&mut self, asked: &Asked) -> Result<(), StoreError> {
+        self.0 += 1;
+        if self.0 > limits::REDIRECTS {
+            return Err(asked.broken("it redirects in circles"));
+        }
+        Ok(())
+    }
 }
 
 /// Whether a redirect wants the same request, method and body, elsewhere.

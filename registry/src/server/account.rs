@@ -142,10 +142,10 @@ impl Drop for Settling {
             || account.method == Method::HEAD;
         if let Some(log) = &account.log {
             log.write(&Line {
-                time: account.time,
-                method: &account.method,
+                time: account.time.into(),
+                method: account.method.as_str(),
                 path: &account.path,
-                status: account.status,
+                status: account.status.as_u16(),
                 sent: self.sent,
                 received,
                 took,

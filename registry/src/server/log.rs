@@ -10,11 +10,10 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use axum::http::{Method, StatusCode};
 use samebundle_spec::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::storage::hold;
 
@@ -28,15 +27,18 @@ impl std::fmt::Debug for Log {
     }
 }
 
-/// One request.
+/// One request, as its line has it.
+#[derive(Serialize)]
 pub(super) struct Line<'a> {
-    pub(super) time: SystemTime,
-    pub(super) method: &'a Method,
+    pub(super) time: Timestamp,
+    pub(super) method: &'a str,
     pub(super) path: &'a str,
-    pub(super) status: StatusCode,
+    pub(super) status: u16,
     /// Bytes of the answer's body.
+    #[serde(rename = "bytes")]
     pub(super) sent: u64,
     pub(super) received: u64,
+    #[serde(rename = "seconds", serialize_with = "microseconds")]
     pub(super) took: Duration,
     pub(super) user: Option<&'a str>,
     pub(super) peer: Option<SocketAddr>,
@@ -44,18 +46,9 @@ pub(super) struct Line<'a> {
     pub(super) complete: bool,
 }
 
-#[derive(Serialize)]
-struct Wire<'a> {
-    time: String,
-    method: &'a str,
-    path: &'a str,
-    status: u16,
-    bytes: u64,
-    received: u64,
-    seconds: f64,
-    user: Option<&'a str>,
-    peer: Option<SocketAddr>,
-    complete: bool,
+/// As seconds, to the microsecond.
+fn microseconds<S: Serializer>(took: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64((took.as_secs_f64() * 1e6).round() / 1e6)
 }
 
 impl Log {
@@ -65,19 +58,7 @@ impl Log {
     }
 
     pub(super) fn write(&self, line: &Line<'_>) {
-        let wire = Wire {
-            time: Timestamp::from(line.time).to_string(),
-            method: line.method.as_str(),
-            path: line.path,
-            status: line.status.as_u16(),
-            bytes: line.sent,
-            received: line.received,
-            seconds: (line.took.as_secs_f64() * 1e6).round() / 1e6,
-            user: line.user,
-            peer: line.peer,
-            complete: line.complete,
-        };
-        let Ok(mut text) = serde_json::to_string(&wire) else {
+        let Ok(mut text) = serde_json::to_string(line) else {
             return;
         };
         text.push('\n');

@@ -95,7 +95,7 @@ impl FromStr for Place {
         // `x.tgz.v001` is one volume of the archive `x.tgz`.
         let whole = volumes::whole_of(Path::new(text));
         let name = whole.as_ref().and_then(|whole| whole.to_str()).unwrap_or(text);
-        if name.ends_with(".tgz") || name.ends_with(".tar") || name.ends_with(".tar.gz") {
+        if archive_stem(name).is_some() {
             return Ok(Self::Archive(text.into()));
         }
         if let Ok(local) = text.parse() {
@@ -108,6 +108,12 @@ impl FromStr for Place {
             text: text.to_owned(),
         })
     }
+}
+
+/// The name of an archive without the ending that says it is one.
+pub(crate) fn archive_stem(name: &str) -> Option<&str> {
+    let endings = [".tgz", ".tar.gz", ".tar"];
+    endings.iter().find_map(|ending| name.strip_suffix(ending))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use samebundle_spec::bundle::program::CarriedData;
 
 use super::error::BuildError;
 use super::layer::{self, Layer};
-use super::{BuildInputs, step};
+use super::{BuildInputs, is_inside, step};
 use crate::context::Context;
 
 /// Writes the files into the store, in the order of their names.
@@ -45,14 +45,9 @@ async fn carry_one(
         path: path.clone(),
         source,
     };
-    let inside = (path.canonicalize(), inputs.sources.canonicalize());
-    match inside {
-        (Ok(real), Ok(folder)) if !real.starts_with(&folder) => {
-            let why = "it leads outside the bundle's folder; copy it into the folder";
-            return Err(unreadable(io::Error::other(why)));
-        }
-        (Err(source), _) | (_, Err(source)) => return Err(unreadable(source)),
-        _ => {}
+    if !is_inside(&path, inputs.sources).map_err(unreadable)? {
+        let why = "it leads outside the bundle's folder; copy it into the folder";
+        return Err(unreadable(io::Error::other(why)));
     }
     let mut source = File::open(&path).map_err(unreadable)?;
     if !source.metadata().map_err(unreadable)?.is_file() {

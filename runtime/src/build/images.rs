@@ -13,11 +13,11 @@ use samebundle_spec::authoring::{FileCopy, ImageBuild, ImageOrigin, ImageSource}
 use samebundle_spec::pipeline::Pipeline;
 use samebundle_spec::{Descriptor, ImageConfig, MediaType, Reference, limits};
 
-use super::BuildInputs;
 use super::error::{BuildError, ImageError};
 use super::image::{bring, compose};
 use super::layer::Layer;
 use super::tarball::{Entry, Tarball};
+use super::{BuildInputs, is_inside};
 use crate::context::Context;
 use crate::event::Event;
 use crate::image::Image;
@@ -229,18 +229,12 @@ fn add_copy(tarball: &mut Tarball, image: &str, sources: &Path, copy: &FileCopy)
         why: why.to_owned(),
     };
     let start = sources.join(copy.from.as_str());
-    let real = (start.canonicalize(), sources.canonicalize());
-    match &real {
-        (Ok(file), Ok(folder)) if !file.starts_with(folder) => {
-            return Err(error(
-                &start,
-                "leads outside the bundle's folder; copy it into the folder",
-            ));
-        }
-        (Err(source), _) | (_, Err(source)) => {
-            return Err(error(&start, &format!("cannot be read: {source}")));
-        }
-        _ => {}
+    let inside = is_inside(&start, sources);
+    if !inside.map_err(|source| error(&start, &format!("cannot be read: {source}")))? {
+        return Err(error(
+            &start,
+            "leads outside the bundle's folder; copy it into the folder",
+        ));
     }
     let to = copy.to.trim_matches('/');
     let last = copy.from.as_str().rsplit('/').next().unwrap_or_default();

@@ -366,6 +366,11 @@ fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, BuildError> {
     Ok(bytes)
 }
 
+/// Tells whether a path leads to something in a folder, links followed.
+fn is_inside(path: &Path, folder: &Path) -> std::io::Result<bool> {
+    Ok(path.canonicalize()?.starts_with(folder.canonicalize()?))
+}
+
 fn step(context: &Context, name: &str) {
     context.events.emit(Event::Step {
         name: name.to_owned(),

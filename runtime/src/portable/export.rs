@@ -6,7 +6,7 @@ use samebundle_registry::store::archive::volumes::Volume;
 use samebundle_registry::store::{Layout, Overlay, Sink, SinkExt, archive};
 use samebundle_spec::manifest::Manifest;
 use samebundle_spec::record::{Installation, Run, RunStatus};
-use samebundle_spec::{Algorithm, Descriptor, Digester, MediaType, Version};
+use samebundle_spec::{Algorithm, Descriptor, Digest, MediaType, Version};
 
 use super::{PortableError, history};
 use crate::context::Context;
@@ -159,16 +159,8 @@ impl History<'_> {
 }
 
 fn describe(path: &Path) -> Result<Descriptor, PortableError> {
-    let mut file = std::fs::File::open(path).map_err(PortableError::io("read", path))?;
-    let mut digester = Digester::new(Algorithm::Sha256);
-    let mut buffer = vec![0; samebundle_spec::limits::STREAM_BUFFER];
-    let mut size = 0;
-    loop {
-        let read = std::io::Read::read(&mut file, &mut buffer).map_err(PortableError::io("read", path))?;
-        if read == 0 {
-            return Ok(Descriptor::new(MediaType::HISTORY, digester.finish(), size));
-        }
-        digester.update(&buffer[..read]);
-        size += read as u64;
-    }
+    let file = std::fs::File::open(path).map_err(PortableError::io("read", path))?;
+    let hashed = Digest::of_reader(Algorithm::Sha256, file);
+    let (digest, size) = hashed.map_err(PortableError::io("read", path))?;
+    Ok(Descriptor::new(MediaType::HISTORY, digest, size))
 }

@@ -3,15 +3,12 @@
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use samebundle_registry::durable;
-use samebundle_registry::store::{Source, SourceExt};
+use samebundle_registry::store::Source;
 use samebundle_spec::bundle::program::CarriedData;
 use samebundle_spec::{Descriptor, Digester, limits};
-use tokio_util::io::SyncIoBridge;
 
-use super::ProgramError;
+use super::{ProgramError, unpacked};
 use crate::driver::Mount;
-use crate::image::stream::TarStream;
 
 /// Where containers see data.
 const TARGET: &str = "/samebundle/data";
@@ -26,8 +23,7 @@ pub struct Data {
 }
 
 impl Data {
-    /// Unpacks data once, below `layers`. The folder appears whole: its name is the layer's digest and the data's name, and a
-    /// rename puts it there after all was read and hashed.
+    /// Unpacks data once, below `layers`, into a folder named by the layer's digest and the data's name.
     ///
     /// # Errors
     /// If the layer cannot be read, or is not what its digest or the bundle says.
@@ -39,31 +35,18 @@ impl Data {
     ) -> Result<Self, ProgramError> {
         let parent = layers.join("data");
         let name = carried.name.to_string();
-        let folder = parent.join(format!("{}.{name}", layer.digest.hex()));
-        let data = Self {
-            folder: folder.clone(),
-            name,
-        };
-        if folder.exists() {
-            return Ok(data);
-        }
-        let failed = |source| ProgramError::Data {
-            name: carried.name.to_string(),
+        let folder = format!("{}.{name}", layer.digest.hex());
+        let wanted = carried.clone();
+        let fill = move |plain: &mut dyn Read, folder: &Path| fill(plain, &wanted, folder);
+        let unpacked = unpacked::once(source, layer, &parent, &folder, fill).await;
+        unpacked.map_err(|source| ProgramError::Data {
+            name: name.clone(),
             source,
-        };
-        let stream = source
-            .fetch(layer)
-            .await
-            .map_err(|error| failed(io::Error::other(error)))?;
-        let bridge = SyncIoBridge::new(stream);
-        let (carried, layer) = (carried.clone(), layer.clone());
-        let unpacked =
-            tokio::task::spawn_blocking(move || unpack_to(bridge, &carried, &layer, &parent, &folder)).await;
-        match unpacked {
-            Ok(result) => result.map_err(failed)?,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
-        Ok(data)
+        })?;
+        Ok(Self {
+            folder: parent.join(folder),
+            name,
+        })
     }
 
     pub(super) fn mount(&self) -> Mount {
@@ -75,18 +58,9 @@ impl Data {
     }
 }
 
-fn unpack_to(
-    stored: impl Read,
-    carried: &CarriedData,
-    layer: &Descriptor,
-    parent: &Path,
-    folder: &Path,
-) -> io::Result<()> {
-    std::fs::create_dir_all(parent)?;
-    let temporary = tempfile::Builder::new().prefix(".new-").tempdir_in(parent)?;
+fn fill(plain: &mut dyn Read, carried: &CarriedData, folder: &Path) -> io::Result<()> {
     let wrong = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
-    let mut plain = TarStream::new(layer, None, stored)?;
-    let mut file = std::fs::File::create_new(temporary.path().join(carried.name.as_str()))?;
+    let mut file = std::fs::File::create_new(folder.join(carried.name.as_str()))?;
     let mut digester = Digester::new(carried.digest.algorithm());
     let mut buffer = vec![0; limits::STREAM_BUFFER];
     let mut size = 0;
@@ -109,20 +83,5 @@ fn unpack_to(
             "it has {size} bytes of digest {found}, not {wanted}"
         )));
     }
-    file.sync_all()?;
-    // Containers may run as any user.
-    std::fs::set_permissions(
-        temporary.path(),
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )?;
-    durable::sync_folder(temporary.path())?;
-    match std::fs::rename(temporary.path(), folder) {
-        // Another process was as fast; what it made is the same.
-        Err(_) if folder.exists() => Ok(()),
-        Err(error) => Err(error),
-        Ok(()) => {
-            let _gone = temporary.keep();
-            durable::sync_folder(parent)
-        }
-    }
+    file.sync_all()
 }

@@ -209,30 +209,12 @@ fn too_many(path: &str) -> TaskError {
 }
 
 fn digest_file(handle: OwnedFd, path: &str) -> Result<Content, TaskError> {
-    let mut file = File::from(handle);
-    let mut digester = Digester::new(Algorithm::Sha256);
-    let mut buffer = vec![0; limits::STREAM_BUFFER];
-    let mut size = 0;
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(read) => {
-                digester.update(&buffer[..read]);
-                size += read as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(source) => {
-                return Err(TaskError::Unreadable {
-                    path: path.to_owned(),
-                    source,
-                });
-            }
-        }
-    }
-    Ok(Content {
-        digest: digester.finish(),
-        size,
-    })
+    let hashed = Digest::of_reader(Algorithm::Sha256, File::from(handle));
+    let (digest, size) = hashed.map_err(|source| TaskError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(Content { digest, size })
 }
 
 /// The listing of a folder while it is made.

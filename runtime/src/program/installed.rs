@@ -230,21 +230,8 @@ pub(crate) fn kept_layer(memory: &Path) -> Option<(Descriptor, samebundle_spec::
 
 async fn describe(tar: &Path) -> Result<Descriptor, InstallError> {
     let path = tar.to_owned();
-    let hashed = tokio::task::spawn_blocking(move || -> io::Result<(Digest, u64)> {
-        let mut file = File::open(&path)?;
-        let mut digester = Digester::new(Algorithm::Sha256);
-        let mut buffer = vec![0; limits::STREAM_BUFFER];
-        let mut size = 0;
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok((digester.finish(), size)),
-                read => {
-                    digester.update(&buffer[..read]);
-                    size += read as u64;
-                }
-            }
-        }
-    });
+    let hashed =
+        tokio::task::spawn_blocking(move || Digest::of_reader(Algorithm::Sha256, File::open(&path)?));
     let hashed = hashed.await.map_err(io::Error::from).and_then(|hashed| hashed);
     let (digest, size) = hashed.map_err(file("read", tar))?;
     Ok(Descriptor::new(MediaType::OCI_LAYER, digest, size))

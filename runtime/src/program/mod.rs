@@ -31,6 +31,7 @@ mod quantity;
 mod records;
 mod resolve;
 mod task;
+mod unpacked;
 mod wheelhouse;
 
 #[cfg(test)]

@@ -4,15 +4,12 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use samebundle_registry::durable;
+use samebundle_registry::store::Source;
 use samebundle_registry::store::tar_entries::{Entries, Rules};
-use samebundle_registry::store::{Source, SourceExt};
 use samebundle_spec::{Descriptor, Digest};
-use tokio_util::io::SyncIoBridge;
 
-use super::ProgramError;
+use super::{ProgramError, unpacked};
 use crate::driver::Mount;
-use crate::image::stream::TarStream;
 
 /// Where containers see the wheels.
 const TARGET: &str = "/samebundle/wheels";
@@ -27,8 +24,7 @@ pub struct Wheelhouse {
 }
 
 impl Wheelhouse {
-    /// Unpacks a wheelhouse once, below `layers`. The folder appears whole: its name is the layer's digest, and a rename
-    /// puts it there after all was read and hashed.
+    /// Unpacks a wheelhouse once, below `layers`, into a folder named by the layer's digest.
     ///
     /// # Errors
     /// If the layer cannot be read, is not what its digest says, or holds anything but plain files at its top.
@@ -38,34 +34,16 @@ impl Wheelhouse {
         layers: &Path,
     ) -> Result<Self, ProgramError> {
         let parent = layers.join("wheels");
-        let folder = parent.join(layer.digest.hex());
-        let wheelhouse = Self {
-            folder: folder.clone(),
-            digest: layer.digest,
-        };
-        if folder.exists() {
-            return Ok(wheelhouse);
-        }
-        let failed = |source| ProgramError::Wheelhouse {
+        let name = layer.digest.hex();
+        let unpacked = unpacked::once(source, layer, &parent, &name, fill).await;
+        unpacked.map_err(|source| ProgramError::Wheelhouse {
             digest: layer.digest,
             source,
-        };
-        let stream = source
-            .fetch(layer)
-            .await
-            .map_err(|error| failed(io::Error::other(error)))?;
-        let bridge = SyncIoBridge::new(stream);
-        let layer = layer.clone();
-        let unpacked = tokio::task::spawn_blocking(move || {
-            let tar = TarStream::new(&layer, None, bridge)?;
-            unpack_to(tar, &parent, &folder)
-        });
-        let unpacked = unpacked.await;
-        match unpacked {
-            Ok(result) => result.map_err(failed)?,
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
-        Ok(wheelhouse)
+        })?;
+        Ok(Self {
+            folder: parent.join(name),
+            digest: layer.digest,
+        })
     }
 
     pub(super) fn mount(&self) -> Mount {
@@ -77,9 +55,7 @@ impl Wheelhouse {
     }
 }
 
-fn unpack_to(mut tar: impl io::Read, parent: &Path, folder: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(parent)?;
-    let temporary = tempfile::Builder::new().prefix(".new-").tempdir_in(parent)?;
+fn fill(mut tar: &mut dyn io::Read, folder: &Path) -> io::Result<()> {
     let mut entries = Entries::new(&mut tar, Rules::default());
     while let Some(entry) = entries.next_entry().map_err(io::Error::other)? {
         if entry.is_folder || entry.path.as_str().contains('/') {
@@ -88,27 +64,13 @@ fn unpack_to(mut tar: impl io::Read, parent: &Path, folder: &Path) -> io::Result
                 format!("{} is no plain file at its top", entry.path),
             ));
         }
-        let mut file = std::fs::File::create_new(temporary.path().join(entry.path.as_str()))?;
+        let mut file = std::fs::File::create_new(folder.join(entry.path.as_str()))?;
         io::copy(&mut entries, &mut file)?;
         file.sync_all()?;
     }
     // The digest is checked where the stream ends.
     io::copy(&mut tar, &mut io::sink())?;
-    // Containers may run as any user.
-    std::fs::set_permissions(
-        temporary.path(),
-        std::os::unix::fs::PermissionsExt::from_mode(0o755),
-    )?;
-    durable::sync_folder(temporary.path())?;
-    match std::fs::rename(temporary.path(), folder) {
-        // Another process was as fast; what it made is the same.
-        Err(_) if folder.exists() => Ok(()),
-        Err(error) => Err(error),
-        Ok(()) => {
-            let _gone = temporary.keep();
-            durable::sync_folder(parent)
-        }
-    }
+    Ok(())
 }
 
 /// Sets up pip: from the wheelhouse only.

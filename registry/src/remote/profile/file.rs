@@ -3,7 +3,7 @@
 //! `{"version": 1, "registry": …, "measured": …, "profile": {…}}`, replaced whole. A file that cannot be understood is an
 //! error that says how to make it anew, and not "nothing is known".
 
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use samebundle_spec::{Classify, ErrorKind, Timestamp, limits};
@@ -94,17 +94,12 @@ impl ProfileFile {
             path: path.clone(),
             why,
         };
-        let file = match std::fs::File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        let bytes = match durable::read(&path, limits::REGISTRY_PROFILE_BYTES) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => return Err(form(error.to_string())),
             Err(error) => return Err(failed(error)),
         };
-        let mut bytes = Vec::new();
-        let limit = limits::REGISTRY_PROFILE_BYTES;
-        file.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
-        if bytes.len() as u64 > limit {
-            return Err(form(format!("it is larger than {limit} bytes")));
-        }
         let read: Self = serde_json::from_slice(&bytes).map_err(|error| form(error.to_string()))?;
         if read.version != VERSION {
             return Err(form(format!("it is of version {}", read.version)));

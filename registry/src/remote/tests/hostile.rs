@@ -79,32 +79,20 @@ async fn registry(login: Login, evil: impl Fn(&Parts) -> Fault + Send + Sync + '
 /// Everything that a client does, and nothing of it has to succeed.
 async fn everything(place: &RemoteRepository) {
     let memory = Memory::new();
-    let large = noise(9_000_000, 1);
-    let layer = memory
-        .push_bytes(MediaType::OCI_LAYER, large.into())
-        .await
-        .unwrap();
-    let config = memory
-        .push_bytes(MediaType::OCI_EMPTY, "{}".into())
-        .await
-        .unwrap();
-    let manifest = Manifest::new(config, vec![layer.clone()]).to_bytes();
-    let root = memory
-        .push_bytes(MediaType::OCI_MANIFEST, manifest.into())
-        .await
-        .unwrap();
-    let referrer = Manifest::artifact(MediaType::SIGSTORE_BUNDLE, vec![Descriptor::empty()]);
-    let referrer = referrer.with_subject(root.bare()).to_bytes();
+    let (root, layers) = image_of(&memory, [noise(9_000_000, 1)]).await;
+    let layer = &layers[0];
     let tag: Tag = "v1".parse().unwrap();
     let _ = copy(&memory, place, &root, &Options::tagged(tag.clone())).await;
-    let _ = place.push_from(&layer, &memory).await;
+    let _ = place.push_from(layer, &memory).await;
     let _ = place
         .push_bytes(MediaType::OCI_LAYER, noise(5_000, 2).into())
         .await;
-    let _ = place.push_bytes(MediaType::OCI_MANIFEST, referrer.into()).await;
-    let _ = place.contains(&layer).await;
-    let _ = place.fetch_bytes(&layer, u64::MAX).await;
-    let _ = place.fetch_range_unverified(&layer, 10..20).await;
+    let _ = place
+        .push_bytes(MediaType::OCI_MANIFEST, referrer_of(&root))
+        .await;
+    let _ = place.contains(layer).await;
+    let _ = place.fetch_bytes(layer, u64::MAX).await;
+    let _ = place.fetch_range_unverified(layer, 10..20).await;
     let _ = place.resolve(&tag).await;
     let _ = place.resolve_digest(&root.digest).await;
     let _ = place.tags().await;

@@ -12,8 +12,7 @@ use super::front::{Fault, Front};
 use super::*;
 use crate::copy::tests::processes::{child, told};
 use crate::copy::{Options, copy};
-use crate::store::{Layout, SinkExt};
-use samebundle_spec::manifest::Manifest;
+use crate::store::Layout;
 
 pub(super) const ROOT: &str = "SAMEBUNDLE_TEST_LAYOUT";
 pub(super) const NUMBER: &str = "SAMEBUNDLE_TEST_NUMBER";
@@ -32,27 +31,8 @@ fn extent() -> (u64, usize) {
 /// A layout at `folder/from` with an image of one layer of `size` bytes and some small ones, tagged v1.
 async fn image(folder: &Path, size: usize) -> Descriptor {
     let layout = Layout::create(&folder.join("from")).await.unwrap();
-    let mut layers = Vec::new();
-    for (number, size) in [size, 300_000, 5_000].into_iter().enumerate() {
-        let bytes = noise(size, number as u64 + 1);
-        layers.push(
-            layout
-                .push_bytes(MediaType::OCI_LAYER, bytes.into())
-                .await
-                .unwrap(),
-        );
-    }
-    let config = layout
-        .push_bytes(MediaType::OCI_EMPTY, "{}".into())
-        .await
-        .unwrap();
-    let root = layout
-        .push_bytes(
-            MediaType::OCI_MANIFEST,
-            Manifest::new(config, layers).to_bytes().into(),
-        )
-        .await
-        .unwrap();
+    let sizes = [(size, 1), (300_000, 2), (5_000, 3)];
+    let (root, _) = image_of(&layout, sizes.map(|(size, seed)| noise(size, seed))).await;
     layout.tag(&root, &"v1".parse().unwrap()).await.unwrap();
     root
 }

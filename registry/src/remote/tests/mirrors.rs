@@ -4,29 +4,23 @@ use super::front::{Fault, Front, answer};
 use super::*;
 use crate::copy::{Options, copy};
 use crate::store::{Memory, SinkExt};
-use samebundle_spec::manifest::Manifest;
 
 async fn image(memory: &Memory) -> Descriptor {
-    let layer = memory
-        .push_bytes(MediaType::OCI_LAYER, noise(5_000_000, 1).into())
-        .await
-        .unwrap();
-    let config = memory
-        .push_bytes(MediaType::OCI_EMPTY, "{}".into())
-        .await
-        .unwrap();
-    let manifest = Manifest::new(config, vec![layer]).to_bytes();
-    let root = memory
-        .push_bytes(MediaType::OCI_MANIFEST, manifest.into())
-        .await
-        .unwrap();
-    let referrer = Manifest::artifact(MediaType::SIGSTORE_BUNDLE, vec![Descriptor::empty()]);
-    let referrer = referrer.with_subject(root.bare()).to_bytes();
+    let (root, _) = image_of(memory, [noise(5_000_000, 1)]).await;
     memory
-        .push_bytes(MediaType::OCI_MANIFEST, referrer.into())
+        .push_bytes(MediaType::OCI_MANIFEST, referrer_of(&root))
         .await
         .unwrap();
     root
+}
+
+/// A registry that has the image, tagged v1.
+async fn serving(memory: &Memory, root: &Descriptor) -> Front {
+    let front = Front::start(|_, _| Fault::None).await;
+    let place = repository_at(&front.address, config());
+    let options = Options::tagged("v1".parse().unwrap());
+    copy(memory, &place, root, &options).await.unwrap();
+    front
 }
 
 fn mirrored(main: &Front, mirror: &str, digests: bool, tags: bool) -> RemoteRepository {
@@ -55,15 +49,7 @@ async fn pull(place: &RemoteRepository, root: &Descriptor) {
 async fn a_mirror_is_asked_first_and_only_for_what_it_is_for() {
     let memory = Memory::new();
     let root = image(&memory).await;
-    let (main, mirror) = (
-        Front::start(|_, _| Fault::None).await,
-        Front::start(|_, _| Fault::None).await,
-    );
-    let options = Options::tagged("v1".parse().unwrap());
-    for front in [&main, &mirror] {
-        let place = repository_at(&front.address, config());
-        copy(&memory, &place, &root, &options).await.unwrap();
-    }
+    let (main, mirror) = (serving(&memory, &root).await, serving(&memory, &root).await);
     let before = main.seen().len();
     pull(&mirrored(&main, &mirror.address, true, true), &root).await;
     let asked: Vec<_> = main.lines().split_off(before);
@@ -100,11 +86,7 @@ async fn a_mirror_is_asked_first_and_only_for_what_it_is_for() {
 async fn what_a_mirror_cannot_give_comes_from_the_repository() {
     let memory = Memory::new();
     let root = image(&memory).await;
-    let main = Front::start(|_, _| Fault::None).await;
-    let options = Options::tagged("v1".parse().unwrap());
-    copy(&memory, &repository_at(&main.address, config()), &root, &options)
-        .await
-        .unwrap();
+    let main = serving(&memory, &root).await;
     for (status, most) in [(404, usize::MAX), (403, usize::MAX), (500, 2), (429, 2)] {
         let mirror = Front::start(move |_, _| answer(status, &[], "")).await;
         pull(&mirrored(&main, &mirror.address, true, true), &root).await;
@@ -123,11 +105,7 @@ async fn what_a_mirror_cannot_give_comes_from_the_repository() {
 async fn a_mirror_is_believed_by_digest_only() {
     let memory = Memory::new();
     let root = image(&memory).await;
-    let main = Front::start(|_, _| Fault::None).await;
-    let options = Options::tagged("v1".parse().unwrap());
-    copy(&memory, &repository_at(&main.address, config()), &root, &options)
-        .await
-        .unwrap();
+    let main = serving(&memory, &root).await;
     let mirror = Front::start(|parts, _| {
         if parts.uri.path().contains("/blobs/") {
             Fault::Instead(axum::response::IntoResponse::into_response(noise(5_000_000, 2)))

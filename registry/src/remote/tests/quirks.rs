@@ -27,19 +27,7 @@ struct Image {
 impl Image {
     async fn new() -> Self {
         let from = Memory::new();
-        let mut layers = Vec::new();
-        for (size, seed) in [(SIZE, 1), (70_000, 2)] {
-            let bytes = noise(size, seed).into();
-            layers.push(from.push_bytes(MediaType::OCI_LAYER, bytes).await.unwrap());
-        }
-        let config = from.push_bytes(MediaType::OCI_EMPTY, "{}".into()).await.unwrap();
-        let root = from
-            .push_bytes(
-                MediaType::OCI_MANIFEST,
-                Manifest::new(config, layers.clone()).to_bytes().into(),
-            )
-            .await
-            .unwrap();
+        let (root, layers) = image_of(&from, [noise(SIZE, 1), noise(70_000, 2)]).await;
         let mut referrers = Vec::new();
         for seed in 3..5 {
             referrers.push(attach(&from, &root, seed).await.unwrap());
@@ -314,21 +302,6 @@ async fn parts_answered_with_created_and_not_below_five_mebibytes() {
         &now[before..]
     );
     assert_eq!(now[before..].iter().sum::<u64>(), SIZE as u64);
-}
-
-/// A place whose content is hashed on its way, so that the last bytes are a part of their own.
-#[derive(Debug)]
-struct Unchecked(Memory);
-
-#[async_trait]
-impl Source for Unchecked {
-    async fn fetch_unverified(&self, descriptor: &Descriptor, from: u64) -> Result<ByteStream, StoreError> {
-        self.0.fetch_unverified(descriptor, from).await
-    }
-
-    async fn contains(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
-        self.0.contains(descriptor).await
-    }
 }
 
 /// Google's: no parts at all. That is learned once, or known.

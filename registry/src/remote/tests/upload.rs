@@ -7,7 +7,6 @@ use super::front::{Fault, Front, Seen, answer};
 use super::*;
 use crate::copy::{Options, copy};
 use crate::store::{Layout, Memory, SinkExt, Source, SourceExt};
-use samebundle_spec::manifest::Manifest;
 
 const SIZE: usize = 40_000_000;
 
@@ -21,21 +20,8 @@ fn config_at(folder: &Path) -> RemoteConfig {
 /// An image of one large layer in a layout.
 async fn image(folder: &Path, size: usize) -> (Layout, Descriptor, Descriptor) {
     let layout = Layout::create(&folder.join("layout")).await.unwrap();
-    let bytes = noise(size, 7);
-    let layer = layout
-        .push_bytes(MediaType::OCI_LAYER, bytes.into())
-        .await
-        .unwrap();
-    let config = layout
-        .push_bytes(MediaType::OCI_EMPTY, "{}".into())
-        .await
-        .unwrap();
-    let manifest = Manifest::new(config, vec![layer.clone()]);
-    let root = layout
-        .push_bytes(MediaType::OCI_MANIFEST, manifest.to_bytes().into())
-        .await
-        .unwrap();
-    (layout, root, layer)
+    let (root, mut layers) = image_of(&layout, [noise(size, 7)]).await;
+    (layout, root, layers.remove(0))
 }
 
 fn uploads(front: &Front, method: &str) -> Vec<Seen> {
@@ -289,20 +275,6 @@ async fn wrong_content_is_the_sources_fault_and_is_never_complete() {
             .iter()
             .any(|seen| seen.line.contains("digest=") && seen.line.contains(&layer.digest.hex()));
         assert_eq!(last, kept, "what is known to be wrong is not finished");
-    }
-}
-
-#[derive(Debug)]
-struct Unchecked(Layout);
-
-#[async_trait]
-impl Source for Unchecked {
-    async fn fetch_unverified(&self, descriptor: &Descriptor, from: u64) -> Result<ByteStream, StoreError> {
-        self.0.fetch_unverified(descriptor, from).await
-    }
-
-    async fn contains(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
-        self.0.contains(descriptor).await
     }
 }
 

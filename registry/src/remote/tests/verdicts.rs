@@ -91,6 +91,27 @@ impl Signed {
     }
 }
 
+/// Verifies against registries that give each bad answer to what `question` picks, and are otherwise as `rest` has it: the
+/// lookup fails with the verdict that belongs to the answer.
+async fn each_bad_answer(signed: &Signed, question: fn(&str) -> bool, rest: fn(&str) -> Fault) {
+    for (name, expected) in ANSWERS {
+        let (front, bad) = signed
+            .at(move |parts| {
+                let path = parts.uri.path();
+                if question(path) {
+                    badly(name, path)
+                } else {
+                    rest(path)
+                }
+            })
+            .await;
+        bad.store(true, Ordering::SeqCst);
+        let error = signed.verify_at(&front.address).await.unwrap_err();
+        assert!(matches!(error, TrustError::Lookup { .. }), "{name}: {error:?}");
+        assert_eq!(error.kind(), expected, "{name}: {error:?}");
+    }
+}
+
 const PAGE: &str = "<html><body>please log in</body></html>";
 
 /// A bad answer by its name, and the verdict that it must lead to.
@@ -162,24 +183,11 @@ async fn no_bad_answer_is_read_as_unsigned() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_bad_answer_for_the_fallback_tag_is_read_as_unsigned() {
     let signed = Signed::new().await;
-    for (name, expected) in ANSWERS {
-        let (front, bad) = signed
-            .at(move |parts| {
-                let path = parts.uri.path();
-                if path.contains("/referrers/") {
-                    answer(404, &[], "404 page not found")
-                } else if path.contains("/manifests/sha256-") {
-                    badly(name, path)
-                } else {
-                    Fault::None
-                }
-            })
-            .await;
-        bad.store(true, Ordering::SeqCst);
-        let error = signed.verify_at(&front.address).await.unwrap_err();
-        assert!(matches!(error, TrustError::Lookup { .. }), "{name}: {error:?}");
-        assert_eq!(error.kind(), expected, "{name}: {error:?}");
-    }
+    let no_list = |path: &str| match path.contains("/referrers/") {
+        true => answer(404, &[], "404 page not found"),
+        false => Fault::None,
+    };
+    each_bad_answer(&signed, |path| path.contains("/manifests/sha256-"), no_list).await;
 }
 
 /// And where a rule takes cosign's tag.
@@ -191,25 +199,15 @@ async fn no_bad_answer_for_cosigns_tag_is_read_as_unsigned() {
     let (scope, mut rule) = (scope.clone(), rule.clone());
     rule.accept = [Form::Cosign].into();
     trust.set_rule(&scope, rule).unwrap();
-    for (name, expected) in ANSWERS {
-        let (front, bad) = signed
-            .at(move |parts| {
-                let path = parts.uri.path();
-                if path.contains("/referrers/") {
-                    let empty = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
-                    answer(200, &[("content-type", MediaType::OCI_INDEX.as_str())], empty)
-                } else if path.ends_with(".sig") {
-                    badly(name, path)
-                } else {
-                    Fault::None
-                }
-            })
-            .await;
-        bad.store(true, Ordering::SeqCst);
-        let error = signed.verify_at(&front.address).await.unwrap_err();
-        assert!(matches!(error, TrustError::Lookup { .. }), "{name}: {error:?}");
-        assert_eq!(error.kind(), expected, "{name}: {error:?}");
-    }
+    let empty_list = |path: &str| {
+        let empty =
+            r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+        match path.contains("/referrers/") {
+            true => answer(200, &[("content-type", MediaType::OCI_INDEX.as_str())], empty),
+            false => Fault::None,
+        }
+    };
+    each_bad_answer(&signed, |path| path.ends_with(".sig"), empty_list).await;
 }
 
 /// The counter-test: with no list and no tag it is unsigned, and says so.

@@ -243,18 +243,9 @@ impl Upload {
             return Ok(state.digester.clone().finish());
         }
         // Only when the client named no algorithm at the start and then finishes with another one.
-        let mut digester = Digester::new(algorithm);
-        let mut file = File::open(&self.path).map_err(StoreError::io("open", &self.path))?;
-        let mut buffer = vec![0; limits::BATCH_BYTES];
-        loop {
-            let read = file
-                .read(&mut buffer)
-                .map_err(StoreError::io("read", &self.path))?;
-            if read == 0 {
-                return Ok(digester.finish());
-            }
-            digester.update(&buffer[..read]);
-        }
+        let file = File::open(&self.path).map_err(StoreError::io("open", &self.path))?;
+        let hashed = Digest::of_reader(algorithm, file).map_err(StoreError::io("read", &self.path))?;
+        Ok(hashed.0)
     }
 
     fn seal(&self) -> Result<(), Refusal> {

@@ -280,17 +280,8 @@ impl<'a> Scan<'a> {
         entry: &Entry,
         digest: Digest,
     ) -> Result<(), StoreError> {
-        let mut digester = Digester::new(digest.algorithm());
-        let mut buffer = vec![0; limits::STREAM_BUFFER];
-        loop {
-            match entries.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(got) => digester.update(&buffer[..got]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.tar(entries.fail(error))),
-            }
-        }
-        let found = digester.finish();
+        let hashed = Digest::of_reader(digest.algorithm(), &mut *entries);
+        let (found, _) = hashed.map_err(|error| self.tar(entries.fail(error)))?;
         if found != digest {
             return Err(StoreError::Mismatch {
                 digest,

@@ -256,7 +256,7 @@ async fn send_chunks<O: Origin + ?Sized>(
     };
     let index = chunk::read(source, chunked).await.map_err(failed)?;
     let header = pack::header(runs);
-    let places: Vec<Range<u64>> = runs.iter().map(|run| pack::bytes_of(&index, run)).collect();
+    let places = pack::places(&index, runs);
     let sent: u64 = places.iter().map(|place| place.end - place.start).sum();
     let entry = Piece::Entry {
         path: format!("chunks/{}/{}", digest.algorithm().name(), digest.hex()),

@@ -3,10 +3,10 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use samebundle_spec::{Algorithm, Descriptor, Digest, Digester, limits};
+use samebundle_spec::{Algorithm, Descriptor, Digest};
 
 use super::disk::Disk;
 use super::files::{blob_path, ingest_folder};
@@ -205,15 +205,7 @@ fn blob(root: &Path, digest: Digest, deep: bool, report: &mut Report) -> Result<
     Ok(())
 }
 
-fn hash(mut file: File, algorithm: Algorithm, path: &Path) -> Result<Digest, StoreError> {
-    let mut digester = Digester::new(algorithm);
-    let mut buffer = vec![0; limits::STREAM_BUFFER];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(digester.finish()),
-            Ok(got) => digester.update(&buffer[..got]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(StoreError::io("read", path)(error)),
-        }
-    }
+fn hash(file: File, algorithm: Algorithm, path: &Path) -> Result<Digest, StoreError> {
+    let hashed = Digest::of_reader(algorithm, file).map_err(StoreError::io("read", path))?;
+    Ok(hashed.0)
 }

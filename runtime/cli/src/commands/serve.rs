@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::args::{self, Login};
 use crate::error::CliError;
-use crate::place::Place;
+use crate::place::{Place, archive_stem};
 use crate::render::Report;
 use crate::session::Session;
 use crate::settings::SystemClock;
@@ -72,14 +72,11 @@ async fn server(
         return Ok((server, root.display().to_string()));
     };
     let (origin, path) = shown(session, place).await?;
-    let stem = path
+    let file = path
         .file_name()
         .and_then(|name| name.to_str())
         .unwrap_or_default();
-    let stem = [".tgz", ".tar.gz", ".tar"]
-        .iter()
-        .find_map(|ending| stem.strip_suffix(ending))
-        .unwrap_or(stem);
+    let stem = archive_stem(file).unwrap_or(file);
     let name = args.repository.clone().unwrap_or_else(|| stem.to_lowercase());
     let exhibit = Exhibit::open(origin, &name).await.map_err(|error| match error {
         StoreError::Invalid { why, .. } if args.repository.is_none() => CliError::Usage(format!(

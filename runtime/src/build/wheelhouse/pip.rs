@@ -1,11 +1,11 @@
 //! Asks pip which files an install line needs, and fetches them.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use samebundle_spec::pipeline::InstallLine;
-use samebundle_spec::{Algorithm, Digest, Digester, limits};
+use samebundle_spec::{Algorithm, Digest};
 
 use super::lock::Wheel;
 use super::target::Target;
@@ -207,15 +207,7 @@ pub(super) fn cached(cache: &Path, wheel: &Wheel) -> bool {
 }
 
 fn hash(path: &Path) -> io::Result<Digest> {
-    let mut file = File::open(path)?;
-    let mut digester = Digester::new(Algorithm::Sha256);
-    let mut buffer = vec![0; limits::STREAM_BUFFER];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(digester.finish()),
-            count => digester.update(&buffer[..count]),
-        }
-    }
+    Ok(Digest::of_reader(Algorithm::Sha256, File::open(path)?)?.0)
 }
 
 #[cfg(test)]

@@ -51,11 +51,11 @@ pub(in crate::store::archive) fn header(runs: &[Range<usize>]) -> Vec<u8> {
     header
 }
 
-/// The bytes of the layer that a run of chunks has.
-pub(in crate::store::archive) fn bytes_of(index: &ChunkIndex, run: &Range<usize>) -> Range<u64> {
-    let length = |chunks: &[Chunk]| chunks.iter().map(|chunk| u64::from(chunk.size)).sum::<u64>();
-    let start = length(&index.chunks()[..run.start]);
-    start..start + length(&index.chunks()[run.clone()])
+/// The bytes of the layer that each of some runs of chunks has.
+pub(in crate::store::archive) fn places(index: &ChunkIndex, runs: &[Range<usize>]) -> Vec<Range<u64>> {
+    let starts: Vec<u64> = index.placed().map(|(at, _)| at).collect();
+    let start = |number: usize| starts.get(number).copied().unwrap_or(index.layer_size());
+    runs.iter().map(|run| start(run.start)..start(run.end)).collect()
 }
 
 /// Reads a file of chunks that lies at `place` of an archive, and checks all of it against the index.

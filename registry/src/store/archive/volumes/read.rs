@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use samebundle_spec::volume::{HEAD_BYTES, VolumeError, VolumeHead, VolumeSet};
-use samebundle_spec::{Algorithm, Digest, Digester, limits};
+use samebundle_spec::{Algorithm, Digest};
 
 use super::{beside, parity, whole_of};
 use crate::store::StoreError;
@@ -269,16 +269,7 @@ impl Found {
 /// The digest of a file from a place on.
 fn digest_from(mut file: &File, start: u64) -> io::Result<Digest> {
     file.seek(SeekFrom::Start(start))?;
-    let mut digester = Digester::new(Algorithm::Sha256);
-    let mut buffer = vec![0; limits::STREAM_BUFFER];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(digester.finish()),
-            Ok(got) => digester.update(&buffer[..got]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+    Ok(Digest::of_reader(Algorithm::Sha256, file)?.0)
 }
 
 /// The archive, read through its volumes.

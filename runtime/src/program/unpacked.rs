@@ -1,0 +1,55 @@
+//! Layers that containers see as folders, unpacked once and kept.
+//!
+//! The folder appears whole: it is filled under another name, synced, and renamed after all of the layer was read and hashed.
+//! Two processes may do it at once; what both make is the same, and the first one's stays.
+
+use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use samebundle_registry::durable;
+use samebundle_registry::store::{Source, SourceExt};
+use samebundle_spec::Descriptor;
+use tokio_util::io::SyncIoBridge;
+
+use crate::image::stream::TarStream;
+
+/// Makes `parent`/`name` of a layer unless it is there: `fill` gets the uncompressed stream and an empty folder.
+///
+/// # Errors
+/// If the layer cannot be read, or `fill` fails; then nothing is left.
+pub(super) async fn once(
+    source: &dyn Source,
+    layer: &Descriptor,
+    parent: &Path,
+    name: &str,
+    fill: impl FnOnce(&mut dyn Read, &Path) -> io::Result<()> + Send + 'static,
+) -> io::Result<()> {
+    let folder = parent.join(name);
+    if folder.exists() {
+        return Ok(());
+    }
+    let stream = source.fetch(layer).await.map_err(io::Error::other)?;
+    let bridge = SyncIoBridge::new(stream);
+    let (layer, parent) = (layer.clone(), parent.to_owned());
+    let unpacked = tokio::task::spawn_blocking(move || {
+        std::fs::create_dir_all(&parent)?;
+        let temporary = tempfile::Builder::new().prefix(".new-").tempdir_in(&parent)?;
+        fill(&mut TarStream::new(&layer, None, bridge)?, temporary.path())?;
+        // Containers may run as any user.
+        std::fs::set_permissions(temporary.path(), PermissionsExt::from_mode(0o755))?;
+        durable::sync_folder(temporary.path())?;
+        match std::fs::rename(temporary.path(), &folder) {
+            Err(_) if folder.exists() => Ok(()),
+            Err(error) => Err(error),
+            Ok(()) => {
+                let _gone = temporary.keep();
+                durable::sync_folder(&parent)
+            }
+        }
+    });
+    match unpacked.await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
