@@ -7,6 +7,10 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use samebundle_spec::limits;
 
 /// Writes `bytes` to `path` durably with these permission bits.
 ///
@@ -22,6 +26,47 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|error| error.error)?;
     sync_folder(folder)
+}
+
+/// Syncs a large file on the way, by a thread of its own: the disk works while the bytes still come, and the sync at the end
+/// has little left to wait for.
+#[derive(Debug, Default)]
+pub(crate) struct EarlySync {
+    /// Bytes that were written since the last one began.
+    bytes: u64,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl EarlySync {
+    /// Says that so many bytes more were written. Begins a sync when there is enough to do, and none runs.
+    ///
+    /// # Errors
+    /// That of an earlier sync. It is final: a second call may say that all is well when it is not.
+    pub(crate) fn written(&mut self, file: &Arc<File>, bytes: u64) -> io::Result<()> {
+        self.bytes += bytes;
+        let running = self.thread.as_ref().is_some_and(|thread| !thread.is_finished());
+        if self.bytes < limits::EARLY_SYNC_BYTES || running {
+            return Ok(());
+        }
+        self.end()?;
+        self.bytes = 0;
+        let file = Arc::clone(file);
+        self.thread = Some(std::thread::spawn(move || file.sync_data()));
+        Ok(())
+    }
+
+    /// Waits for the one that runs.
+    ///
+    /// # Errors
+    /// Its own.
+    pub(crate) fn end(&mut self) -> io::Result<()> {
+        let Some(thread) = self.thread.take() else {
+            return Ok(());
+        };
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(io::Error::other("a sync panicked")))
+    }
 }
 
 /// Reads a small file whole; `None` if it is not there.

@@ -289,6 +289,11 @@ fn events(number: usize, call: &Call, root: &Path, told: &dyn Fn(&[u8]) -> bool)
         }
         "write" => file().map(|path| Event::Write(path, None, written(call))),
         "pwrite64" => file().map(|path| Event::Write(path, Some(call.number(3)), written(call))),
+        "pwritev" => file().map(|path| {
+            // The buffers are arguments of their own here, and the position is the last one.
+            let bytes = cut(call_text(call), call);
+            Event::Write(path, Some(call.last_number()), bytes)
+        }),
         "ftruncate" => file().map(|path| Event::Truncate(path, call.number(1))),
         "fsync" | "fdatasync" => {
             return file()
@@ -327,14 +332,23 @@ fn events(number: usize, call: &Call, root: &Path, told: &dyn Fn(&[u8]) -> bool)
 }
 
 fn written(call: &Call) -> Vec<u8> {
-    let mut bytes = call.bytes(1);
-    bytes.truncate(usize::try_from(call.returned).unwrap_or(0));
+    cut(call.bytes(1), call)
+}
+
+/// As much as the call wrote.
+fn cut(mut bytes: Vec<u8>, call: &Call) -> Vec<u8> {
+    let count = usize::try_from(call.returned).unwrap_or(0);
+    assert!(
+        bytes.len() >= count,
+        "the record cut off what {} wrote",
+        call.name
+    );
+    bytes.truncate(count);
     bytes
 }
 
 fn call_text(call: &Call) -> Vec<u8> {
-    (0..64)
-        .map(|place| call.raw(place))
+    call.arguments()
         .filter(|raw| raw.contains("iov_base="))
         .flat_map(crate::strace::decode)
         .collect()

@@ -215,6 +215,16 @@ impl Call {
         self.arguments.get(place).map_or("", String::as_str)
     }
 
+    /// All arguments as they stand; those that are lists are cut at their commas.
+    pub fn arguments(&self) -> impl Iterator<Item = &str> {
+        self.arguments.iter().map(String::as_str)
+    }
+
+    /// The last argument, a number.
+    pub fn last_number(&self) -> u64 {
+        self.number(self.arguments.len().saturating_sub(1))
+    }
+
     /// An argument that is a number.
     pub fn number(&self, place: usize) -> u64 {
         self.raw(place).parse().unwrap_or(0)

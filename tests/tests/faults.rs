@@ -22,6 +22,7 @@ use crate::scenarios::{self, Scenario};
 const KILLED: &[&str] = &[
     "write",
     "pwrite64",
+    "pwritev",
     "fsync",
     "fdatasync",
     "rename",
@@ -41,6 +42,7 @@ const KILLED: &[&str] = &[
 const FULL: &[&str] = &[
     "write",
     "pwrite64",
+    "pwritev",
     "rename",
     "renameat",
     "renameat2",
@@ -54,6 +56,7 @@ const FULL: &[&str] = &[
 const BROKEN: &[&str] = &[
     "write",
     "pwrite64",
+    "pwritev",
     "fsync",
     "fdatasync",
     "rename",

@@ -146,7 +146,7 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
             progress.resumed(&descriptor.digest, there);
         }
         let done = AtomicU64::new(there);
-        let most = (size / limits::RANGES).clamp(limits::RANGE_BYTES.0, limits::RANGE_BYTES.1);
+        let (least, largest) = limits::RANGE_BYTES;
         let moved = |bytes: u64| {
             read.fetch_add(bytes, Ordering::Relaxed);
             self.lanes.moved(bytes);
@@ -174,7 +174,10 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
                     };
                     Some(lane)
                 };
-                let most = if pace.streams > 1 { most } else { u64::MAX };
+                let most = match pace.streams {
+                    1 => u64::MAX,
+                    _ => (size / limits::RANGES).max(pace.range).clamp(least, largest),
+                };
                 let Some(range) = next(&mut left, most) else { break };
                 running.push(self.range(descriptor, parts, range, lane, &moved));
             }
@@ -200,7 +203,7 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
     ) -> Result<(), StoreError> {
         let pieces = self.source.pieces_unverified(descriptor, range.clone()).await;
         let pieces = pieces.map_err(on(Side::Source))?;
-        let pumped = pump(parts, range, pieces, moved).await;
+        let pumped = pump(range, pieces, |at, batch| parts.write(at, batch), moved).await;
         drop(lane);
         pumped.map_err(|stopped| match stopped {
             Stopped::Read(error) => on(Side::Source)(StoreError::read(descriptor.digest, error)),

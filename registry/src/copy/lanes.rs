@@ -2,6 +2,9 @@
 //!
 //! A lane is one content, or one more range of a content. The number of lanes grows by one as long as that makes the copy
 //! faster, and is halved each time one of the places asks to be spared (429): additive increase, multiplicative decrease.
+//!
+//! Contents begin with as many lanes as the user allows. Further ranges of a content begin with none: on a short way one
+//! stream fills it and more only disturb each other, on a long one each window that shows a gain brings one more.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,6 +32,8 @@ pub(super) struct Lanes {
 #[derive(Debug)]
 struct State {
     limit: usize,
+    /// Lanes in use up to which one more range may have one.
+    ranges: usize,
     used: usize,
     /// Contents that could go if there were a lane; ranges wait for them.
     waiting: usize,
@@ -40,11 +45,18 @@ struct State {
 struct Window {
     start: Instant,
     bytes: u64,
-    /// All lanes were in use at some time.
-    full: bool,
-    /// Throughput of the window before the last growth, bytes a second.
-    before_growth: Option<f64>,
+    /// What had no lane at some time.
+    wanted: Option<Kind>,
+    /// What got one more lane last, and the throughput of the window before, bytes a second.
+    grown: Option<(Kind, f64)>,
     rest: u32,
+}
+
+/// What a lane is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Content,
+    Range,
 }
 
 /// A place on the way; given back when dropped.
@@ -66,14 +78,15 @@ impl Lanes {
         Self {
             state: Mutex::new(State {
                 limit: limit.max(1),
+                ranges: 1,
                 used: 0,
                 waiting: 0,
                 throttled,
                 window: Window {
                     start: Instant::now(),
                     bytes: 0,
-                    full: false,
-                    before_growth: None,
+                    wanted: None,
+                    grown: None,
                     rest: 0,
                 },
             }),
@@ -94,7 +107,7 @@ impl Lanes {
     pub(super) fn take(&self) -> Option<Lane<'_>> {
         let mut state = self.state();
         if state.used >= state.limit {
-            state.window.full = true;
+            state.window.wanted = Some(Kind::Content);
             return None;
         }
         state.used += 1;
@@ -103,10 +116,16 @@ impl Lanes {
 
     /// A lane for one more range of a content that has one; none while contents wait.
     pub(super) fn take_spare(&self) -> Option<Lane<'_>> {
-        if self.state().waiting > 0 {
+        let mut state = self.state();
+        if state.waiting > 0 {
             return None;
         }
-        self.take()
+        if state.used >= state.ranges {
+            state.window.wanted.get_or_insert(Kind::Range);
+            return None;
+        }
+        state.used += 1;
+        Some(Lane { lanes: self })
     }
 
     /// Says how many contents wait for a lane.
@@ -120,7 +139,8 @@ impl Lanes {
         if times > state.throttled {
             state.throttled = times;
             state.limit = (state.limit / 2).max(1);
-            state.window.before_growth = None;
+            state.ranges = (state.ranges / 2).max(1);
+            state.window.grown = None;
             state.window.rest = REST_THROTTLED;
         }
     }
@@ -141,12 +161,13 @@ impl State {
     /// Ends a window; whether there is a lane more.
     fn think(&mut self, took: Duration) -> bool {
         let rate = self.window.bytes as f64 / took.as_secs_f64();
-        let full = std::mem::take(&mut self.window.full);
+        let wanted = self.window.wanted.take();
         (self.window.start, self.window.bytes) = (Instant::now(), 0);
-        if let Some(before) = self.window.before_growth.take()
+        if let Some((kind, before)) = self.window.grown.take()
             && rate < before * GAIN
         {
-            self.limit = (self.limit - 1).max(1);
+            let lanes = self.lanes_for(kind);
+            *lanes = (*lanes - 1).max(1);
             self.window.rest = REST;
             return false;
         }
@@ -154,12 +175,22 @@ impl State {
             self.window.rest -= 1;
             return false;
         }
-        if !full || self.limit >= limits::LANES {
+        let Some(kind) = wanted else { return false };
+        let used = self.used;
+        let lanes = self.lanes_for(kind);
+        if (*lanes).max(used) >= limits::LANES {
             return false;
         }
-        self.limit += 1;
-        self.window.before_growth = Some(rate);
+        *lanes = used.max(*lanes) + 1;
+        self.window.grown = Some((kind, rate));
         true
+    }
+
+    fn lanes_for(&mut self, kind: Kind) -> &mut usize {
+        match kind {
+            Kind::Content => &mut self.limit,
+            Kind::Range => &mut self.ranges,
+        }
     }
 }
 
@@ -181,6 +212,37 @@ mod tests {
     }
 
     #[test]
+    fn one_more_range_at_a_time_while_that_is_faster() {
+        let lanes = Lanes::new(4, 0);
+        let _content = lanes.take().unwrap();
+        let window = |bytes: u64| {
+            let mut spare = Vec::new();
+            while let Some(lane) = lanes.take_spare() {
+                spare.push(lane);
+            }
+            let mut state = lanes.state();
+            state.window.bytes = bytes;
+            state.think(Duration::from_secs(1));
+            spare.len()
+        };
+        assert_eq!(
+            window(100),
+            0,
+            "none before it is known that one stream does not fill the way"
+        );
+        assert_eq!(window(200), 1);
+        assert_eq!(window(201), 2, "that brought nothing");
+        for _ in 0..REST {
+            assert_eq!(window(200), 1);
+        }
+        assert_eq!(window(200), 1, "tried again");
+        assert_eq!(window(300), 2);
+        lanes.throttled(1);
+        assert_eq!(window(300), 1, "halved");
+        assert_eq!(lanes.state().limit, 2);
+    }
+
+    #[test]
     fn lanes_are_halved_when_a_place_asks_and_grow_while_it_helps() {
         let lanes = Lanes::new(4, 3);
         lanes.throttled(3);
@@ -193,7 +255,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let window = |bytes: u64| {
             let mut state = lanes.state();
-            (state.window.bytes, state.window.full) = (bytes, true);
+            (state.window.bytes, state.window.wanted) = (bytes, Some(Kind::Content));
             state.think(second);
             state.limit
         };

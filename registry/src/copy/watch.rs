@@ -100,8 +100,8 @@ impl<O: Origin + ?Sized> Source for WatchedSource<'_, O> {
         pace
     }
 
-    fn checked_when_written(&self) -> bool {
-        self.source.checked_when_written()
+    fn was_checked(&self) -> bool {
+        self.source.was_checked()
     }
 
     async fn contains(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {

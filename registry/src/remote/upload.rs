@@ -124,7 +124,7 @@ impl RemoteRepository {
             inherited: false,
             refused_at: None,
             doubted_at: None,
-            hashed: (!source.checked_when_written()).then(|| {
+            hashed: (!source.was_checked()).then(|| {
                 Arc::new(Mutex::new(Hashed {
                     digester: Digester::new(descriptor.digest.algorithm()),
                     until: 0,

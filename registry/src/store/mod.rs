@@ -94,8 +94,9 @@ pub trait Source: Debug + Send + Sync {
         Pace::default()
     }
 
-    /// Tells whether content was checked when it was written here, so that a receiver that checks it is check enough.
-    fn checked_when_written(&self) -> bool {
+    /// Tells whether content was checked when it was written here or when this place was opened, so that a receiver that
+    /// checks it is check enough.
+    fn was_checked(&self) -> bool {
         false
     }
 

@@ -59,6 +59,7 @@ impl<A: Origin, B: Origin> Source for Overlay<A, B> {
             streams: front.streams.min(back.streams),
             throttled: front.throttled + back.throttled,
             ranges: front.ranges && back.ranges,
+            range: front.range.max(back.range),
         }
     }
 
@@ -68,8 +69,8 @@ impl<A: Origin, B: Origin> Source for Overlay<A, B> {
         Ok(all)
     }
 
-    fn checked_when_written(&self) -> bool {
-        self.front.checked_when_written() && self.back.checked_when_written()
+    fn was_checked(&self) -> bool {
+        self.front.was_checked() && self.back.was_checked()
     }
 
     async fn contains(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {

@@ -1,7 +1,8 @@
 //! Content as pieces, and content that is put together from them by position.
 
 use std::fmt::Debug;
-use std::io;
+use std::fs::File;
+use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ pub struct Pace {
     pub throttled: u64,
     /// Whether a range costs no more than its own bytes. Where it does not, all that lies before it is sent as well.
     pub ranges: bool,
+    /// Length of a range for which asking for it costs little, bytes, as far as that was measured.
+    pub range: u64,
 }
 
 impl Default for Pace {
@@ -32,6 +35,7 @@ impl Default for Pace {
             streams: 1,
             throttled: 0,
             ranges: true,
+            range: 0,
         }
     }
 }
@@ -80,6 +84,43 @@ pub(crate) async fn digest_of(source: &dyn Source, descriptor: &Descriptor) -> R
     Ok(digester.finish())
 }
 
+/// Writes pieces one after the other from position `at` on.
+///
+/// # Errors
+/// The system's own.
+pub(crate) fn write_pieces_at(file: &File, pieces: &[Bytes], mut at: u64) -> io::Result<()> {
+    write_pieces(pieces, |slices| {
+        let written = rustix::io::pwritev(file, slices, at)?;
+        at += written as u64;
+        Ok(written)
+    })
+}
+
+/// Writes pieces one after the other, with as few calls as possible.
+///
+/// # Errors
+/// That of `write`; [`io::ErrorKind::WriteZero`] if it takes nothing any more.
+pub(crate) fn write_pieces(
+    pieces: &[Bytes],
+    mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+) -> io::Result<()> {
+    // As many as one call takes (IOV_MAX).
+    for pieces in pieces.chunks(1024) {
+        let filled = pieces.iter().filter(|piece| !piece.is_empty());
+        let mut slices: Vec<IoSlice<'_>> = filled.map(|piece| IoSlice::new(piece)).collect();
+        let mut left = &mut slices[..];
+        while !left.is_empty() {
+            match write(left) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => IoSlice::advance_slices(&mut left, written),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Takes pieces of [`limits::BATCH_BYTES`] in all, with whether there may be more. If the source fails, what came before is
 /// returned with the error.
 async fn batch(pieces: &mut Pieces) -> (Vec<Bytes>, io::Result<bool>) {
@@ -108,14 +149,15 @@ pub(crate) enum Stopped {
     Write(StoreError),
 }
 
-/// Writes pieces into `range` of some content, one batch while the next one comes. `moved` hears of every batch written.
+/// Takes the pieces of `range` of some content in batches, writes each at its position while the next one comes. `moved`
+/// hears of every batch written.
 ///
 /// # Errors
 /// The side that failed. What was written before stays written.
-pub(crate) async fn pump(
-    parts: &dyn Parts,
+pub(crate) async fn pump<F: Future<Output = Result<(), StoreError>>>(
     range: Range<u64>,
     mut pieces: Pieces,
+    write: impl Fn(u64, Vec<Bytes>) -> F,
     moved: impl Fn(u64),
 ) -> Result<(), Stopped> {
     let mut at = range.start;
@@ -132,7 +174,7 @@ pub(crate) async fn pump(
         let goes_on = matches!(more, Ok(true));
         let writing = async {
             if bytes > 0 {
-                parts.write(at, taken).await.map_err(Stopped::Write)?;
+                write(at, taken).await.map_err(Stopped::Write)?;
                 moved(bytes);
             }
             Ok(())

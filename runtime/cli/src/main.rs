@@ -21,9 +21,9 @@ use samebundle_runtime::record::Installations;
 use samebundle_spec::bundle::Bundle;
 use samebundle_spec::{Classify, ErrorKind};
 
-use args::{Cli, Output};
+use args::{Cli, Command, Output, Registry};
 use error::CliError;
-use session::Session;
+use session::{Session, Threads};
 use settings::Settings;
 
 /// The hidden word under which the program is a container's helper process.
@@ -91,16 +91,20 @@ fn bundle_of(name: &str, settings: &Settings) -> Result<Bundle, CliError> {
         .parse()
         .map_err(|error: samebundle_spec::name::NameError| CliError::Usage(error.to_string()))?;
     let installation = Installations::new(&home).get(&name)?;
-    session::block_on(session::installed_bundle(&home, &installation))?
+    session::block_on(Threads::One, session::installed_bundle(&home, &installation))?
 }
 
 fn run(cli: Cli, matches: &ArgMatches, settings: Settings) -> ExitCode {
     let output = cli.global.output;
+    let threads = match cli.command {
+        Command::Registry(Registry::Serve(_)) => Threads::Cores,
+        _ => Threads::One,
+    };
     let work = async {
         let session = Session::open(settings, &cli.global)?;
         commands::dispatch(&session, cli.command, matches).await
     };
-    match session::block_on(work) {
+    match session::block_on(threads, work) {
         Ok(Ok(report)) => finish(&report, output),
         Ok(Err(error)) => fail(&error, output),
         Err(error) => fail(&error, output),

@@ -45,15 +45,27 @@ pub(crate) struct Session {
     pub(crate) offline: bool,
 }
 
+/// What waits for the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// One thread. What hashes, writes or compresses much has threads of its own; a second one here would only have every
+    /// piece handed from one to the other.
+    One,
+    /// One a core, for a server.
+    Cores,
+}
+
 /// Runs a future to its end on a runtime of its own.
 ///
 /// # Errors
 /// If the system gives no threads.
-pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> Result<T, CliError> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build();
+pub(crate) fn block_on<T>(threads: Threads, work: impl Future<Output = T>) -> Result<T, CliError> {
+    use tokio::runtime::Builder;
+    let mut builder = match threads {
+        Threads::One => Builder::new_current_thread(),
+        Threads::Cores => Builder::new_multi_thread(),
+    };
+    let runtime = builder.enable_all().build();
     let runtime = runtime.map_err(|source| CliError::Io {
         operation: "start",
         path: "worker threads".to_owned(),

@@ -12,7 +12,7 @@
 //!
 //! A plain archive is read in place. A compressed one is unpacked once, into a file without a name beneath the folder that
 //! the caller gives, and so is one that comes in [`volumes`]: nothing is left behind, whatever happens. Content is hashed
-//! when the archive is opened and again when it is fetched.
+//! when the archive is opened and again by whoever fetches it.
 
 mod delta;
 mod read;
@@ -25,16 +25,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use samebundle_spec::{Descriptor, Digest, MediaType, Tag};
+use futures::StreamExt;
+use samebundle_spec::{Descriptor, Digest, MediaType, Tag, limits};
 use tokio::io::AsyncReadExt;
+use tokio_util::io::ReaderStream;
 
 pub use delta::Since;
 pub use write::{Form, Options, Written, write};
 
 use super::blocking::blocking;
 use super::layout_index::LayoutIndex;
-use super::section::section;
-use super::{ByteStream, Referrers, Resolve, Source, StoreError, listing};
+use super::section::{self, section};
+use super::{ByteStream, Pieces, Referrers, Resolve, Source, StoreError, listing};
 use crate::chunk::Chunked;
 use read::Contents;
 
@@ -173,6 +175,28 @@ impl Source for ArchiveStore {
         let length = range.end.saturating_sub(range.start);
         let rest = self.fetch_unverified(descriptor, range.start).await?;
         Ok(Box::pin(rest.take(length)))
+    }
+
+    async fn pieces_unverified(
+        &self,
+        descriptor: &Descriptor,
+        range: Range<u64>,
+    ) -> Result<Pieces, StoreError> {
+        let Some(&(offset, size)) = self.contents.blobs.get(&descriptor.digest) else {
+            let stream = self.fetch_range_unverified(descriptor, range).await?;
+            return Ok(ReaderStream::with_capacity(stream, limits::STREAM_BUFFER).boxed());
+        };
+        let from = range.start.min(size);
+        Ok(section::pieces(
+            Arc::clone(&self.contents.file),
+            offset + from,
+            size.min(range.end).saturating_sub(from),
+            limits::BATCH_BYTES,
+        ))
+    }
+
+    fn was_checked(&self) -> bool {
+        true
     }
 
     async fn chunked(&self) -> Result<Vec<Chunked>, StoreError> {

@@ -2,30 +2,31 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IoSlice, Write};
 use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use futures::StreamExt;
-use samebundle_spec::{Descriptor, Digest, Tag, limits};
+use futures::{StreamExt, stream};
+use samebundle_spec::{Descriptor, Digest, Digester, Tag, limits};
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
-use tokio_util::io::ReaderStream;
 use tokio_util::sync::CancellationToken;
 
 use super::delta::{self, Since, Treatment, pack};
 use super::volumes::{self, Cut, Volume};
 use crate::chunk;
 use crate::copy::Options as Copy;
-use crate::durable;
+use crate::durable::{self, EarlySync};
 use crate::graph::{Beside, Graph, Node};
 use crate::store::blocking::blocking;
 use crate::store::layout_index::{LAYOUT_FILE, LayoutIndex};
+use crate::store::pieces::{Stopped, pump, write_pieces as write_all};
 use crate::store::tar_entries::{OCTAL_SIZE, stored};
-use crate::store::{ByteStream, Origin, Side, SourceExt, StoreError};
+use crate::store::{Origin, Side, StoreError};
 
 /// How the file is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,12 +78,12 @@ pub struct Written {
 /// What goes from the reading side to the writing side.
 enum Piece {
     Entry { path: String, size: u64 },
-    Data(Bytes),
+    Data(Vec<Bytes>),
     End,
 }
 
-/// How many pieces may wait for the disk; each is a stream buffer at most.
-const WAITING: usize = 8;
+/// How many batches may wait for the disk.
+const WAITING: usize = 2;
 
 /// Writes everything that belongs to `roots` into one file, which appears whole or not at all.
 ///
@@ -178,7 +179,7 @@ async fn send<O: Origin + ?Sized>(
             path: name.to_owned(),
             size: bytes.len() as u64,
         };
-        if pieces.send(entry).await.is_err() || pieces.send(Piece::Data(bytes.into())).await.is_err() {
+        if pieces.send(entry).await.is_err() || pieces.send(Piece::Data(vec![bytes.into()])).await.is_err() {
             return Ok(None);
         }
     }
@@ -218,26 +219,51 @@ async fn send_content<O: Origin + ?Sized>(
     if pieces.send(entry).await.is_err() {
         return Ok(false);
     }
-    let content: ByteStream = match graph.bytes(descriptor) {
-        Some(bytes) => Box::pin(std::io::Cursor::new(bytes)),
+    let all = 0..descriptor.size;
+    let content = match graph.bytes(descriptor) {
+        Some(bytes) => stream::iter([Ok(bytes)]).boxed(),
         None => source
-            .fetch(descriptor)
+            .pieces_unverified(descriptor, all.clone())
             .await
             .map_err(|error| on(Side::Source, error))?,
     };
-    let mut chunks = ReaderStream::with_capacity(content, limits::STREAM_BUFFER);
-    let mut done = 0;
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|error| on(Side::Source, StoreError::read(digest, error)))?;
-        done += chunk.len() as u64;
+    let digester = Arc::new(Mutex::new(Digester::new(digest.algorithm())));
+    // The network, the hash and the disk each work on a batch of their own.
+    let write = |_, batch: Vec<Bytes>| {
+        let digester = Arc::clone(&digester);
+        async move {
+            let hashed = blocking(move || {
+                let mut digester = digester.lock().unwrap_or_else(PoisonError::into_inner);
+                batch.iter().for_each(|piece| digester.update(piece));
+                Ok(batch)
+            });
+            let sent = pieces.send(Piece::Data(hashed.await?)).await;
+            sent.map_err(|_| StoreError::Cancelled)
+        }
+    };
+    let done = AtomicU64::new(0);
+    let moved = |bytes| {
+        let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if let Some(progress) = &options.copy.progress {
             progress.advanced(&digest, done, descriptor.size);
         }
-        if pieces.send(Piece::Data(chunk)).await.is_err() {
-            return Ok(false);
-        }
+    };
+    match pump(all, content, write, moved).await {
+        Ok(()) => {}
+        Err(Stopped::Read(error)) => return Err(on(Side::Source, StoreError::read(digest, error))),
+        Err(Stopped::Write(_)) => return Ok(false),
     }
-    Ok(true)
+    let digester = digester.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    match digester.finish() {
+        found if found == digest => Ok(true),
+        found => Err(on(
+            Side::Source,
+            StoreError::Mismatch {
+                digest,
+                why: format!("content has digest {found}"),
+            },
+        )),
+    }
 }
 
 /// Sends some chunks of a layer; returns the bytes of the layer that were sent, `None` if the writer went away.
@@ -262,7 +288,7 @@ async fn send_chunks<O: Origin + ?Sized>(
         path: format!("chunks/{}/{}", digest.algorithm().name(), digest.hex()),
         size: header.len() as u64 + sent,
     };
-    if pieces.send(entry).await.is_err() || pieces.send(Piece::Data(header.into())).await.is_err() {
+    if pieces.send(entry).await.is_err() || pieces.send(Piece::Data(vec![header.into()])).await.is_err() {
         return Ok(None);
     }
     // What is left out is there as far as progress goes.
@@ -282,7 +308,7 @@ async fn send_chunks<O: Origin + ?Sized>(
             if let Some(progress) = &options.copy.progress {
                 progress.advanced(&digest, done, node.descriptor.size);
             }
-            if pieces.send(Piece::Data(bytes.into())).await.is_err() {
+            if pieces.send(Piece::Data(vec![bytes.into()])).await.is_err() {
                 return Ok(None);
             }
         }
@@ -339,10 +365,14 @@ pub(super) fn folder_of(path: &Path) -> PathBuf {
 fn write_form<W: Write>(writer: W, form: Form, pieces: mpsc::Receiver<Piece>) -> io::Result<Option<W>> {
     match form {
         Form::Tar => write_pieces(writer, pieces),
-        Form::Gzip => match write_pieces(stored::Writer::new(writer)?, pieces)? {
-            Some(gzip) => gzip.finish().map(Some),
-            None => Ok(None),
-        },
+        Form::Gzip => {
+            // Its blocks are small.
+            let buffered = BufWriter::with_capacity(limits::STREAM_BUFFER, writer);
+            match write_pieces(stored::Writer::new(buffered)?, pieces)? {
+                Some(gzip) => gzip.finish().and_then(finish).map(Some),
+                None => Ok(None),
+            }
+        }
     }
 }
 
@@ -372,12 +402,16 @@ fn write_file(path: &Path, form: Form, pieces: mpsc::Receiver<Piece>) -> Result<
         .as_file()
         .try_clone()
         .map_err(StoreError::io("open", path))?;
-    let buffered = BufWriter::with_capacity(limits::STREAM_BUFFER, handle);
-    let written = write_form(buffered, form, pieces).and_then(|file| file.map(finish).transpose());
-    if written.map_err(StoreError::io("write", path))?.is_none() {
+    let growing = Growing {
+        file: Arc::new(handle),
+        early: EarlySync::default(),
+    };
+    let written = write_form(growing, form, pieces).map_err(StoreError::io("write", path))?;
+    let Some(mut growing) = written else {
         // The reading side went away; it knows why.
         return Err(StoreError::Cancelled);
-    }
+    };
+    growing.early.end().map_err(StoreError::io("sync", path))?;
     temporary
         .as_file()
         .set_permissions(Permissions::from_mode(0o644))
@@ -401,7 +435,29 @@ fn write_file(path: &Path, form: Form, pieces: mpsc::Receiver<Piece>) -> Result<
     }])
 }
 
-fn finish(buffered: BufWriter<File>) -> io::Result<File> {
+/// A file that is synced while it grows.
+struct Growing {
+    file: Arc<File>,
+    early: EarlySync,
+}
+
+impl Write for Growing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let written = self.file.as_ref().write_vectored(slices)?;
+        self.early.written(&self.file, written as u64)?;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn finish<W: Write>(buffered: BufWriter<W>) -> io::Result<W> {
     buffered.into_inner().map_err(io::IntoInnerError::into_error)
 }
 
@@ -412,7 +468,7 @@ fn write_pieces<W: Write>(mut writer: W, mut pieces: mpsc::Receiver<Piece>) -> i
     let mut padding = 0;
     loop {
         match pieces.blocking_recv() {
-            Some(Piece::Data(bytes)) => writer.write_all(&bytes)?,
+            Some(Piece::Data(batch)) => write_all(&batch, |slices| writer.write_vectored(slices))?,
             Some(Piece::Entry { path, size }) => {
                 writer.write_all(&zeros[..padding])?;
                 write_header(&mut writer, &path, size)?;

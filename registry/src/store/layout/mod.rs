@@ -122,7 +122,14 @@ impl Layout {
         let (disk, wanted) = (Arc::clone(&self.disk), descriptor.clone());
         let partial = blocking(move || Partial::nameless(&disk, &wanted)).await?;
         let pieces = ReaderStream::with_capacity(content, limits::STREAM_BUFFER).boxed();
-        match pump(&partial, 0..descriptor.size, pieces, |_| {}).await {
+        match pump(
+            0..descriptor.size,
+            pieces,
+            |at, batch| partial.write(at, batch),
+            |_| {},
+        )
+        .await
+        {
             Ok(()) => partial.finish().await,
             Err(Stopped::Read(error)) => Err(StoreError::read(digest, error)),
             Err(Stopped::Write(error)) => Err(error),
@@ -182,7 +189,7 @@ impl Source for Layout {
         ))
     }
 
-    fn checked_when_written(&self) -> bool {
+    fn was_checked(&self) -> bool {
         true
     }
 

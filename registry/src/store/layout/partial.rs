@@ -9,7 +9,7 @@
 //! a power cut it may not be: what is synced before the end proves nothing, and the digest of the whole decides. Content
 //! that turns out wrong is removed with its records. The records are cut off before the file is named by its digest.
 //!
-//! Large content is synced on the way, too, by a thread of its own: the disk works while the network does.
+//! Large content is synced on the way, too ([`EarlySync`]).
 //!
 //! One thread hashes the bytes in order, as they are written where they come in order, and read back where they do not.
 //!
@@ -33,7 +33,9 @@ use tokio::sync::oneshot;
 use super::disk::Disk;
 use super::files::ingest_folder;
 use super::ingest::{Ingest, open_partial};
+use crate::durable::EarlySync;
 use crate::store::blocking::blocking;
+use crate::store::pieces::write_pieces_at;
 use crate::store::{Parts, StoreError};
 
 /// Length of one record, bytes.
@@ -58,7 +60,7 @@ struct Inner {
     kept: bool,
     there: Mutex<Vec<Range<u64>>>,
     hashing: Mutex<Hashing>,
-    early: Mutex<Early>,
+    early: Mutex<EarlySync>,
     stop: Arc<AtomicBool>,
 }
 
@@ -75,26 +77,6 @@ struct Hashing {
     until: u64,
     work: Option<SyncSender<Work>>,
     digest: Option<oneshot::Receiver<io::Result<Digest>>>,
-}
-
-/// Syncs on the way, so that the last one has little left to wait for.
-#[derive(Debug, Default)]
-struct Early {
-    /// Bytes that were written since the last one began.
-    bytes: u64,
-    thread: Option<std::thread::JoinHandle<io::Result<()>>>,
-}
-
-impl Early {
-    /// Waits for the one that runs. Its error is final, like that of any sync.
-    fn end(&mut self) -> io::Result<()> {
-        let Some(thread) = self.thread.take() else {
-            return Ok(());
-        };
-        thread
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("a sync panicked")))
-    }
 }
 
 enum Work {
@@ -216,33 +198,14 @@ impl Inner {
                 self.descriptor.size
             )));
         };
-        let mut place = at;
-        for piece in &pieces {
-            self.file
-                .write_all_at(piece, place)
-                .map_err(|error| StoreError::read(self.descriptor.digest, error))?;
-            place += piece.len() as u64;
-        }
+        write_pieces_at(&self.file, &pieces, at)
+            .map_err(|error| StoreError::read(self.descriptor.digest, error))?;
         self.record(at..end)
             .map_err(|error| StoreError::read(self.descriptor.digest, error))?;
-        self.sync_early(length)
+        held(&self.early)
+            .written(&self.file, length)
             .map_err(|error| StoreError::read(self.descriptor.digest, error))?;
         self.feed(at, pieces);
-        Ok(())
-    }
-
-    /// Begins a sync when there is enough to do, and none runs.
-    fn sync_early(&self, bytes: u64) -> io::Result<()> {
-        let mut early = held(&self.early);
-        early.bytes += bytes;
-        let running = early.thread.as_ref().is_some_and(|thread| !thread.is_finished());
-        if early.bytes < limits::EARLY_SYNC_BYTES || running {
-            return Ok(());
-        }
-        early.end()?;
-        early.bytes = 0;
-        let file = Arc::clone(&self.file);
-        early.thread = Some(std::thread::spawn(move || file.sync_data()));
         Ok(())
     }
 
