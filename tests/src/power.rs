@@ -283,14 +283,12 @@ fn events(number: usize, call: &Call, root: &Path, told: &dyn Fn(&[u8]) -> bool)
             .collect();
         }
         "write" | "sendto" if file().is_none() => told(&call.bytes(1)).then_some(Event::Told),
-        "writev" if file().is_none() => {
-            // An array of buffers; their strings follow one another.
-            told(&call_text(call)).then_some(Event::Told)
-        }
+        "writev" if file().is_none() => told(&call_text(call)).then_some(Event::Told),
+        "writev" => file().map(|path| Event::Write(path, None, cut(call_text(call), call))),
         "write" => file().map(|path| Event::Write(path, None, written(call))),
         "pwrite64" => file().map(|path| Event::Write(path, Some(call.number(3)), written(call))),
         "pwritev" => file().map(|path| {
-            // The buffers are arguments of their own here, and the position is the last one.
+            // The position is the last argument.
             let bytes = cut(call_text(call), call);
             Event::Write(path, Some(call.last_number()), bytes)
         }),
@@ -347,6 +345,7 @@ fn cut(mut bytes: Vec<u8>, call: &Call) -> Vec<u8> {
     bytes
 }
 
+/// What an array of buffers holds; they are arguments of their own here.
 fn call_text(call: &Call) -> Vec<u8> {
     call.arguments()
         .filter(|raw| raw.contains("iov_base="))

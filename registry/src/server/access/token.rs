@@ -208,4 +208,31 @@ mod tests {
             assert!(authority.verify(&changed, 1_000).is_none(), "byte {place}");
         }
     }
+
+    /// As CVE-2025-24976: a key that the token itself brings or points at says nothing.
+    #[test]
+    fn d9_a_token_that_brings_its_own_key_is_not_taken() {
+        let authority = Authority::new().unwrap();
+        let rights = Granted::new(Scope::parse_all("repository:a:pull,push").into_iter());
+        let user = User::Named("alice".to_owned());
+        let token = authority.issue(&user, &rights, 1_000, Duration::from_secs(60));
+        let claims = token.unwrap().split('.').nth(1).unwrap().to_owned();
+        let own = SigningKey::from_bytes(&[7; 32]);
+        let x = URL_SAFE_NO_PAD.encode(own.verifying_key().as_bytes());
+        let theirs = authority.0.verifying_key();
+        let known = URL_SAFE_NO_PAD.encode(theirs.as_bytes());
+        for header in [
+            HEADER.to_owned(),
+            format!(r#"{{"alg":"EdDSA","typ":"JWT","jwk":{{"kty":"OKP","crv":"Ed25519","x":"{x}"}}}}"#),
+            format!(r#"{{"alg":"EdDSA","typ":"JWT","jwk":{{"kty":"OKP","crv":"Ed25519","x":"{known}"}}}}"#),
+            format!(r#"{{"alg":"EdDSA","typ":"JWT","x5c":["{x}"]}}"#),
+            r#"{"alg":"EdDSA","typ":"JWT","jku":"http://127.0.0.1/keys"}"#.to_owned(),
+            r#"{"alg":"EdDSA","typ":"JWT","kid":"../../etc/passwd"}"#.to_owned(),
+        ] {
+            let signed = format!("{}.{claims}", URL_SAFE_NO_PAD.encode(&header));
+            let signature = URL_SAFE_NO_PAD.encode(own.sign(signed.as_bytes()).to_bytes());
+            let forged = format!("{signed}.{signature}");
+            assert!(authority.verify(&forged, 1_000).is_none(), "{header}");
+        }
+    }
 }
