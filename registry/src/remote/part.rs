@@ -1,9 +1,10 @@
 //! How much of a blob goes in one request.
 //!
 //! Each request costs the registry a round trip and mostly a sync, and each break costs up to one part. So a part grows
-//! while parts go through quickly: what is at stake is a bounded time, not a number of bytes. After a break it is small
-//! again, and a size that was refused where a smaller one had been taken is not tried again. The bounds are the registry's,
-//! as far as they are known ([`Known::part`](super::profile::Known::part)).
+//! while parts go through quickly: what is at stake is a bounded time, not a number of bytes, and other
+//! content begins with the size that was reached. After a break it is small again, and a size that was refused where a
+//! smaller one had been taken is not tried again. The bounds are the registry's, as far as they are known
+//! ([`Known::part`](super::profile::Known::part)).
 
 use std::time::Duration;
 
@@ -41,6 +42,17 @@ impl Part {
     /// One part of all bytes.
     pub(super) fn whole() -> Self {
         Self::within(0, u64::MAX, u64::MAX)
+    }
+
+    /// Begins larger, because parts of `size` bytes went quickly for other content just now.
+    pub(super) fn after(mut self, size: u64) -> Self {
+        self.size = size.clamp(self.begin, self.most);
+        self
+    }
+
+    /// How much the next one is to have, bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.size
     }
 
     /// The largest that may be sent.
@@ -105,6 +117,20 @@ mod tests {
 
     fn usual() -> Part {
         Part::within(0, limits::UPLOAD_PART_BYTES, limits::UPLOAD_PART_MOST_BYTES)
+    }
+
+    #[test]
+    fn other_content_begins_with_what_parts_have_grown_to() {
+        let mut part = usual().after(64 * MIB);
+        assert_eq!(part.end(0, 200 * MIB), 64 * MIB);
+        part.broke();
+        assert_eq!(part.size(), limits::UPLOAD_PART_BYTES);
+        assert_eq!(usual().after(0).size(), limits::UPLOAD_PART_BYTES);
+        assert_eq!(
+            Part::within(0, MIB, 4 * MIB).after(64 * MIB).size(),
+            4 * MIB,
+            "the registry's limit"
+        );
     }
 
     #[test]

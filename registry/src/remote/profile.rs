@@ -159,6 +159,8 @@ pub(super) struct Known {
     no_parts: AtomicBool,
     no_ranges: AtomicBool,
     worthy_range: AtomicU64,
+    /// What parts have grown to, bytes; 0 after a break.
+    grown_part: AtomicU64,
     /// Largest part, bytes; `u64::MAX` if none is known.
     most_part: AtomicU64,
     referrers: Mutex<Option<ReferrersBy>>,
@@ -170,6 +172,7 @@ impl Known {
             no_parts: AtomicBool::new(profile.parts == Some(false)),
             no_ranges: AtomicBool::new(profile.ranges == Some(false)),
             worthy_range: AtomicU64::new(0),
+            grown_part: AtomicU64::new(0),
             most_part: AtomicU64::new(profile.most_part.unwrap_or(u64::MAX)),
             referrers: Mutex::new(profile.referrers),
             profile,
@@ -214,6 +217,11 @@ impl Known {
         self.no_parts.store(true, Ordering::Relaxed);
     }
 
+    /// Says what the next part of an upload will have, for other content to begin with.
+    pub(super) fn parts_grew_to(&self, size: u64) {
+        self.grown_part.store(size, Ordering::Relaxed);
+    }
+
     pub(super) fn takes_parts_up_to(&self, most: u64) {
         self.most_part.fetch_min(most, Ordering::Relaxed);
     }
@@ -240,6 +248,7 @@ impl Known {
             .part_count
             .map_or(0, |count| size.div_ceil(count.max(1)));
         let refused = self.no_parts.load(Ordering::Relaxed) || least.max(by_count) > most || size < least;
-        (!refused).then(|| Part::within(least, limits::UPLOAD_PART_BYTES.max(by_count), most))
+        let grown = self.grown_part.load(Ordering::Relaxed);
+        (!refused).then(|| Part::within(least, limits::UPLOAD_PART_BYTES.max(by_count), most).after(grown))
     }
 }

@@ -435,6 +435,7 @@ impl Upload<'_> {
     ) -> Result<Step, StoreError> {
         if sent.is_err() {
             self.part.broke();
+            self.place.known.parts_grew_to(0);
         }
         let length = end - self.at;
         let too_large = sent.as_ref().is_ok_and(|response| match response.status() {
@@ -476,6 +477,7 @@ impl Upload<'_> {
         // It may have kept less than was sent; more than was sent is a registry that counts from one.
         let kept = received(&response);
         self.part.went_through(length, took);
+        self.place.known.parts_grew_to(self.part.size());
         self.at = if kept > self.at && kept < end { kept } else { end };
         self.moved(call, &response).await?;
         Ok(Step::On)

@@ -401,3 +401,19 @@ async fn waits_are_told_and_429_is_counted() {
     assert!(heard[0].0.contains("429"), "{heard:?}");
     assert!(heard[0].1 >= Duration::from_secs(1), "{heard:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_content_begins_with_the_size_that_parts_have_grown_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let layout = Layout::create(&folder.path().join("layout")).await.unwrap();
+    let (_, layers) = image_of(&layout, [noise(SIZE, 7), noise(SIZE, 8)]).await;
+    let front = Front::start(|_, _| Fault::None).await;
+    let place = repository_at(&front.address, config());
+    let mut sent = Vec::new();
+    for layer in &layers {
+        let before = uploads(&front, "PATCH").len();
+        place.push_from(layer, &layout).await.unwrap();
+        sent.push(uploads(&front, "PATCH").len() - before);
+    }
+    assert!(sent[1] < sent[0], "{sent:?}");
+}
