@@ -105,9 +105,7 @@ impl Digest {
         bytes[..hash.len()].copy_from_slice(hash);
         Self { algorithm, bytes }
     }
-}
 
-impl Digest {
     /// Hashes all that a reader gives; the digest, and how many bytes there were.
     ///
     /// # Errors

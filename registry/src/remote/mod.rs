@@ -56,10 +56,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt, TryFutureExt};
+use futures::{FutureExt, TryFutureExt};
 use samebundle_spec::{Classify, Descriptor, Digest, ErrorKind, MediaType, Repository, Tag, limits};
-use tokio_util::io::{ReaderStream, StreamReader};
+use tokio_util::io::StreamReader;
 
+use crate::store::pieces::pieces_of;
 use crate::store::{ByteStream, Pace, Pieces, Referrers, Resolve, Sink, Source, StoreError, Tags};
 use blob::Supply;
 use credentials::Credentials;
@@ -386,7 +387,7 @@ impl Source for RemoteRepository {
         let content = self.fetch_manifest(descriptor, range.start).await?;
         let length = range.end.saturating_sub(range.start);
         let part = tokio::io::AsyncReadExt::take(content, length);
-        Ok(ReaderStream::with_capacity(part, limits::STREAM_BUFFER).boxed())
+        Ok(pieces_of(Box::pin(part)))
     }
 
     fn pace(&self) -> Pace {

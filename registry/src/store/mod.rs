@@ -21,7 +21,7 @@ mod layout_index;
 mod listing;
 mod memory;
 mod overlay;
-mod pieces;
+pub(crate) mod pieces;
 mod section;
 pub mod tar_entries;
 
@@ -31,10 +31,8 @@ use std::pin::Pin;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt;
-use samebundle_spec::{Descriptor, MediaType, Tag, limits};
+use samebundle_spec::{Descriptor, MediaType, Tag};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio_util::io::ReaderStream;
 
 use crate::chunk::Chunked;
 
@@ -86,7 +84,7 @@ pub trait Source: Debug + Send + Sync {
         range: Range<u64>,
     ) -> Result<Pieces, StoreError> {
         let stream = self.fetch_range_unverified(descriptor, range).await?;
-        Ok(ReaderStream::with_capacity(stream, limits::STREAM_BUFFER).boxed())
+        Ok(pieces::pieces_of(stream))
     }
 
     /// How much may be asked of this place at once.

@@ -10,8 +10,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
 use samebundle_spec::{Descriptor, Digest, Digester, limits};
+use tokio_util::io::ReaderStream;
 
-use super::{Source, StoreError};
+use super::{ByteStream, Source, StoreError};
 
 /// Bytes in the pieces in which they came.
 pub type Pieces = BoxStream<'static, io::Result<Bytes>>;
@@ -94,6 +95,11 @@ pub(crate) fn write_pieces_at(file: &File, pieces: &[Bytes], mut at: u64) -> io:
         at += written as u64;
         Ok(written)
     })
+}
+
+/// A stream as pieces.
+pub(crate) fn pieces_of(stream: ByteStream) -> Pieces {
+    ReaderStream::with_capacity(stream, limits::STREAM_BUFFER).boxed()
 }
 
 /// Writes pieces one after the other, with as few calls as possible.

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::atomic::AtomicUsize;
 
+use futures::StreamExt;
+
 use super::front::{Fault, Front, Seen, answer};
 use super::*;
 use crate::copy::{Options, copy};

@@ -25,16 +25,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::StreamExt;
 use samebundle_spec::{Descriptor, Digest, MediaType, Tag, limits};
 use tokio::io::AsyncReadExt;
-use tokio_util::io::ReaderStream;
 
 pub use delta::Since;
 pub use write::{Form, Options, Written, write};
 
 use super::blocking::blocking;
 use super::layout_index::LayoutIndex;
+use super::pieces::pieces_of;
 use super::section::{self, section};
 use super::{ByteStream, Pieces, Referrers, Resolve, Source, StoreError, listing};
 use crate::chunk::Chunked;
@@ -184,7 +183,7 @@ impl Source for ArchiveStore {
     ) -> Result<Pieces, StoreError> {
         let Some(&(offset, size)) = self.contents.blobs.get(&descriptor.digest) else {
             let stream = self.fetch_range_unverified(descriptor, range).await?;
-            return Ok(ReaderStream::with_capacity(stream, limits::STREAM_BUFFER).boxed());
+            return Ok(pieces_of(stream));
         };
         let from = range.start.min(size);
         Ok(section::pieces(

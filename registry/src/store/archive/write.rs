@@ -24,7 +24,7 @@ use crate::durable::{self, EarlySync};
 use crate::graph::{Beside, Graph, Node};
 use crate::store::blocking::blocking;
 use crate::store::layout_index::{LAYOUT_FILE, LayoutIndex};
-use crate::store::pieces::{Stopped, pump, write_pieces as write_all};
+use crate::store::pieces::{Stopped, pump, write_pieces};
 use crate::store::tar_entries::{OCTAL_SIZE, stored};
 use crate::store::{Origin, Side, StoreError};
 
@@ -364,11 +364,11 @@ pub(super) fn folder_of(path: &Path) -> PathBuf {
 /// Writes the archive in its form; gives the writer back, or none if the reading side went away.
 fn write_form<W: Write>(writer: W, form: Form, pieces: mpsc::Receiver<Piece>) -> io::Result<Option<W>> {
     match form {
-        Form::Tar => write_pieces(writer, pieces),
+        Form::Tar => write_entries(writer, pieces),
         Form::Gzip => {
             // Its blocks are small.
             let buffered = BufWriter::with_capacity(limits::STREAM_BUFFER, writer);
-            match write_pieces(stored::Writer::new(buffered)?, pieces)? {
+            match write_entries(stored::Writer::new(buffered)?, pieces)? {
                 Some(gzip) => gzip.finish().and_then(finish).map(Some),
                 None => Ok(None),
             }
@@ -462,13 +462,13 @@ fn finish<W: Write>(buffered: BufWriter<W>) -> io::Result<W> {
 }
 
 /// Writes the entries; `None` if there is no end, because the reading side failed.
-fn write_pieces<W: Write>(mut writer: W, mut pieces: mpsc::Receiver<Piece>) -> io::Result<Option<W>> {
+fn write_entries<W: Write>(mut writer: W, mut pieces: mpsc::Receiver<Piece>) -> io::Result<Option<W>> {
     const BLOCK: usize = 512;
     let zeros = [0; 2 * BLOCK];
     let mut padding = 0;
     loop {
         match pieces.blocking_recv() {
-            Some(Piece::Data(batch)) => write_all(&batch, |slices| writer.write_vectored(slices))?,
+            Some(Piece::Data(batch)) => write_pieces(&batch, |slices| writer.write_vectored(slices))?,
             Some(Piece::Entry { path, size }) => {
                 writer.write_all(&zeros[..padding])?;
                 write_header(&mut writer, &path, size)?;

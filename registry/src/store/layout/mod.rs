@@ -41,9 +41,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::StreamExt;
 use samebundle_spec::{Descriptor, MediaType, Tag, limits};
-use tokio_util::io::ReaderStream;
 
 pub use check::{Finding, Report, check, check_held};
 pub use collect::{Collected, Limits, Removed, Why, collect};
@@ -52,7 +50,7 @@ pub use reach::Held;
 pub use usage::{Bundle, Usage, usage};
 
 use super::blocking::blocking;
-use super::pieces::{Stopped, pump};
+use super::pieces::{Stopped, pieces_of, pump};
 use super::section::{self, section};
 use super::{
     Begun, ByteStream, Parts, Pieces, Referrers, Resolve, Sink, Source, StoreError, Tags, listing, read_all,
@@ -121,7 +119,7 @@ impl Layout {
         }
         let (disk, wanted) = (Arc::clone(&self.disk), descriptor.clone());
         let partial = blocking(move || Partial::nameless(&disk, &wanted)).await?;
-        let pieces = ReaderStream::with_capacity(content, limits::STREAM_BUFFER).boxed();
+        let pieces = pieces_of(content);
         match pump(
             0..descriptor.size,
             pieces,
