@@ -74,15 +74,10 @@ pub const STREAM_BUFFER: usize = 256 << 10;
 pub const BATCH_BYTES: usize = 1 << 20;
 /// From this size on content is fetched by position, in ranges that an interrupted transfer keeps, bytes.
 pub const RANGES_FROM: u64 = 2 << 20;
-/// Smallest and largest range that is asked for at one time, bytes. What is asked for but not yet recorded is asked for
-/// again after a kill, and what is one range cannot be shared among streams.
-pub const RANGE_BYTES: (u64, u64) = (2 << 20, 64 << 20);
-/// Length of a range as long as it is not known what asking costs, bytes.
-pub const RANGE_BYTES_FIRST: u64 = 8 << 20;
-/// How many ranges content is asked for in at most, unless they would be too large: registries count requests.
-pub const RANGES: u64 = 128;
-/// A range is so long that it takes this many times what asking for it takes.
-pub const RANGE_WORTH: u32 = 20;
+/// Least and most that may be asked for of one content and not be recorded yet, bytes: after a kill it is asked for again.
+pub const ASKED_BYTES: (u64, u64) = (8 << 20, 64 << 20);
+/// Between the two, one in so many bytes of the content may be asked for: each request costs the registry some work.
+pub const ASKED_OF_ALL: u64 = 32;
 /// Most ranges of one content that are asked for at once.
 pub const RANGE_STREAMS: usize = 4;
 /// Most contents and ranges that are on the way at once, at the best of throughputs: each holds two batches in memory.

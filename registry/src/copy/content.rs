@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use samebundle_spec::{Descriptor, limits};
+use tokio::sync::{Mutex, Notify};
 
 use super::lanes::{Lane, Lanes};
 use super::older::Reuse;
@@ -145,16 +146,22 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
         if let Some(progress) = self.options.progress.as_ref().filter(|_| there > 0) {
             progress.resumed(&descriptor.digest, there);
         }
-        let done = AtomicU64::new(there);
-        let (least, largest) = limits::RANGE_BYTES;
+        let (done, asked, recorded) = (AtomicU64::new(there), AtomicU64::new(0), Notify::new());
         let moved = |bytes: u64| {
             read.fetch_add(bytes, Ordering::Relaxed);
+            asked.fetch_sub(bytes, Ordering::Relaxed);
             self.lanes.moved(bytes);
             let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
             if let Some(progress) = &self.options.progress {
                 progress.advanced(&descriptor.digest, done.min(size), size);
             }
+            recorded.notify_one();
         };
+        let (least, largest) = limits::ASKED_BYTES;
+        let most_asked = (size / limits::ASKED_OF_ALL).clamp(least, largest);
+        // The ranges in the lane of the content are read one after the other, so that the bytes come in order; the next one
+        // is asked for while the one before ends.
+        let (turn, mut in_turn) = (Mutex::new(()), 0);
         let mut left: VecDeque<Range<u64>> = missing.into();
         let mut running = FuturesUnordered::new();
         loop {
@@ -164,47 +171,64 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
             if !pace.ranges {
                 join(&mut left);
             }
-            while running.is_empty() || running.len() < pace.streams {
-                // The first range goes in the lane of the content.
-                let lane = if running.is_empty() {
-                    None
-                } else {
-                    let Some(lane) = self.lanes.take_spare() else {
-                        break;
-                    };
-                    Some(lane)
-                };
+            while !left.is_empty() {
                 let most = match pace.streams {
                     1 => u64::MAX,
-                    _ => (size / limits::RANGES).max(pace.range).clamp(least, largest),
+                    streams => {
+                        let share = most_asked / streams.min(self.lanes.streams()) as u64;
+                        share.min(most_asked / 4 * 3)
+                    }
                 };
+                let room = asked.load(Ordering::Relaxed).saturating_add(most) <= most_asked;
+                if !running.is_empty() && (!room || running.len() >= pace.streams) {
+                    break;
+                }
+                let lane = if in_turn > 0 {
+                    self.lanes.take_spare()
+                } else {
+                    None
+                };
+                let follows = lane.is_none();
+                if follows && in_turn > 1 {
+                    break;
+                }
                 let Some(range) = next(&mut left, most) else { break };
-                running.push(self.range(descriptor, parts, range, lane, &moved));
+                asked.fetch_add(range.end - range.start, Ordering::Relaxed);
+                in_turn += usize::from(follows);
+                let turn = follows.then_some(&turn);
+                let range = self.range(descriptor, parts, range, (lane, turn), &moved);
+                running.push(async move { range.await.map(|()| follows) });
             }
             if running.is_empty() {
                 return Ok(());
             }
             tokio::select! {
-                done = running.next() => done.unwrap_or(Ok(()))?,
+                Some(done) = running.next() => in_turn -= usize::from(done?),
                 () = freed, if !left.is_empty() => {}
+                () = recorded.notified(), if !left.is_empty() => {}
             }
             self.lanes
                 .throttled(self.source.pace().throttled + self.sink.pace().throttled);
         }
     }
 
+    /// Fetches one range, in a lane of its own or when it is its turn in the one of the content.
     async fn range(
         &self,
         descriptor: &Descriptor,
         parts: &dyn Parts,
         range: Range<u64>,
-        lane: Option<Lane<'_>>,
+        (lane, turn): (Option<Lane<'_>>, Option<&Mutex<()>>),
         moved: impl Fn(u64),
     ) -> Result<(), StoreError> {
         let pieces = self.source.pieces_unverified(descriptor, range.clone()).await;
         let pieces = pieces.map_err(on(Side::Source))?;
+        let turn = match turn {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        };
         let pumped = pump(range, pieces, |at, batch| parts.write(at, batch), moved).await;
-        drop(lane);
+        drop((lane, turn));
         pumped.map_err(|stopped| match stopped {
             Stopped::Read(error) => on(Side::Source)(StoreError::read(descriptor.digest, error)),
             Stopped::Write(error) => on(Side::Destination)(error),

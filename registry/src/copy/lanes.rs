@@ -128,6 +128,11 @@ impl Lanes {
         Some(Lane { lanes: self })
     }
 
+    /// How many streams one content may have.
+    pub(super) fn streams(&self) -> usize {
+        self.state().ranges
+    }
+
     /// Says how many contents wait for a lane.
     pub(super) fn waiting(&self, contents: usize) {
         self.state().waiting = contents;

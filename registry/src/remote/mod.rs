@@ -396,7 +396,6 @@ impl Source for RemoteRepository {
             streams: if ranges { limits::RANGE_STREAMS } else { 1 },
             throttled: self.client.wire.throttled.load(Ordering::Relaxed),
             ranges,
-            range: self.known.worthy_range().unwrap_or(limits::RANGE_BYTES_FIRST),
         }
     }
 

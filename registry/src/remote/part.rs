@@ -1,9 +1,9 @@
 //! How much of a blob goes in one request.
 //!
 //! Each request costs the registry a round trip and mostly a sync, and each break costs up to one part. So a part grows
-//! while parts go through quickly: what is at stake is a bounded time, not a number of bytes, and other
-//! content begins with the size that was reached. After a break it is small again, and a size that was refused where a
-//! smaller one had been taken is not tried again. The bounds are the registry's, as far as they are known
+//! while parts go through quickly: what is at stake is a bounded time, not a number of bytes, and other content
+//! begins with the size that was reached. After a break it is small again, and a size that was refused where a smaller one
+//! had been taken is not tried again. The bounds are the registry's, as far as they are known
 //! ([`Known::part`](super::profile::Known::part)).
 
 use std::time::Duration;

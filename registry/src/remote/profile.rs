@@ -15,7 +15,6 @@ mod tests;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use samebundle_spec::limits;
 use serde::{Deserialize, Serialize};
@@ -158,7 +157,6 @@ pub(super) struct Known {
     profile: Profile,
     no_parts: AtomicBool,
     no_ranges: AtomicBool,
-    worthy_range: AtomicU64,
     /// What parts have grown to, bytes; 0 after a break.
     grown_part: AtomicU64,
     /// Largest part, bytes; `u64::MAX` if none is known.
@@ -171,7 +169,6 @@ impl Known {
         Self {
             no_parts: AtomicBool::new(profile.parts == Some(false)),
             no_ranges: AtomicBool::new(profile.ranges == Some(false)),
-            worthy_range: AtomicU64::new(0),
             grown_part: AtomicU64::new(0),
             most_part: AtomicU64::new(profile.most_part.unwrap_or(u64::MAX)),
             referrers: Mutex::new(profile.referrers),
@@ -193,24 +190,6 @@ impl Known {
 
     pub(super) fn serves_no_ranges(&self) {
         self.no_ranges.store(true, Ordering::Relaxed);
-    }
-
-    /// Length of a range that takes [`limits::RANGE_WORTH`] times as long as asking for it, bytes; `None` if none was read yet.
-    pub(super) fn worthy_range(&self) -> Option<u64> {
-        Some(self.worthy_range.load(Ordering::Relaxed)).filter(|bytes| *bytes > 0)
-    }
-
-    /// Says how long the answer to a range let wait, and how long its bytes then took. A short one says nothing of the rate.
-    pub(super) fn range_took(&self, waited: Duration, bytes: u64, took: Duration) {
-        if bytes < limits::RANGE_BYTES.0 {
-            return;
-        }
-        let rate = bytes as f64 / took.as_secs_f64().max(1e-6);
-        let worthy = rate * (waited * limits::RANGE_WORTH).as_secs_f64();
-        let smooth = self
-            .worthy_range()
-            .map_or(worthy, |before| f64::midpoint(before as f64, worthy));
-        self.worthy_range.store(smooth as u64, Ordering::Relaxed);
     }
 
     pub(super) fn takes_no_parts(&self) {

@@ -7,7 +7,6 @@
 
 use std::io;
 use std::ops::Range;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt};
@@ -36,17 +35,8 @@ struct Reading {
     ranges: bool,
     etag: String,
     pieces: Option<BoxStream<'static, reqwest::Result<Bytes>>>,
-    answered: Option<Answered>,
     /// Breaks without progress between them.
     breaks: u32,
-}
-
-/// When an answer came, how long it let wait, and from which byte on.
-#[derive(Clone, Copy)]
-struct Answered {
-    since: Instant,
-    waited: Duration,
-    from: u64,
 }
 
 impl RemoteRepository {
@@ -73,7 +63,6 @@ impl RemoteRepository {
             ranges: self.known.serves_ranges(),
             etag: String::new(),
             pieces: None,
-            answered: None,
             breaks: 0,
         };
         reading.open().await?;
@@ -121,9 +110,7 @@ impl Reading {
     async fn open(&mut self) -> Result<(), StoreError> {
         loop {
             let call = self.call();
-            let asked = Instant::now();
             let response = self.place.client.wire.send(&self.place.place, &call).await?;
-            let waited = asked.elapsed();
             let ranged = self.asks_range();
             if response.status().is_success() && is_page(response.headers(), &self.descriptor.media_type) {
                 return Err(call.asked.broken("it is a web page"));
@@ -158,11 +145,6 @@ impl Reading {
                 String::new()
             };
             self.pieces = Some(response.bytes_stream().boxed());
-            self.answered = Some(Answered {
-                since: Instant::now(),
-                waited,
-                from: self.at,
-            });
             return Ok(());
         }
     }
@@ -196,14 +178,6 @@ impl Reading {
     /// The next bytes; `None` after the last.
     async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
         loop {
-            if self.at >= self.end
-                && let Some(answered) = self.answered.take()
-            {
-                let bytes = self.at - answered.from;
-                self.place
-                    .known
-                    .range_took(answered.waited, bytes, answered.since.elapsed());
-            }
             if self.at >= self.end && self.end < self.descriptor.size {
                 return Ok(None);
             }

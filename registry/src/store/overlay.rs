@@ -59,7 +59,6 @@ impl<A: Origin, B: Origin> Source for Overlay<A, B> {
             streams: front.streams.min(back.streams),
             throttled: front.throttled + back.throttled,
             ranges: front.ranges && back.ranges,
-            range: front.range.max(back.range),
         }
     }
 

@@ -26,8 +26,6 @@ pub struct Pace {
     pub throttled: u64,
     /// Whether a range costs no more than its own bytes. Where it does not, all that lies before it is sent as well.
     pub ranges: bool,
-    /// Length of a range for which asking for it costs little, bytes, as far as that was measured.
-    pub range: u64,
 }
 
 impl Default for Pace {
@@ -36,7 +34,6 @@ impl Default for Pace {
             streams: 1,
             throttled: 0,
             ranges: true,
-            range: 0,
         }
     }
 }

@@ -309,14 +309,14 @@ async fn a_large_blob_is_pulled_in_ranges_and_whole_where_ranges_are_not_served(
             .collect();
         if ranges {
             assert!(asked.len() > 1, "{asked:?}");
-            // One after the other, all of it once; how long each is follows from what asking costs.
+            // One after the other, all of it once.
             let mut next = 0;
             for range in &asked {
                 let (start, end) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
                 assert_eq!(start.parse(), Ok(next), "{asked:?}");
                 next = end.parse().map_or(SIZE as u64, |last: u64| last + 1);
                 assert!(
-                    next - start.parse::<u64>().unwrap() <= limits::RANGE_BYTES.1,
+                    next - start.parse::<u64>().unwrap() <= limits::ASKED_BYTES.0,
                     "{asked:?}"
                 );
             }
@@ -369,7 +369,8 @@ async fn more_ranges_are_asked_for_at_once_where_each_stream_is_slow() {
     let to = Layout::create(&folder.path().join("to")).await.unwrap();
     copy(&place, &to, &root, &Options::default()).await.unwrap();
     let most = seen.load(Ordering::SeqCst);
-    assert!((2..=limits::RANGE_STREAMS).contains(&most), "{most}");
+    // Two also where one stream is fast: the next range is asked for while the one before ends.
+    assert!((3..=limits::RANGE_STREAMS).contains(&most), "{most}");
 }
 
 #[derive(Debug, Default)]
