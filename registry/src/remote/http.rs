@@ -33,11 +33,19 @@ pub(super) struct Http {
     secure: BTreeSet<String>,
     proxies: Proxies,
     certificates: Vec<PathBuf>,
-    /// For this machine: never through a proxy.
-    local: Client,
-    remote: Client,
-    /// The one for each address that is spoken to by https: one of these two, or its own for a registry with certificates.
-    by_address: Mutex<BTreeMap<String, Client>>,
+    clients: Mutex<Clients>,
+}
+
+/// Each is made when it is needed for the first time: reading the system's certificates takes some milliseconds.
+#[derive(Debug, Default)]
+struct Clients {
+    /// For this machine by plain http: never through a proxy, and without certificates.
+    plain: Option<Client>,
+    /// For this machine by https: never through a proxy.
+    local: Option<Client>,
+    remote: Option<Client>,
+    /// The one for each address that is spoken to by https: one of these, or its own for a registry with certificates.
+    by_address: BTreeMap<String, Client>,
 }
 
 /// A request that got no answer.
@@ -57,42 +65,45 @@ impl Http {
     ) -> Result<Self, ClientError> {
         // The process's TLS provider; somebody may have chosen one before, which then serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let failed = |why| ClientError::Tls { why };
-        let plain = || builder(user_agent);
+        // An address that makes no sense is said to be so before anything is asked.
+        let applied = proxies.apply(builder(user_agent));
+        drop(applied.map_err(|why| ClientError::Tls { why })?);
         Ok(Self {
             user_agent: user_agent.to_owned(),
             insecure,
             secure,
-            local: build(plain()).map_err(failed)?,
-            remote: proxies.apply(plain()).and_then(build).map_err(failed)?,
             proxies,
             certificates,
-            by_address: Mutex::default(),
+            clients: Mutex::default(),
         })
     }
 
     /// The client for an address. Its certificates are looked for when it is spoken to for the first time.
     fn client(&self, url: &Url) -> Result<Client, String> {
-        let usual = if is_local(url) { &self.local } else { &self.remote };
-        if url.scheme() != "https" {
-            return Ok(usual.clone());
-        }
-        let address = authority(url);
-        let mut clients = self.by_address.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&address) {
+        let (address, https, local) = (authority(url), url.scheme() == "https", is_local(url));
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.by_address.get(&address).filter(|_| https) {
             return Ok(client.clone());
         }
-        let client = match certificates_of(&self.certificates, &address) {
-            None => usual.clone(),
-            Some(folder) => {
-                let mut builder = builder(&self.user_agent);
-                if !is_local(url) {
-                    builder = self.proxies.apply(builder)?;
-                }
-                build(trust(builder, &folder)?)?
-            }
+        let begin = || match builder(&self.user_agent) {
+            builder if local => Ok(builder),
+            builder => self.proxies.apply(builder),
         };
-        clients.insert(address, client.clone());
+        let own = certificates_of(&self.certificates, &address).filter(|_| https);
+        let usual = match (local, https) {
+            (true, false) => &mut clients.plain,
+            (true, true) => &mut clients.local,
+            (false, _) => &mut clients.remote,
+        };
+        let client = match (own, &usual) {
+            (Some(folder), _) => build(trust(begin()?, &folder)?)?,
+            (None, Some(client)) => client.clone(),
+            (None, None) if local && !https => usual.insert(build(begin()?.tls_certs_only([]))?).clone(),
+            (None, None) => usual.insert(build(begin()?)?).clone(),
+        };
+        if https {
+            clients.by_address.insert(address, client.clone());
+        }
         Ok(client)
     }
 
