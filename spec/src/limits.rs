@@ -76,6 +76,8 @@ pub const BATCH_BYTES: usize = 1 << 20;
 pub const RANGES_FROM: u64 = 2 << 20;
 /// Least and most that may be asked for of one content and not be recorded yet, bytes: after a kill it is asked for again.
 pub const ASKED_BYTES: (u64, u64) = (8 << 20, 64 << 20);
+/// Content of up to so many bytes is asked for at once: requests would cost more than a kill.
+pub const ASKED_WHOLE: u64 = 16 << 20;
 /// Between the two, one in so many bytes of the content may be asked for: each request costs the registry some work.
 pub const ASKED_OF_ALL: u64 = 32;
 /// Most ranges of one content that are asked for at once.
@@ -99,7 +101,7 @@ pub const DELTA_OMITS_FROM: u64 = 64 << 10;
 /// Most ranges that are remembered of content that is half there; one writer makes one for each stream.
 pub const PARTIAL_RANGES: usize = 65_536;
 /// After how many written bytes content begins to be synced while it still comes, bytes.
-pub const EARLY_SYNC_BYTES: u64 = 32 << 20;
+pub const EARLY_SYNC_BYTES: u64 = 4 << 20;
 /// How long content that is half there is kept, seconds: a week, for links that come and go.
 pub const PARTIAL_SECONDS: u64 = 7 * 86_400;
 /// Largest note of an upload that was begun, bytes; registries put their own state into an upload's address.

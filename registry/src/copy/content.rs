@@ -10,7 +10,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use samebundle_spec::{Descriptor, limits};
 use tokio::sync::{Mutex, Notify};
 
-use super::lanes::{Lane, Lanes};
+use super::lanes::Lanes;
 use super::older::Reuse;
 use super::watch::{Watch, WatchedSource};
 use super::{Options, on};
@@ -157,8 +157,6 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
             }
             recorded.notify_one();
         };
-        let (least, largest) = limits::ASKED_BYTES;
-        let most_asked = (size / limits::ASKED_OF_ALL).clamp(least, largest);
         // The ranges in the lane of the content are read one after the other, so that the bytes come in order; the next one
         // is asked for while the one before ends.
         let (turn, mut in_turn) = (Mutex::new(()), 0);
@@ -171,15 +169,11 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
             if !pace.ranges {
                 join(&mut left);
             }
-            while !left.is_empty() {
-                let most = match pace.streams {
-                    1 => u64::MAX,
-                    streams => {
-                        let share = most_asked / streams.min(self.lanes.streams()) as u64;
-                        share.min(most_asked / 4 * 3)
-                    }
-                };
-                let room = asked.load(Ordering::Relaxed).saturating_add(most) <= most_asked;
+            while let Some(first) = left.front_mut() {
+                let (most_asked, share) = budget(size, pace.streams.min(self.lanes.streams()));
+                let most = if pace.streams == 1 { u64::MAX } else { share };
+                let length = most.min(first.end - first.start);
+                let room = asked.load(Ordering::Relaxed) + length <= most_asked;
                 if !running.is_empty() && (!room || running.len() >= pace.streams) {
                     break;
                 }
@@ -188,16 +182,23 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
                 } else {
                     None
                 };
-                let follows = lane.is_none();
-                if follows && in_turn > 1 {
+                let turn = lane.is_none().then_some(&turn);
+                if turn.is_some() && in_turn > 1 {
                     break;
                 }
-                let Some(range) = next(&mut left, most) else { break };
-                asked.fetch_add(range.end - range.start, Ordering::Relaxed);
-                in_turn += usize::from(follows);
-                let turn = follows.then_some(&turn);
-                let range = self.range(descriptor, parts, range, (lane, turn), &moved);
-                running.push(async move { range.await.map(|()| follows) });
+                let range = first.start..first.start + length;
+                first.start = range.end;
+                if first.is_empty() {
+                    left.pop_front();
+                }
+                asked.fetch_add(length, Ordering::Relaxed);
+                in_turn += usize::from(turn.is_some());
+                let range = self.range(descriptor, parts, range, turn, &moved);
+                running.push(async move {
+                    let fetched = range.await;
+                    drop(lane);
+                    fetched.map(|()| turn.is_some())
+                });
             }
             if running.is_empty() {
                 return Ok(());
@@ -212,28 +213,38 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
         }
     }
 
-    /// Fetches one range, in a lane of its own or when it is its turn in the one of the content.
+    /// Fetches one range; its bytes wait for their turn, if there is one.
     async fn range(
         &self,
         descriptor: &Descriptor,
         parts: &dyn Parts,
         range: Range<u64>,
-        (lane, turn): (Option<Lane<'_>>, Option<&Mutex<()>>),
+        turn: Option<&Mutex<()>>,
         moved: impl Fn(u64),
     ) -> Result<(), StoreError> {
         let pieces = self.source.pieces_unverified(descriptor, range.clone()).await;
         let pieces = pieces.map_err(on(Side::Source))?;
-        let turn = match turn {
+        let _turn = match turn {
             Some(turn) => Some(turn.lock().await),
             None => None,
         };
         let pumped = pump(range, pieces, |at, batch| parts.write(at, batch), moved).await;
-        drop((lane, turn));
         pumped.map_err(|stopped| match stopped {
             Stopped::Read(error) => on(Side::Source)(StoreError::read(descriptor.digest, error)),
             Stopped::Write(error) => on(Side::Destination)(error),
         })
     }
+}
+
+/// How much of content of `size` bytes may be asked for and not be recorded yet, and in what ranges by so many streams, bytes.
+fn budget(size: u64, streams: usize) -> (u64, u64) {
+    if size <= limits::ASKED_WHOLE {
+        return (size, size);
+    }
+    let (least, largest) = limits::ASKED_BYTES;
+    let asked = (size / limits::ASKED_OF_ALL).clamp(least, largest);
+    // Three quarters, so that there is room to ask for the next range while one ends.
+    (asked, (asked / streams as u64).min(asked / 4 * 3))
 }
 
 /// Makes one range of all: where each costs what lies before it, a hole in between costs less than another question.
@@ -243,15 +254,4 @@ fn join(left: &mut VecDeque<Range<u64>>) {
         left.clear();
         left.push_back(all);
     }
-}
-
-/// The next range to ask for, at most so long.
-fn next(left: &mut VecDeque<Range<u64>>, most: u64) -> Option<Range<u64>> {
-    let range = left.pop_front()?;
-    if range.end - range.start <= most {
-        return Some(range);
-    }
-    let middle = range.start + most;
-    left.push_front(middle..range.end);
-    Some(range.start..middle)
 }
