@@ -35,13 +35,14 @@ pub(crate) struct EarlySync {
     /// Bytes that were written since the last one began.
     bytes: u64,
     thread: Option<JoinHandle<io::Result<()>>>,
+    failed: bool,
 }
 
 impl EarlySync {
     /// Says that so many bytes more were written. Begins a sync when there is enough to do, and none runs.
     ///
     /// # Errors
-    /// That of an earlier sync. It is final: a second call may say that all is well when it is not.
+    /// As [`end`](Self::end).
     pub(crate) fn written(&mut self, file: &Arc<File>, bytes: u64) -> io::Result<()> {
         self.bytes += bytes;
         let running = self.thread.as_ref().is_some_and(|thread| !thread.is_finished());
@@ -58,14 +59,20 @@ impl EarlySync {
     /// Waits for the one that runs.
     ///
     /// # Errors
-    /// Its own.
+    /// That of this or of an earlier one, each time: the system tells a lost write once, and its next sync may say that all
+    /// is well.
     pub(crate) fn end(&mut self) -> io::Result<()> {
-        let Some(thread) = self.thread.take() else {
-            return Ok(());
-        };
-        thread
-            .join()
-            .unwrap_or_else(|_| Err(io::Error::other("a sync panicked")))
+        if let Some(thread) = self.thread.take() {
+            let synced = thread
+                .join()
+                .unwrap_or_else(|_| Err(io::Error::other("a sync panicked")));
+            self.failed |= synced.is_err();
+            synced?;
+        }
+        if self.failed {
+            return Err(io::Error::other("an earlier sync of the file failed"));
+        }
+        Ok(())
     }
 }
 
@@ -200,6 +207,21 @@ mod tests {
             0o644
         );
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn an_early_sync_that_failed_is_told_until_the_end() {
+        // A pipe cannot be synced.
+        let (_reader, writer) = std::io::pipe().unwrap();
+        let file = Arc::new(File::from(std::os::fd::OwnedFd::from(writer)));
+        let mut early = EarlySync::default();
+        early.written(&file, limits::EARLY_SYNC_BYTES - 1).unwrap();
+        early.end().unwrap();
+        early.written(&file, 1).unwrap();
+        for _ in 0..3 {
+            early.end().unwrap_err();
+        }
+        early.written(&file, limits::EARLY_SYNC_BYTES).unwrap_err();
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Upload sessions: bytes to a file beside, hashed once as they come, renamed when their digest is right.
 //!
 //! A session outlives the process: its bytes and a journal of what it is stay in the folder, and what was hashed before is
-//! hashed again when the next bytes come. Bytes are written and hashed by one blocking task a request, which gets them
-//! through a bounded channel, so the network is read while the last bytes are hashed. The task owns the session's lock; a
-//! request that is dropped closes the channel and the task ends with all that came before in place.
+//! hashed again when the next bytes come. Bytes are written by one blocking task a request, which gets them through a bounded
+//! channel, and hashed by a thread beside it; large content is synced on the way, too ([`EarlySync`]). The task owns the
+//! session's lock; a request that is dropped closes the channel and the task ends with all that came before in place.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
@@ -11,6 +11,7 @@ use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Instant;
 
@@ -21,7 +22,11 @@ use tokio::sync::mpsc;
 use super::super::refusal::Refusal;
 use super::super::route::Name;
 use super::{CONTENT_MODE, Storage, hold, random_name};
-use crate::{StoreError, durable};
+use crate::StoreError;
+use crate::durable::{self, EarlySync};
+
+/// Pieces that wait to be hashed.
+const WAITING: usize = 4;
 
 /// An open upload.
 #[derive(Debug)]
@@ -40,7 +45,8 @@ pub(in crate::server) struct Upload {
 
 #[derive(Debug)]
 struct Writing {
-    file: File,
+    file: Arc<File>,
+    early: EarlySync,
     digester: Digester,
     algorithm: Algorithm,
     /// How many bytes of the file the digester has; fewer than there are only after a restart.
@@ -48,19 +54,30 @@ struct Writing {
 }
 
 impl Writing {
+    fn new(file: File, algorithm: Algorithm) -> Self {
+        Self {
+            file: Arc::new(file),
+            early: EarlySync::default(),
+            digester: Digester::new(algorithm),
+            algorithm,
+            hashed: 0,
+        }
+    }
+
     /// Hashes what an earlier process wrote, and goes to the end.
     fn catch_up(&mut self, path: &Path, written: u64) -> Result<(), StoreError> {
         if self.hashed == written {
             return Ok(());
         }
         let mut read = || {
-            self.file.seek(io::SeekFrom::Start(self.hashed))?;
+            let mut file = &*self.file;
+            file.seek(io::SeekFrom::Start(self.hashed))?;
             let mut buffer = vec![0; limits::BATCH_BYTES];
             while self.hashed < written {
                 let most = buffer
                     .len()
                     .min(usize::try_from(written - self.hashed).unwrap_or(usize::MAX));
-                self.file.read_exact(&mut buffer[..most])?;
+                file.read_exact(&mut buffer[..most])?;
                 self.digester.update(&buffer[..most]);
                 self.hashed += most as u64;
             }
@@ -149,12 +166,7 @@ impl Upload {
             touched: AtomicU64::new(0),
             opened: Instant::now(),
             limit,
-            state: Mutex::new(Writing {
-                file,
-                digester: Digester::new(algorithm),
-                algorithm,
-                hashed: 0,
-            }),
+            state: Mutex::new(Writing::new(file, algorithm)),
         })
     }
 
@@ -186,52 +198,77 @@ impl Upload {
     /// and all of this request is taken back.
     pub(in crate::server) fn write_from(
         &self,
-        chunks: &mut mpsc::Receiver<Bytes>,
+        pieces: &mut mpsc::Receiver<Bytes>,
         length: Option<u64>,
     ) -> Result<(), Refusal> {
         let mut state = self.take()?;
         let start = self.written();
         state.catch_up(&self.path, start)?;
         let before = length.map(|_| state.digester.clone());
-        while let Some(chunk) = chunks.blocking_recv() {
-            let written = self.written() + chunk.len() as u64;
-            let too_long = length.is_some_and(|length| written - start > length);
-            if too_long || written > self.limit {
-                if let Some(digester) = before {
-                    self.roll_back(&mut state, start, digester)?;
-                }
-                return Err(match too_long {
-                    true => Refusal::Size {
-                        why: "the body is longer than was said".to_owned(),
-                    },
-                    false => Refusal::BlobTooLarge { limit: self.limit },
-                });
+        let Writing {
+            file,
+            early,
+            digester,
+            ..
+        } = &mut *state;
+        let written = std::thread::scope(|scope| {
+            let (sender, receiver) = sync_channel::<Bytes>(WAITING);
+            scope.spawn(move || receiver.iter().for_each(|piece| digester.update(&piece)));
+            self.write_pieces(file, early, pieces, &sender, length.map(|length| start + length))
+        });
+        state.hashed = self.written();
+        match written {
+            Err(Refusal::Size { .. } | Refusal::BlobTooLarge { .. }) if let Some(digester) = before => {
+                state.digester = digester;
+                state.hashed = start;
+                self.cut(&state.file, start)?;
+                written
             }
-            if let Err(error) = state.file.write_all(&chunk) {
+            written => written,
+        }
+    }
+
+    /// Writes pieces, and gives each to the thread that hashes when it is written; none beyond `end`.
+    fn write_pieces(
+        &self,
+        file: &Arc<File>,
+        early: &mut EarlySync,
+        pieces: &mut mpsc::Receiver<Bytes>,
+        hasher: &SyncSender<Bytes>,
+        end: Option<u64>,
+    ) -> Result<(), Refusal> {
+        while let Some(piece) = pieces.blocking_recv() {
+            let before = self.written();
+            let written = before + piece.len() as u64;
+            if end.is_some_and(|end| written > end) {
+                let why = "the body is longer than was said".to_owned();
+                return Err(Refusal::Size { why });
+            }
+            if written > self.limit {
+                return Err(Refusal::BlobTooLarge { limit: self.limit });
+            }
+            if let Err(error) = (&**file).write_all(&piece) {
                 // A part of the piece may be there (a full disk); the next request goes on at what was counted.
-                let counted = self.written();
-                let digester = state.digester.clone();
-                self.roll_back(&mut state, counted, digester)?;
+                self.cut(file, before)?;
                 return Err(StoreError::io("write", &self.path)(error).into());
             }
-            state.digester.update(&chunk);
-            state.hashed = written;
             self.written.store(written, Ordering::Release);
             self.touched
                 .store(self.opened.elapsed().as_secs(), Ordering::Relaxed);
+            // What a sync says is heard at the end, where the upload can be given up.
+            drop(early.written(file, piece.len() as u64));
+            // If the thread is gone it panicked, which its scope passes on.
+            drop(hasher.send(piece));
         }
         Ok(())
     }
 
-    fn roll_back(&self, state: &mut Writing, start: u64, digester: Digester) -> Result<(), StoreError> {
-        let undo = |file: &mut File| {
-            file.set_len(start)?;
-            file.seek(io::SeekFrom::Start(start))
-        };
-        undo(&mut state.file).map_err(StoreError::io("cut", &self.path))?;
-        state.digester = digester;
-        state.hashed = start;
-        self.written.store(start, Ordering::Release);
+    /// Takes back what was written from byte `at` on.
+    fn cut(&self, mut file: &File, at: u64) -> Result<(), StoreError> {
+        file.set_len(at)
+            .and_then(|()| file.seek(io::SeekFrom::Start(at)))
+            .map_err(StoreError::io("cut", &self.path))?;
+        self.written.store(at, Ordering::Release);
         Ok(())
     }
 
@@ -249,7 +286,8 @@ impl Upload {
     }
 
     fn seal(&self) -> Result<(), Refusal> {
-        let state = self.take()?;
+        let mut state = self.take()?;
+        state.early.end().map_err(StoreError::io("sync", &self.path))?;
         let seal = |file: &File| {
             file.set_permissions(std::fs::Permissions::from_mode(CONTENT_MODE))?;
             file.sync_all()
@@ -293,12 +331,7 @@ impl Storage {
             touched: AtomicU64::new(0),
             opened: Instant::now(),
             limit: self.rules().blob_bytes,
-            state: Mutex::new(Writing {
-                file,
-                digester: Digester::new(algorithm),
-                algorithm,
-                hashed: 0,
-            }),
+            state: Mutex::new(Writing::new(file, algorithm)),
         });
         uploads.insert(id, Arc::clone(&upload));
         Ok(upload)
@@ -345,11 +378,34 @@ impl Storage {
         let _open = self.open_gate();
         let content = self.content(digest);
         if !content.is_file() {
-            upload.seal()?;
+            // After a sync that failed another one may say that all is well: the upload is lost.
+            upload.seal().inspect_err(|_| self.discard(upload))?;
             std::fs::rename(&upload.path, &content).map_err(StoreError::io("rename", &upload.path))?;
         }
         self.link_blob(&upload.repository, digest)?;
         self.discard(upload);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_whose_sync_failed_is_lost() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::open(folder.path()).unwrap();
+        let name = Name::parse("team/one").unwrap();
+        let upload = storage.open_upload(&name, Algorithm::Sha256, true).unwrap();
+        // A pipe cannot be synced.
+        let (_reader, writer) = io::pipe().unwrap();
+        let file = File::from(std::os::fd::OwnedFd::from(writer));
+        *upload.state.lock().unwrap() = Writing::new(file, Algorithm::Sha256);
+        let digest = Digest::sha256(b"");
+        storage.commit(&upload, &digest).unwrap_err();
+        assert!(!storage.has_blob(&name, &digest));
+        let gone = storage.upload(&name, upload.id());
+        assert!(matches!(gone, Err(Refusal::UploadUnknown { .. })), "{gone:?}");
     }
 }
