@@ -173,8 +173,14 @@ fn a_pull_of_a_data_set_that_grew_moves_what_was_appended() {
     );
 }
 
-/// Exports a first version whole and a second as a delta; returns both files.
-fn exported(author: &Author, old: &[u8], new: &[u8]) -> (PathBuf, PathBuf) {
+/// The name of a volume of an archive.
+fn volume(archive: &Path, name: &str) -> PathBuf {
+    archive.with_extension(format!("tgz.{name}"))
+}
+
+/// Exports a first version whole and a second as a delta, both cut into volumes as `cut` says, if it says so; returns both
+/// files.
+fn exported(author: &Author, old: &[u8], new: &[u8], cut: &[&str]) -> (PathBuf, PathBuf) {
     let file = |name: &str| author.folder.join(name);
     let (whole, delta) = (file("whole.tgz"), file("delta.tgz"));
     let key = author.folder.parent().unwrap().join("trusted.pub");
@@ -183,20 +189,16 @@ fn exported(author: &Author, old: &[u8], new: &[u8]) -> (PathBuf, PathBuf) {
     let _ = author.home.ok(["trust", "add", "release", key.to_str().unwrap()]);
     author.build("1.0.0", old);
     let _ = author.home.ok(["install", "greet:1.0.0"]);
-    let _ = author
-        .home
-        .ok(["export", "greet:1.0.0", "--file", whole.to_str().unwrap()]);
+    let export = |words: &[&str]| author.home.ok([&["export"], words, cut].concat());
+    let _ = export(&["greet:1.0.0", "--file", whole.to_str().unwrap()]);
     author.build("1.0.1", new);
     let _ = author.home.ok(["upgrade", "greet", "greet:1.0.1"]);
-    let words = [
-        "export",
-        "greet:1.0.1",
-        "--file",
-        delta.to_str().unwrap(),
-        "--since",
-        whole.to_str().unwrap(),
-    ];
-    let said = author.home.ok(words);
+    let since = match cut {
+        [] => whole.clone(),
+        _ => volume(&whole, "v001"),
+    };
+    let (file, since) = (delta.to_str().unwrap(), since.to_str().unwrap());
+    let said = export(&["greet:1.0.1", "--file", file, "--since", since]);
     assert!(said.stdout.contains("left out"), "{}", said.stdout);
     (whole, delta)
 }
@@ -213,7 +215,7 @@ fn carried(what: &str, old: &[u8], new: &[u8], most: f64) {
     };
     let sandbox = Sandbox::new();
     let author = Author::new(&sandbox, greet);
-    let (whole, delta) = exported(&author, old, new);
+    let (whole, delta) = exported(&author, old, new, &[]);
     let share = percent(size(&delta), size(&whole));
     tell(&format!(
         "delta: {what} of {} MiB: the archive has {share} % ({} of {} bytes)",
@@ -294,7 +296,7 @@ fn a_receipt_carried_back_makes_the_next_archive_a_delta() {
     let old = weights(5, mebibytes() << 20);
     let mut new = old.clone();
     fine_tune(&mut new);
-    let (whole, by_archive) = exported(&author, &old, &new);
+    let (whole, by_archive) = exported(&author, &old, &new, &[]);
     let file = |name: &str| sandbox.path().join(name).to_str().unwrap().to_owned();
     let (receipt, key, delta) = (file("receipt.json"), file("island.pub"), file("receipt.tgz"));
     let island = greet.trusting(&sandbox, "island");
@@ -326,6 +328,43 @@ fn a_receipt_carried_back_makes_the_next_archive_a_delta() {
 }
 
 #[test]
+fn a_delta_in_volumes_follows_a_first_version_in_volumes() {
+    let Some(greet) = greet() else {
+        return skip("delta volumes: the busybox image was not made (tests/setup/images)");
+    };
+    let sandbox = Sandbox::new();
+    let author = Author::new(&sandbox, greet);
+    let old = weights(9, 4 << 20);
+    let mut new = old.clone();
+    new[1 << 20..][..1_000].copy_from_slice(&weights(10, 1_000));
+    let cut = ["--volume-size", "300KB", "--parity", "1"];
+    let (whole, delta) = exported(&author, &old, &new, &cut);
+    let volumes = |archive: &Path| {
+        (1..999)
+            .take_while(|number| volume(archive, &format!("v{number:03}")).exists())
+            .count()
+    };
+    let (of_whole, of_delta) = (volumes(&whole), volumes(&delta));
+    assert!(of_whole > 10 && of_delta < of_whole / 2, "{of_whole} {of_delta}");
+    let island = greet.trusting(&sandbox, "island");
+    for (archive, name) in [(&whole, "greet"), (&delta, "newer")] {
+        std::fs::remove_file(volume(archive, "v001")).unwrap();
+        let any = volume(archive, "p001");
+        let said = island.ok(["import", any.to_str().unwrap(), "--name", name]);
+        assert!(said.stderr.contains("v001 is missing"), "{}", said.stderr);
+    }
+    let _ = island.ok(["store", "check"]);
+    let wanted = samebundle_spec::Digest::sha256(&new).hex();
+    let ran = island.ok(["run", "newer"]);
+    let log = island.ok(["logs"]);
+    assert!(
+        format!("{}{}", ran.stdout, log.stdout).contains(&wanted),
+        "{}",
+        log.stdout
+    );
+}
+
+#[test]
 fn two_homes_build_the_same_chunks() {
     let Some(greet) = greet() else {
         return skip("delta: the busybox image was not made (tests/setup/images)");
@@ -352,7 +391,7 @@ fn a_damaged_delta_changes_nothing() {
     let old = weights(3, 8 << 20);
     let mut new = old.clone();
     new[4 << 20..(4 << 20) + 10_000].copy_from_slice(&weights(4, 10_000));
-    let (whole, delta) = exported(&author, &old, &new);
+    let (whole, delta) = exported(&author, &old, &new, &[]);
     let island = greet.trusting(&sandbox, "island");
     let _ = island.ok(["import", whole.to_str().unwrap()]);
     let before = tree_digest(&island.path().join("store/blobs")).unwrap();
