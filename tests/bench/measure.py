@@ -8,6 +8,7 @@ end in "(own server)" are our command with `samebundle registry serve` in its pl
 
 import argparse
 import hashlib
+import http.client
 import json
 import os
 import pathlib
@@ -19,7 +20,9 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import threading
 import time
+import urllib.parse
 
 MIB = 1024 * 1024
 LIMIT_MIB = 64
@@ -395,6 +398,78 @@ class Bench:
             old.unlink()
         sys.stdout.flush()
 
+    def bounds(self, layout):
+        """What a transfer of one large layer cannot be faster than, whoever does it: each part of the work alone, by this
+        script and without anything beside it."""
+        blobs = layout / "blobs/sha256"
+        blob = max(blobs.iterdir(), key=lambda path: path.stat().st_size)
+        size = blob.stat().st_size
+        copied = self.work / "bound"
+
+        def hashed():
+            digest = hashlib.sha256()
+            with open(blob, "rb") as file:
+                while piece := file.read(MIB):
+                    digest.update(piece)
+
+        def written():
+            shutil.copyfile(blob, copied)
+            with open(copied, "rb") as file:
+                os.fsync(file.fileno())
+            copied.unlink()
+
+        def looped():
+            with socket.create_server(("127.0.0.1", 0)) as server:
+                def send():
+                    with socket.create_connection(server.getsockname()) as out, open(blob, "rb") as file:
+                        out.sendfile(file)
+
+                sender = threading.Thread(target=send)
+                sender.start()
+                peer, buffer, left = server.accept()[0], bytearray(MIB), size
+                with peer:
+                    while left > 0:
+                        left -= peer.recv_into(buffer) or left
+                sender.join()
+
+        def taken(registry):
+            """One PUT of everything, read by the system."""
+            client = http.client.HTTPConnection(registry.address)
+            client.request("POST", "/v2/bench/bound/blobs/uploads/")
+            answer = client.getresponse()
+            answer.read()
+            url = urllib.parse.urlsplit(answer.headers["Location"])
+            query = url.query + ("&" if url.query else "") + f"digest=sha256:{blob.name}"
+            client.putrequest("PUT", f"{url.path}?{query}")
+            client.putheader("Content-Length", str(size))
+            client.putheader("Content-Type", "application/octet-stream")
+            client.endheaders()
+            with open(blob, "rb") as file:
+                client.sock.sendfile(file)
+            answer = client.getresponse()
+            if answer.status != 201:
+                raise Failed(f"{registry.address} answers {answer.status}")
+
+        works = [
+            ("sha256 on one core", lambda: None, hashed),
+            ("written to a file and synced", lambda: None, written),
+            ("sent through the loopback", lambda: None, looped),
+            ("taken by docker-registry", self.a.wipe, lambda: taken(self.a)),
+            ("taken by our server", self.own_a.wipe, lambda: taken(self.own_a)),
+        ]
+        print(f"\n### what bounds it: {size / MIB:.0f} MiB (least of {self.times})\n| work | wall s |\n|---|---|")
+        for name, before, work in works:
+            took = []
+            for _ in range(self.times):
+                before()
+                start = time.monotonic()
+                work()
+                took.append(time.monotonic() - start)
+            print(f"| {name} | {min(took):.3f} |")
+        for registry in (self.a, self.own_a):
+            registry.stop()
+        sys.stdout.flush()
+
     def start_up(self):
         table = Table("start-up: --version, 20 times", max(self.times, 3))
 
@@ -469,6 +544,7 @@ class Bench:
         many = image(self.work / "many", layers, size)
         self.memory(model)
         self.delta()
+        self.bounds(model)
         self.transfer("1 layer of 1 GiB" if self.full else "1 layer of 16 MiB", model)
         self.transfer(f"{layers} layers, {layers * size // MIB} MiB", many)
         if self.failed:
