@@ -78,7 +78,8 @@ pub const RANGES_FROM: u64 = 2 << 20;
 pub const ASKED_BYTES: (u64, u64) = (8 << 20, 64 << 20);
 /// Content of up to so many bytes is asked for at once: requests would cost more than a kill.
 pub const ASKED_WHOLE: u64 = 16 << 20;
-/// Between the two, one in so many bytes of the content may be asked for: each request costs the registry some work.
+/// Between the two, one in so many bytes of the content may be asked for on a quick way: each request costs the registry some
+/// work.
 pub const ASKED_OF_ALL: u64 = 32;
 /// Most ranges of one content that are asked for at once.
 pub const RANGE_STREAMS: usize = 4;

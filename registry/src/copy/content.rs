@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use samebundle_spec::{Descriptor, limits};
@@ -157,6 +158,7 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
             }
             recorded.notify_one();
         };
+        let mut budget = Budget::new(size);
         // The ranges in the lane of the content are read one after the other, so that the bytes come in order; the next one
         // is asked for while the one before ends.
         let (turn, mut in_turn) = (Mutex::new(()), 0);
@@ -170,10 +172,12 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
                 join(&mut left);
             }
             while let Some(first) = left.front_mut() {
-                let (most_asked, share) = budget(size, pace.streams.min(self.lanes.streams()));
-                let most = if pace.streams == 1 { u64::MAX } else { share };
+                let most = match pace.streams {
+                    1 => size,
+                    streams => budget.range(size, streams.min(self.lanes.streams())),
+                };
                 let length = most.min(first.end - first.start);
-                let room = asked.load(Ordering::Relaxed) + length <= most_asked;
+                let room = asked.load(Ordering::Relaxed) + length <= budget.now;
                 if !running.is_empty() && (!room || running.len() >= pace.streams) {
                     break;
                 }
@@ -197,14 +201,18 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
                 running.push(async move {
                     let fetched = range.await;
                     drop(lane);
-                    fetched.map(|()| turn.is_some())
+                    fetched.map(|took| (turn.is_some(), length, took))
                 });
             }
             if running.is_empty() {
                 return Ok(());
             }
             tokio::select! {
-                Some(done) = running.next() => in_turn -= usize::from(done?),
+                Some(done) = running.next() => {
+                    let (followed, length, took) = done?;
+                    in_turn -= usize::from(followed);
+                    budget.took(length, took);
+                }
                 () = freed, if !left.is_empty() => {}
                 () = recorded.notified(), if !left.is_empty() => {}
             }
@@ -213,7 +221,7 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
         }
     }
 
-    /// Fetches one range; its bytes wait for their turn, if there is one.
+    /// Fetches one range; its bytes wait for their turn, if there is one. Returns how long they took from then on.
     async fn range(
         &self,
         descriptor: &Descriptor,
@@ -221,30 +229,67 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
         range: Range<u64>,
         turn: Option<&Mutex<()>>,
         moved: impl Fn(u64),
-    ) -> Result<(), StoreError> {
+    ) -> Result<Duration, StoreError> {
         let pieces = self.source.pieces_unverified(descriptor, range.clone()).await;
         let pieces = pieces.map_err(on(Side::Source))?;
         let _turn = match turn {
             Some(turn) => Some(turn.lock().await),
             None => None,
         };
+        let begun = Instant::now();
         let pumped = pump(range, pieces, |at, batch| parts.write(at, batch), moved).await;
-        pumped.map_err(|stopped| match stopped {
+        pumped.map(|()| begun.elapsed()).map_err(|stopped| match stopped {
             Stopped::Read(error) => on(Side::Source)(StoreError::read(descriptor.digest, error)),
             Stopped::Write(error) => on(Side::Destination)(error),
         })
     }
 }
 
-/// How much of content of `size` bytes may be asked for and not be recorded yet, and in what ranges by so many streams, bytes.
-fn budget(size: u64, streams: usize) -> (u64, u64) {
-    if size <= limits::ASKED_WHOLE {
-        return (size, size);
+/// How much of one content may be asked for and not be recorded yet, bytes: what a kill costs. More on a quick way only, so
+/// that it costs no more than a moment there, and no answer that was asked for early waits long to be read.
+#[derive(Debug)]
+struct Budget {
+    now: u64,
+    least: u64,
+    most: u64,
+}
+
+impl Budget {
+    /// A range that came in less time than this may be followed by a longer one.
+    const QUICK: Duration = Duration::from_secs(1);
+
+    /// That of content of `size` bytes.
+    fn new(size: u64) -> Self {
+        let (least, largest) = limits::ASKED_BYTES;
+        let (least, most) = if size <= limits::ASKED_WHOLE {
+            (size, size)
+        } else {
+            (least, (size / limits::ASKED_OF_ALL).clamp(least, largest))
+        };
+        Self {
+            now: least,
+            least,
+            most,
+        }
     }
-    let (least, largest) = limits::ASKED_BYTES;
-    let asked = (size / limits::ASKED_OF_ALL).clamp(least, largest);
-    // Three quarters, so that there is room to ask for the next range while one ends.
-    (asked, (asked / streams as u64).min(asked / 4 * 3))
+
+    /// How long a range of content of `size` bytes may be by so many streams.
+    fn range(&self, size: u64, streams: usize) -> u64 {
+        if self.now >= size {
+            return size;
+        }
+        // Three quarters, so that there is room to ask for the next range while one ends.
+        (self.now / streams as u64).min(self.now / 4 * 3)
+    }
+
+    /// Says how long the bytes of a range took to come.
+    fn took(&mut self, length: u64, took: Duration) {
+        if took >= Self::QUICK {
+            self.now = (self.now / 2).max(self.least);
+        } else if length >= self.now / 4 {
+            self.now = (self.now * 2).min(self.most);
+        }
+    }
 }
 
 /// Makes one range of all: where each costs what lies before it, a hole in between costs less than another question.
@@ -253,5 +298,51 @@ fn join(left: &mut VecDeque<Range<u64>>) {
         let all = first.start..last.end;
         left.clear();
         left.push_back(all);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn more_is_asked_for_on_a_quick_way_up_to_a_part_of_the_content() {
+        let (quick, slow) = (Duration::from_millis(999), Duration::from_secs(1));
+        for (size, most) in [
+            (17, 8),
+            (256, 8),
+            (512, 16),
+            (1_024, 32),
+            (2_048, 64),
+            (1 << 20, 64),
+        ] {
+            let mut budget = Budget::new(size * MIB);
+            assert_eq!(budget.now, 8 * MIB, "before anything is known");
+            for _ in 0..9 {
+                budget.took(budget.range(size * MIB, limits::RANGE_STREAMS), quick);
+            }
+            assert_eq!(budget.now, most * MIB);
+            budget.took(1, quick);
+            assert_eq!(budget.now, most * MIB);
+            for _ in 0..9 {
+                budget.took(budget.range(size * MIB, 1), slow);
+            }
+            assert_eq!(budget.now, 8 * MIB, "a way that became slow");
+            budget.took(1, quick);
+            assert_eq!(budget.now, 8 * MIB, "a short range says nothing");
+        }
+    }
+
+    #[test]
+    fn ranges_of_all_streams_fit_and_the_next_one_can_be_asked_for_before_one_ends() {
+        let budget = Budget::new(1 << 30);
+        assert_eq!(budget.range(1 << 30, 1), 6 * MIB);
+        for streams in 2..=limits::RANGE_STREAMS {
+            assert_eq!(budget.range(1 << 30, streams), 8 * MIB / streams as u64);
+        }
+        let small = Budget::new(limits::ASKED_WHOLE);
+        assert_eq!(small.range(limits::ASKED_WHOLE, 4), limits::ASKED_WHOLE);
     }
 }
