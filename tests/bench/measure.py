@@ -100,6 +100,21 @@ class OwnRegistry(Registry):
         return [self.samebundle, "--home", str(self.folder / "home"), "registry", "serve", "--listen", self.address, "--root", str(data)]
 
 
+class SecureRegistry(OwnRegistry):
+    """The same by TLS."""
+
+    def command(self):
+        certificate, key = self.folder / "cert.pem", self.folder / "key.pem"
+        run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "9",
+             "-subj", "/CN=bench", "-addext", "basicConstraints=critical,CA:FALSE", "-addext", "subjectAltName=IP:127.0.0.1",
+             "-keyout", str(key), "-out", str(certificate)])
+        return [*super().command(), "--tls-certificate", str(certificate), "--tls-key", str(key)]
+
+    def trusted(self, command):
+        """A client's command that takes the certificate."""
+        return ["env", f"SSL_CERT_FILE={self.folder}/cert.pem", f"SAMEBUNDLE_SECURE_REGISTRIES={self.address}", *command]
+
+
 OURS, OWN = "samebundle", " (own server)"
 
 
@@ -223,6 +238,7 @@ class Bench:
         self.a, self.b = Registry(self.work / "a"), Registry(self.work / "b")
         self.own_a = OwnRegistry(self.work / "own-a", options.samebundle)
         self.own_b = OwnRegistry(self.work / "own-b", options.samebundle)
+        self.secure = SecureRegistry(self.work / "secure", options.samebundle)
         self.failed = []
         os.environ["HOME"] = str(self.work)
 
@@ -266,6 +282,18 @@ class Bench:
         table.add("crane push", ["crane", "push", "--insecure", str(layout), at_a], self.a.wipe)
         table.add("regctl image copy", [*regctl, "copy", f"ocidir://{layout}:v1", at_a], self.a.wipe)
         table.measure()
+
+        secure, by_tls = self.secure, f"{self.secure.address}/bench/image:1"
+        table = self.table(f"push {title} by TLS to our server", aim=1.0, cpu_aim=1.0)
+        for name, command in (
+            ("samebundle copy", self.same(home, "copy", f"layout:{layout}", by_tls)),
+            ("skopeo copy", [*skopeo, from_layout, f"docker://{by_tls}"]),
+            ("crane push", ["crane", "push", str(layout), by_tls]),
+            ("regctl image copy", ["regctl", "image", "copy", f"ocidir://{layout}:v1", by_tls]),
+        ):
+            table.add(name, secure.trusted(command), secure.wipe)
+        table.measure()
+        secure.stop()
 
         for registry, place in ((self.a, at_a), (self.own_a, own_a)):
             # Whatever the last row of the table above left there.
@@ -562,7 +590,7 @@ def main():
     try:
         return bench.all()
     finally:
-        for registry in (bench.a, bench.b, bench.own_a, bench.own_b):
+        for registry in (bench.a, bench.b, bench.own_a, bench.own_b, bench.secure):
             registry.stop()
 
 

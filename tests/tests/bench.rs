@@ -44,5 +44,5 @@ fn every_row_of_the_small_bench_measures() {
     let failed = ran.stdout.lines().find(|line| line.contains("failed"));
     assert_eq!(failed, None, "{}\n{}", ran.stdout, ran.stderr);
     let tables = ran.stdout.matches("### ").count();
-    assert_eq!(tables, 2 + 2 + 2 * 5, "{}", ran.stdout);
+    assert_eq!(tables, 2 + 3 + 2 * 6, "{}", ran.stdout);
 }
