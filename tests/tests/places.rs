@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bytes::Bytes;
-use samebundle_registry::store::{Layout, Sink as _, SinkExt as _, Tags as _};
+use samebundle_registry::store::{Layout, Resolve as _, Sink as _, SinkExt as _, Tags as _};
 use samebundle_spec::descriptor::Platform;
 use samebundle_spec::manifest::{Index, Manifest};
 use samebundle_spec::{Descriptor, MediaType, Tag};
@@ -341,4 +341,49 @@ fn an_import_into_a_registry_changes_nothing_but_the_place() {
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
+}
+
+/// An image by itself has no version that it could be named by: it keeps the tag that it was found by, or is named.
+#[tokio::test]
+async fn an_image_by_itself_is_found_in_every_place_that_it_was_copied_to() {
+    let sandbox = Sandbox::new();
+    let home = sandbox.home("images");
+    let seed = sandbox.path().join("seed");
+    let image = {
+        let layout = Layout::create(&seed).await.unwrap();
+        let config = layout.push_bytes(MediaType::OCI_CONFIG, "{}".into()).await;
+        let layer = layout.push_bytes(MediaType::OCI_LAYER, "layer".into()).await;
+        let manifest = Manifest::new(config.unwrap(), vec![layer.unwrap()]);
+        let bytes = Bytes::from(manifest.to_bytes());
+        let image = layout.push_bytes(MediaType::OCI_MANIFEST, bytes).await.unwrap();
+        layout.tag(&image, &"v1".parse().unwrap()).await.unwrap();
+        image
+    };
+    let registry = Registry::own(&sandbox, &home);
+    let by_digest = format!("{}@{}", registry.reference("team/image"), image.digest);
+    let place = |kind: &str, name: &str| format!("{kind}:{}", sandbox.path().join(name).display());
+    let road = [
+        place("layout", "seed"),
+        place("archive", "one.tgz"),
+        place("layout", "one"),
+        registry.reference("team/image:v2"),
+        place("archive", "two.tar"),
+        place("layout", "two"),
+    ];
+    for step in road.windows(2) {
+        let _ = home.ok(["copy", &step[0], &step[1]]);
+    }
+    for (name, tag) in [("one", "v1"), ("two", "v2")] {
+        let layout = Layout::open(&sandbox.path().join(name)).await.unwrap();
+        let found = layout.resolve(&tag.parse().unwrap()).await.unwrap();
+        assert_eq!(found.digest, image.digest);
+    }
+    let (nameless, named) = (place("layout", "three"), place("layout", "three:v3"));
+    let refused = home.run(["copy", &by_digest, &nameless]).exits(2);
+    assert!(refused.stderr.contains("three:TAG"), "{}", refused.stderr);
+    assert!(!sandbox.path().join("three").exists());
+    let _ = home.ok(["copy", &by_digest, &named]);
+    let file = place("archive", "three.tgz");
+    let _ = home.ok(["copy", &by_digest, &file]);
+    let _ = home.ok(["copy", &file, &place("layout", "four:v4")]);
 }

@@ -26,6 +26,8 @@ pub(crate) struct Opened {
     pub(crate) source: Arc<dyn Origin>,
     /// The index, resolved once.
     pub(crate) index: Descriptor,
+    /// The tag that it was found by, or has there.
+    pub(crate) tag: Option<Tag>,
     /// The place as the policy sees it.
     pub(crate) place: signing::Place,
     /// What the tag that was asked for promises.
@@ -54,35 +56,34 @@ pub(crate) async fn open(session: &Session, place: &Place) -> Result<Opened, Cli
         Place::Archive(path) => {
             let path = session.settings.current_dir.join(path);
             let shown = format!("archive:{}", path.display());
-            let (source, index) = open_file(session, &path).await?;
-            Ok(local(source, index, shown))
+            let (source, (index, tag)) = open_file(session, &path).await?;
+            Ok(local(source, index, tag, shown))
         }
         Place::Layout(dir, tag) => {
             let dir = session.settings.current_dir.join(dir);
             let layout = Layout::open(&dir).await?;
-            let index = match tag {
-                Some(tag) => layout.resolve(tag).await?,
+            let (index, tag) = match tag {
+                Some(tag) => (layout.resolve(tag).await?, Some(tag.clone())),
                 None => only_root(&layout.entries().await?)?,
             };
-            Ok(local(
-                Arc::new(layout),
-                index,
-                format!("layout:{}", dir.display()),
-            ))
+            let shown = format!("layout:{}", dir.display());
+            Ok(local(Arc::new(layout), index, tag, shown))
         }
         Place::Local(name) => open_local(session, name).await,
         Place::Stored(index) => {
             let shown = format!("store:{}", index.digest);
-            Ok(local(Arc::new(session.store().await?), index.clone(), shown))
+            let store = Arc::new(session.store().await?);
+            Ok(local(store, index.clone(), None, shown))
         }
     }
 }
 
-fn local(source: Arc<dyn Origin>, index: Descriptor, shown: String) -> Opened {
+fn local(source: Arc<dyn Origin>, index: Descriptor, tag: Option<Tag>, shown: String) -> Opened {
     let shown = format!("{shown}@{}", index.digest);
     Opened {
         source,
         index,
+        tag,
         place: signing::Place::Local,
         expected: Expected::default(),
         shown,
@@ -90,43 +91,55 @@ fn local(source: Arc<dyn Origin>, index: Descriptor, shown: String) -> Opened {
 }
 
 /// Opens a file: an archive of ours, or a CNAB thick bundle.
-async fn open_file(session: &Session, path: &Path) -> Result<(Arc<dyn Origin>, Descriptor), CliError> {
+async fn open_file(
+    session: &Session,
+    path: &Path,
+) -> Result<(Arc<dyn Origin>, (Descriptor, Option<Tag>)), CliError> {
     let scratch = session.home.scratch();
     match archive::open(path, &scratch).await {
         Ok(archive) => {
             for fault in archive.mended() {
                 session.notice(format!("{fault}; the other volumes make up for it"));
             }
-            let index = only_root(archive.entries())?;
-            Ok((Arc::new(archive), index))
+            let root = only_root(archive.entries())?;
+            Ok((Arc::new(archive), root))
         }
         Err(ours) => match archive::thick::open(path, &scratch).await {
-            Ok(thick) => Ok(foreign::compose(thick).await?),
+            Ok(thick) => {
+                let (source, index) = foreign::compose(thick).await?;
+                Ok((source, (index, None)))
+            }
             // What is neither is most likely a damaged one of ours.
             Err(_) => Err(damaged(ours)),
         },
     }
 }
 
-/// The one bundle of an archive or layout that was named without a tag: an index that is tagged, and not with a tag that
-/// belongs to a signature; without any index, what is tagged.
-fn only_root(entries: &[Descriptor]) -> Result<Descriptor, CliError> {
-    let tag = |entry: &&Descriptor| entry.annotations.get(REF_NAME).cloned();
-    let is_bundle = |entry: &&Descriptor| {
-        let beside = tag(entry).is_some_and(|tag| tag.starts_with("sha256-"));
-        entry.media_type.is_index() && !beside
-    };
+/// The one bundle of an archive or layout that was named without a tag, and its tag: an index that is tagged, and not with a
+/// tag that belongs to a signature; without any index, what is tagged, or what is there alone.
+fn only_root(entries: &[Descriptor]) -> Result<(Descriptor, Option<Tag>), CliError> {
+    let tag = |entry: &Descriptor| entry.annotations.get(REF_NAME).cloned();
+    let is_beside = |entry: &Descriptor| tag(entry).is_some_and(|tag| tag.starts_with("sha256-"));
+    let is_bundle = |entry: &&Descriptor| entry.media_type.is_index() && !is_beside(entry);
     let mut bundles: Vec<&Descriptor> = entries.iter().filter(is_bundle).collect();
     if bundles.is_empty() {
         // An image by itself, which can be copied like a bundle; signatures have no tag of their own.
-        let named = |entry: &&Descriptor| tag(entry).is_some_and(|tag| !tag.starts_with("sha256-"));
+        let named = |entry: &&Descriptor| tag(entry).is_some() && !is_beside(entry);
         bundles = entries.iter().filter(named).collect();
+    }
+    if let ([], [alone]) = (bundles.as_slice(), entries)
+        && !is_beside(alone)
+    {
+        bundles = vec![alone];
     }
     if bundles.len() > 1 {
         bundles.retain(|entry| tag(entry).is_some());
     }
     match bundles.as_slice() {
-        [bundle] => Ok(bundle.bare()),
+        [bundle] => {
+            let tag = tag(bundle).and_then(|tag| tag.parse().ok());
+            Ok((bundle.bare(), tag))
+        }
         [] => Err(CliError::Usage("there is no bundle in it".to_owned())),
         many => Err(CliError::Usage(format!(
             "it holds several bundles, name one: {}",
@@ -152,14 +165,17 @@ async fn open_registry(session: &Session, reference: &Reference) -> Result<Opene
         shown: reference.pinned(index.digest).to_string(),
         place: signing::Place::Registry(reference.repository.clone()),
         index,
+        tag: reference.tag.clone(),
         expected,
     })
 }
 
 async fn open_local(session: &Session, name: &LocalName) -> Result<Opened, CliError> {
     let store = session.store().await?;
-    let index = store.resolve(&local_tag(name)?).await?;
-    Ok(local(Arc::new(store), index, format!("store:{}", name.name)))
+    let tag = local_tag(name)?;
+    let index = store.resolve(&tag).await?;
+    let shown = format!("store:{}", name.name);
+    Ok(local(Arc::new(store), index, Some(tag), shown))
 }
 
 /// A file that breaks the rules of an archive is not what anybody signed.

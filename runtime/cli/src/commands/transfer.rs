@@ -49,16 +49,24 @@ pub(crate) async fn copy(
             copy_to(session, &opened, &sink, reference.tag.clone()).await?
         }
         Place::Layout(dir, tag) => {
-            let layout = Layout::create(&session.settings.current_dir.join(dir)).await?;
-            let tag = match tag.clone().or_else(|| tag_of(from)) {
+            let tag = match tag.clone().or_else(|| opened.tag.clone()) {
                 Some(tag) => Some(tag),
                 None => version_tag(&opened).await?,
             };
-            copy_to(session, &opened, &layout, tag).await?
+            let Some(tag) = tag else {
+                // Nobody would find it there.
+                let why = format!(
+                    "it has neither tag nor version; give it a tag: layout:{}:TAG",
+                    dir.display()
+                );
+                return Err(CliError::Usage(why));
+            };
+            let layout = Layout::create(&session.settings.current_dir.join(dir)).await?;
+            copy_to(session, &opened, &layout, Some(tag)).await?
         }
         Place::Archive(path) => {
             let path = session.settings.current_dir.join(path);
-            return write_archive(session, &opened, from, &path, cut).await;
+            return write_archive(session, &opened, &path, cut).await;
         }
         Place::Local(name) => into_store(session, &opened, Some(name)).await?,
         Place::Stored(_) => into_store(session, &opened, None).await?,
@@ -73,15 +81,6 @@ fn shown(place: &Place) -> String {
         Place::Layout(dir, _) => dir.display().to_string(),
         Place::Local(name) => format!("the local store as {}", name.name),
         Place::Stored(_) => "the local store".to_owned(),
-    }
-}
-
-fn tag_of(place: &Place) -> Option<Tag> {
-    match place {
-        Place::Registry(reference) => reference.tag.clone(),
-        Place::Layout(_, tag) => tag.clone(),
-        Place::Local(name) => opened::local_tag(name).ok(),
-        Place::Archive(_) | Place::Stored(_) => None,
     }
 }
 
@@ -143,7 +142,6 @@ pub(crate) async fn copy_to<T: Target + ?Sized>(
 async fn write_archive(
     session: &Session,
     opened: &Opened,
-    from: &Place,
     path: &Path,
     cut: Option<Cut>,
 ) -> Result<Report, CliError> {
@@ -155,7 +153,7 @@ async fn write_archive(
         cut,
     };
     // The bundle's own name for its version: the file has the same bytes wherever it is made.
-    let tag = version_tag(opened).await?.or_else(|| tag_of(from));
+    let tag = version_tag(opened).await?.or_else(|| opened.tag.clone());
     let written = archive::write(source, &[(opened.index.clone(), tag)], path, &options).await?;
     let (text, mut json) = files(path, &written.files);
     let text = format!("wrote {text}");
