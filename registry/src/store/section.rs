@@ -33,7 +33,9 @@ pub(super) fn pieces(file: Arc<File>, offset: u64, length: u64, size: usize) -> 
         .map(move |at| {
             let file = Arc::clone(&file);
             let want = usize::try_from(end - at).map_or(size, |left| left.min(size));
-            let reading = tokio::task::spawn_blocking(move || read_at(&file, at, want));
+            // Here and not by the thread that reads: each thread would keep memory of its own for the next time.
+            let buffer = Vec::with_capacity(want);
+            let reading = tokio::task::spawn_blocking(move || read_at(&file, at, buffer, want));
             async move { reading.await.map_err(io::Error::other)? }
         })
         .buffered(AHEAD)
@@ -44,8 +46,8 @@ pub(super) fn pieces(file: Arc<File>, offset: u64, length: u64, size: usize) -> 
         .boxed()
 }
 
-fn read_at(file: &File, offset: u64, want: usize) -> io::Result<Bytes> {
-    let mut buffer = Vec::with_capacity(want);
+/// Reads up to `want` bytes into an empty buffer that has room for them.
+fn read_at(file: &File, offset: u64, mut buffer: Vec<u8>, want: usize) -> io::Result<Bytes> {
     while buffer.len() < want {
         let at = offset + buffer.len() as u64;
         match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut buffer), at) {
