@@ -350,6 +350,7 @@ class Bench:
         source = self.greet("bundle", layout)
         self.a.wipe()
         place, file = f"{self.a.address}/bench/bundle:1", self.work / "bundle.tgz"
+        volumes, cut = self.work / "volumes.tgz", "100MB" if self.full else "2MB"
         steps = [
             ("build", self.same("m1", "build", source, "-t", "greet")),
             ("push", self.same("m1", "push", "greet", place)),
@@ -357,10 +358,14 @@ class Bench:
             ("install", self.same("m2", "install", "greet", "--allow-unsigned")),
             ("export", self.same("m2", "export", "greet", "-o", file)),
             ("import", self.same("m3", "import", file, "--allow-unsigned")),
+            ("copy to volumes", self.same("m2", "copy", place, volumes, "--volume-size", cut, "--parity", "2")),
+            ("copy of volumes, one lost", self.same("m2", "copy", volumes, f"layout:{self.work / 'm4'}")),
         ]
         print(f"\n### peak memory of the road with a {'1 GiB' if self.full else '16 MiB'} layer (limit {LIMIT_MIB} MiB)")
         print("| step | wall s | cpu s | rss MiB | |\n|---|---|---|---|---|")
         for name, command in steps:
+            if "lost" in name:
+                (self.work / "volumes.tgz.v002").unlink()
             try:
                 wall, cpu, rss = run(command)
             except Failed as error:
@@ -372,8 +377,10 @@ class Bench:
             if rss > LIMIT_MIB:
                 self.failed.append(f"memory: {name} took {rss:.0f} MiB")
         self.a.stop()
-        for home in ("m1", "m2", "m3"):
+        for home in ("m1", "m2", "m3", "m4"):
             shutil.rmtree(self.work / home, ignore_errors=True)
+        for volume in self.work.glob("volumes.tgz.*"):
+            volume.unlink()
 
     def delta(self):
         """What a pull of a second version moves to a home that has the first: a model with 1 % changed in 100 places, and a
