@@ -82,14 +82,16 @@ impl Http {
     fn client(&self, url: &Url) -> Result<Client, String> {
         let (address, https, local) = (authority(url), url.scheme() == "https", is_local(url));
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.by_address.get(&address).filter(|_| https) {
+        if https && let Some(client) = clients.by_address.get(&address) {
             return Ok(client.clone());
         }
         let begin = || match builder(&self.user_agent) {
             builder if local => Ok(builder),
             builder => self.proxies.apply(builder),
         };
-        let own = certificates_of(&self.certificates, &address).filter(|_| https);
+        let own = https
+            .then(|| certificates_of(&self.certificates, &address))
+            .flatten();
         let usual = match (local, https) {
             (true, false) => &mut clients.plain,
             (true, true) => &mut clients.local,
