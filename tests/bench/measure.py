@@ -485,25 +485,22 @@ class Bench:
             if answer.status != 201:
                 raise Failed(f"{registry.address} answers {answer.status}")
 
-        works = [
-            ("sha256 on one core", lambda: None, hashed),
-            ("written to a file and synced", lambda: None, written),
-            ("sent through the loopback", lambda: None, looped),
-            ("taken by docker-registry", self.a.wipe, lambda: taken(self.a)),
-            ("taken by our server", self.own_a.wipe, lambda: taken(self.own_a)),
-        ]
-        print(f"\n### what bounds it: {size / MIB:.0f} MiB (least of {self.times})\n| work | wall s |\n|---|---|")
-        for name, before, work in works:
-            took = []
-            for _ in range(self.times):
-                before()
-                start = time.monotonic()
+        def alone(work):
+            def go():
+                start, before = time.monotonic(), time.process_time()
                 work()
-                took.append(time.monotonic() - start)
-            print(f"| {name} | {min(took):.3f} |")
+                return time.monotonic() - start, time.process_time() - before, 0
+            return go
+
+        table = self.table(f"what bounds it: {size / MIB:.0f} MiB")
+        table.add("sha256 on one core", alone(hashed))
+        table.add("written to a file and synced", alone(written))
+        table.add("sent through the loopback", alone(looped))
+        table.add("taken by docker-registry", alone(lambda: taken(self.a)), self.a.wipe)
+        table.add("taken by our server", alone(lambda: taken(self.own_a)), self.own_a.wipe)
+        table.measure()
         for registry in (self.a, self.own_a):
             registry.stop()
-        sys.stdout.flush()
 
     def start_up(self):
         table = Table("start-up: --version, 20 times", max(self.times, 3))

@@ -207,6 +207,18 @@ fn size(path: &Path) -> u64 {
     std::fs::metadata(path).unwrap().len()
 }
 
+/// Runs a program of an [`Author`]; its log tells the digest of the file that it carries.
+fn assert_sees(home: &Home, name: &str, content: &[u8]) {
+    let ran = home.ok(["run", name]);
+    let wanted = samebundle_spec::Digest::sha256(content).hex();
+    let log = home.ok(["logs"]);
+    assert!(
+        format!("{}{}", ran.stdout, log.stdout).contains(&wanted),
+        "{}",
+        log.stdout
+    );
+}
+
 fn carried(what: &str, old: &[u8], new: &[u8], most: f64) {
     let Some(greet) = greet() else {
         return skip(&format!(
@@ -251,14 +263,7 @@ fn carried(what: &str, old: &[u8], new: &[u8], most: f64) {
             .to_owned()
     };
     assert_eq!(installed(&island, "newer"), installed(&author.home, "greet"));
-    let ran = island.ok(["run", "newer"]);
-    let wanted = samebundle_spec::Digest::sha256(new).hex();
-    let log = island.ok(["logs"]);
-    assert!(
-        format!("{}{}", ran.stdout, log.stdout).contains(&wanted),
-        "{}",
-        log.stdout
-    );
+    assert_sees(&island, "newer", new);
     // Who has not the first version is told so, and nothing is installed.
     let other = greet.trusting(&sandbox, "other");
     let refused = other.run(["import", delta.to_str().unwrap()]).exits(5);
@@ -354,14 +359,7 @@ fn a_delta_in_volumes_follows_a_first_version_in_volumes() {
         assert!(said.stderr.contains("v001 is missing"), "{}", said.stderr);
     }
     let _ = island.ok(["store", "check"]);
-    let wanted = samebundle_spec::Digest::sha256(&new).hex();
-    let ran = island.ok(["run", "newer"]);
-    let log = island.ok(["logs"]);
-    assert!(
-        format!("{}{}", ran.stdout, log.stdout).contains(&wanted),
-        "{}",
-        log.stdout
-    );
+    assert_sees(&island, "newer", &new);
 }
 
 #[test]

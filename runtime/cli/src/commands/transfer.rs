@@ -50,16 +50,12 @@ pub(crate) async fn copy(
         }
         Place::Layout(dir, tag) => {
             let tag = match tag.clone().or_else(|| opened.tag.clone()) {
-                Some(tag) => Some(tag),
-                None => version_tag(&opened).await?,
-            };
-            let Some(tag) = tag else {
-                // Nobody would find it there.
-                let why = format!(
-                    "it has neither tag nor version; give it a tag: layout:{}:TAG",
-                    dir.display()
-                );
-                return Err(CliError::Usage(why));
+                Some(tag) => tag,
+                // What has no tag would not be found there.
+                None => version_tag(&opened).await?.ok_or_else(|| {
+                    let why = "it has neither tag nor version; give it a tag";
+                    CliError::Usage(format!("{why}: layout:{}:TAG", dir.display()))
+                })?,
             };
             let layout = Layout::create(&session.settings.current_dir.join(dir)).await?;
             copy_to(session, &opened, &layout, Some(tag)).await?
