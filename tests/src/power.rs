@@ -47,7 +47,16 @@ pub const CALLS: &[&str] = &[
 type Id = usize;
 
 #[derive(Clone, Debug)]
-enum Node {
+struct Node {
+    kind: Kind,
+    /// How often it was changed.
+    changes: usize,
+    /// How many of these changes are durable, the first ones.
+    durable: usize,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
     File {
         bytes: Rc<Vec<u8>>,
         durable: Rc<Vec<u8>>,
@@ -55,7 +64,7 @@ enum Node {
     Folder {
         names: BTreeMap<String, Id>,
         durable: BTreeMap<String, Id>,
-        /// What names became since the last sync.
+        /// What names became by the changes that are not durable.
         since: Vec<(String, Option<Id>)>,
     },
 }
@@ -231,12 +240,31 @@ fn missing(promised: &Left, left: &Left, disk: &Disk, judge: &dyn Judge) -> Resu
     torn.map_or(Ok(()), |(path, _)| Err(format!("{path} can be seen and is torn")))
 }
 
+impl From<Kind> for Node {
+    fn from(kind: Kind) -> Self {
+        Self {
+            kind,
+            changes: 0,
+            durable: 0,
+        }
+    }
+}
+
 fn folder() -> Node {
-    Node::Folder {
+    Node::from(Kind::Folder {
         names: BTreeMap::new(),
         durable: BTreeMap::new(),
         since: Vec::new(),
-    }
+    })
+}
+
+/// A file with bytes that are durable.
+fn file(bytes: Vec<u8>) -> Node {
+    let bytes = Rc::new(bytes);
+    Node::from(Kind::File {
+        durable: Rc::clone(&bytes),
+        bytes,
+    })
 }
 
 fn load(from: &Path, at: Id, nodes: &mut Vec<Node>) -> io::Result<()> {
@@ -247,14 +275,10 @@ fn load(from: &Path, at: Id, nodes: &mut Vec<Node>) -> io::Result<()> {
             nodes.push(folder());
             load(&entry.path(), id, nodes)?;
         } else {
-            let bytes = Rc::new(fs::read(entry.path())?);
-            nodes.push(Node::File {
-                durable: Rc::clone(&bytes),
-                bytes,
-            });
+            nodes.push(file(fs::read(entry.path())?));
         }
         let name = entry.file_name().to_string_lossy().into_owned();
-        if let Node::Folder { names, durable, .. } = &mut nodes[at] {
+        if let Kind::Folder { names, durable, .. } = &mut nodes[at].kind {
             names.insert(name.clone(), id);
             durable.insert(name, id);
         }
@@ -421,7 +445,7 @@ impl Disk {
     fn find(&self, path: &Path) -> Option<Id> {
         let mut at = 0;
         for part in path.strip_prefix(&self.root).ok()?.components() {
-            let Node::Folder { names, .. } = &self.nodes[at] else {
+            let Kind::Folder { names, .. } = &self.nodes[at].kind else {
                 return None;
             };
             at = *names.get(part.as_os_str().to_str()?)?;
@@ -438,12 +462,14 @@ impl Disk {
             .unwrap_or_default()
             .to_string_lossy()
             .into_owned();
-        if let Node::Folder { names, since, .. } = &mut self.nodes[parent] {
+        let node = &mut self.nodes[parent];
+        if let Kind::Folder { names, since, .. } = &mut node.kind {
             match id {
                 Some(id) => names.insert(name.clone(), id),
                 None => names.remove(&name),
             };
             since.push((name, id));
+            node.changes += 1;
         }
     }
 
@@ -455,16 +481,7 @@ impl Disk {
 
     fn apply(&mut self, event: &Event, ignored: &BTreeSet<usize>) {
         match event {
-            Event::Create(path) if self.find(path).is_none() => {
-                let nothing = Rc::new(Vec::new());
-                self.add(
-                    path,
-                    Node::File {
-                        bytes: Rc::clone(&nothing),
-                        durable: nothing,
-                    },
-                );
-            }
+            Event::Create(path) if self.find(path).is_none() => self.add(path, file(Vec::new())),
             Event::Folder(path) => self.add(path, folder()),
             Event::Write(path, at, new) => self.change(path, |bytes| {
                 let at = at.map_or(bytes.len(), |at| usize::try_from(at).unwrap_or(0));
@@ -502,28 +519,29 @@ impl Disk {
 
     fn change(&mut self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
         let id = self.find(path);
-        if let Some(Node::File { bytes, .. }) = id.and_then(|id| self.nodes.get_mut(id)) {
+        if let Some(node) = id.and_then(|id| self.nodes.get_mut(id))
+            && let Kind::File { bytes, .. } = &mut node.kind
+        {
             change(Rc::make_mut(bytes));
+            node.changes += 1;
         }
     }
 
-    /// A sync has ended that began when the node was `then`.
+    /// A sync has ended that began when the node was `then`. Another that began later may have ended before.
     fn settle(&mut self, id: Id, then: Node) {
-        match (&mut self.nodes[id], then) {
-            (Node::File { durable, .. }, Node::File { bytes, .. }) => *durable = bytes,
-            (
-                Node::Folder { durable, since, .. },
-                Node::Folder {
-                    names,
-                    since: covered,
-                    ..
-                },
-            ) => {
+        let node = &mut self.nodes[id];
+        let Some(covered) = then.changes.checked_sub(node.durable) else {
+            return;
+        };
+        match (&mut node.kind, then.kind) {
+            (Kind::File { durable, .. }, Kind::File { bytes, .. }) => *durable = bytes,
+            (Kind::Folder { durable, since, .. }, Kind::Folder { names, .. }) => {
                 *durable = names;
-                since.drain(..covered.len().min(since.len()));
+                since.drain(..covered);
             }
             _ => {}
         }
+        node.durable = then.changes;
     }
 
     /// Everything as it is while the power is on.
@@ -533,9 +551,9 @@ impl Disk {
             0,
             "",
             &mut left,
-            &mut |_, node| match node {
-                Node::Folder { names, .. } => Some(names.clone()),
-                Node::File { .. } => None,
+            &mut |_, node| match &node.kind {
+                Kind::Folder { names, .. } => Some(names.clone()),
+                Kind::File { .. } => None,
             },
             &mut |bytes, _| Rc::clone(bytes),
         );
@@ -556,8 +574,8 @@ impl Disk {
 
     /// The losses that are tried at a moment.
     fn losses(&self, moment: usize, seeds: u64) -> Vec<Loss> {
-        let unsettled = |(id, node): (Id, &Node)| match node {
-            Node::Folder { since, .. } if !since.is_empty() => Some(id),
+        let unsettled = |(id, node): (Id, &Node)| match &node.kind {
+            Kind::Folder { since, .. } if !since.is_empty() => Some(id),
             _ => None,
         };
         let open: Vec<Id> = self.nodes.iter().enumerate().filter_map(unsettled).collect();
@@ -587,9 +605,9 @@ impl Disk {
             0,
             "",
             &mut left,
-            &mut |id, node| match node {
-                Node::File { .. } => None,
-                Node::Folder {
+            &mut |id, node| match &node.kind {
+                Kind::File { .. } => None,
+                Kind::Folder {
                     names,
                     durable,
                     since,
@@ -629,13 +647,13 @@ impl Disk {
 
     fn visit(&self, id: Id, path: &str, left: &mut Left, names: &mut NamesOf<'_>, content: &mut BytesOf<'_>) {
         let node = &self.nodes[id];
-        match node {
-            Node::File { bytes, durable } => {
+        match &node.kind {
+            Kind::File { bytes, durable } => {
                 let found = content(bytes, durable);
                 let whole = found == *bytes;
                 left.insert(path.to_owned(), (found, whole));
             }
-            Node::Folder { .. } => {
+            Kind::Folder { .. } => {
                 for (name, id) in names(id, node).unwrap_or_default() {
                     let path = if path.is_empty() {
                         name
@@ -665,4 +683,98 @@ fn by_lot(
         }
     }
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: &str = "/disk";
+
+    /// A disk with a folder `blobs`, after these events.
+    fn after(events: &[Event]) -> Disk {
+        let mut disk = Disk {
+            root: PathBuf::from(ROOT),
+            nodes: vec![folder()],
+            open: HashMap::new(),
+        };
+        let start = [Event::Folder(at("blobs")), Event::Begin(0, at("")), Event::End(0)];
+        for event in start.iter().chain(events) {
+            disk.apply(event, &BTreeSet::new());
+        }
+        disk
+    }
+
+    fn at(path: &str) -> PathBuf {
+        Path::new(ROOT).join(path)
+    }
+
+    fn left(disk: &Disk, loss: Loss) -> Vec<(String, usize)> {
+        let left = disk.after(loss).into_iter();
+        left.map(|(path, (bytes, _))| (path, bytes.len())).collect()
+    }
+
+    fn create(path: &str) -> Event {
+        Event::Create(at(path))
+    }
+
+    fn begin(number: usize, path: &str) -> Event {
+        Event::Begin(number, at(path))
+    }
+
+    #[test]
+    fn a_sync_covers_what_came_before_it_began() {
+        let events = [
+            create("blobs/a"),
+            begin(1, "blobs"),
+            create("blobs/b"),
+            Event::End(1),
+        ];
+        let disk = after(&events);
+        assert_eq!(left(&disk, Loss::Everything), [("blobs/a".to_owned(), 0)]);
+        assert_eq!(disk.losses(0, 0).len(), 4, "the folder is not settled");
+    }
+
+    #[test]
+    fn a_sync_that_ends_late_takes_nothing_back() {
+        let mut events = vec![
+            create("blobs/a"),
+            begin(1, "blobs"),
+            create("blobs/b"),
+            begin(2, "blobs"),
+            Event::End(2),
+            Event::End(1),
+        ];
+        let both = [("blobs/a".to_owned(), 0), ("blobs/b".to_owned(), 0)];
+        let disk = after(&events);
+        assert_eq!(left(&disk, Loss::Everything), both);
+        assert_eq!(disk.losses(0, 0).len(), 2, "the folder is settled");
+
+        events.swap(4, 5);
+        events.insert(4, create("blobs/c"));
+        let disk = after(&events);
+        assert_eq!(left(&disk, Loss::Everything), both);
+        assert_eq!(disk.losses(0, 0).len(), 4, "the third name is not settled");
+    }
+
+    #[test]
+    fn a_late_sync_of_a_file_takes_no_bytes_back() {
+        let write = |bytes: usize| Event::Write(at("blobs/a"), None, vec![1; bytes]);
+        let events = [
+            create("blobs/a"),
+            begin(1, "blobs"),
+            Event::End(1),
+            write(1),
+            begin(2, "blobs/a"),
+            write(2),
+            begin(3, "blobs/a"),
+            write(4),
+            Event::End(3),
+            Event::End(2),
+        ];
+        assert_eq!(
+            left(&after(&events), Loss::Everything),
+            [("blobs/a".to_owned(), 3)]
+        );
+    }
 }
