@@ -1,14 +1,15 @@
 //! Upload sessions: bytes to a file beside, hashed once as they come, renamed when their digest is right.
 //!
 //! A session outlives the process: its bytes and a journal of what it is stay in the folder, and what was hashed before is
-//! hashed again when the next bytes come. Bytes are written by one blocking task a request, which gets them through a bounded
+//! hashed again when the next bytes come. Only counted bytes belong to it: what a failed write left behind them is written
+//! over, and cut off at the end. Bytes are written by one blocking task a request, which gets them through a bounded
 //! channel, and hashed by a thread beside it; large content is synced on the way, too ([`EarlySync`]). The task owns the
 //! session's lock; a request that is dropped closes the channel and the task ends with all that came before in place.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -64,20 +65,18 @@ impl Writing {
         }
     }
 
-    /// Hashes what an earlier process wrote, and goes to the end.
+    /// Hashes what an earlier process wrote.
     fn catch_up(&mut self, path: &Path, written: u64) -> Result<(), StoreError> {
         if self.hashed == written {
             return Ok(());
         }
         let mut read = || {
-            let mut file = &*self.file;
-            file.seek(io::SeekFrom::Start(self.hashed))?;
             let mut buffer = vec![0; limits::BATCH_BYTES];
             while self.hashed < written {
                 let most = buffer
                     .len()
                     .min(usize::try_from(written - self.hashed).unwrap_or(usize::MAX));
-                file.read_exact(&mut buffer[..most])?;
+                self.file.read_exact_at(&mut buffer[..most], self.hashed)?;
                 self.digester.update(&buffer[..most]);
                 self.hashed += most as u64;
             }
@@ -221,11 +220,16 @@ impl Upload {
             Err(Refusal::Size { .. } | Refusal::BlobTooLarge { .. }) if let Some(digester) = before => {
                 state.digester = digester;
                 state.hashed = start;
-                self.cut(&state.file, start)?;
-                written
+                self.written.store(start, Ordering::Release);
             }
-            written => written,
+            _ => {}
         }
+        if written.is_err() {
+            // For a session that is found after a restart, and counted by the length of its file. If the system refuses it
+            // the digest will be another, and the client begins anew.
+            drop(state.file.set_len(self.written()));
+        }
+        written
     }
 
     /// Writes pieces, and gives each to the thread that hashes when it is written; none beyond `end`.
@@ -247,11 +251,8 @@ impl Upload {
             if written > self.limit {
                 return Err(Refusal::BlobTooLarge { limit: self.limit });
             }
-            if let Err(error) = (&**file).write_all(&piece) {
-                // A part of the piece may be there (a full disk); the next request goes on at what was counted.
-                self.cut(file, before)?;
-                return Err(StoreError::io("write", &self.path)(error).into());
-            }
+            file.write_all_at(&piece, before)
+                .map_err(StoreError::io("write", &self.path))?;
             self.written.store(written, Ordering::Release);
             self.touched
                 .store(self.opened.elapsed().as_secs(), Ordering::Relaxed);
@@ -260,15 +261,6 @@ impl Upload {
             // If the thread is gone it panicked, which its scope passes on.
             drop(hasher.send(piece));
         }
-        Ok(())
-    }
-
-    /// Takes back what was written from byte `at` on.
-    fn cut(&self, mut file: &File, at: u64) -> Result<(), StoreError> {
-        file.set_len(at)
-            .and_then(|()| file.seek(io::SeekFrom::Start(at)))
-            .map_err(StoreError::io("cut", &self.path))?;
-        self.written.store(at, Ordering::Release);
         Ok(())
     }
 
@@ -281,6 +273,7 @@ impl Upload {
         }
         // Only when the client named no algorithm at the start and then finishes with another one.
         let file = File::open(&self.path).map_err(StoreError::io("open", &self.path))?;
+        let file = file.take(self.written());
         let hashed = Digest::of_reader(algorithm, file).map_err(StoreError::io("read", &self.path))?;
         Ok(hashed.0)
     }
@@ -289,6 +282,7 @@ impl Upload {
         let mut state = self.take()?;
         state.early.end().map_err(StoreError::io("sync", &self.path))?;
         let seal = |file: &File| {
+            file.set_len(self.written())?;
             file.set_permissions(std::fs::Permissions::from_mode(CONTENT_MODE))?;
             file.sync_all()
         };
@@ -391,6 +385,33 @@ impl Storage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_failed_write_left_is_no_part_of_the_content() {
+        let folder = tempfile::tempdir().unwrap();
+        let storage = Storage::open(folder.path()).unwrap();
+        let name = Name::parse("team/one").unwrap();
+        let write = |upload: &Upload, bytes: &'static [u8]| {
+            let (sender, mut pieces) = mpsc::channel(1);
+            sender.try_send(Bytes::from_static(bytes)).unwrap();
+            drop(sender);
+            upload.write_from(&mut pieces, None).unwrap();
+            // As of a disk that became full in the middle of the next piece.
+            std::fs::write(
+                &upload.path,
+                [&std::fs::read(&upload.path).unwrap(), &b"left"[..]].concat(),
+            )
+            .unwrap();
+        };
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let upload = storage.open_upload(&name, Algorithm::Sha256, true).unwrap();
+            write(&upload, b"some ");
+            write(&upload, b"bytes");
+            let (digest, _) = Digest::of_reader(algorithm, &b"some bytes"[..]).unwrap();
+            storage.commit(&upload, &digest).unwrap();
+            assert_eq!(std::fs::read(storage.content(&digest)).unwrap(), b"some bytes");
+        }
+    }
 
     #[test]
     fn an_upload_whose_sync_failed_is_lost() {
