@@ -1,10 +1,13 @@
 use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use samebundle_spec::{Chunk, Manifest, MediaType, Tag};
 
 use super::*;
 use crate::copy::{Copied, Options, copy};
-use crate::store::{ByteStream, Layout, Memory, Pace, Referrers, Resolve, Sink, SinkExt};
+use crate::store::watched::Watched;
+use crate::store::{Layout, Memory, Pace, Resolve, Sink, SinkExt};
 
 /// Bytes that do not compress and do not repeat, the same for the same seed.
 pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
@@ -295,56 +298,6 @@ async fn what_was_fetched_before_a_break_is_not_taken_again() {
     assert!(to.fetch_bytes(&new.layer, u64::MAX).await.unwrap() == new.stored);
 }
 
-/// A source that sends all that lies before a range, as registries do that serve none.
-#[derive(Debug)]
-struct NoRanges {
-    good: Memory,
-    asked: std::sync::atomic::AtomicUsize,
-}
-
-#[async_trait::async_trait]
-impl Source for NoRanges {
-    async fn fetch_unverified(&self, descriptor: &Descriptor, from: u64) -> Result<ByteStream, StoreError> {
-        if descriptor.media_type == MediaType::DATA {
-            self.asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        }
-        self.good.fetch_unverified(descriptor, from).await
-    }
-
-    fn pace(&self) -> Pace {
-        Pace {
-            ranges: false,
-            ..Pace::default()
-        }
-    }
-
-    async fn contains(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
-        self.good.contains(descriptor).await
-    }
-}
-
-#[async_trait::async_trait]
-impl Resolve for NoRanges {
-    async fn resolve(&self, tag: &Tag) -> Result<Descriptor, StoreError> {
-        self.good.resolve(tag).await
-    }
-
-    async fn tags(&self) -> Result<Vec<Tag>, StoreError> {
-        self.good.tags().await
-    }
-}
-
-#[async_trait::async_trait]
-impl Referrers for NoRanges {
-    async fn referrers(
-        &self,
-        subject: &Descriptor,
-        artifact_type: Option<&MediaType>,
-    ) -> Result<Vec<Descriptor>, StoreError> {
-        self.good.referrers(subject, artifact_type).await
-    }
-}
-
 #[tokio::test]
 async fn a_place_without_ranges_is_asked_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -356,13 +309,21 @@ async fn a_place_without_ranges_is_asked_once() {
         .await
         .unwrap();
     let new = version(&from, &changed(&old), honest).await;
-    let from = NoRanges {
-        good: from,
-        asked: std::sync::atomic::AtomicUsize::new(0),
+    // As registries that send all that lies before a range.
+    let pace = Pace {
+        ranges: false,
+        ..Pace::default()
     };
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let from = Watched::new(from, pace, move |descriptor, _| {
+        if descriptor.media_type == MediaType::DATA {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+    });
     copy(&from, &to, &new.root, &Options::tagged(tag("new")))
         .await
         .unwrap();
-    assert_eq!(from.asked.load(std::sync::atomic::Ordering::Relaxed), 1);
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
     assert!(to.fetch_bytes(&new.layer, u64::MAX).await.unwrap() == new.stored);
 }

@@ -11,6 +11,7 @@ use samebundle_spec::{Index, Manifest, MediaType, limits};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::*;
+use crate::store::watched::Watched;
 use crate::store::{
     ByteStream, Layout, Memory, Pace, Referrers, Resolve, Sink, SinkExt, Source, SourceExt, Store, Tags,
     layout,
@@ -467,98 +468,51 @@ async fn content_that_is_both_manifest_and_layer_is_copied_as_both() {
     assert_eq!(to.digests(), from.digests());
 }
 
-/// A source with ranges that knows what was asked for and is not recorded yet.
+/// What was asked for of one layer.
 #[derive(Debug, Default)]
 struct Asked {
-    good: Memory,
-    /// Bytes that were asked for, by content, and how many questions that took.
-    asked: Mutex<std::collections::BTreeMap<Digest, (u64, usize)>>,
-    recorded: Arc<Counter>,
-    most: AtomicU64,
-}
-
-#[async_trait]
-impl Source for Asked {
-    async fn fetch_unverified(&self, descriptor: &Descriptor, from: u64) -> Result<ByteStream, StoreError> {
-        self.good.fetch_unverified(descriptor, from).await
-    }
-
-    async fn fetch_range_unverified(
-        &self,
-        descriptor: &Descriptor,
-        range: std::ops::Range<u64>,
-    ) -> Result<ByteStream, StoreError> {
-        let recorded = self
-            .recorded
-            .done
-            .lock()
-            .unwrap()
-            .get(&descriptor.digest)
-            .copied();
-        let asked = {
-            let mut asked = self.asked.lock().unwrap();
-            let (bytes, questions) = asked.entry(descriptor.digest).or_default();
-            *bytes += range.end - range.start;
-            *questions += 1;
-            *bytes
-        };
-        self.most
-            .fetch_max(asked - recorded.unwrap_or_default(), Ordering::SeqCst);
-        self.good.fetch_range_unverified(descriptor, range).await
-    }
-
-    async fn contains(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
-        self.good.contains(descriptor).await
-    }
-
-    fn pace(&self) -> Pace {
-        Pace {
-            streams: limits::RANGE_STREAMS,
-            ..Pace::default()
-        }
-    }
-}
-
-#[async_trait]
-impl Resolve for Asked {
-    async fn resolve(&self, tag: &Tag) -> Result<Descriptor, StoreError> {
-        self.good.resolve(tag).await
-    }
-
-    async fn tags(&self) -> Result<Vec<Tag>, StoreError> {
-        self.good.tags().await
-    }
-}
-
-#[async_trait]
-impl Referrers for Asked {
-    async fn referrers(
-        &self,
-        subject: &Descriptor,
-        artifact_type: Option<&MediaType>,
-    ) -> Result<Vec<Descriptor>, StoreError> {
-        self.good.referrers(subject, artifact_type).await
-    }
+    bytes: u64,
+    questions: usize,
+    /// The most bytes that were asked for and not recorded.
+    most: u64,
 }
 
 /// Copies one layer into a layout; returns the most bytes that were asked for and not recorded, and in how many questions.
 async fn ask_for(size: u64) -> (u64, usize) {
-    let from = Asked::default();
+    let good = Memory::new();
     let bytes = vec![7; usize::try_from(size).unwrap()];
-    let layer = from.good.push_bytes(MediaType::OCI_LAYER, bytes.into()).await;
-    let layer = layer.unwrap();
-    let config = from.good.push_bytes(MediaType::OCI_CONFIG, "{}".into()).await;
-    let root = push_manifest(&from.good, &Manifest::new(config.unwrap(), vec![layer.clone()])).await;
+    let layer = good.push_bytes(MediaType::OCI_LAYER, bytes.into()).await.unwrap();
+    let config = good.push_bytes(MediaType::OCI_CONFIG, "{}".into()).await;
+    let root = push_manifest(&good, &Manifest::new(config.unwrap(), vec![layer.clone()])).await;
+    let (recorded, asked) = (
+        Arc::new(Counter::default()),
+        Arc::new(Mutex::new(Asked::default())),
+    );
+    let pace = Pace {
+        streams: limits::RANGE_STREAMS,
+        ..Pace::default()
+    };
+    let (done, watched) = (Arc::clone(&recorded), Arc::clone(&asked));
+    let from = Watched::new(good, pace, move |descriptor, range| {
+        if descriptor.digest == layer.digest {
+            let done = done.done.lock().unwrap();
+            let done = done.get(&layer.digest).copied().unwrap_or_default();
+            let mut asked = watched.lock().unwrap();
+            asked.questions += 1;
+            asked.bytes += range.end - range.start;
+            asked.most = asked.most.max(asked.bytes - done);
+        }
+    });
     let folder = tempfile::tempdir().unwrap();
     let to = Layout::create(&folder.path().join("to")).await.unwrap();
     let options = Options {
-        progress: Some(Arc::clone(&from.recorded) as _),
+        progress: Some(recorded),
         ..Options::tagged(tag())
     };
     copy(&from, &to, &root, &options).await.unwrap();
-    let (asked, questions) = from.asked.lock().unwrap()[&layer.digest];
-    assert_eq!(asked, size, "nothing is asked for twice");
-    (from.most.load(Ordering::SeqCst), questions)
+    let asked = asked.lock().unwrap();
+    assert_eq!(asked.bytes, size, "nothing is asked for twice");
+    (asked.most, asked.questions)
 }
 
 #[tokio::test(flavor = "multi_thread")]

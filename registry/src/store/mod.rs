@@ -24,6 +24,8 @@ mod overlay;
 pub(crate) mod pieces;
 mod section;
 pub mod tar_entries;
+#[cfg(test)]
+pub(crate) mod watched;
 
 use std::fmt::Debug;
 use std::ops::Range;
