@@ -1,4 +1,4 @@
-"""Side by side measurements of samebundle, skopeo, crane, regctl, runc and kfp.local; prints tables with ratios.
+"""Side by side measurements of samebundle, skopeo, crane, regctl, cosign, runc and kfp.local; prints tables with ratios.
 
 Each figure is the least of a few runs, the tools taking turns. The disk is synced before each: nobody waits for what another
 left unwritten. Memory is the largest resident set of any process that the command started. A ratio is samebundle's time
@@ -27,6 +27,7 @@ import urllib.parse
 
 MIB = 1024 * 1024
 LIMIT_MIB = 64
+LIMIT_VERIFY_S = 0.05
 
 
 class Failed(Exception):
@@ -392,6 +393,26 @@ class Bench:
         for volume in self.work.glob("volumes.tgz.*"):
             volume.unlink()
 
+    def verify(self):
+        """Who signed a small bundle: in the store, in a registry, and by cosign with the key alone."""
+        self.greet("signed")
+        key = self.work / "signer.pub"
+        self.a.wipe()
+        place = f"{self.a.address}/bench/signed:1"
+        for command in (("key", "generate", "--no-passphrase"), ("key", "export", "default", "--file", key),
+                        ("build", self.work / "signed", "-t", "signed"), ("sign", "signed"), ("push", "signed", place)):
+            run(self.same("signer", *command))
+        table = self.table("verify a signed bundle", aim=1.0)
+        table.add("samebundle verify, in a registry", self.same("signer", "verify", place))
+        table.add("samebundle verify, in the store", self.same("signer", "verify", "signed"))
+        # A proxy where nobody listens: it needs nobody but the registry.
+        table.add("cosign verify", ["env", f"HOME={self.work}", "HTTPS_PROXY=http://127.0.0.1:9", "cosign3", "verify",
+                                    "--insecure-ignore-tlog=true", "--allow-http-registry", "--key", str(key), place])
+        for name, rows in table.measure().items():
+            if self.full and name.startswith(OURS) and rows and min(row[0] for row in rows) > LIMIT_VERIFY_S:
+                self.failed.append(f"{name}: more than {LIMIT_VERIFY_S} s")
+        self.a.stop()
+
     def delta(self):
         """What a pull of a second version moves to a home that has the first: a model with 1 % changed in 100 places, and a
         data set with 10 % appended."""
@@ -584,6 +605,7 @@ class Bench:
             self.digits()
         model = image(self.work / "model", 1, large)
         many = image(self.work / "many", layers, size)
+        self.verify()
         self.memory(model)
         self.delta()
         self.bounds(model)

@@ -6,7 +6,7 @@ use std::process::Command;
 use samebundle_tests::{Ran, Sandbox, cache, command_under_test, image, peer, repository, skip};
 
 /// The tools that the tables compare.
-const RIVALS: [&str; 5] = ["skopeo", "crane", "regctl", "docker-registry", "runc"];
+const RIVALS: [&str; 6] = ["skopeo", "crane", "regctl", "cosign3", "docker-registry", "runc"];
 
 #[test]
 fn every_row_of_the_small_bench_measures() {
@@ -44,5 +44,5 @@ fn every_row_of_the_small_bench_measures() {
     let failed = ran.stdout.lines().find(|line| line.contains("failed"));
     assert_eq!(failed, None, "{}\n{}", ran.stdout, ran.stderr);
     let tables = ran.stdout.matches("### ").count();
-    assert_eq!(tables, 2 + 3 + 2 * 6, "{}", ran.stdout);
+    assert_eq!(tables, 3 + 3 + 2 * 6, "{}", ran.stdout);
 }
