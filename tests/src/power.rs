@@ -306,8 +306,16 @@ fn events(number: usize, call: &Call, root: &Path, told: &dyn Fn(&[u8]) -> bool)
             .map(|event| (ended, event))
             .collect();
         }
-        "write" | "sendto" if file().is_none() => told(&call.bytes(1)).then_some(Event::Told),
-        "writev" if file().is_none() => told(&call_text(call)).then_some(Event::Told),
+        "write" | "sendto" | "writev" if file().is_none() => {
+            let bytes = if call.name == "writev" {
+                call_text(call)
+            } else {
+                call.bytes(1)
+            };
+            // From when it begins to answer: until the record says that it ended, the client may have sent more.
+            let event = told(&bytes).then_some((began, Event::Told));
+            return event.into_iter().collect();
+        }
         "writev" => file().map(|path| Event::Write(path, None, cut(call_text(call), call))),
         "write" => file().map(|path| Event::Write(path, None, written(call))),
         "pwrite64" => file().map(|path| Event::Write(path, Some(call.number(3)), written(call))),
