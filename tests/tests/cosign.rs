@@ -1,12 +1,13 @@
 //! cosign judges our signatures, and we judge those of cosign: versions 2 and 3, with the key alone and no network but the
 //! registry.
 
+use std::path::Path;
 use std::process::Command;
 
 use samebundle_tests::{Greet, Ran, Registry, Sandbox, greet, peer, skip};
 
 /// Lets a version of cosign verify a place; none, and a skip, where it was not built.
-pub(crate) fn verify(tool: &str, key: &std::path::Path, place: &str, sandbox: &Sandbox) -> Option<Ran> {
+pub(crate) fn verify(tool: &str, key: &Path, place: &str, sandbox: &Sandbox) -> Option<Ran> {
     let Some(program) = peer(tool) else {
         skip(&format!("{tool}: not built (tests/setup/peers)"));
         return None;
@@ -149,6 +150,17 @@ fn cosign_3_accepts_each_form_with_each_key() {
     accepts_each_form("cosign3");
 }
 
+/// Lets cosign do something in the sandbox's folder, without a network.
+fn cosign(program: &Path, sandbox: &Sandbox, password: &str, arguments: &[&str]) {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(sandbox.path()).env_clear();
+    command
+        .env("HOME", sandbox.path())
+        .env("COSIGN_PASSWORD", password)
+        .env("HTTPS_PROXY", "http://127.0.0.1:9");
+    let _ = Ran::of(&mut command).ok();
+}
+
 /// `options` choose the form that the version can write without a log.
 fn is_verified(tool: &str, options: &[&str]) {
     let (Some(greet), Some(program)) = (greet(), peer(tool)) else {
@@ -160,14 +172,7 @@ fn is_verified(tool: &str, options: &[&str]) {
     let registry = Registry::own(&sandbox, &home);
     let place = registry.reference("team/greet:1.0.0");
     let _ = home.ok(["push", "greet", &place]);
-    let cosign = |arguments: &[&str]| {
-        let mut command = Command::new(&program);
-        command.args(arguments).current_dir(sandbox.path()).env_clear();
-        command.env("HOME", sandbox.path()).env("COSIGN_PASSWORD", "");
-        command.env("HTTPS_PROXY", "http://127.0.0.1:9");
-        let _ = Ran::of(&mut command).ok();
-    };
-    cosign(&["generate-key-pair"]);
+    cosign(&program, &sandbox, "", &["generate-key-pair"]);
     let pinned = registry.reference(&format!("team/greet@{}", greet.digest()));
     let sign = [
         "sign",
@@ -177,7 +182,7 @@ fn is_verified(tool: &str, options: &[&str]) {
         "--allow-http-registry",
         "--tlog-upload=false",
     ];
-    cosign(&[&sign[..], options, &[&pinned]].concat());
+    cosign(&program, &sandbox, "", &[&sign[..], options, &[&pinned]].concat());
     let reader = sandbox.home("reader");
     let _ = reader.ok(["trust", "add", "them", text(&sandbox.path().join("cosign.pub"))]);
     let verified = |accept: &str| {
@@ -217,6 +222,62 @@ fn a_tag_signature_of_cosign_3_is_verified() {
     );
 }
 
-fn text(path: &std::path::Path) -> &str {
+/// A key pair of cosign signs here, under its password, and cosign verifies with the public half that it wrote itself.
+fn lends_its_key(tool: &str) {
+    let (Some(greet), Some(program)) = (greet(), peer(tool)) else {
+        return skip(&format!("{tool}: not built, or no busybox image (tests/setup)"));
+    };
+    let sandbox = Sandbox::new();
+    cosign(&program, &sandbox, "of cosign", &["generate-key-pair"]);
+    let home = sandbox.home("borrower");
+    let file = |name: &str, words: &str| {
+        let path = sandbox.path().join(name);
+        std::fs::write(&path, words).unwrap();
+        path
+    };
+    let (right, wrong) = (file("right", "of cosign\n"), file("wrong", "of nobody\n"));
+    let key = sandbox.path().join("cosign.key");
+    let import = |password: &Path| {
+        let import = [
+            "key",
+            "import",
+            text(&key),
+            "--name",
+            "theirs",
+            "--passphrase-file",
+        ];
+        home.run([&import[..], &[text(password)]].concat())
+    };
+    let refused = import(&wrong);
+    assert_ne!(refused.code, 0, "imported with another password: {refused:?}");
+    let _ = import(&right).ok();
+    let _ = home.ok(["build", text(&greet.sources(&sandbox)), "-t", "greet"]);
+    let sign = [
+        "sign",
+        "greet",
+        "--key",
+        "theirs",
+        "--passphrase-file",
+        text(&right),
+    ];
+    let _ = home.ok(sign);
+    let registry = Registry::own(&sandbox, &home);
+    let place = registry.reference("team/greet:1.0.0");
+    let _ = home.ok(["push", "greet", &place]);
+    let public = sandbox.path().join("cosign.pub");
+    let _ = verify(tool, &public, &place, &sandbox).unwrap().ok();
+}
+
+#[test]
+fn a_key_of_cosign_2_signs_here() {
+    lends_its_key("cosign2");
+}
+
+#[test]
+fn a_key_of_cosign_3_signs_here() {
+    lends_its_key("cosign3");
+}
+
+fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
