@@ -12,7 +12,8 @@
 //!
 //! A plain archive is read in place. A compressed one is unpacked once, into a file without a name beneath the folder that
 //! the caller gives, and so is one that comes in [`volumes`]: nothing is left behind, whatever happens. Content is hashed
-//! when the archive is opened and again by whoever fetches it.
+//! when the archive is opened and again by whoever fetches it; where it is only copied, large content of a plain archive is
+//! hashed on its way, as that of a place far away.
 
 mod delta;
 mod read;
@@ -46,9 +47,10 @@ const PLAIN: read::Form = read::Form {
     others: false,
     dot_slash: false,
     ours: true,
+    hash_later: false,
 };
 
-/// An archive that was checked and can be read from.
+/// An archive that was checked, perhaps but for large contents, and can be read from.
 #[derive(Clone, Debug)]
 pub struct ArchiveStore {
     path: Arc<PathBuf>,
@@ -63,9 +65,26 @@ pub struct ArchiveStore {
 /// # Errors
 /// [`StoreError::Invalid`] or [`StoreError::Mismatch`] if anything in the archive is not as it must be.
 pub async fn open(path: &Path, quarantine: &Path) -> Result<ArchiveStore, StoreError> {
+    open_as(path, quarantine, PLAIN).await
+}
+
+/// The same for who copies all of it to a place that checks what it gets: of a plain archive, contents that are too large
+/// for a manifest are not hashed here.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_to_copy(path: &Path, quarantine: &Path) -> Result<ArchiveStore, StoreError> {
+    let form = read::Form {
+        hash_later: true,
+        ..PLAIN
+    };
+    open_as(path, quarantine, form).await
+}
+
+async fn open_as(path: &Path, quarantine: &Path, form: read::Form) -> Result<ArchiveStore, StoreError> {
     let (path, quarantine) = (path.to_owned(), quarantine.to_owned());
     blocking(move || {
-        let contents = read::read(&path, &quarantine, PLAIN)?;
+        let contents = read::read(&path, &quarantine, form)?;
         Ok(ArchiveStore::new(path, contents))
     })
     .await
@@ -195,7 +214,7 @@ impl Source for ArchiveStore {
     }
 
     fn was_checked(&self) -> bool {
-        true
+        self.contents.hashed
     }
 
     async fn chunked(&self) -> Result<Vec<Chunked>, StoreError> {

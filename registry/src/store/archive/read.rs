@@ -1,4 +1,4 @@
-//! Indexes an archive: checks all of it once, and remembers where each content is.
+//! Indexes an archive: checks all of it once, or all but large contents, and remembers where each content is.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
@@ -40,6 +40,8 @@ pub(super) struct Contents {
     pub(super) reached: BTreeSet<Digest>,
     /// Volumes that were missing or damaged, and were made up for.
     pub(super) mended: Vec<String>,
+    /// All contents were hashed.
+    pub(super) hashed: bool,
 }
 
 /// Where things may be in an archive.
@@ -55,6 +57,8 @@ pub(super) struct Form {
     pub(super) dot_slash: bool,
     /// Gzip of stored blocks must have the one form that we write.
     pub(super) ours: bool,
+    /// Of a plain archive, contents that are too large for a manifest are not hashed.
+    pub(super) hash_later: bool,
 }
 
 /// Opens the archive and checks everything in it. A compressed one is unpacked into a file without a name in
@@ -88,8 +92,8 @@ pub(super) fn read(path: &Path, quarantine: &Path, form: Form) -> Result<Content
     };
     let input = input.map_err(StoreError::io("read", path))?;
     let mut scan = Scan::new(path, form);
-    let file = if let Input::Plain(_) = input {
-        scan.run(input)?;
+    let file = if let Input::Plain(plain) = input {
+        scan.run(plain, form.hash_later.then_some(Entries::pass_over))?;
         file
     } else {
         scan.run_unpacking(input, quarantine)?
@@ -121,7 +125,11 @@ struct Scan<'a> {
     layout_file: Option<Vec<u8>>,
     index: Option<Vec<u8>>,
     files: BTreeMap<String, Vec<u8>>,
+    hashed: bool,
 }
+
+/// Passes over the content of an entry.
+type PassOver<R> = fn(&mut Entries<R>) -> io::Result<()>;
 
 /// What an entry is.
 enum Role {
@@ -143,6 +151,7 @@ impl<'a> Scan<'a> {
             layout_file: None,
             index: None,
             files: BTreeMap::new(),
+            hashed: true,
         }
     }
 
@@ -160,7 +169,8 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn run<R: Read>(&mut self, reader: R) -> Result<R, StoreError> {
+    /// With `pass_over`, contents that are too large for a manifest are not read.
+    fn run<R: Read>(&mut self, reader: R, pass_over: Option<PassOver<R>>) -> Result<R, StoreError> {
         let rules = Rules {
             dot_slash: self.form.dot_slash,
             ..Rules::default()
@@ -174,7 +184,16 @@ impl<'a> Scan<'a> {
                 Role::Index => {
                     self.index = Some(self.small(&mut entries, &entry, limits::LAYOUT_INDEX_BYTES)?);
                 }
-                Role::Blob(digest) => self.blob(&mut entries, &entry, digest)?,
+                Role::Blob(digest) => {
+                    match pass_over.filter(|_| entry.size > limits::MANIFEST_BYTES) {
+                        None => self.hash(&mut entries, digest)?,
+                        Some(pass_over) => {
+                            pass_over(&mut entries).map_err(|error| self.tar(entries.fail(error)))?;
+                            self.hashed = false;
+                        }
+                    }
+                    self.blobs.insert(digest, (entry.offset, entry.size));
+                }
                 Role::Pack(digest) => {
                     self.packs.insert(digest, (entry.offset, entry.size));
                 }
@@ -199,7 +218,7 @@ impl<'a> Scan<'a> {
             inner: input,
             copy: BufWriter::with_capacity(limits::STREAM_BUFFER, copy),
         };
-        let mut tee = self.run(tee)?;
+        let mut tee = self.run(tee, None)?;
         tee.copy
             .flush()
             .map_err(StoreError::io("write a file in", quarantine))?;
@@ -274,12 +293,7 @@ impl<'a> Scan<'a> {
         Ok(bytes)
     }
 
-    fn blob<R: Read>(
-        &mut self,
-        entries: &mut Entries<R>,
-        entry: &Entry,
-        digest: Digest,
-    ) -> Result<(), StoreError> {
+    fn hash<R: Read>(&self, entries: &mut Entries<R>, digest: Digest) -> Result<(), StoreError> {
         let hashed = Digest::of_reader(digest.algorithm(), &mut *entries);
         let (found, _) = hashed.map_err(|error| self.tar(entries.fail(error)))?;
         if found != digest {
@@ -288,7 +302,6 @@ impl<'a> Scan<'a> {
                 why: format!("in archive {} it has digest {found}", self.path.display()),
             });
         }
-        self.blobs.insert(digest, (entry.offset, entry.size));
         Ok(())
     }
 
@@ -326,6 +339,7 @@ impl<'a> Scan<'a> {
             chunked: Vec::new(),
             reached: BTreeSet::new(),
             mended: Vec::new(),
+            hashed: self.hashed,
         };
         contents.reached = self.reach(&mut contents)?;
         self.unpack(&mut contents)?;
@@ -402,7 +416,7 @@ impl<'a> Scan<'a> {
 }
 
 impl Contents {
-    /// Reads small content, again from the file that was hashed a moment ago.
+    /// Reads small content and checks it, also what was hashed a moment ago.
     fn small(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, StoreError> {
         let (offset, size) = self.blobs.get(&descriptor.digest).copied().unwrap_or_default();
         if size > limit {
@@ -418,12 +432,13 @@ impl Contents {
             .map_err(|error| StoreError::read(descriptor.digest, error))?;
         let mut digester = Digester::new(descriptor.digest.algorithm());
         digester.update(&bytes);
-        if digester.finish() == descriptor.digest {
+        let found = digester.finish();
+        if found == descriptor.digest {
             Ok(bytes)
         } else {
             Err(StoreError::Mismatch {
                 digest: descriptor.digest,
-                why: "the archive changed while it was read".to_owned(),
+                why: format!("in the archive it has digest {found}"),
             })
         }
     }

@@ -7,7 +7,7 @@ use samebundle_spec::{Algorithm, Digest, Digester, Index, Manifest};
 use super::*;
 use crate::copy::copy;
 use crate::store::contract::vectors;
-use crate::store::{Layout, Memory, Sink, SinkExt, SourceExt, Tags, layout};
+use crate::store::{Layout, Memory, Side, Sink, SinkExt, SourceExt, Tags, layout};
 
 fn tag(name: &str) -> Tag {
     name.parse().unwrap()
@@ -324,6 +324,74 @@ async fn flipped_bits_are_refused_or_change_nothing() {
         2,
         "nothing is left behind"
     );
+}
+
+#[tokio::test]
+async fn who_copies_an_archive_hashes_large_content_on_its_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = Memory::new();
+    let config = from.push_bytes(MediaType::OCI_CONFIG, "{}".into()).await.unwrap();
+    let large = vec![7; usize::try_from(limits::MANIFEST_BYTES).unwrap() + 1];
+    let layer = from.push_bytes(MediaType::OCI_LAYER, large.into()).await.unwrap();
+    let root = push(&from, &Manifest::new(config.clone(), vec![layer.clone()])).await;
+    let copied = async |archive: &ArchiveStore, name: &str| {
+        let to = Layout::create(&folder.path().join(name)).await.unwrap();
+        let result = copy(archive, &to, &root, &crate::copy::Options::tagged(tag("v1"))).await;
+        (result, to)
+    };
+    for (name, hashed) in [("a.tar", false), ("a.tgz", true)] {
+        let path = folder.path().join(name);
+        write_to(&from, &root, &path).await;
+        let archive = open_to_copy(&path, folder.path()).await.unwrap();
+        assert_eq!(archive.was_checked(), hashed);
+        let (result, to) = copied(&archive, &format!("{name}.layout")).await;
+        result.unwrap();
+        assert_eq!(layout::check(to.root(), true).await.unwrap().findings, []);
+        assert!(open(&path, folder.path()).await.unwrap().was_checked());
+    }
+    let path = folder.path().join("a.tar");
+    let whole = fs::read(&path).unwrap();
+    let archive = open(&path, folder.path()).await.unwrap();
+    let place =
+        |descriptor: &Descriptor| usize::try_from(archive.contents.blobs[&descriptor.digest].0).unwrap();
+    let flipped = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        fs::write(&path, bytes).unwrap();
+    };
+
+    flipped(place(&layer) + 1_000_000);
+    let refused = open(&path, folder.path()).await;
+    assert!(matches!(refused, Err(StoreError::Mismatch { digest, .. }) if digest == layer.digest));
+    let damaged = open_to_copy(&path, folder.path()).await.unwrap();
+    let (result, to) = copied(&damaged, "damaged.layout").await;
+    let refused = result.unwrap_err();
+    assert!(
+        matches!(
+            &refused,
+            StoreError::Copy {
+                side: Side::Source,
+                ..
+            }
+        ),
+        "{refused:?}"
+    );
+    assert!(!to.contains(&layer).await.unwrap());
+    assert_eq!(to.tags().await.unwrap(), []);
+
+    for small in [&config, &root] {
+        flipped(place(small));
+        let refused = open_to_copy(&path, folder.path()).await;
+        assert!(matches!(refused, Err(StoreError::Mismatch { digest, .. }) if digest == small.digest));
+    }
+    for length in [
+        place(&layer) + 1_000_000,
+        place(&layer) + usize::try_from(layer.size).unwrap(),
+    ] {
+        fs::write(&path, &whole[..length]).unwrap();
+        let refused = open_to_copy(&path, folder.path()).await.unwrap_err();
+        assert!(refused.to_string().contains("the archive is cut"), "{refused}");
+    }
 }
 
 #[tokio::test]

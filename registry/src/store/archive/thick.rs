@@ -24,6 +24,7 @@ const THICK: read::Form = read::Form {
     others: true,
     dot_slash: true,
     ours: false,
+    hash_later: false,
 };
 
 /// A thick bundle that was checked.

@@ -11,7 +11,7 @@ mod header;
 mod names;
 pub(crate) mod stored;
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 
 use samebundle_spec::name::NameError;
 use samebundle_spec::{Classify, EntryPath, ErrorKind, limits};
@@ -400,6 +400,19 @@ impl<R: Read> Entries<R> {
     /// Gives the reader back, after the end.
     pub fn into_inner(self) -> R {
         self.reader
+    }
+}
+
+impl<R: Read + Seek> Entries<R> {
+    /// Goes behind the content of the last entry without reading it. That the archive is cut there shows at the next step.
+    ///
+    /// # Errors
+    /// The reader's own.
+    pub fn pass_over(&mut self) -> io::Result<()> {
+        self.reader
+            .seek_relative(i64::try_from(self.left).map_err(io::Error::other)?)?;
+        self.offset += std::mem::take(&mut self.left);
+        Ok(())
     }
 }
 

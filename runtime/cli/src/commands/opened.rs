@@ -51,12 +51,24 @@ pub(crate) fn local_tag(local: &LocalName) -> Result<Tag, CliError> {
 /// # Errors
 /// If it cannot be opened, or the bundle is not there.
 pub(crate) async fn open(session: &Session, place: &Place) -> Result<Opened, CliError> {
+    open_for(session, place, false).await
+}
+
+/// The same for who copies all of it to a place that checks what it gets.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) async fn open_to_copy(session: &Session, place: &Place) -> Result<Opened, CliError> {
+    open_for(session, place, true).await
+}
+
+async fn open_for(session: &Session, place: &Place, copied: bool) -> Result<Opened, CliError> {
     match place {
         Place::Registry(reference) => open_registry(session, reference).await,
         Place::Archive(path) => {
             let path = session.settings.current_dir.join(path);
             let shown = format!("archive:{}", path.display());
-            let (source, (index, tag)) = open_file(session, &path).await?;
+            let (source, (index, tag)) = open_file(session, &path, copied).await?;
             Ok(local(source, index, tag, shown))
         }
         Place::Layout(dir, tag) => {
@@ -94,9 +106,15 @@ fn local(source: Arc<dyn Origin>, index: Descriptor, tag: Option<Tag>, shown: St
 async fn open_file(
     session: &Session,
     path: &Path,
+    copied: bool,
 ) -> Result<(Arc<dyn Origin>, (Descriptor, Option<Tag>)), CliError> {
     let scratch = session.home.scratch();
-    match archive::open(path, &scratch).await {
+    let archive = if copied {
+        archive::open_to_copy(path, &scratch).await
+    } else {
+        archive::open(path, &scratch).await
+    };
+    match archive {
         Ok(archive) => {
             for fault in archive.mended() {
                 session.notice(format!("{fault}; the other volumes make up for it"));

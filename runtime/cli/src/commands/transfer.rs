@@ -38,7 +38,7 @@ pub(crate) async fn copy(
     if cut.is_some() && !matches!(to, Place::Archive(_)) {
         return Err(CliError::Usage("only a file is cut into volumes".to_owned()));
     }
-    let opened = opened::open(session, from).await?;
+    let opened = opened::open_to_copy(session, from).await?;
     session.step(format!("copy {} to {}", opened.index.digest, shown(to)));
     let copied = match to {
         Place::Registry(reference) => {
