@@ -10,11 +10,12 @@
 //! [`tar_entries`](super::tar_entries); besides, every content must have the digest that names it, everything that is
 //! pointed at must be there with its declared size, and nothing may be there that is not pointed at.
 //!
-//! A plain archive is read in place. A compressed one is unpacked once, into a file without a name beneath the folder that
-//! the caller gives, and so is one that comes in [`volumes`]: nothing is left behind, whatever happens. Content is hashed
-//! when the archive is opened and again by whoever fetches it; where it is only copied, large content of a plain archive is
-//! hashed on its way, as that of a place far away.
+//! An archive is read in place, plain, in our form of gzip, or in [`volumes`] (see [`body`]). One that another program
+//! compressed is unpacked once, into a file without a name beneath the folder that the caller gives, and a volume that is
+//! lost is rebuilt there: nothing is left behind, whatever happens. Content is hashed when the archive is opened and again
+//! by whoever fetches it; where it is only copied, large content is hashed on its way, as that of a place far away.
 
+mod body;
 mod delta;
 mod read;
 pub mod thick;
@@ -58,7 +59,8 @@ pub struct ArchiveStore {
     index: LayoutIndex,
 }
 
-/// Opens an archive and checks all of it. `quarantine` is a folder for a compressed one to be unpacked in.
+/// Opens an archive and checks all of it. `quarantine` is a folder for one that another program compressed to be unpacked
+/// in, and for lost volumes to be rebuilt in.
 ///
 /// `path` may also be one of the [`volumes`] of an archive, or the name of an archive that is there in volumes only.
 ///
@@ -68,8 +70,8 @@ pub async fn open(path: &Path, quarantine: &Path) -> Result<ArchiveStore, StoreE
     open_as(path, quarantine, PLAIN).await
 }
 
-/// The same for who copies all of it to a place that checks what it gets: of a plain archive, contents that are too large
-/// for a manifest are not hashed here.
+/// The same for who copies all of it to a place that checks what it gets: contents that are too large for a manifest are
+/// not hashed here.
 ///
 /// # Errors
 /// As [`open`].
@@ -160,7 +162,7 @@ impl ArchiveStore {
                 break;
             }
             let (skip, end) = (at - run.layer.start, run.layer.end.min(range.end));
-            let next = section(Arc::clone(&self.contents.file), run.at + skip, end - at);
+            let next = section(Arc::clone(&self.contents.body), run.at + skip, end - at);
             stream = Box::pin(stream.chain(next));
             at = end;
         }
@@ -175,7 +177,7 @@ impl Source for ArchiveStore {
         let (offset, size) = *found.ok_or_else(|| self.absent(descriptor.digest))?;
         let from = from.min(size);
         Ok(section(
-            Arc::clone(&self.contents.file),
+            Arc::clone(&self.contents.body),
             offset + from,
             size - from,
         ))
@@ -206,7 +208,7 @@ impl Source for ArchiveStore {
         };
         let from = range.start.min(size);
         Ok(section::pieces(
-            Arc::clone(&self.contents.file),
+            Arc::clone(&self.contents.body),
             offset + from,
             size.min(range.end).saturating_sub(from),
             limits::BATCH_BYTES,

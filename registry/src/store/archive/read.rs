@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use samebundle_spec::{Descriptor, Digest, Digester, EntryPath, limits};
 
+use super::body::{Body, Parts, Reader};
 use super::delta::pack::{self, Run};
 use super::volumes;
 use crate::chunk::{self, Chunked, Finder};
@@ -20,8 +21,7 @@ use crate::store::{StoreError, document};
 /// What is in an archive, checked.
 #[derive(Debug)]
 pub(super) struct Contents {
-    /// The archive without compression.
-    pub(super) file: Arc<File>,
+    pub(super) body: Arc<Body>,
     /// Where each content is: offset and length, bytes.
     pub(super) blobs: BTreeMap<Digest, (u64, u64)>,
     /// `index.json`, if there is a layout.
@@ -57,48 +57,58 @@ pub(super) struct Form {
     pub(super) dot_slash: bool,
     /// Gzip of stored blocks must have the one form that we write.
     pub(super) ours: bool,
-    /// Of a plain archive, contents that are too large for a manifest are not hashed.
+    /// Contents that are too large for a manifest are not hashed, unless the archive has to be unpacked.
     pub(super) hash_later: bool,
 }
 
-/// Opens the archive and checks everything in it. A compressed one is unpacked into a file without a name in
-/// `quarantine`, which the system removes when it is closed.
+/// Opens the archive and checks everything in it. One that another program compressed is unpacked into a file without a
+/// name in `quarantine`, which the system removes when it is closed.
 pub(super) fn read(path: &Path, quarantine: &Path, form: Form) -> Result<Contents, StoreError> {
-    if form.ours
-        && let Some(found) = volumes::find(path)?
-    {
-        let joined = found.join(quarantine)?;
-        let mended = joined.faults.clone();
-        let mut scan = Scan::new(path, form);
-        let input = Input::ours(joined).map_err(StoreError::io("read the volumes of", path))?;
-        let file = scan.run_unpacking(input, quarantine)?;
-        return Ok(Contents {
-            mended,
-            ..scan.finish(file)?
-        });
-    }
-    let file = crate::store::layout::open_plain(path).map_err(|error| match error.kind() {
+    let found = if form.ours { volumes::find(path)? } else { None };
+    let (parts, mended) = match found {
+        Some(found) => {
+            let joined = found.join(quarantine)?;
+            (joined.parts, joined.faults)
+        }
+        None => (Parts::of(open(path)?), Vec::new()),
+    };
+    let parts = Arc::new(parts);
+    let reader = Reader::new(&parts);
+    let input = if form.ours {
+        Input::ours(reader)
+    } else {
+        Input::new(reader)
+    };
+    let mut scan = Scan::new(path, form);
+    let body = match input.map_err(StoreError::io("read", path))? {
+        Input::Plain(plain) => {
+            scan.run(plain, form.hash_later.then_some(Entries::pass_over))?;
+            Body::plain(parts)
+        }
+        Input::Stored(stored) => {
+            // What is not read is read for the checksum at the next step.
+            scan.run(stored, form.hash_later.then_some(|_| Ok(())))?;
+            Body::stored(parts)
+        }
+        Input::Gzip(compressed) => {
+            let unpacked = scan.run_unpacking(compressed, quarantine)?;
+            Body::plain(Arc::new(Parts::of(unpacked)))
+        }
+    };
+    Ok(Contents {
+        mended,
+        ..scan.finish(body)?
+    })
+}
+
+fn open(path: &Path) -> Result<File, StoreError> {
+    crate::store::layout::open_plain(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => StoreError::NotFound {
             subject: "the archive".to_owned(),
             place: path.display().to_string(),
         },
         _ => StoreError::io("open", path)(error),
-    })?;
-    let handle = file.try_clone().map_err(StoreError::io("open", path))?;
-    let input = if form.ours {
-        Input::ours(handle)
-    } else {
-        Input::new(handle)
-    };
-    let input = input.map_err(StoreError::io("read", path))?;
-    let mut scan = Scan::new(path, form);
-    let file = if let Input::Plain(plain) = input {
-        scan.run(plain, form.hash_later.then_some(Entries::pass_over))?;
-        file
-    } else {
-        scan.run_unpacking(input, quarantine)?
-    };
-    scan.finish(file)
+    })
 }
 
 /// Copies what is read.
@@ -169,7 +179,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// With `pass_over`, contents that are too large for a manifest are not read.
+    /// With `pass_over`, contents that are too large for a manifest are not hashed.
     fn run<R: Read>(&mut self, reader: R, pass_over: Option<PassOver<R>>) -> Result<R, StoreError> {
         let rules = Rules {
             dot_slash: self.form.dot_slash,
@@ -306,7 +316,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Checks that the layout is whole: everything that is reachable is there, and nothing else.
-    fn finish(mut self, file: File) -> Result<Contents, StoreError> {
+    fn finish(mut self, body: Body) -> Result<Contents, StoreError> {
         let place = |name: &str| format!("{name} of archive {}", self.path.display());
         let index = match (self.layout_file.take(), self.index.take()) {
             (Some(layout_file), Some(index)) => {
@@ -329,7 +339,7 @@ impl<'a> Scan<'a> {
             _ => None,
         };
         let mut contents = Contents {
-            file: Arc::new(file),
+            body: Arc::new(body),
             blobs: std::mem::take(&mut self.blobs),
             index,
             listings: Vec::new(),
@@ -367,7 +377,7 @@ impl<'a> Scan<'a> {
             })?;
             let bytes = contents.small(&chunked.index, limits::CHUNK_INDEX_BYTES)?;
             let index = chunk::parse(&bytes, chunked)?;
-            let runs = pack::read(&contents.file, *offset..offset + size, &index);
+            let runs = pack::read(&contents.body, *offset..offset + size, &index);
             let runs = runs.map_err(|error| StoreError::read(*digest, error))?;
             contents.packs.insert(*digest, runs);
         }
@@ -417,7 +427,7 @@ impl<'a> Scan<'a> {
 
 impl Contents {
     /// Reads small content and checks it, also what was hashed a moment ago.
-    fn small(&self, descriptor: &Descriptor, limit: u64) -> Result<Vec<u8>, StoreError> {
+    fn small(&self, descriptor: &Descriptor, limit: u64) -> Result<Bytes, StoreError> {
         let (offset, size) = self.blobs.get(&descriptor.digest).copied().unwrap_or_default();
         if size > limit {
             return Err(StoreError::TooLarge {
@@ -426,9 +436,9 @@ impl Contents {
                 limit,
             });
         }
-        let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
-        self.file
-            .read_exact_at(&mut bytes, offset)
+        let bytes = self
+            .body
+            .exact(offset, usize::try_from(size).unwrap_or_default())
             .map_err(|error| StoreError::read(descriptor.digest, error))?;
         let mut digester = Digester::new(descriptor.digest.algorithm());
         digester.update(&bytes);

@@ -339,11 +339,12 @@ async fn who_copies_an_archive_hashes_large_content_on_its_way() {
         let result = copy(archive, &to, &root, &crate::copy::Options::tagged(tag("v1"))).await;
         (result, to)
     };
-    for (name, hashed) in [("a.tar", false), ("a.tgz", true)] {
+    for name in ["a.tar", "a.tgz"] {
         let path = folder.path().join(name);
         write_to(&from, &root, &path).await;
-        let archive = open_to_copy(&path, folder.path()).await.unwrap();
-        assert_eq!(archive.was_checked(), hashed);
+        // Nothing has to be unpacked: the folder for that is not there.
+        let archive = open_to_copy(&path, Path::new("none")).await.unwrap();
+        assert!(!archive.was_checked());
         let (result, to) = copied(&archive, &format!("{name}.layout")).await;
         result.unwrap();
         assert_eq!(layout::check(to.root(), true).await.unwrap().findings, []);

@@ -18,6 +18,35 @@ const HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 /// Content of each block but the last, bytes: the most that a stored block can have.
 const BLOCK: usize = u16::MAX as usize;
 
+/// What stands before the content of a block, bytes.
+const BLOCK_HEAD: usize = 5;
+
+/// Where the byte `at` of the content is in the file.
+pub(crate) fn place(at: u64) -> u64 {
+    let block = BLOCK as u64;
+    HEAD.len() as u64 + at / block * (block + BLOCK_HEAD as u64) + BLOCK_HEAD as u64 + at % block
+}
+
+/// The most bytes that the file has from the first to the last of `length` bytes of content.
+pub(crate) fn room(length: usize) -> usize {
+    length + (length / BLOCK + 1) * BLOCK_HEAD
+}
+
+/// Takes the heads of blocks out of bytes of a file that begin at `place`, a byte of the content.
+pub(crate) fn strip(place: u64, bytes: &mut Vec<u8>) {
+    let in_block = (place - HEAD.len() as u64) % (BLOCK + BLOCK_HEAD) as u64;
+    let left = BLOCK + BLOCK_HEAD - usize::try_from(in_block).unwrap_or(0);
+    let mut kept = left.min(bytes.len());
+    let mut at = kept + BLOCK_HEAD;
+    while at < bytes.len() {
+        let end = bytes.len().min(at + BLOCK);
+        bytes.copy_within(at..end, kept);
+        kept += end - at;
+        at = end + BLOCK_HEAD;
+    }
+    bytes.truncate(kept);
+}
+
 /// Tells whether a gzip file that starts so must have our form: where the first block of a head without options would
 /// be, there is a stored one. A file that is too short to tell must.
 pub(super) fn is_ours(start: &[u8]) -> bool {
@@ -212,6 +241,31 @@ mod tests {
             let mut decoder = flate2::read::GzDecoder::new(&file[..]);
             decoder.read_to_end(&mut others).unwrap();
             assert_eq!(others, content, "{size}");
+        }
+    }
+
+    #[test]
+    fn content_is_found_at_its_place() {
+        let content: Vec<u8> = (0..3 * BLOCK + 7).map(|i| (i * 7 % 251) as u8).collect();
+        let file = written(&content);
+        let edges = [
+            0,
+            1,
+            BLOCK - 1,
+            BLOCK,
+            BLOCK + 1,
+            2 * BLOCK,
+            3 * BLOCK,
+            3 * BLOCK + 6,
+        ];
+        for start in edges {
+            for end in edges.into_iter().filter(|end| *end >= start) {
+                let places = [start, end].map(|at| usize::try_from(place(at as u64)).unwrap());
+                let mut bytes = file[places[0]..=places[1]].to_vec();
+                assert!(bytes.len() <= room(end + 1 - start), "{start} to {end}");
+                strip(places[0] as u64, &mut bytes);
+                assert!(bytes == content[start..=end], "{start} to {end}");
+            }
         }
     }
 

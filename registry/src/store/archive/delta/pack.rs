@@ -8,12 +8,12 @@
 //!
 //! Numbers are little-endian; runs are in order and do not touch. What the bytes must be says the chunk index of the layer.
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 
 use samebundle_spec::{Chunk, ChunkIndex, Digest, limits};
+
+use crate::store::archive::body::Body;
 
 /// A run of chunks in an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,29 +63,27 @@ pub(in crate::store::archive) fn places(index: &ChunkIndex, runs: &[Range<usize>
 /// # Errors
 /// `InvalidData` if it is not as it must be; otherwise why it cannot be read.
 pub(in crate::store::archive) fn read(
-    file: &File,
+    body: &Body,
     place: Range<u64>,
     index: &ChunkIndex,
 ) -> io::Result<Vec<Run>> {
     let wrong = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
     let short = || wrong("it is shorter than it says");
-    let mut count = [0; 4];
     if place.end - place.start < 4 {
         return Err(short());
     }
-    file.read_exact_at(&mut count, place.start)?;
-    let count = u32::from_le_bytes(count) as usize;
+    let count = body.exact(place.start, 4)?;
+    let count = u32::from_le_bytes([count[0], count[1], count[2], count[3]]) as usize;
     if count > limits::CHUNK_RANGES {
         return Err(wrong("it has too many runs of chunks"));
     }
-    let mut header = vec![0; count * 8];
-    let mut at = place.start + 4 + header.len() as u64;
+    let length = count * 8;
+    let mut at = place.start + 4 + length as u64;
     if at > place.end {
         return Err(short());
     }
-    file.read_exact_at(&mut header, place.start + 4)?;
+    let header = body.exact(place.start + 4, length)?;
     let (mut runs, mut next, mut layer_at) = (Vec::with_capacity(count), 0, 0);
-    let mut buffer = Vec::new();
     for (number, run) in header.as_chunks::<8>().0.iter().enumerate() {
         let field = |at: usize| u32::from_le_bytes([run[at], run[at + 1], run[at + 2], run[at + 3]]) as usize;
         let (first, length) = (field(0), field(4));
@@ -98,12 +96,10 @@ pub(in crate::store::archive) fn read(
         layer_at += skipped.iter().map(|chunk| u64::from(chunk.size)).sum::<u64>();
         let (start, begin) = (layer_at, at);
         for chunk in chunks {
-            buffer.resize(chunk.size as usize, 0);
             if at + u64::from(chunk.size) > place.end {
                 return Err(short());
             }
-            file.read_exact_at(&mut buffer, at)?;
-            if Digest::sha256(&buffer).as_bytes() != chunk.digest {
+            if Digest::sha256(&body.exact(at, chunk.size as usize)?).as_bytes() != chunk.digest {
                 return Err(wrong(
                     "a chunk is altered or damaged: it is not what the index says",
                 ));

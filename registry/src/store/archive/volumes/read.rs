@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use samebundle_spec::volume::{HEAD_BYTES, VolumeError, VolumeHead, VolumeSet};
 use samebundle_spec::{Algorithm, Digest};
 
+use super::super::body::Parts;
 use super::{beside, parity, whole_of};
 use crate::store::StoreError;
 use crate::store::layout::open_plain;
@@ -140,20 +141,18 @@ impl Found {
             0 => BTreeMap::new(),
             _ => self.rebuild(&whole, quarantine)?,
         };
-        let failed = self.failed();
         let mut files: Vec<Option<File>> = self.candidates.into_iter().map(|one| Some(one.file)).collect();
         let mut parts = Vec::with_capacity(pieces);
         for (number, found) in whole.into_iter().take(pieces).enumerate() {
             let found = found.and_then(|at| files[at].take());
-            let (mut file, start) = match (found, rebuilt.remove(&number)) {
+            let (file, start) = match (found, rebuilt.remove(&number)) {
                 (Some(file), _) => (file, HEAD_BYTES),
                 (None, Some(file)) => (file, 0),
                 (None, None) => return Err(invalid(&self.path, faults.join("; "))),
             };
-            file.seek(SeekFrom::Start(start)).map_err(&failed)?;
-            parts.push(file.take(self.set.length(number)));
+            parts.push((file, start, self.set.length(number)));
         }
-        parts.reverse();
+        let parts = Parts::of_pieces(parts);
         Ok(Joined { parts, faults })
     }
 
@@ -272,27 +271,10 @@ fn digest_from(mut file: &File, start: u64) -> io::Result<Digest> {
     Ok(Digest::of_reader(Algorithm::Sha256, file)?.0)
 }
 
-/// The archive, read through its volumes.
+/// An archive in its volumes.
 #[derive(Debug)]
 pub(in crate::store::archive) struct Joined {
-    /// What is left, the next piece last.
-    parts: Vec<io::Take<File>>,
+    pub(in crate::store::archive) parts: Parts,
     /// What was wrong, and was made up for.
     pub(in crate::store::archive) faults: Vec<String>,
-}
-
-impl Read for Joined {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while let Some(part) = self.parts.last_mut() {
-            let got = part.read(buffer)?;
-            if got > 0 || buffer.is_empty() {
-                return Ok(got);
-            }
-            if part.limit() > 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            self.parts.pop();
-        }
-        Ok(0)
-    }
 }
