@@ -6,13 +6,23 @@ use std::process::Command;
 
 use samebundle_tests::{Greet, Ran, Registry, Sandbox, greet, peer, skip};
 
+/// cosign in the sandbox, where it can ask nobody but a registry on the loopback: nobody listens at its proxy.
+fn offline(program: &Path, sandbox: &Sandbox) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env_clear()
+        .env("HOME", sandbox.path())
+        .env("HTTPS_PROXY", "http://127.0.0.1:9");
+    command
+}
+
 /// Lets a version of cosign verify a place; none, and a skip, where it was not built.
 pub(crate) fn verify(tool: &str, key: &Path, place: &str, sandbox: &Sandbox) -> Option<Ran> {
     let Some(program) = peer(tool) else {
         skip(&format!("{tool}: not built (tests/setup/peers)"));
         return None;
     };
-    let mut command = Command::new(program);
+    let mut command = offline(&program, sandbox);
     command
         .args([
             "verify",
@@ -29,11 +39,6 @@ pub(crate) fn verify(tool: &str, key: &Path, place: &str, sandbox: &Sandbox) -> 
         command.arg("--trusted-root").arg(root);
     }
     command.arg(place);
-    // A proxy where nobody listens: cosign can ask nobody but the registry on the loopback.
-    command
-        .env_clear()
-        .env("HOME", sandbox.path())
-        .env("HTTPS_PROXY", "http://127.0.0.1:9");
     Some(Ran::of(&mut command))
 }
 
@@ -150,15 +155,11 @@ fn cosign_3_accepts_each_form_with_each_key() {
     accepts_each_form("cosign3");
 }
 
-/// Lets cosign do something in the sandbox's folder, without a network.
+/// Lets cosign do something in the sandbox's folder.
 fn cosign(program: &Path, sandbox: &Sandbox, password: &str, arguments: &[&str]) {
-    let mut command = Command::new(program);
-    command.args(arguments).current_dir(sandbox.path()).env_clear();
-    command
-        .env("HOME", sandbox.path())
-        .env("COSIGN_PASSWORD", password)
-        .env("HTTPS_PROXY", "http://127.0.0.1:9");
-    let _ = Ran::of(&mut command).ok();
+    let mut command = offline(program, sandbox);
+    command.args(arguments).current_dir(sandbox.path());
+    let _ = Ran::of(command.env("COSIGN_PASSWORD", password)).ok();
 }
 
 /// `options` choose the form that the version can write without a log.

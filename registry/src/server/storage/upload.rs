@@ -216,13 +216,12 @@ impl Upload {
             self.write_pieces(file, early, pieces, &sender, length.map(|length| start + length))
         });
         state.hashed = self.written();
-        match written {
-            Err(Refusal::Size { .. } | Refusal::BlobTooLarge { .. }) if let Some(digester) = before => {
-                state.digester = digester;
-                state.hashed = start;
-                self.written.store(start, Ordering::Release);
-            }
-            _ => {}
+        if matches!(written, Err(Refusal::Size { .. } | Refusal::BlobTooLarge { .. }))
+            && let Some(digester) = before
+        {
+            state.digester = digester;
+            state.hashed = start;
+            self.written.store(start, Ordering::Release);
         }
         if written.is_err() {
             // For a session that is found after a restart, and counted by the length of its file. If the system refuses it
