@@ -48,6 +48,15 @@ pub enum Event {
         /// A sentence.
         text: String,
     },
+    /// A line of the program's own log below a warning, for whoever asked for it.
+    Log {
+        /// `info`, `debug` or `trace`.
+        level: String,
+        /// The module that logged it.
+        target: String,
+        /// The message with its fields.
+        text: String,
+    },
     /// A task was started.
     TaskStarted {
         /// Name of the task, with its parents' separated by '/'.

@@ -17,6 +17,7 @@ pub mod portable;
 pub mod program;
 pub mod record;
 pub mod upkeep;
+pub mod verbs;
 
 pub use context::{Clock, Context};
 pub use event::{Event, Events};

@@ -10,7 +10,8 @@ use crate::authoring::{Constraints, Data, ImageOrigin, ImageSource, OtherManifes
 use crate::bundle::ProgramExtension;
 use crate::bundle::quantity::Quantity;
 use crate::record::{Format, Installation, Run};
-use crate::{BundleName, Digest, EntryPath, MediaType, Version};
+use crate::signing::{KeyId, Scope};
+use crate::{BundleName, Digest, EntryPath, MediaType, Reference, Repository, Tag, Timestamp, Version};
 
 /// Gives a type that is a text on the wire its schema.
 macro_rules! text_schema {
@@ -36,6 +37,12 @@ text_schema! {
     Format = "^[0-9]+\\.[0-9]+$";
     Runs = "^(none|all|last:[0-9]+)$";
     ImageOrigin = "^.+$";
+    Repository = "^[^/]+(/[^/]+)+$";
+    Tag = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$";
+    Reference = "^[^/]+(/[^/]+)+$";
+    Timestamp = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+(Z|[+-][0-9]{2}:[0-9]{2})$";
+    Scope = "^.+$";
+    KeyId = "^[0-9a-f]{64}$";
 }
 
 impl JsonSchema for Quantity {

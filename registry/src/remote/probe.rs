@@ -33,6 +33,7 @@ const USUAL_LEAST: u64 = 5 * MIB;
 
 /// One thing that was tried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Check {
     /// What was tried.
     pub what: &'static str,

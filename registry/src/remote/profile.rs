@@ -25,6 +25,7 @@ pub use file::{ProfileError, ProfileFile};
 
 /// How a registry lists which manifests refer to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ReferrersBy {
@@ -36,6 +37,7 @@ pub enum ReferrersBy {
 
 /// What a registry can and cannot do. `None` is "not known".
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Profile {

@@ -80,7 +80,7 @@ where
     let decided = decide(trust.policy(), trust.keys(), question, &examined);
     let decision = match decided {
         Ok(decision) => decision,
-        Err(refusal) if may_be_bare(&request, trust, &examined, &found) => {
+        Err(refusal) if may_be_bare(&refusal, &examined, &found) => {
             bare(source, question, trust, &found, refusal).await?
         }
         Err(refusal) => return Err(refused(&request, refusal, found.missed)),
@@ -104,21 +104,15 @@ where
     Ok(Verified::new(request.subject, basis))
 }
 
-/// Tells whether signatures without a release statement are to be looked for: the rule accepts some, nothing was missed
+/// Tells whether signatures without a release statement are to be looked for: a rule may accept some, nothing was missed
 /// that may be a statement, and there is no statement by a trusted key, whatever is wrong with it.
-fn may_be_bare(
-    request: &Request,
-    trust: &TrustStore,
-    examined: &[Result<Signed, Fault>],
-    found: &discover::Found,
-) -> bool {
-    let rule = trust.policy().rule_for(&request.place, &[]);
-    rule.is_some_and(|(_, rule)| !rule.accept.is_empty())
+fn may_be_bare(refusal: &Refusal, examined: &[Result<Signed, Fault>], found: &discover::Found) -> bool {
+    !matches!(refusal, Refusal::NoRule { .. })
         && found.missed.is_none()
         && !examined.iter().any(Result::is_ok)
 }
 
-/// Decides by signatures of other tools. Their forms are read only as far as the rule accepts them.
+/// Decides by signatures of other tools.
 async fn bare<S: Origin + ?Sized>(
     source: &S,
     question: Question<'_>,
@@ -126,40 +120,71 @@ async fn bare<S: Origin + ?Sized>(
     found: &discover::Found,
     refusal: Refusal,
 ) -> Result<Decision, TrustError> {
-    let (keys, subject) = (trust.keys(), question.subject);
-    let accepts = |form| {
-        let rule = trust.policy().rule_for(question.place, &[]);
-        rule.is_some_and(|(_, rule)| rule.accept.contains(&form))
+    let (policy, keys) = (trust.policy(), trust.keys());
+    let (examined, missed) = examine_bare(source, question, trust, found).await?;
+    let tells = match &refusal {
+        Refusal::Unsigned => !examined.is_empty(),
+        // Whatever else is wrong with a statement tells more than a signature that names no release.
+        Refusal::Signature { fault, .. } => {
+            let by_others = matches!(
+                fault,
+                Fault::UnknownKey { .. } | Fault::OtherPredicate { .. } | Fault::OtherMaterial { .. }
+            );
+            by_others && examined.iter().any(Result::is_ok)
+        }
+        Refusal::NoRule { .. } | Refusal::TooFew { .. } => false,
     };
-    let mut examined = Vec::new();
-    if accepts(Form::Cosign) {
-        let bundles = found.documents.iter();
-        examined.extend(bundles.map(|document| foreign::examine_bundle(document, keys)));
-        let layers = discover::cosign_layers(source, subject).await?;
-        let layers = layers.iter();
-        examined.extend(layers.map(|layer| foreign::examine_payload(&layer.payload, &layer.signature, keys)));
-    }
-    let mut missed = None;
-    if accepts(Form::Notation) {
-        let found = discover::notation(source, subject).await?;
-        let documents = found.documents.iter();
-        examined.extend(documents.map(|document| foreign::examine_notation(document, keys)));
-        missed = found.missed;
-    }
-    let subject = subject.digest;
-    match (
-        foreign::suffices(trust.policy(), keys, question, &examined),
-        missed,
-    ) {
+    let (subject, place) = (question.subject.digest, question.place.clone());
+    match (foreign::suffices(policy, keys, question, &examined), missed) {
         (Ok(decision), _) => Ok(decision),
         (Err(_), Some(source)) => Err(TrustError::Lookup { subject, source }),
         (Err(bare), None) => Err(TrustError::Refused {
             subject,
-            place: question.place.clone(),
-            // Without any bare signature the statements tell better what is wrong.
-            refusal: if examined.is_empty() { refusal } else { bare },
+            place,
+            refusal: if tells { bare } else { refusal },
         }),
     }
+}
+
+/// Reads the signatures of other tools, and says why not all could be read. Those that the rule does not accept are read as
+/// well, because a bundle that has one is not "unsigned"; but that they could not be read is no error.
+async fn examine_bare<S: Origin + ?Sized>(
+    source: &S,
+    question: Question<'_>,
+    trust: &TrustStore,
+    found: &discover::Found,
+) -> Result<(Vec<Result<foreign::Bare, Fault>>, Option<StoreError>), TrustError> {
+    let (keys, subject) = (trust.keys(), question.subject);
+    let rule = trust.policy().rule_for(question.place, &[]);
+    let accepts = |form| rule.is_some_and(|(_, rule)| rule.accept.contains(&form));
+    let layers = match discover::cosign_layers(source, subject).await {
+        Err(error) if accepts(Form::Cosign) || is_cancelled(&error) => return Err(error),
+        layers => layers.unwrap_or_default(),
+    };
+    let notation = match discover::notation(source, subject).await {
+        Err(error) if accepts(Form::Notation) || is_cancelled(&error) => return Err(error),
+        notation => notation.unwrap_or_default(),
+    };
+    let bundles = found
+        .documents
+        .iter()
+        .map(|document| foreign::examine_bundle(document, keys));
+    let layers = layers.iter();
+    let layers = layers.map(|layer| foreign::examine_payload(&layer.payload, &layer.signature, keys));
+    let envelopes = notation.documents.iter();
+    let envelopes = envelopes.map(|document| foreign::examine_notation(document, keys));
+    let examined = bundles.chain(layers).chain(envelopes).collect();
+    Ok((examined, notation.missed.filter(|_| accepts(Form::Notation))))
+}
+
+fn is_cancelled(error: &TrustError) -> bool {
+    matches!(
+        error,
+        TrustError::Lookup {
+            source: StoreError::Cancelled,
+            ..
+        }
+    )
 }
 
 /// A signature that could not be read may be the one that was missing, so that is the error then.

@@ -1,110 +1,42 @@
-//! What can go wrong with a command: the libraries' errors, and the command line's own.
+//! What can go wrong with a command: its verb's error, and the command line's own.
 
 use std::io;
 use std::path::Path;
 
 use samebundle_registry::StoreError;
-use samebundle_registry::remote::ClientError;
-use samebundle_registry::remote::credentials::CredentialError;
-use samebundle_registry::remote::profile::ProfileError;
-use samebundle_registry::remote::registries::RegistriesError;
-use samebundle_registry::trust::{KeyFileError, TrustError, TrustStoreError};
-use samebundle_runtime::build::BuildError;
-use samebundle_runtime::driver::DriverError;
 use samebundle_runtime::home::HomeError;
-use samebundle_runtime::lifecycle::LifecycleError;
-use samebundle_runtime::opened::OpenError;
-use samebundle_runtime::portable::PortableError;
-use samebundle_runtime::record::RecordError;
-use samebundle_spec::bundle::BundleError;
-use samebundle_spec::signing::{Fault, PolicyError};
+use samebundle_runtime::verbs::{PassphraseError, VerbError};
 use samebundle_spec::{Classify, ErrorKind};
 
-use crate::flags::FlagError;
-use crate::place::PlaceError;
 use crate::render::Report;
-use crate::settings::SettingsError;
+use crate::settings::NoHome;
 
 /// An error of a command.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
-    /// Environment or home directory.
+    /// Nothing says where the home is.
     #[error(transparent)]
-    Settings(#[from] SettingsError),
+    NoHome(#[from] NoHome),
     /// The home.
     #[error(transparent)]
     Home(#[from] HomeError),
-    /// A place on the command line.
+    /// The verb.
     #[error(transparent)]
-    Place(#[from] PlaceError),
-    /// A parameter on the command line.
-    #[error(transparent)]
-    Flag(#[from] FlagError),
-    /// Content.
+    Verb(#[from] VerbError),
+    /// What a server stores or shows.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A `bundle.json`.
+    /// A password was not given.
     #[error(transparent)]
-    Bundle(#[from] BundleError),
-    /// History.
-    #[error(transparent)]
-    Record(#[from] RecordError),
-    /// A driver.
-    #[error(transparent)]
-    Driver(#[from] DriverError),
-    /// Installing, planning or running.
-    #[error(transparent)]
-    Lifecycle(#[from] LifecycleError),
-    /// Reading a bundle.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// Building.
-    #[error(transparent)]
-    Build(#[from] BuildError),
-    /// Exporting or importing.
-    #[error(transparent)]
-    Portable(#[from] PortableError),
-    /// A registry client could not be made.
-    #[error(transparent)]
-    Client(#[from] ClientError),
-    /// What was found out of a registry.
-    #[error(transparent)]
-    Profile(#[from] ProfileError),
-    /// registries.conf.
-    #[error(transparent)]
-    Registries(#[from] RegistriesError),
-    /// Credential files or helpers.
-    #[error(transparent)]
-    Credential(#[from] CredentialError),
-    /// Verifying or signing.
-    #[error(transparent)]
-    Trust(#[from] TrustError),
-    /// The trust store.
-    #[error(transparent)]
-    TrustStore(#[from] TrustStoreError),
-    /// A key file.
-    #[error(transparent)]
-    Key(#[from] KeyFileError),
-    /// A policy file.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// A file that should hold a bundle was altered or is damaged.
-    #[error("the file is altered or damaged: nothing of it was taken")]
-    Damaged(#[source] StoreError),
-    /// A receipt is not what a known site signed.
-    #[error("the receipt {file} does not count")]
-    Receipt {
-        /// The file.
-        file: String,
+    Passphrase(#[from] PassphraseError),
+    /// The variable that says what is logged.
+    #[error(
+        "{} is not valid: give LEVEL or MODULE=LEVEL, separated by commas",
+        crate::log::VARIABLE
+    )]
+    LogFilter {
         /// Why.
-        #[source]
-        fault: Fault,
-    },
-    /// No private key of that name.
-    #[error("there is no key {name}; `key generate --name {name}` makes one")]
-    NoKey {
-        /// The key.
-        name: String,
+        source: tracing_subscriber::filter::ParseError,
     },
     /// No driver works.
     #[error("nothing on this machine can run containers")]
@@ -175,33 +107,16 @@ impl CliError {
 impl Classify for CliError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NothingRuns { .. }
-            | Self::Settings(_)
+            Self::Verb(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::NoHome(_)
             | Self::Home(_)
+            | Self::NothingRuns { .. }
             | Self::Io { .. }
             | Self::Output(_) => ErrorKind::Environment,
-            Self::Place(_)
-            | Self::Flag(FlagError::Form { .. } | FlagError::Unknown { .. })
-            | Self::Usage(_) => ErrorKind::Usage,
-            Self::Flag(FlagError::Value { .. }) | Self::Faulty { .. } => ErrorKind::Input,
-            Self::Store(error) => error.kind(),
-            Self::Bundle(error) => error.kind(),
-            Self::Record(error) => error.kind(),
-            Self::Driver(error) => error.kind(),
-            Self::Lifecycle(error) => error.kind(),
-            Self::Open(error) => error.kind(),
-            Self::Client(error) => error.kind(),
-            Self::Profile(error) => error.kind(),
-            Self::Registries(error) => error.kind(),
-            Self::Credential(error) => error.kind(),
-            Self::Trust(error) => error.kind(),
-            Self::TrustStore(error) => error.kind(),
-            Self::Key(error) => error.kind(),
-            Self::Policy(_) => ErrorKind::Input,
-            Self::Portable(error) => error.kind(),
-            Self::Build(error) => error.kind(),
-            Self::Damaged(_) | Self::Receipt { .. } => ErrorKind::NotTrusted,
-            Self::NoKey { .. } => ErrorKind::NotFound,
+            Self::Passphrase(PassphraseError::Read { .. }) => ErrorKind::Environment,
+            Self::Passphrase(_) | Self::LogFilter { .. } | Self::Usage(_) => ErrorKind::Usage,
+            Self::Faulty { .. } => ErrorKind::Input,
             Self::Failed { .. } => ErrorKind::Failed,
             Self::Interrupted(_) => ErrorKind::Interrupted,
         }

@@ -4,24 +4,30 @@
 
 mod args;
 mod commands;
+mod early;
 mod error;
 mod flags;
-mod meter;
-mod place;
+mod log;
+mod passphrase;
 mod render;
-mod seed;
 mod session;
 mod settings;
+mod signals;
+mod values;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use samebundle_runtime::record::Installations;
+use samebundle_runtime::verbs::{self, VerbError};
+use samebundle_spec::BundleName;
 use samebundle_spec::bundle::Bundle;
 use samebundle_spec::{Classify, ErrorKind};
 
-use args::{Cli, Command, Output, Registry};
+use args::{Cli, Output};
+use early::Early;
 use error::CliError;
 use session::{Session, Threads};
 use settings::Settings;
@@ -37,21 +43,32 @@ fn main() -> ExitCode {
         // A container is made by a process with one thread: nothing may run before this.
         return exit_code(samebundle_runtime::driver::embedded::helper_main());
     }
-    let words = seed::rewrite(std::env::args_os().collect());
-    let settings = match Settings::read(seed::home(&words)) {
-        Ok(settings) => settings,
-        Err(error) => return fail(&error.into(), Output::Text),
-    };
-    match parse(&words, &settings) {
+    let words: Vec<OsString> = std::env::args_os().collect();
+    let early = early::read(&words);
+    let mut settings = Settings::read();
+    settings.set_home(early.home.clone());
+    match parse(&words, &early, &settings) {
         Ok((cli, matches)) => run(cli, &matches, settings),
-        Err(NotParsed::Installation(error)) => fail(&error, seed::output(&words)),
+        Err(NotParsed::Installation(error)) => fail(&error, early.output),
         Err(NotParsed::Clap(error)) => {
             // Help and version are "errors" of clap that go to standard output with code 0.
             let code = error.exit_code();
+            if error.use_stderr() && early.output == Output::Json {
+                return fail(&CliError::Usage(usage(&error)), Output::Json);
+            }
             drop(error.print());
             exit_code(code)
         }
     }
+}
+
+/// What clap says of a line that it does not understand, without the label that every error gets.
+fn usage(error: &clap::Error) -> String {
+    let text = error.to_string();
+    text.strip_prefix("error: ")
+        .unwrap_or(&text)
+        .trim_end()
+        .to_owned()
 }
 
 fn exit_code(code: i32) -> ExitCode {
@@ -67,16 +84,16 @@ enum NotParsed {
 }
 
 /// Reads the command line, with the named bundle's parameters as flags.
-fn parse(words: &[OsString], settings: &Settings) -> Result<(Cli, ArgMatches), NotParsed> {
+fn parse(words: &[OsString], early: &Early, settings: &Settings) -> Result<(Cli, ArgMatches), NotParsed> {
     let clap = |error: clap::Error| NotParsed::Clap(Box::new(error));
     let mut command = Cli::command()
         .name(settings.program.clone())
         .bin_name(settings.program.clone());
-    if let Some((verb, name)) = seed::named_installation(words) {
-        let helped = words.iter().any(|word| word == "--help" || word == "-h");
-        match bundle_of(&name, settings) {
-            Ok(bundle) => command = command.mut_subcommand(verb, |sub| flags::add(sub, bundle.view())),
-            Err(_) if helped => {}
+    if let Some((verb, words)) = &early.named {
+        match bundle_of(words, settings) {
+            Ok(Some(bundle)) => command = command.mut_subcommand(verb, |sub| flags::add(sub, bundle.view())),
+            Ok(None) => {}
+            Err(_) if early.help => {}
             Err(error) => return Err(NotParsed::Installation(Box::new(error))),
         }
     }
@@ -84,47 +101,81 @@ fn parse(words: &[OsString], settings: &Settings) -> Result<(Cli, ArgMatches), N
     Ok((Cli::from_arg_matches(&matches).map_err(clap)?, matches))
 }
 
-/// Reads the bundle that is installed under a name.
-fn bundle_of(name: &str, settings: &Settings) -> Result<Bundle, CliError> {
-    let home = samebundle_runtime::Home::open(&settings.home)?;
-    let name = name
-        .parse()
-        .map_err(|error: samebundle_spec::name::NameError| CliError::Usage(error.to_string()))?;
-    let installation = Installations::new(&home).get(&name)?;
-    session::block_on(Threads::One, session::installed_bundle(&home, &installation))?
+/// Reads the bundle of the installation that is named: the first word that names one. None where no word is a name; then the
+/// command says what is wrong.
+fn bundle_of(words: &[String], settings: &Settings) -> Result<Option<Bundle>, CliError> {
+    let (name, rest) = args::name_among(words, None);
+    let words = name.into_iter().chain(rest.iter().map(String::as_str));
+    let names: Vec<BundleName> = words.filter_map(|word| word.parse().ok()).collect();
+    let home = samebundle_runtime::Home::open(settings.home()?)?;
+    let installations = Installations::new(&home);
+    for name in &names {
+        if let Some(installation) = installations.find(name).map_err(VerbError::from)? {
+            let bundle = verbs::installed_bundle(&home, &installation);
+            return Ok(Some(session::block_on(Threads::One, bundle)??));
+        }
+    }
+    match names.first() {
+        Some(name) => {
+            // The error says that there is none of this name.
+            installations.get(name).map_err(VerbError::from)?;
+            Ok(None)
+        }
+        None => Ok(None),
+    }
 }
 
 fn run(cli: Cli, matches: &ArgMatches, settings: Settings) -> ExitCode {
     let output = cli.global.output;
-    let threads = match cli.command {
-        Command::Registry(Registry::Serve(_)) => Threads::Cores,
-        _ => Threads::One,
-    };
-    let work = async {
-        let session = Session::open(settings, &cli.global)?;
-        commands::dispatch(&session, cli.command, matches).await
-    };
-    match session::block_on(threads, work) {
-        Ok(Ok(report)) => finish(&report, output),
-        Ok(Err(error)) => fail(&error, output),
-        Err(error) => fail(&error, output),
+    if let Some(result) = cli.command.run_anywhere(&settings) {
+        return finish(result, output);
     }
+    let serves = cli.command.serves();
+    let filter = log::filter(settings.variable(log::VARIABLE), cli.global.verbose, serves);
+    let filter = match filter {
+        Ok(filter) => filter,
+        Err(source) => return fail(&CliError::LogFilter { source }, output),
+    };
+    let events = render::progress::events(output, cli.global.verbose);
+    let reader = match serves {
+        true => log::Reader::Operator,
+        false => log::Reader::User(Arc::clone(&events)),
+    };
+    log::show(filter, reader);
+    let work = async {
+        let session = Session::open(settings, &cli.global, events)?;
+        let cancel = session.site.context.cancel.clone();
+        let orderly = cli.command.orderly();
+        let interrupted = async {
+            cancel.cancelled().await;
+            match orderly {
+                Some(time) => tokio::time::sleep(time).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            result = cli.command.run(&session, matches) => result,
+            () = interrupted => Err(CliError::Interrupted("interrupted".to_owned())),
+        }
+    };
+    let threads = if serves { Threads::Cores } else { Threads::One };
+    finish(session::block_on(threads, work).and_then(|result| result), output)
 }
 
-fn finish(report: &render::Report, output: Output) -> ExitCode {
+fn finish(result: Result<render::Report, CliError>, output: Output) -> ExitCode {
+    let report = match result {
+        Ok(report) => report,
+        Err(error) => return fail(&error, output),
+    };
     match report.print(output) {
         Ok(()) => ExitCode::SUCCESS,
-        // Who reads us has had enough, as `head` does.
+        // Whoever reads has had enough, as `head` does.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(ErrorKind::Environment.exit_code()),
     }
 }
 
 fn fail(error: &CliError, output: Output) -> ExitCode {
-    if let Some(report) = error.report() {
-        // The error below says that it failed; a closed standard output must not hide that.
-        drop(report.print(output));
-    }
-    render::error::print(error, None, output);
+    render::error::print(error, output);
     ExitCode::from(error.kind().exit_code())
 }

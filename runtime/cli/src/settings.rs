@@ -1,6 +1,7 @@
 //! The one place that reads the environment, the home directory and the clock.
 
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -10,71 +11,86 @@ use samebundle_runtime::Clock;
 /// What the process was started with, read once.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// Where everything of samebundle is kept.
-    pub(crate) home: PathBuf,
+    /// Where everything of samebundle is kept; none where nothing says it.
+    home: Option<PathBuf>,
     /// The user's home directory, for credential files.
-    pub(crate) user_home: Option<PathBuf>,
+    user_home: Option<PathBuf>,
     /// Folder that relative paths are under.
     pub(crate) current_dir: PathBuf,
-    /// All environment variables that are UTF-8.
-    pub(crate) environment: HashMap<String, String>,
+    /// All environment variables whose names are UTF-8.
+    environment: HashMap<String, OsString>,
     /// Name that the program was called by, `same` or `samebundle`.
     pub(crate) program: String,
 }
 
-/// Settings could not be made.
+/// There is no place for a home.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SettingsError {
-    /// No home directory at all.
-    #[error("there is no home directory: set HOME, XDG_DATA_HOME or SAMEBUNDLE_HOME, or give --home DIR")]
-    NoHome,
-    /// The working directory is gone.
-    #[error("the current directory cannot be used")]
-    CurrentDir(#[source] std::io::Error),
-}
+#[error("there is no home directory: set HOME, XDG_DATA_HOME or SAMEBUNDLE_HOME, or give --home DIR")]
+pub(crate) struct NoHome;
 
 impl Settings {
     /// Reads the environment.
-    ///
-    /// # Errors
-    /// If there is no place for a home.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the one place that reads the environment"
     )]
-    pub(crate) fn read(home: Option<PathBuf>) -> Result<Self, SettingsError> {
-        let environment: HashMap<String, String> = std::env::vars_os()
-            .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+    pub(crate) fn read() -> Self {
+        let environment: HashMap<String, OsString> = std::env::vars_os()
+            .filter_map(|(key, value)| Some((key.into_string().ok()?, value)))
             .collect();
-        let folder = |key: &str| {
-            environment
-                .get(key)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
-        let user_home = folder("HOME");
-        let home = home
-            .or_else(|| folder("SAMEBUNDLE_HOME"))
-            .or_else(|| folder("XDG_DATA_HOME").map(|data| data.join("samebundle")))
-            .or_else(|| {
-                user_home
-                    .as_ref()
-                    .map(|user| user.join(".local/share/samebundle"))
-            })
-            .ok_or(SettingsError::NoHome)?;
-        let current_dir = std::env::current_dir().map_err(SettingsError::CurrentDir)?;
         let program = std::env::args_os()
             .next()
             .and_then(|name| Some(Path::new(&name).file_name()?.to_str()?.to_owned()))
             .filter(|name| name == "same")
             .unwrap_or_else(|| "samebundle".to_owned());
-        Ok(Self {
-            home: current_dir.join(home),
-            user_home,
-            current_dir,
+        let mut settings = Self {
+            home: None,
+            user_home: None,
+            // Where the folder is gone, relative paths are not found either, and the system says so.
+            current_dir: std::env::current_dir().unwrap_or_default(),
             environment,
             program,
-        })
+        };
+        settings.user_home = settings.path("HOME");
+        let data = |settings: &Self| settings.path("XDG_DATA_HOME").map(|data| data.join("samebundle"));
+        let user = settings.user_home.as_ref();
+        let user = user.map(|user| user.join(".local/share/samebundle"));
+        settings.home = settings
+            .path("SAMEBUNDLE_HOME")
+            .or_else(|| data(&settings))
+            .or(user);
+        settings
+    }
+
+    /// Takes the home that a command line names.
+    pub(crate) fn set_home(&mut self, home: Option<PathBuf>) {
+        self.home = home.or(self.home.take()).map(|home| self.current_dir.join(home));
+    }
+
+    /// Where everything of samebundle is kept.
+    ///
+    /// # Errors
+    /// If nothing says where that is.
+    pub(crate) fn home(&self) -> Result<&Path, NoHome> {
+        self.home.as_deref().ok_or(NoHome)
+    }
+
+    /// Where docker, podman and skopeo keep credentials, in their order.
+    pub(crate) fn credential_files(&self) -> Vec<PathBuf> {
+        let user = self.user_home.clone();
+        let docker = self
+            .path("DOCKER_CONFIG")
+            .or_else(|| Some(user.clone()?.join(".docker")));
+        [
+            self.path("REGISTRY_AUTH_FILE"),
+            self.path("XDG_RUNTIME_DIR")
+                .map(|dir| dir.join("containers/auth.json")),
+            user.map(|dir| dir.join(".config/containers/auth.json")),
+            docker.map(|dir| dir.join("config.json")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
     }
 
     /// The proxies of the environment. In capitals `HTTP_PROXY` is not read: servers set it from a header of their clients.
@@ -100,8 +116,8 @@ impl Settings {
 
     /// The files of registries.conf in the order in which they are read: one, and those of its `.d` folders.
     pub(crate) fn registries_conf(&self) -> Vec<PathBuf> {
-        if let Some(path) = self.variable("CONTAINERS_REGISTRIES_CONF") {
-            return vec![path.into()];
+        if let Some(path) = self.path("CONTAINERS_REGISTRIES_CONF") {
+            return vec![path];
         }
         let user = self
             .user_home
@@ -129,12 +145,18 @@ impl Settings {
         files
     }
 
-    /// Returns an environment variable that is set and not empty.
+    /// Returns an environment variable that is set, not empty, and UTF-8.
     pub(crate) fn variable(&self, name: &str) -> Option<&str> {
         self.environment
-            .get(name)
-            .map(String::as_str)
+            .get(name)?
+            .to_str()
             .filter(|value| !value.is_empty())
+    }
+
+    /// Returns an environment variable that names a file or folder.
+    pub(crate) fn path(&self, name: &str) -> Option<PathBuf> {
+        let value = self.environment.get(name)?;
+        (!value.is_empty()).then(|| PathBuf::from(value))
     }
 }
 

@@ -16,6 +16,7 @@ use std::sync::Mutex;
 use samebundle_registry::durable;
 use samebundle_spec::record::{self, Run, RunStatus};
 use samebundle_spec::{BundleName, limits};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::RecordError;
@@ -28,7 +29,7 @@ pub struct Runs<'a> {
 }
 
 /// A line that a task printed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LogLine {
     /// Name of the task.
     pub task: String,

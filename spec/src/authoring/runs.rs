@@ -36,6 +36,12 @@ impl Runs {
     }
 }
 
+impl serde::Serialize for Runs {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl FromStr for Runs {
     type Err = RunsError;
 

@@ -148,6 +148,7 @@ pub struct Image {
 
 /// A value that a user may set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Parameter {
     /// The definition that it must fit.
@@ -171,6 +172,7 @@ pub struct Parameter {
 
 /// Where a value goes in the invocation image; at least one of the two.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct Destination {
     /// Environment variable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -182,6 +184,7 @@ pub struct Destination {
 
 /// A secret that a user must or may bring.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Credential {
     /// Where it goes.
@@ -204,6 +207,7 @@ pub struct Credential {
 
 /// A value that an action produces.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Output {
     /// The definition that it must fit.
@@ -224,6 +228,7 @@ pub struct Output {
 
 /// An action beside install, upgrade and uninstall.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct Action {
     /// Its name for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -12,6 +12,7 @@ use crate::{Digest, MediaType};
 
 /// A kind of attestation that is made, signed and asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum Predicate {
     /// SLSA provenance v1.

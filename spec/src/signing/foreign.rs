@@ -19,6 +19,7 @@ pub const COSIGN_TYPE: &str = "https://sigstore.dev/cosign/sign/v1";
 
 /// Whose form a bare signature has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum Form {
     /// A `.sig` layer, or a sigstore bundle that says no more than that.
@@ -173,9 +174,12 @@ pub fn suffices(
                 let found = bare.subject.digest();
                 return Err(Fault::OtherContent { found });
             }
-            if !wanted.contains(&bare.key) || !rule.accept.contains(&bare.form) {
-                let scope = scope.clone();
-                return Err(Fault::KeyNotInRule { key: bare.key, scope });
+            let (key, form, scope) = (bare.key, bare.form, scope.clone());
+            if !wanted.contains(&key) {
+                return Err(Fault::KeyNotInRule { key, scope });
+            }
+            if !rule.accept.contains(&form) {
+                return Err(Fault::FormNotAccepted { key, form, scope });
             }
             check_period(question.now, rule, bare.issued, bare.expires).map(|warning| (bare, warning))
         });

@@ -32,7 +32,9 @@ const P256_SPKI: [u8; 26] = [
 ];
 
 /// What a key signs with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[serde(rename_all = "lowercase")]
 pub enum KeyAlgorithm {
     /// Pure Ed25519. Deterministic, and the only one that older releases of samebundle verify.
     #[default]

@@ -24,6 +24,7 @@ pub struct Policy {
 
 /// What is wanted of a bundle that comes from one scope.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
     /// Names of the keys, any of which may sign. Without any, nothing from this scope is let in.
@@ -58,6 +59,7 @@ fn one() -> usize {
 
 /// How strictly a rule is held, as Notation defines the levels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum Level {
     /// Every check refuses.
@@ -73,6 +75,7 @@ pub enum Level {
 
 /// A right beyond the default, asked for by a bundle and granted by a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub enum Right {
     /// Tasks may open sockets to the outside.

@@ -1,6 +1,6 @@
 //! Why signatures do not make content trusted.
 
-use super::{KeyId, Place, Scope};
+use super::{Form, KeyId, Place, Scope};
 use crate::{BundleName, Classify, Digest, ErrorKind, Repository, Timestamp, Version};
 
 /// Why one signature does not count.
@@ -55,6 +55,20 @@ pub enum Fault {
     KeyNotInRule {
         /// The key.
         key: KeyId,
+        /// The scope whose rule was looked at.
+        scope: Scope,
+    },
+    /// A trusted key in the form of a tool that the rule does not accept.
+    #[error(
+        "it is signed by {tool} with key {key}, and that signature names no release; to take it all the same, add \
+         \"accept\": [\"{tool}\"] to the rule for {scope} in policy.json of the trust store, or sign the bundle with `sign`",
+        tool = form.word(), key = key.short()
+    )]
+    FormNotAccepted {
+        /// The key.
+        key: KeyId,
+        /// Whose form the signature has.
+        form: Form,
         /// The scope whose rule was looked at.
         scope: Scope,
     },
@@ -123,7 +137,7 @@ impl Fault {
         match self {
             Self::Expired { .. } | Self::NotYetValid { .. } | Self::TooOld { .. } => 9,
             Self::WrongName { .. } | Self::WrongVersion { .. } | Self::WrongPlace { .. } => 8,
-            Self::KeyNotInRule { .. } => 7,
+            Self::KeyNotInRule { .. } | Self::FormNotAccepted { .. } => 7,
             Self::NoRule { .. } => 6,
             Self::OtherContent { .. } => 5,
             Self::BadSignature { .. } => 4,

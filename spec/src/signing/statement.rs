@@ -23,6 +23,7 @@ pub struct Statement {
 
 /// The predicate: what binds the content to a name, a version and a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Release {
     /// The bundle's name.

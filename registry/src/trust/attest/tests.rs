@@ -191,13 +191,51 @@ async fn of_two_documents_of_a_kind_none_is_signed() {
     assert!(matches!(error, TrustError::Statement { .. }), "{error}");
 }
 
+fn is_notation(referrer: &Descriptor) -> bool {
+    referrer.artifact_type.as_ref() == Some(&MediaType::NOTATION)
+}
+
+/// Copies what lies under cosign's tag, which is no referrer.
+async fn copy_cosign_tag(from: &World, to: &World) {
+    let tag = samebundle_spec::Tag::cosign(&from.index.digest);
+    let found = crate::store::Resolve::resolve(&from.store, &tag).await.unwrap();
+    let options = crate::copy::Options::default();
+    crate::copy::copy(&from.store, &to.store, &found, &options)
+        .await
+        .unwrap();
+    to.store.tag(&found, &tag).await.unwrap();
+}
+
+/// Who signs with cosign or notation alone hears what the rule would have to say, and not that nothing is signed.
+#[tokio::test]
+async fn a_signature_of_another_tool_is_never_called_unsigned() {
+    let world = World::new(|_| ()).await;
+    let nothing = world.with(|_| false).await.verify(&[], NOW).await.unwrap_err();
+    assert!(nothing.to_string().contains("it is not signed"), "{nothing}");
+    sign(&world.store, &world.index, &world.statement(), &key(1))
+        .await
+        .unwrap();
+    let cosign = world.with(|_| false).await;
+    copy_cosign_tag(&world, &cosign).await;
+    for (world, form) in [
+        (world.with(is_notation).await, Form::Notation),
+        (cosign, Form::Cosign),
+    ] {
+        let error = world.verify(&[], NOW).await.unwrap_err();
+        let advice = format!("\"accept\": [\"{}\"] to the rule for *", form.word());
+        assert!(error.to_string().contains(&advice), "{error}");
+    }
+    // What is wrong with a statement is told all the same.
+    let late = world.verify(&[], "2026-08-01T00:00:00Z").await.unwrap_err();
+    assert!(late.to_string().contains("it expired at"), "{late}");
+}
+
 #[tokio::test]
 async fn bare_signatures_count_only_by_the_rule_and_without_a_statement() {
     let strict = World::new(|_| ()).await;
     sign(&strict.store, &strict.index, &strict.statement(), &key(1))
         .await
         .unwrap();
-    let is_notation = |referrer: &Descriptor| referrer.artifact_type.as_ref() == Some(&MediaType::NOTATION);
     assert!(strict.with(is_notation).await.verify(&[], NOW).await.is_err());
 
     let open = World::new(|rule| rule.accept = [Form::Notation, Form::Cosign].into()).await;
@@ -221,17 +259,7 @@ async fn bare_signatures_count_only_by_the_rule_and_without_a_statement() {
     // cosign's tag.
     let tagged = open.with(|_| false).await;
     assert!(tagged.verify(&[], NOW).await.is_err());
-    let tag = samebundle_spec::Tag::cosign(&open.index.digest);
-    let found = crate::store::Resolve::resolve(&open.store, &tag).await.unwrap();
-    crate::copy::copy(
-        &open.store,
-        &tagged.store,
-        &found,
-        &crate::copy::Options::default(),
-    )
-    .await
-    .unwrap();
-    tagged.store.tag(&found, &tag).await.unwrap();
+    copy_cosign_tag(&open, &tagged).await;
     let verified = tagged.verify(&[], NOW).await.unwrap();
     assert!(matches!(
         verified.basis(),

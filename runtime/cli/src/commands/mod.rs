@@ -1,84 +1,185 @@
-//! One function a command. Each takes the session and its arguments and returns what there is to say.
+//! One file a command: its arguments, the request that they make, and the report as text.
 
-mod author;
-mod content;
-mod examine;
-mod history;
+mod build;
+mod completions;
+mod copy;
+mod create;
+mod doctor;
+mod explain;
+mod export;
+mod import;
+mod init;
+mod inspect;
 mod install;
 mod key;
-mod machine;
-mod opened;
-mod portable;
+mod lint;
+mod list;
+mod logs;
+mod manual;
+mod outputs;
+mod plan;
+mod pull;
+mod push;
 mod receipt;
+mod registry;
 mod run;
-mod serve;
-mod shell;
+mod runs;
+mod show;
+mod sign;
 mod store;
-mod transfer;
 mod trust;
+mod uninstall;
+mod upgrade;
+mod verify;
 
-use clap::ArgMatches;
+use std::time::Duration;
 
-use crate::args::{Command, Create, Key, Registry, Store, Trust};
+use clap::{ArgMatches, Subcommand};
+
 use crate::error::CliError;
 use crate::render::Report;
 use crate::session::Session;
+use crate::settings::Settings;
 
-/// Does what was asked for.
-///
-/// # Errors
-/// The command's.
-pub(crate) async fn dispatch(
-    session: &Session,
-    command: Command,
-    matches: &ArgMatches,
-) -> Result<Report, CliError> {
-    match command {
-        Command::Init(args) => author::init(session, &args),
-        Command::Lint(args) => author::lint(session, &args).await,
-        Command::Build(args) => author::build(session, &args).await,
-        Command::Key(Key::Generate(args)) => key::generate(session, &args),
-        Command::Key(Key::List) => key::list(session),
-        Command::Key(Key::Export(args)) => key::export(session, &args),
-        Command::Key(Key::Import(args)) => key::import(session, &args),
-        Command::Trust(Trust::Add(args)) => trust::add(session, &args),
-        Command::Trust(Trust::Remove(args)) => trust::remove(session, &args),
-        Command::Trust(Trust::List) => trust::list(session),
-        Command::Trust(Trust::Explain(args)) => trust::explain(session, &args).await,
-        Command::Sign(args) => trust::sign(session, &args).await,
-        Command::Verify(args) => trust::verify(session, &args).await,
-        Command::Push(args) => transfer::copy(session, &args.from, &args.to, None).await,
-        Command::Pull(args) => transfer::pull(session, &args).await,
-        Command::Copy(args) => {
-            transfer::copy(session, &args.from, &args.to, transfer::cut(&args.volumes)).await
+/// How long a command may go on after an interrupt to end what it started: containers are stopped, the run is recorded.
+const ORDERLY: Duration = Duration::from_secs(10);
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "a command line is read once")]
+pub(crate) enum Command {
+    /// Start a bundle: write a samebundle.yaml
+    Init(init::Init),
+    /// Check a bundle's sources without building
+    Lint(lint::Lint),
+    /// Build a bundle into the local store and print its digest
+    Build(build::Build),
+    /// Make, list, export and import signing keys
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Decide whose bundles are trusted
+    #[command(subcommand)]
+    Trust(trust::Trust),
+    /// Sign a bundle
+    Sign(sign::Sign),
+    /// Check who signed a bundle and what the signature covers
+    Verify(verify::Verify),
+    /// Copy a bundle from the local store to a registry, file or folder, with its signatures
+    Push(push::Push),
+    /// Copy a bundle into the local store, with its signatures
+    Pull(pull::Pull),
+    /// Copy a bundle from any place to any place, with its signatures
+    Copy(copy::Copy),
+    /// Show the content of a bundle: its graph, digests and sizes
+    Inspect(inspect::Inspect),
+    /// Explain a bundle to a person: parameters, credentials, outputs, rights and requirements
+    Explain(explain::Explain),
+    /// Install a bundle: fetch, verify, check what it needs, and remember it by name
+    Install(install::Install),
+    /// Install a program or environment: the same as `install`
+    #[command(subcommand)]
+    Create(create::Create),
+    /// Replace an installation's bundle by another version
+    Upgrade(upgrade::Upgrade),
+    /// Forget an installation; its runs stay
+    Uninstall(uninstall::Uninstall),
+    /// List installations
+    List(list::List),
+    /// Show one installation
+    Show(show::Show),
+    /// Say what a run would do, and what this machine cannot give
+    Plan(plan::Plan),
+    /// Run an installed program
+    Run(run::Run),
+    /// List runs, newest first
+    Runs(runs::Runs),
+    /// Print what a run's tasks printed
+    Logs(logs::Logs),
+    /// List a run's outputs, or write them to a folder
+    Outputs(outputs::Outputs),
+    /// Write an installation with its history to one file
+    Export(export::Export),
+    /// Read an exported file: verify it and install what is in it
+    Import(import::Import),
+    /// Check a receipt that a site signed, and show what it says
+    Receipt(receipt::Receipt),
+    /// Serve a registry
+    #[command(subcommand)]
+    Registry(registry::Registry),
+    /// Check and measure the local store
+    #[command(subcommand)]
+    Store(store::Store),
+    /// Say what works on this machine and what does not
+    Doctor(doctor::Doctor),
+    /// Print a shell's completions
+    Completions(completions::Completions),
+    /// Write the manual pages
+    Manual(manual::Manual),
+}
+
+impl Command {
+    /// Whether it serves until it is interrupted.
+    pub(crate) fn serves(&self) -> bool {
+        matches!(self, Self::Registry(registry::Registry::Serve(_)))
+    }
+
+    /// How long it may go on after an interrupt, if that is bounded: what started nothing is ended at once.
+    pub(crate) fn orderly(&self) -> Option<Duration> {
+        match self {
+            Self::Registry(registry::Registry::Serve(_)) => None,
+            Self::Run(_) | Self::Install(_) | Self::Create(_) | Self::Upgrade(_) | Self::Uninstall(_) => {
+                Some(ORDERLY)
+            }
+            _ => Some(Duration::from_secs(1)),
         }
-        Command::Inspect(args) => content::inspect(session, &args.place).await,
-        Command::Explain(args) => content::explain(session, &args.place).await,
-        Command::Install(args) => install::install(session, &args.place, args.options).await,
-        Command::Create(Create::Program(args) | Create::Environment(args)) => {
-            install::install(session, &args.file, args.options).await
+    }
+
+    /// Does what needs no home; `None` for everything else.
+    pub(crate) fn run_anywhere(&self, settings: &Settings) -> Option<Result<Report, CliError>> {
+        match self {
+            Self::Completions(args) => Some(Ok(args.run(settings))),
+            Self::Manual(args) => Some(args.run(settings)),
+            _ => None,
         }
-        Command::Upgrade(args) => install::upgrade(session, &args).await,
-        Command::Uninstall(args) => install::uninstall(session, &args.name).await,
-        Command::List => history::list(session),
-        Command::Show(args) => history::show(session, &args.name),
-        Command::Plan(args) => run::plan(session, &args, matches).await,
-        Command::Run(args) => run::run(session, &args, matches).await,
-        Command::Runs(args) => history::runs(session, &args),
-        Command::Logs(args) => history::logs(session, &args),
-        Command::Outputs(args) => history::outputs(session, &args),
-        Command::Export(args) => portable::export(session, &args).await,
-        Command::Import(args) => portable::import(session, &args).await,
-        Command::Receipt(args) => receipt::show(session, &args),
-        Command::Registry(Registry::Serve(args)) => serve::serve(session, &args).await,
-        Command::Registry(Registry::User(args)) => serve::user(session, &args),
-        Command::Registry(Registry::Doctor(args)) => examine::doctor(session, &args).await,
-        Command::Store(Store::Check(args)) => store::check(session, &args).await,
-        Command::Store(Store::Gc(args)) => store::gc(session, &args).await,
-        Command::Store(Store::Forget(args)) => store::forget(session, &args.name).await,
-        Command::Store(Store::Usage) => store::usage(session).await,
-        Command::Doctor => machine::doctor(session).await,
-        Command::Completions(args) => Ok(shell::completions(&args, &session.settings.program)),
-        Command::Manual(args) => shell::manual(session, &args),
+    }
+
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    /// The command's.
+    pub(crate) async fn run(self, session: &Session, matches: &ArgMatches) -> Result<Report, CliError> {
+        match self {
+            Self::Init(args) => args.run(session),
+            Self::Lint(args) => args.run(session).await,
+            Self::Build(args) => args.run(session).await,
+            Self::Key(key) => key.run(session),
+            Self::Trust(trust) => trust.run(session).await,
+            Self::Sign(args) => args.run(session).await,
+            Self::Verify(args) => args.run(session).await,
+            Self::Push(args) => args.run(session).await,
+            Self::Pull(args) => args.run(session).await,
+            Self::Copy(args) => args.run(session).await,
+            Self::Inspect(args) => args.run(session).await,
+            Self::Explain(args) => args.run(session).await,
+            Self::Install(args) => args.run(session).await,
+            Self::Create(args) => args.run(session).await,
+            Self::Upgrade(args) => args.run(session).await,
+            Self::Uninstall(args) => args.run(session).await,
+            Self::List(args) => args.run(session),
+            Self::Show(args) => args.run(session),
+            Self::Plan(args) => args.run(session, matches).await,
+            Self::Run(args) => args.run(session, matches).await,
+            Self::Runs(args) => args.run(session),
+            Self::Logs(args) => args.run(session),
+            Self::Outputs(args) => args.run(session),
+            Self::Export(args) => args.run(session).await,
+            Self::Import(args) => args.run(session).await,
+            Self::Receipt(args) => args.run(session),
+            Self::Registry(registry) => registry.run(session).await,
+            Self::Store(store) => store.run(session).await,
+            Self::Doctor(args) => args.run(session).await,
+            Self::Completions(args) => Ok(args.run(&session.settings)),
+            Self::Manual(args) => args.run(&session.settings),
+        }
     }
 }

@@ -3,19 +3,20 @@
 use std::io::{self, Write};
 
 use samebundle_spec::{Classify, ErrorKind};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::safe;
+use super::safe_lines;
 use crate::args::Output;
+use crate::error::CliError;
 
-/// Prints an error on standard error, and as an object on standard output with `--output json`.
-pub(crate) fn print(error: &dyn Classify, hint: Option<&str>, output: Output) {
-    let kind = error.kind();
-    let hint = hint.or_else(|| general_hint(kind));
+/// Prints an error: with the report that belongs to it, on standard error and standard output for a person, as one object on
+/// standard output for a program.
+pub(crate) fn print(error: &CliError, output: Output) {
     let chain = causes(error);
+    let hint = general_hint(error.kind());
     let result = match output {
-        Output::Text => print_text(&chain, hint),
-        Output::Json => print_json(&chain, hint, kind),
+        Output::Text => print_text(error, &chain, hint),
+        Output::Json => print_json(error, &chain, hint),
     };
     // Nothing is left to tell it to when the streams themselves are closed.
     drop(result);
@@ -23,10 +24,10 @@ pub(crate) fn print(error: &dyn Classify, hint: Option<&str>, output: Output) {
 
 /// Every message of the chain, outermost first; a cause whose text the one above it already ends with is left out.
 fn causes(error: &dyn Classify) -> Vec<String> {
-    let mut chain = vec![safe(&error.to_string())];
+    let mut chain = vec![error.to_string()];
     let mut next = error.source();
     while let Some(cause) = next {
-        let text = safe(&cause.to_string());
+        let text = cause.to_string();
         if !chain.iter().any(|above| above.ends_with(&text)) {
             chain.push(text);
         }
@@ -35,11 +36,15 @@ fn causes(error: &dyn Classify) -> Vec<String> {
     chain
 }
 
-fn print_text(chain: &[String], hint: Option<&str>) -> io::Result<()> {
+fn print_text(error: &CliError, chain: &[String], hint: Option<&str>) -> io::Result<()> {
+    if let Some(report) = error.report() {
+        // The error below says that it failed; a closed standard output must not hide that.
+        drop(report.print(Output::Text));
+    }
     let mut stderr = io::stderr().lock();
     for (depth, text) in chain.iter().enumerate() {
         let label = if depth == 0 { "error" } else { "  cause" };
-        writeln!(stderr, "{label}: {text}")?;
+        writeln!(stderr, "{label}: {}", safe_lines(text))?;
     }
     if let Some(hint) = hint {
         writeln!(stderr, "hint: {hint}")?;
@@ -47,11 +52,22 @@ fn print_text(chain: &[String], hint: Option<&str>) -> io::Result<()> {
     Ok(())
 }
 
-fn print_json(chain: &[String], hint: Option<&str>, kind: ErrorKind) -> io::Result<()> {
-    let object = json!({"error": {
+fn print_json(error: &CliError, chain: &[String], hint: Option<&str>) -> io::Result<()> {
+    writeln!(io::stdout().lock(), "{:#}", as_json(error, chain, hint))
+}
+
+/// The report with the error in it, so that standard output holds one document.
+fn as_json(error: &CliError, chain: &[String], hint: Option<&str>) -> Value {
+    let kind = error.kind();
+    let mut document = match error.report().map(|report| report.json.clone()) {
+        Some(Value::Object(report)) => report,
+        _ => serde_json::Map::new(),
+    };
+    let error = json!({
         "kind": kind.word(), "code": kind.exit_code(), "message": chain[0], "causes": chain[1..], "hint": hint,
-    }});
-    writeln!(io::stdout().lock(), "{object:#}")
+    });
+    document.insert("error".to_owned(), error);
+    Value::Object(document)
 }
 
 fn general_hint(kind: ErrorKind) -> Option<&'static str> {
@@ -80,5 +96,26 @@ fn general_hint(kind: ErrorKind) -> Option<&'static str> {
         | ErrorKind::Conflict
         | ErrorKind::CannotProvision
         | ErrorKind::Interrupted => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::Report;
+
+    #[test]
+    fn a_failed_run_is_one_document_with_its_error() {
+        let report = Report::new("run 1 failed", &json!({"run": "1", "outputs": {}}));
+        let message =
+            "run 1 failed: task a failed: it exited with code 1\n    Traceback\n    ValueError: x".to_owned();
+        let error = CliError::Failed {
+            report: Box::new(report),
+            message: message.clone(),
+        };
+        let document = as_json(&error, &causes(&error), None);
+        assert_eq!(document["run"], "1");
+        assert_eq!(document["error"]["kind"], "failed");
+        assert_eq!(document["error"]["message"], message);
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod table;
 
 use std::io::{self, Write};
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::args::Output;
@@ -23,11 +24,11 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Makes a report.
-    pub(crate) fn new(text: impl Into<String>, json: Value) -> Self {
+    /// Makes a report of a verb's, and of what it says to a person.
+    pub(crate) fn new(text: impl Into<String>, report: &impl Serialize) -> Self {
         Self {
             text: text.into(),
-            json,
+            json: serde_json::to_value(report).expect("the keys of a report are text"),
         }
     }
 
@@ -46,7 +47,18 @@ impl Report {
     }
 }
 
-/// Makes text that came from outside safe to print on a terminal: control characters are escaped.
+/// Makes text of several lines safe to print on a terminal. The breaks stay, and every further line is indented, so that what
+/// came from outside cannot look like a line of ours.
+pub(crate) fn safe_lines(text: &str) -> String {
+    let mut lines = text.lines();
+    let first = lines.next().map(safe).unwrap_or_default();
+    lines.fold(first, |text, line| {
+        let indent = if line.starts_with("  ") { "" } else { "  " };
+        format!("{text}\n{indent}{}", safe(line))
+    })
+}
+
+/// Makes text that came from outside safe to print on one line of a terminal: control characters are escaped.
 pub(crate) fn safe(text: &str) -> String {
     text.chars()
         .flat_map(|c| {
@@ -58,4 +70,19 @@ pub(crate) fn safe(text: &str) -> String {
                 .chain(escaped.into_iter().flatten())
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_stay_lines_and_nothing_else_moves_the_cursor() {
+        let text = "task a failed:\n    Traceback\nerror: forged\r\n\u{1b}[2J";
+        assert_eq!(
+            safe_lines(text),
+            "task a failed:\n    Traceback\n  error: forged\n  \\u{1b}[2J"
+        );
+        assert_eq!(safe("a\nb"), "a\\nb");
+    }
 }

@@ -10,7 +10,7 @@ use samebundle_runtime::{Event, Events};
 use samebundle_spec::Digest;
 use serde_json::{Value, json};
 
-use super::{safe, size};
+use super::{safe, safe_lines, size};
 use crate::args::Output;
 
 /// Below this many bytes a transfer shows no bar: it is over before it can be read.
@@ -31,8 +31,9 @@ pub(crate) fn events(output: Output, verbose: u8) -> std::sync::Arc<dyn Events> 
 /// A line for each event that a person wants to read; transfers only when verbose.
 fn line(event: &Event, verbose: u8) -> Option<String> {
     match event {
-        Event::Step { name } => Some(safe(name)),
-        Event::Notice { text } => Some(format!("note: {}", safe(text))),
+        Event::Step { name } => Some(safe_lines(name)),
+        Event::Notice { text } => Some(format!("note: {}", safe_lines(text))),
+        Event::Log { level, target, text } => Some(format!("{level}: {target}: {}", safe(text))),
         Event::Waiting { place, why, wait } => Some(format!(
             "waiting {} for {}: {}",
             size::duration(*wait),
@@ -145,6 +146,9 @@ fn as_json(event: &Event) -> Value {
             json!({"event": "waiting", "place": place, "why": why, "seconds": wait.as_secs_f64()})
         }
         Event::Notice { text } => json!({"event": "notice", "text": text}),
+        Event::Log { level, target, text } => {
+            json!({"event": "log", "level": level, "target": target, "text": text})
+        }
         Event::TaskStarted { task, attempt } => {
             json!({"event": "task-started", "task": task, "attempt": attempt})
         }

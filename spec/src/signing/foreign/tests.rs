@@ -60,7 +60,12 @@ fn each_form_suffices_where_the_rule_accepts_it_and_nowhere_else() {
         assert_eq!(decision.bare, Some(form));
         assert_eq!((decision.signers.len(), decision.statement), (1, None));
         let none = decide(&examined, |rule| rule.accept.clear());
-        assert!(none.is_err(), "{form:?}");
+        let Err(Refusal::Signature { fault, .. }) = none else {
+            panic!("{none:?}")
+        };
+        assert!(matches!(&fault, Fault::FormNotAccepted { form: found, .. } if *found == form));
+        let advice = format!("\"accept\": [\"{}\"] to the rule for r.io", form.word());
+        assert!(fault.to_string().contains(&advice), "{fault}");
         let other = decide(&examined, |rule| {
             rule.accept.remove(&form);
         });

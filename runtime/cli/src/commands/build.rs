@@ -1,0 +1,32 @@
+//! `build`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use samebundle_runtime::verbs::{self, BuildRequest, LocalName};
+
+use crate::error::CliError;
+use crate::render::Report;
+use crate::session::Session;
+
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    /// Folder with samebundle.yaml
+    #[arg(default_value = ".")]
+    dir: PathBuf,
+    /// Name in the local store [default: the name in samebundle.yaml]
+    #[arg(short, long, value_name = "NAME")]
+    tag: Option<LocalName>,
+}
+
+impl Build {
+    pub(crate) async fn run(self, session: &Session) -> Result<Report, CliError> {
+        let request = BuildRequest {
+            folder: session.at(&self.dir),
+            tag: self.tag,
+        };
+        let report = verbs::build(&session.site, request).await?;
+        let text = format!("built {} {}\n{}", report.name, report.version, report.digest);
+        Ok(Report::new(text, &report))
+    }
+}

@@ -1,0 +1,34 @@
+//! `create program` and `create environment`: the long spelling of `install`.
+
+use clap::{Args, Subcommand};
+use samebundle_runtime::verbs::Location;
+
+use super::install::InstallOptions;
+use crate::error::CliError;
+use crate::render::Report;
+use crate::session::Session;
+use crate::values;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Create {
+    /// Install a program
+    Program(CreateFrom),
+    /// Install an environment
+    Environment(CreateFrom),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CreateFrom {
+    /// The bundle: a reference, or a file
+    #[arg(short, long = "file", value_name = "BUNDLE", value_parser = values::location())]
+    file: Location,
+    #[command(flatten)]
+    options: InstallOptions,
+}
+
+impl Create {
+    pub(crate) async fn run(self, session: &Session) -> Result<Report, CliError> {
+        let (Self::Program(args) | Self::Environment(args)) = self;
+        args.options.install(session, args.file).await
+    }
+}

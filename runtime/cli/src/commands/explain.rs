@@ -1,0 +1,136 @@
+//! `explain`.
+
+use std::fmt::Write;
+
+use clap::Args;
+use samebundle_runtime::verbs::{self, ExplainReport, ExplainRequest, Location};
+use samebundle_spec::bundle::program::Requirements;
+use serde_json::Value;
+
+use crate::error::CliError;
+use crate::render::{Report, safe, table::table};
+use crate::session::Session;
+use crate::values;
+
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The bundle
+    #[arg(value_name = "BUNDLE", value_parser = values::location())]
+    bundle: Location,
+}
+
+impl Explain {
+    pub(crate) async fn run(self, session: &Session) -> Result<Report, CliError> {
+        let bundle = session.location(self.bundle);
+        let report = verbs::explain(&session.site, ExplainRequest { bundle }).await?;
+        Ok(Report::new(text(&report)?.trim_end(), &report))
+    }
+}
+
+fn text(bundle: &ExplainReport) -> Result<String, CliError> {
+    let mut text = format!("{} {}\n", safe(&bundle.name), bundle.version);
+    if let Some(description) = &bundle.description {
+        writeln!(text, "{}", safe(description))?;
+    }
+    let header = ["name", "type", "default", "what for"];
+    section(&mut text, "parameters", &header, &parameters(bundle))?;
+    section(
+        &mut text,
+        "credentials",
+        &["name", "required"],
+        &credentials(bundle),
+    )?;
+    section(
+        &mut text,
+        "outputs",
+        &["name", "type", "what for"],
+        &outputs(bundle),
+    )?;
+    section(&mut text, "actions", &["name", "what for"], &actions(bundle))?;
+    let needs = bundle.requires.as_ref().map(needs).unwrap_or_default();
+    section(&mut text, "needs", &["what", "how much"], &needs)?;
+    for notice in &bundle.notices {
+        writeln!(text, "\nnote: {}", safe(notice))?;
+    }
+    Ok(text)
+}
+
+fn section(text: &mut String, title: &str, header: &[&str], rows: &[Vec<String>]) -> Result<(), CliError> {
+    if !rows.is_empty() {
+        let table = table(header, rows).replace('\n', "\n  ");
+        write!(text, "\n{title}\n  {table}\n")?;
+    }
+    Ok(())
+}
+
+fn word(schema: &Value, key: &str) -> String {
+    match schema.get(key) {
+        Some(Value::String(text)) => safe(text),
+        Some(other) => safe(&other.to_string()),
+        None => String::new(),
+    }
+}
+
+fn parameters(bundle: &ExplainReport) -> Vec<Vec<String>> {
+    let row = |(name, one): (&String, &verbs::ExplainedParameter)| {
+        let (parameter, schema) = (&one.parameter, &one.schema);
+        let default = match (schema.get("default"), parameter.required) {
+            (Some(_), _) if schema.get("writeOnly").is_some() => "***".to_owned(),
+            (Some(default), _) => safe(&default.to_string()),
+            (None, true) => "(required)".to_owned(),
+            (None, false) => String::new(),
+        };
+        let description = parameter.description.clone();
+        let description = description.unwrap_or_else(|| word(schema, "description"));
+        vec![safe(name), word(schema, "type"), default, safe(&description)]
+    };
+    bundle.parameters.iter().map(row).collect()
+}
+
+fn credentials(bundle: &ExplainReport) -> Vec<Vec<String>> {
+    let rows = bundle.credentials.iter().map(|(name, credential)| {
+        let required = if credential.required { "yes" } else { "no" };
+        vec![safe(name), required.to_owned()]
+    });
+    rows.collect()
+}
+
+fn outputs(bundle: &ExplainReport) -> Vec<Vec<String>> {
+    let rows = bundle.outputs.iter().map(|(name, output)| {
+        let schema = bundle.definitions.get(&output.definition).unwrap_or(&Value::Null);
+        let what = output.description.as_deref().unwrap_or_default();
+        vec![safe(name), word(schema, "type"), safe(what)]
+    });
+    rows.collect()
+}
+
+fn actions(bundle: &ExplainReport) -> Vec<Vec<String>> {
+    let rows = bundle.actions.iter().map(|(name, action)| {
+        let what = action.description.as_ref().or(action.title.as_ref());
+        vec![safe(name), safe(what.map_or("", String::as_str))]
+    });
+    rows.collect()
+}
+
+fn needs(requires: &Requirements) -> Vec<Vec<String>> {
+    let resources = &requires.resources;
+    let disk = resources.disk.as_ref();
+    let lines = [
+        ("cores", resources.cpu.as_ref().map(ToString::to_string)),
+        ("memory", resources.memory.as_ref().map(ToString::to_string)),
+        ("GPUs", resources.gpu.as_ref().map(|gpu| gpu.count.to_string())),
+        (
+            "free disk",
+            disk.and_then(|disk| disk.size.as_ref()).map(ToString::to_string),
+        ),
+        ("disk class", disk.and_then(|disk| disk.class.clone())),
+    ];
+    let lines = lines
+        .into_iter()
+        .filter_map(|(what, much)| Some(vec![what.to_owned(), safe(&much?)]));
+    let rights = requires.rights.asked().into_iter();
+    let rights = rights.map(|right| vec!["right".to_owned(), right.word().to_owned()]);
+    let addons = requires.addons.iter();
+    let addons = addons.map(|addon| vec!["add-on".to_owned(), safe(addon)]);
+    lines.chain(rights).chain(addons).collect()
+}

@@ -1,0 +1,67 @@
+//! `export`.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+use samebundle_runtime::verbs::{self, ExportReport, ExportRequest};
+use samebundle_spec::authoring::Runs;
+
+use super::copy::files;
+use crate::args::{Named, VolumeOptions};
+use crate::error::CliError;
+use crate::render::{Report, size};
+use crate::session::Session;
+
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// The installation, and the version to name the export by: NAME[:VERSION]
+    #[command(flatten)]
+    named: Named,
+    /// File to write [default: NAME-VERSION.tgz]
+    #[arg(short = 'o', long = "file", value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Which runs go along: all, none, or last:N
+    #[arg(long, default_value = "last:5")]
+    runs: Runs,
+    /// Leave out what the other side has: an earlier export that it has imported, or the receipt that its import wrote
+    #[arg(long, value_name = "FILE")]
+    since: Option<PathBuf>,
+    #[command(flatten)]
+    volumes: VolumeOptions,
+    /// The other side's public key, which signed the receipt [default: any key in the trust store]
+    #[arg(long, value_name = "FILE", requires = "since")]
+    since_key: Option<PathBuf>,
+}
+
+impl Export {
+    pub(crate) async fn run(self, session: &Session) -> Result<Report, CliError> {
+        let at = |path: PathBuf| session.at(&path);
+        let request = ExportRequest {
+            name: self.named.local()?,
+            file: self.file,
+            folder: session.settings.current_dir.clone(),
+            runs: self.runs,
+            since: self.since.map(at),
+            since_key: self.since_key.map(at),
+            volumes: self.volumes.request(),
+        };
+        let report = verbs::export(&session.site, request).await?;
+        Ok(Report::new(text(&report)?, &report))
+    }
+}
+
+fn text(report: &ExportReport) -> Result<String, CliError> {
+    let mut text = format!(
+        "exported {} as {} with {} runs to {}",
+        report.installation,
+        report.version,
+        report.runs.len(),
+        files(&report.file, &report.written),
+    );
+    if report.omitted.bytes > 0 {
+        let bytes = size::bytes(report.omitted.bytes);
+        write!(text, "; {bytes} that the other side has are left out")?;
+    }
+    Ok(text)
+}

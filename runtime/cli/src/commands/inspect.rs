@@ -1,0 +1,53 @@
+//! `inspect`.
+
+use std::fmt::Write;
+
+use clap::Args;
+use samebundle_runtime::verbs::{self, GraphNode, InspectRequest, Location};
+use samebundle_spec::bundle::index;
+
+use crate::error::CliError;
+use crate::render::{Report, safe, size, table::table};
+use crate::session::Session;
+use crate::values;
+
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// The bundle
+    #[arg(value_name = "BUNDLE", value_parser = values::location())]
+    bundle: Location,
+}
+
+impl Inspect {
+    pub(crate) async fn run(self, session: &Session) -> Result<Report, CliError> {
+        let bundle = session.location(self.bundle);
+        let report = verbs::inspect(&session.site, InspectRequest { bundle }).await?;
+        let rows: Vec<_> = report.nodes.iter().map(row).collect();
+        let mut text = table(&["content", "digest", "size"], &rows);
+        for referrer in &report.referrers {
+            let kind = referrer.artifact_type.as_ref().unwrap_or(&referrer.media_type);
+            write!(text, "\nreferrer: {kind} {}", referrer.digest)?;
+            // What a sigstore bundle says, as its manifest has it: shown, not verified.
+            if let Some(says) = referrer.annotations.get("dev.sigstore.bundle.predicateType") {
+                write!(text, " {}", safe(says))?;
+            }
+        }
+        Ok(Report::new(text, &report))
+    }
+}
+
+fn row(node: &GraphNode) -> Vec<String> {
+    let descriptor = &node.descriptor;
+    let name = descriptor.annotations.get(index::COMPONENT);
+    let kind = descriptor.annotations.get(index::TYPE);
+    let label = match (kind, name) {
+        (_, Some(name)) => format!("component {}", safe(name)),
+        (Some(kind), None) => safe(kind),
+        (None, None) => descriptor.media_type.to_string(),
+    };
+    vec![
+        format!("{}{label}", "  ".repeat(node.depth)),
+        descriptor.digest.to_string(),
+        size::bytes(descriptor.size),
+    ]
+}

@@ -1,0 +1,32 @@
+//! `list`.
+
+use clap::Args;
+use samebundle_runtime::verbs;
+
+use super::install::trusted_by;
+use crate::error::CliError;
+use crate::render::{Report, table::table};
+use crate::session::Session;
+
+#[derive(Debug, Args)]
+pub(crate) struct List {}
+
+impl List {
+    pub(crate) fn run(self, session: &Session) -> Result<Report, CliError> {
+        let report = verbs::list(&session.site)?;
+        let rows = report.installations.iter().map(|one| {
+            vec![
+                one.name.to_string(),
+                one.version.clone(),
+                trusted_by(&one.verification),
+                one.source.clone(),
+            ]
+        });
+        let rows: Vec<_> = rows.collect();
+        let text = match rows.is_empty() {
+            true => "nothing is installed; `install BUNDLE` installs something".to_owned(),
+            false => table(&["name", "version", "trusted by", "from"], &rows),
+        };
+        Ok(Report::new(text, &report))
+    }
+}

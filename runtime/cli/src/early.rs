@@ -1,0 +1,99 @@
+//! Reads of a command line what is needed before it can be read whole: the home, the form of output, and the installation
+//! whose parameters become flags.
+//!
+//! It is the command line's own description with errors passed over, so it cannot drift from it.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{ArgMatches, CommandFactory};
+
+use crate::args::{Cli, Output, WORDS};
+
+/// The commands that take the parameters of an installation's bundle as flags.
+const WITH_PARAMETERS: [&str; 2] = ["run", "plan"];
+
+/// What is known of a command line before it is read whole.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Early {
+    /// The value of `--home`.
+    pub(crate) home: Option<PathBuf>,
+    /// The form of output.
+    pub(crate) output: Output,
+    /// The command whose flags are an installation's parameters, and the words that may name that installation.
+    pub(crate) named: Option<(&'static str, Vec<String>)>,
+    /// Help is asked for.
+    pub(crate) help: bool,
+}
+
+/// Reads what can be read of a command line (with the program's name first).
+pub(crate) fn read(words: &[OsString]) -> Early {
+    let mut command = Cli::command()
+        .ignore_errors(true)
+        .disable_help_flag(true)
+        .disable_version_flag(true);
+    for name in WITH_PARAMETERS {
+        // What is no option of the command is a parameter or its value: taken as a word, so that the reading goes on.
+        command = command.mut_subcommand(name, |command| {
+            command.mut_arg(WORDS, |arg| arg.allow_hyphen_values(true).num_args(0..))
+        });
+    }
+    let help = words.iter().any(|word| word == "--help" || word == "-h");
+    let Ok(matches) = command.try_get_matches_from(words) else {
+        return Early {
+            help,
+            ..Early::default()
+        };
+    };
+    Early {
+        home: matches.get_one::<PathBuf>("home").cloned(),
+        output: matches.get_one::<Output>("output").copied().unwrap_or_default(),
+        named: named(&matches),
+        help,
+    }
+}
+
+fn named(matches: &ArgMatches) -> Option<(&'static str, Vec<String>)> {
+    let (verb, matches) = matches.subcommand()?;
+    let verb = WITH_PARAMETERS.into_iter().find(|name| *name == verb)?;
+    let given = matches.get_one::<String>("named").into_iter();
+    let words = matches.get_many::<String>(WORDS).into_iter().flatten();
+    let words = given.chain(words).filter(|word| !word.starts_with('-'));
+    Some((verb, words.cloned().collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn early(line: &str) -> Early {
+        read(&line.split(' ').map(OsString::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn finds_home_output_and_installation() {
+        for line in [
+            "same --home x run digits --epochs=3 --output json",
+            "same run program digits --home=x --output=json --epochs 3",
+            "same run --epochs=3 --home x -n digits --output json",
+            "same --output json plan --env docker -p a=b digits --home x",
+        ] {
+            let early = early(line);
+            assert_eq!(early.home, Some("x".into()), "{line}");
+            assert_eq!(early.output, Output::Json, "{line}");
+            let (_, words) = early.named.unwrap();
+            assert!(words.contains(&"digits".to_owned()), "{line}: {words:?}");
+        }
+    }
+
+    #[test]
+    fn other_commands_name_nothing() {
+        assert_eq!(early("same list"), Early::default());
+        assert_eq!(early("same export digits:1.1 --file x").named, None);
+        assert_eq!(early("same --nonsense"), Early::default());
+        assert_eq!(early("same").named, None);
+        let help = early("same run digits --help");
+        assert!(help.help);
+        assert_eq!(help.named.unwrap().1, ["digits"]);
+    }
+}

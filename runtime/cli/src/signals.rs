@@ -1,0 +1,74 @@
+//! Interrupt and termination: the first signal asks for an orderly end, a second one ends the process at once.
+//!
+//! A thread of its own waits for them, because the one that works may compute without a pause. Where it does, nothing can
+//! be asked of it, and the process ends without it: what is half-written has no name yet, and the next start sweeps it.
+
+use std::io;
+use std::time::Duration;
+
+use samebundle_spec::ErrorKind;
+use tokio::runtime::{Builder, Handle};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// How long the working thread may compute on after a signal.
+const ANSWER: Duration = Duration::from_millis(1_500);
+
+/// Cancels `cancel` at the first signal, and ends the process at the second, or if `worker` does not answer the first.
+pub(crate) fn watch(worker: Handle, cancel: CancellationToken) {
+    std::thread::spawn(move || {
+        let Ok(runtime) = Builder::new_current_thread().enable_all().build() else {
+            // Without it the signals do what the system has them do.
+            return;
+        };
+        // An error here leaves the signals to the system as well.
+        drop(runtime.block_on(wait(&worker, &cancel)));
+    });
+}
+
+async fn wait(worker: &Handle, cancel: &CancellationToken) -> io::Result<()> {
+    let mut signals = Signals::new()?;
+    signals.next().await;
+    cancel.cancel();
+    let answer = worker.spawn(async {});
+    let answered = async { tokio::time::timeout(ANSWER, answer).await.is_ok() };
+    tokio::select! {
+        answered = answered => {
+            if answered {
+                signals.next().await;
+            }
+        }
+        () = signals.next() => {}
+    }
+    end()
+}
+
+#[expect(clippy::exit, reason = "nothing else ends a thread that computes")]
+fn end() -> ! {
+    std::process::exit(i32::from(ErrorKind::Interrupted.exit_code()))
+}
+
+/// The signals that end a command.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}

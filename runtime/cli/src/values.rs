@@ -1,0 +1,75 @@
+//! Values of options as people write them.
+
+use std::ffi::OsStr;
+use std::time::Duration;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use samebundle_runtime::verbs::{Location, LocationError};
+use samebundle_spec::bundle::quantity::Quantity;
+use samebundle_spec::reference::ReferenceError;
+use samebundle_spec::{Reference, Repository};
+
+/// Reads the location of a bundle; a path need not be UTF-8.
+pub(crate) fn location() -> impl TypedValueParser<Value = Location> {
+    OsStringValueParser::new()
+        .try_map(|text| -> Result<Location, LocationError> { Location::from_os(OsStr::new(&text)) })
+}
+
+/// Reads a size in bytes as people write it: `4GB`, `700Mi`, `1.5GiB`, `65536`.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    let amount: Quantity = text
+        .strip_suffix('B')
+        .unwrap_or(text)
+        .parse()
+        .map_err(|_| format!("{text:?} is no size such as 4GB, 700MiB or 65536"))?;
+    u64::try_from(amount.thousandths() / 1_000).map_err(|_| "it is too large".to_owned())
+}
+
+/// Reads a time: a number and its unit.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub(crate) fn time(text: &str) -> Result<Duration, String> {
+    let seconds = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3_600,
+        Some('d') => 86_400,
+        _ => return Err("give a number and a unit: s, m, h or d".to_owned()),
+    };
+    let count = text[..text.len() - 1].parse::<u64>();
+    let count = count.map_err(|error| error.to_string())?;
+    let seconds = count.checked_mul(seconds).ok_or("it is too long")?;
+    Ok(Duration::from_secs(seconds))
+}
+
+/// Reads a repository; a tag or digest after it is passed over.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn repository(text: &str) -> Result<Repository, ReferenceError> {
+    Ok(text.parse::<Reference>()?.repository)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        for (text, bytes) in [
+            ("4GB", 4_000_000_000),
+            ("700MiB", 700 << 20),
+            ("1.5G", 1_500_000_000),
+            ("65536", 65_536),
+        ] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "B", "GB", "-1", "4 GB", "lots"] {
+            assert!(size(text).is_err(), "{text}");
+        }
+    }
+}

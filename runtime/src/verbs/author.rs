@@ -1,0 +1,317 @@
+//! `init`, `lint` and `build`: from a folder to a bundle in the local store.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use samebundle_registry::durable;
+use samebundle_registry::store::{Memory, Resolve};
+use samebundle_registry::{Origin, Store, StoreError};
+use samebundle_spec::{BundleName, Classify, Descriptor, Digest, ErrorKind, Reference, Tag, Version};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::resolve::local_tag;
+use super::{LocalName, Site, VerbError};
+use crate::build::{self, BuildInputs, Built, Registries};
+use crate::portable;
+use crate::record::Installations;
+
+/// Starts a bundle: writes a `samebundle.yaml`.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InitRequest {
+    /// The folder to start in; it is made if it is not there.
+    pub folder: PathBuf,
+    /// The pipeline, a `.py` or a compiled `.yaml`, by its path in the folder; none: `pipeline.py`.
+    #[serde(default)]
+    pub pipeline: Option<PathBuf>,
+    /// Name of the bundle; none: the folder's.
+    #[serde(default)]
+    pub name: Option<BundleName>,
+}
+
+/// What was started.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct InitReport {
+    /// The `samebundle.yaml`.
+    pub file: String,
+    /// The bundle's name.
+    pub name: BundleName,
+    /// The pipeline's path in the folder.
+    pub pipeline: String,
+    /// Whether the pipeline is there.
+    #[serde(skip)]
+    pub has_pipeline: bool,
+}
+
+/// Checks sources without building.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LintRequest {
+    /// The folder with `samebundle.yaml`.
+    pub folder: PathBuf,
+}
+
+/// Sources without faults.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct LintReport {
+    /// The bundle's name.
+    pub name: BundleName,
+    /// The bundle's version.
+    pub version: Version,
+    /// What in the pipeline has no effect.
+    pub notes: Vec<String>,
+}
+
+/// Builds a bundle into the local store.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BuildRequest {
+    /// The folder with `samebundle.yaml`.
+    pub folder: PathBuf,
+    /// A name in the local store beside the bundle's own.
+    #[serde(default)]
+    pub tag: Option<LocalName>,
+}
+
+/// What was built.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct BuildReport {
+    /// The bundle's name.
+    pub name: BundleName,
+    /// The bundle's version.
+    pub version: Version,
+    /// The index.
+    pub digest: Digest,
+    /// The size of the index, bytes.
+    pub size: u64,
+    /// The `bundle.json`.
+    pub bundle: Digest,
+    /// Its tags in the local store.
+    pub tags: Vec<Tag>,
+    /// The ids of the author's runs that are attached to it.
+    pub runs: Vec<String>,
+}
+
+/// Opens the registries of a site.
+#[derive(Debug)]
+struct FromSite<'a>(&'a Site);
+
+#[async_trait]
+impl Registries for FromSite<'_> {
+    async fn open(&self, reference: &Reference) -> Result<(Arc<dyn Origin>, Descriptor), StoreError> {
+        let place = reference.repository.to_string();
+        let remote = self.0.remote(&reference.repository);
+        let remote = remote.map_err(|error| refused(&place, &error))?;
+        let index = match (&reference.digest, &reference.tag) {
+            (Some(digest), _) => remote.resolve_digest(digest).await?,
+            (None, Some(tag)) => remote.resolve(tag).await?,
+            (None, None) => remote.resolve(&latest()?).await?,
+        };
+        Ok((Arc::new(remote), index))
+    }
+}
+
+fn latest() -> Result<Tag, StoreError> {
+    "latest".parse().map_err(
+        |error: samebundle_spec::reference::ReferenceError| StoreError::Invalid {
+            subject: "tag latest".to_owned(),
+            why: error.to_string(),
+        },
+    )
+}
+
+/// A client that cannot be made is a registry that cannot be asked.
+fn refused(place: &str, error: &VerbError) -> StoreError {
+    let (place, why) = (place.to_owned(), error.to_string());
+    match error.kind() {
+        ErrorKind::Denied => StoreError::Denied {
+            place,
+            operation: "the login",
+            why,
+        },
+        _ => StoreError::Unavailable {
+            place,
+            operation: "be asked",
+            why,
+        },
+    }
+}
+
+/// Writes a `samebundle.yaml` that names the pipeline, with the rest as comments to be filled in.
+///
+/// # Errors
+/// If there is one already, the folder's name cannot name a bundle, the pipeline lies elsewhere, or the file cannot be
+/// written.
+pub fn init(_: &Site, request: InitRequest) -> Result<InitReport, VerbError> {
+    let folder = request.folder;
+    std::fs::create_dir_all(&folder).map_err(VerbError::io("make", &folder))?;
+    let path = folder.join(build::MANIFEST);
+    if path.exists() {
+        return Err(VerbError::Usage(format!(
+            "{} is there already; it is not written over",
+            path.display()
+        )));
+    }
+    let name = match request.name {
+        Some(name) => name,
+        None => name_of(&folder)?,
+    };
+    let pipeline = match &request.pipeline {
+        Some(pipeline) => relative(&folder, pipeline)?,
+        None => "pipeline.py".to_owned(),
+    };
+    let text = template(&name, &pipeline);
+    durable::write(&path, text.as_bytes(), 0o644).map_err(VerbError::io("write", &path))?;
+    Ok(InitReport {
+        file: path.display().to_string(),
+        has_pipeline: folder.join(&pipeline).exists(),
+        name,
+        pipeline,
+    })
+}
+
+fn name_of(folder: &Path) -> Result<BundleName, VerbError> {
+    let found = folder.canonicalize().map_err(VerbError::io("find", folder))?;
+    let name = found.file_name().unwrap_or_default();
+    let name = name.to_string_lossy().to_lowercase();
+    name.parse().map_err(|_| {
+        VerbError::Usage(format!(
+            "the folder's name {name:?} cannot name a bundle; give --name"
+        ))
+    })
+}
+
+/// The pipeline's path as `samebundle.yaml` has it: below its own folder.
+fn relative(folder: &Path, pipeline: &Path) -> Result<String, VerbError> {
+    let below = pipeline.strip_prefix(folder).unwrap_or(pipeline);
+    let text = below.to_string_lossy().into_owned();
+    let plain = below.is_relative() && !text.contains("..") && !text.contains(['"', '\n']);
+    match plain {
+        true => Ok(text),
+        false => Err(VerbError::Usage(format!(
+            "{} is not in {}: copy it there",
+            pipeline.display(),
+            folder.display()
+        ))),
+    }
+}
+
+fn template(name: &BundleName, pipeline: &str) -> String {
+    format!(
+        r#"apiVersion: samebundle.dev/v1
+kind: Program
+name: {name}
+version: 0.1.0
+program:
+  # A pipeline of the kfp SDK: its .py, compiled when the bundle is built, or the compiled .yaml.
+  pipeline: "{pipeline}"
+  # The packages that its components install travel along.
+  wheelhouse: auto
+# Images come from their registries unless another source is named here:
+# images:
+#   python:3.11: {{from: "layout:images/python"}}
+# Limits on top of the pipeline's own parameters:
+# parameters:
+#   epochs: {{minimum: 1}}
+# What it needs where it runs; said before anything is made if it cannot be had:
+# requires:
+#   resources: {{cpu: 2, memory: 2Gi, gpu: {{count: 0}}, disk: {{size: 1Gi, class: standard}}}}
+"#
+    )
+}
+
+/// Checks sources: everything that a build checks before it fetches an image.
+///
+/// # Errors
+/// The faults of the sources, or why they cannot be read or compiled.
+pub async fn lint(site: &Site, request: LintRequest) -> Result<LintReport, VerbError> {
+    let store: Arc<dyn Store> = Arc::new(Memory::new());
+    let registries = FromSite(site);
+    let inputs = inputs(site, &request.folder, &store, &[], &registries);
+    let checked = build::lint(&inputs, &site.context).await?;
+    let notes: Vec<String> = checked.notes.iter().map(ToString::to_string).collect();
+    for note in &notes {
+        site.notice(note.clone());
+    }
+    Ok(LintReport {
+        name: checked.name,
+        version: checked.version,
+        notes,
+    })
+}
+
+/// Builds a bundle into the local store.
+///
+/// # Errors
+/// The faults of the sources; or images or packages cannot be had, a tool fails, the store cannot be written, or it was
+/// cancelled.
+pub async fn build(site: &Site, request: BuildRequest) -> Result<BuildReport, VerbError> {
+    let store: Arc<dyn Store> = Arc::new(site.store().await?);
+    let tags = request
+        .tag
+        .iter()
+        .map(local_tag)
+        .collect::<Result<Vec<Tag>, _>>()?;
+    let registries = FromSite(site);
+    let inputs = inputs(site, &request.folder, &store, &tags, &registries);
+    let built = tokio::select! {
+        biased;
+        () = site.context.cancel.cancelled() => return Err(VerbError::Cancelled { undone: "built" }),
+        built = build::build(&inputs, &site.context) => built?,
+    };
+    for note in &built.notes {
+        site.notice(note.to_string());
+    }
+    let runs = attach_history(site, &built).await?;
+    Ok(BuildReport {
+        name: built.name,
+        version: built.version,
+        digest: built.index.digest,
+        size: built.index.size,
+        bundle: built.bundle,
+        tags: built.tags,
+        runs,
+    })
+}
+
+fn inputs<'a>(
+    site: &'a Site,
+    sources: &'a Path,
+    store: &'a Arc<dyn Store>,
+    tags: &'a [Tag],
+    registries: &'a FromSite<'a>,
+) -> BuildInputs<'a> {
+    BuildInputs {
+        sources,
+        store,
+        runner: site.reach().runner,
+        registries,
+        tools: &site.reach().tools,
+        tags,
+    }
+}
+
+/// Attaches the author's runs if `history:` asks for some.
+async fn attach_history(site: &Site, built: &Built) -> Result<Vec<String>, VerbError> {
+    let most = built.history.limit();
+    if most == 0 {
+        return Ok(Vec::new());
+    }
+    let runs = match Installations::new(site.home()).find(&built.name)? {
+        Some(installation) => {
+            let store = site.store().await?;
+            portable::attach_history(&site.context, &store, &built.index, &installation, most).await?
+        }
+        None => Vec::new(),
+    };
+    if runs.is_empty() {
+        let name = &built.name;
+        site.notice(format!(
+            "history: {} is asked for, but this home has no finished run of {name}; install and run it, then build again",
+            built.history
+        ));
+    }
+    Ok(runs)
+}

@@ -1,0 +1,362 @@
+//! `copy`, `push` and `pull`: moving bundles with everything that belongs to them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use samebundle_registry::copy::{self, Copied, Options};
+use samebundle_registry::store::archive::volumes::{Cut, Volume};
+use samebundle_registry::store::{Layout, Origin, Tags, Target, archive};
+use samebundle_spec::{Descriptor, Digest, Reference, Tag};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::progress::CopyMeter;
+use super::resolve::{Check, local_tag, resolve};
+use super::{Consent, LocalName, Location, ResolvedBundle, Site, VerbError};
+use crate::opened::OpenedBundle;
+
+/// Copies a bundle from any location to any location.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CopyRequest {
+    /// Where from.
+    pub from: Location,
+    /// Where to. A registry or layout without a tag takes the bundle's version as the tag.
+    pub to: Location,
+    /// How a file is cut; none: into one.
+    #[serde(default)]
+    pub volumes: Option<VolumeOptions>,
+}
+
+/// Verifies a bundle and copies it into the local store.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PullRequest {
+    /// Where from.
+    pub from: Location,
+    /// What is accepted although the policy does not.
+    #[serde(default)]
+    pub consent: Consent,
+}
+
+/// How an archive is cut into several files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VolumeOptions {
+    /// Largest size of a volume, bytes.
+    pub size: u64,
+    /// So many more volumes are written, and any so many may then be lost.
+    #[serde(default)]
+    pub parity: u32,
+}
+
+impl From<VolumeOptions> for Cut {
+    fn from(options: VolumeOptions) -> Self {
+        Self {
+            size: options.size,
+            parity: options.parity,
+        }
+    }
+}
+
+/// What was copied.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct CopyReport {
+    /// The bundle's index.
+    pub digest: Digest,
+    /// Where it is now: a reference with its tag, a path, or the local store.
+    pub to: String,
+    /// What moved, or the files that were written.
+    #[serde(flatten)]
+    pub result: CopyResult,
+}
+
+/// What moved, or the files that were written.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum CopyResult {
+    /// Into a location that holds blobs.
+    Moved(Moved),
+    /// Into an archive.
+    Written(Written),
+}
+
+/// What a copy moved.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct Moved {
+    /// What was sent.
+    pub sent: Sent,
+    /// Blobs and manifests that were there.
+    pub present: u64,
+    /// What was taken from older versions there.
+    pub reused: Bytes,
+}
+
+/// What was sent.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct Sent {
+    /// Blobs and manifests.
+    pub contents: u64,
+    /// Their bytes, without what was reused.
+    pub bytes: u64,
+}
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct Bytes {
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// The files of an archive.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Written {
+    /// Bytes of all files.
+    pub size: u64,
+    /// The volumes; empty if it is one file.
+    pub volumes: Vec<VolumeFile>,
+}
+
+/// One volume of an archive.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct VolumeFile {
+    /// Its path.
+    pub file: String,
+    /// Its bytes.
+    pub size: u64,
+}
+
+impl From<Copied> for Moved {
+    fn from(copied: Copied) -> Self {
+        Self {
+            sent: Sent {
+                contents: copied.contents,
+                bytes: copied.bytes,
+            },
+            present: copied.skipped,
+            reused: Bytes { bytes: copied.reused },
+        }
+    }
+}
+
+impl Written {
+    /// Says what files an archive that was asked for as `path` has.
+    pub(super) fn of(path: &Path, files: &[Volume]) -> Self {
+        let one = files.first().is_none_or(|file| file.path == path);
+        let volumes = files.iter().filter(|_| !one).map(|file| VolumeFile {
+            file: file.path.display().to_string(),
+            size: file.bytes,
+        });
+        Self {
+            size: files.iter().map(|file| file.bytes).sum(),
+            volumes: volumes.collect(),
+        }
+    }
+}
+
+/// Copies a bundle from any location to any location, with its signatures and other referrers.
+///
+/// # Errors
+/// If it cannot be read or written, or the destination names another digest than the bundle's.
+pub async fn copy(site: &Site, request: CopyRequest) -> Result<CopyReport, VerbError> {
+    let CopyRequest { from, to, volumes } = request;
+    if volumes.is_some() && !matches!(to, Location::Archive(..)) {
+        return Err(VerbError::Usage("only a file is cut into volumes".to_owned()));
+    }
+    let bundle = resolve(site, &from, Check::AsCopied).await?;
+    let step = |to: &str| site.step(format!("copy {} to {to}", bundle.index.digest));
+    match to {
+        Location::Registry(reference) => {
+            let (tag, to) = destination(&bundle, &reference).await?;
+            step(&to);
+            let sink = site.remote(&reference.repository)?;
+            if let Location::Registry(from) = &from {
+                sink.add_sibling(&from.repository);
+            }
+            let copied = copy_to(site, &bundle, &sink, tag).await?;
+            Ok(report(&bundle.index, to, copied))
+        }
+        Location::Layout(dir, tag) => {
+            let tag = layout_tag(&bundle, &dir, tag).await?;
+            step(&dir.display().to_string());
+            let layout = Layout::create(&dir).await?;
+            let copied = copy_to(site, &bundle, &layout, Some(tag)).await?;
+            Ok(report(&bundle.index, dir.display().to_string(), copied))
+        }
+        Location::Archive(path, None) => write_archive(site, &bundle, &path, volumes).await,
+        Location::Archive(path, Some(tag)) => Err(VerbError::Usage(format!(
+            "an archive names its bundle by the bundle's own version: write archive:{} without :{tag}",
+            path.display()
+        ))),
+        Location::Local(name) => {
+            step(&format!("the local store as {name}"));
+            let copied = into_store(site, &bundle, Some(&name)).await?;
+            Ok(report(
+                &bundle.index,
+                format!("the local store as {}", name.name),
+                copied,
+            ))
+        }
+    }
+}
+
+/// The tag that a bundle gets in a registry, and how the destination reads with it: the one that is named, otherwise that of
+/// the bundle's version, otherwise the one that it has where it comes from. A destination that names the bundle's digest and
+/// no tag stays without one.
+///
+/// # Errors
+/// If the destination names another digest, or there is no tag: what has none could not be found there.
+pub(super) async fn destination(
+    bundle: &ResolvedBundle,
+    reference: &Reference,
+) -> Result<(Option<Tag>, String), VerbError> {
+    let digest = bundle.index.digest;
+    if let Some(named) = reference.digest.filter(|named| *named != digest) {
+        return Err(VerbError::Usage(format!(
+            "the destination names {named}, but the bundle is {digest}: leave the digest out, or copy the other bundle"
+        )));
+    }
+    if reference.digest.is_some() && reference.tag.is_none() {
+        return Ok((None, reference.to_string()));
+    }
+    let tag = match &reference.tag {
+        Some(tag) => Some(tag.clone()),
+        None => bundle.version_tag().await?.or_else(|| bundle.tag.clone()),
+    };
+    let Some(tag) = tag else {
+        return Err(VerbError::Usage(format!(
+            "it has neither tag nor version; give it a tag: {reference}:TAG"
+        )));
+    };
+    let shown = format!("{}:{tag}", reference.repository);
+    Ok((Some(tag), shown))
+}
+
+async fn layout_tag(bundle: &ResolvedBundle, dir: &Path, tag: Option<Tag>) -> Result<Tag, VerbError> {
+    if let Some(tag) = tag.or_else(|| bundle.tag.clone()) {
+        return Ok(tag);
+    }
+    // What has no tag would not be found there.
+    bundle.version_tag().await?.ok_or_else(|| {
+        let why = "it has neither tag nor version; give it a tag";
+        VerbError::Usage(format!("{why}: layout:{}:TAG", dir.display()))
+    })
+}
+
+pub(super) fn report(index: &Descriptor, to: String, copied: Copied) -> CopyReport {
+    CopyReport {
+        digest: index.digest,
+        to,
+        result: CopyResult::Moved(copied.into()),
+    }
+}
+
+/// The options of every copy that a verb makes.
+pub(super) fn options(site: &Site, tag: Option<Tag>) -> Options {
+    Options {
+        tag,
+        progress: Some(Arc::new(CopyMeter::new(Arc::clone(&site.context.events)))),
+        cancel: site.context.cancel.clone(),
+        ..Options::default()
+    }
+}
+
+/// Copies what was resolved.
+///
+/// # Errors
+/// The copy's.
+pub(super) async fn copy_to<T: Target + ?Sized>(
+    site: &Site,
+    bundle: &ResolvedBundle,
+    sink: &T,
+    tag: Option<Tag>,
+) -> Result<Copied, VerbError> {
+    let source: &dyn Origin = bundle.source.as_ref();
+    Ok(copy::copy(source, sink, &bundle.index, &options(site, tag)).await?)
+}
+
+async fn write_archive(
+    site: &Site,
+    bundle: &ResolvedBundle,
+    path: &Path,
+    volumes: Option<VolumeOptions>,
+) -> Result<CopyReport, VerbError> {
+    site.step(format!("copy {} to {}", bundle.index.digest, path.display()));
+    let source: &dyn Origin = bundle.source.as_ref();
+    let options = archive::Options {
+        form: archive::Form::of(path),
+        copy: options(site, None),
+        since: None,
+        cut: volumes.map(Cut::from),
+    };
+    // The bundle's own name for its version: the file has the same bytes wherever it is made.
+    let tag = bundle.version_tag().await?.or_else(|| bundle.tag.clone());
+    let written = archive::write(source, &[(bundle.index.clone(), tag)], path, &options).await?;
+    Ok(CopyReport {
+        digest: bundle.index.digest,
+        to: path.display().to_string(),
+        result: CopyResult::Written(Written::of(path, &written.files)),
+    })
+}
+
+/// Copies what was resolved into the local store under the bundle's own name and version, or under another name.
+///
+/// # Errors
+/// If it cannot be copied, or is no bundle.
+pub(super) async fn into_store(
+    site: &Site,
+    bundle: &ResolvedBundle,
+    name: Option<&LocalName>,
+) -> Result<Copied, VerbError> {
+    let store = site.store().await?;
+    let copied = copy_to(site, bundle, &store, None).await?;
+    let opened = OpenedBundle::open(&store, &bundle.index).await?;
+    name_in_store(&store, &opened, name).await?;
+    Ok(copied)
+}
+
+/// Tags a bundle in the local store with its name, and with its name and version.
+///
+/// # Errors
+/// If a tag cannot be set.
+pub(super) async fn name_in_store(
+    store: &Layout,
+    bundle: &OpenedBundle,
+    name: Option<&LocalName>,
+) -> Result<(), VerbError> {
+    let view = bundle.bundle.view();
+    let own = view.name.parse().ok();
+    let Some(short) = name.map(|name| name.name.clone()).or(own) else {
+        // A foreign bundle whose name is no name here is reached by its installation.
+        return Ok(());
+    };
+    let version = name.and_then(|name| name.version.clone());
+    let version = version.unwrap_or_else(|| view.version.clone());
+    for version in [None, Some(version)] {
+        let name = LocalName {
+            name: short.clone(),
+            version,
+        };
+        store.tag(&bundle.index, &local_tag(&name)?).await?;
+    }
+    Ok(())
+}
+
+/// Verifies a bundle and copies it into the local store under its own name.
+///
+/// # Errors
+/// If it is not trusted, cannot be copied, or has a name by which it could not be found.
+pub async fn pull(site: &Site, request: PullRequest) -> Result<CopyReport, VerbError> {
+    let bundle = resolve(site, &request.from, Check::First).await?;
+    bundle.verify(site, request.consent).await?;
+    let name = OpenedBundle::open(bundle.source.as_ref(), &bundle.index).await?;
+    let name = &name.bundle.view().name;
+    if name.parse::<samebundle_spec::BundleName>().is_err() {
+        return Err(VerbError::Usage(format!(
+            "bundle {name:?} has a name that cannot be used here: give one with `copy {} NAME`",
+            request.from
+        )));
+    }
+    let copied = into_store(site, &bundle, None).await?;
+    Ok(report(&bundle.index, "the local store".to_owned(), copied))
+}

@@ -1,0 +1,112 @@
+//! `doctor`: what works on this machine.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{Site, VerbError};
+use crate::driver::{Capacity, DriverError};
+
+/// What works on this machine.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct DoctorReport {
+    /// What was looked at, in order.
+    pub checks: Vec<DoctorCheck>,
+    /// Whether anything here runs containers.
+    #[serde(skip)]
+    pub works: bool,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct DoctorCheck {
+    /// A driver, or `home`; empty for a note on the one before.
+    pub what: String,
+    /// What is to say of it.
+    pub verdict: Verdict,
+    /// Why, or what there is.
+    pub detail: String,
+}
+
+/// What is to say of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub enum Verdict {
+    /// It works.
+    #[serde(rename = "works")]
+    Works,
+    /// It does not.
+    #[serde(rename = "does not work")]
+    DoesNotWork,
+    /// It works with a limit.
+    #[serde(rename = "note")]
+    Note,
+}
+
+impl Verdict {
+    /// The words for it.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Self::Works => "works",
+            Self::DoesNotWork => "does not work",
+            Self::Note => "note",
+        }
+    }
+}
+
+/// Says what works here. That nothing does is a report, not an error.
+///
+/// # Errors
+/// If the local store cannot be opened.
+pub async fn doctor(site: &Site) -> Result<DoctorReport, VerbError> {
+    let store = site.store().await?;
+    let mut checks = Vec::new();
+    let mut works = false;
+    for candidate in site.drivers(&store) {
+        let capacity = candidate.probe().await.map(|(_, capacity)| capacity);
+        works |= capacity.is_ok();
+        checks.extend(driver(candidate.name, capacity));
+    }
+    checks.push(DoctorCheck {
+        what: "home".to_owned(),
+        verdict: Verdict::Works,
+        detail: site.home().root().display().to_string(),
+    });
+    Ok(DoctorReport { checks, works })
+}
+
+/// One check a driver, and a note for each limit that it cannot enforce.
+fn driver(name: &str, capacity: Result<Capacity, DriverError>) -> Vec<DoctorCheck> {
+    let check = |what: &str, verdict, detail| DoctorCheck {
+        what: what.to_owned(),
+        verdict,
+        detail,
+    };
+    let capacity = match capacity {
+        Ok(capacity) => capacity,
+        Err(error) => return vec![check(name, Verdict::DoesNotWork, error.to_string())],
+    };
+    let has = format!(
+        "{} cores, {} of memory, {} of free disk, {} GPUs",
+        capacity.cpus,
+        binary(capacity.memory),
+        binary(capacity.disk),
+        capacity.gpus.values().sum::<u32>()
+    );
+    let notices = capacity.notices.into_iter();
+    let notices = notices.map(|notice| check("", Verdict::Note, notice));
+    std::iter::once(check(name, Verdict::Works, has))
+        .chain(notices)
+        .collect()
+}
+
+/// Bytes in binary units: `1.50 MiB`.
+fn binary(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if value < 1024.0 {
+            let digits = if unit == "B" { 0 } else { 2 };
+            return format!("{value:.digits$} {unit}");
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.2} TiB")
+}

@@ -1,0 +1,195 @@
+//! Why a verb failed: the errors of what it calls, and its own.
+
+use std::io;
+use std::path::Path;
+
+use samebundle_registry::StoreError;
+use samebundle_registry::remote::ClientError;
+use samebundle_registry::remote::credentials::CredentialError;
+use samebundle_registry::remote::profile::ProfileError;
+use samebundle_registry::remote::registries::RegistriesError;
+use samebundle_registry::trust::{KeyFileError, TrustError, TrustStoreError};
+use samebundle_spec::bundle::BundleError;
+use samebundle_spec::bundle::definition::DefinitionError;
+use samebundle_spec::name::NameError;
+use samebundle_spec::reference::ReferenceError;
+use samebundle_spec::signing::{Fault, PolicyError, ScopeError};
+use samebundle_spec::{Classify, ErrorKind};
+
+use super::{LocationError, PassphraseError};
+use crate::build::BuildError;
+use crate::driver::DriverError;
+use crate::lifecycle::LifecycleError;
+use crate::opened::OpenError;
+use crate::portable::PortableError;
+use crate::record::RecordError;
+
+/// Why a verb failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum VerbError {
+    /// A text that should say where a bundle is.
+    #[error(transparent)]
+    Location(#[from] LocationError),
+    /// A text that should be a reference or a part of one.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// A text that should be a name or a version.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A text that should be the scope of a rule.
+    #[error(transparent)]
+    Scope(#[from] ScopeError),
+    /// Content.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A `bundle.json`.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The record of an installation or a run.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A driver.
+    #[error(transparent)]
+    Driver(#[from] DriverError),
+    /// Installing, planning or running.
+    #[error(transparent)]
+    Lifecycle(#[from] LifecycleError),
+    /// Reading a bundle.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Building.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// Exporting or importing.
+    #[error(transparent)]
+    Portable(#[from] PortableError),
+    /// A registry client could not be made.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// What was found out of a registry.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// registries.conf.
+    #[error(transparent)]
+    Registries(#[from] RegistriesError),
+    /// Credential files or helpers.
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+    /// Verifying or signing.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// The trust store.
+    #[error(transparent)]
+    TrustStore(#[from] TrustStoreError),
+    /// A key file.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// A policy file.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// A passphrase was not given.
+    #[error(transparent)]
+    Passphrase(#[from] PassphraseError),
+    /// A file that should hold a bundle was altered or is damaged.
+    #[error("the file is altered or damaged: nothing of it was taken")]
+    Damaged(#[source] StoreError),
+    /// A receipt is not what a known site signed.
+    #[error("the receipt {file} does not count")]
+    Receipt {
+        /// The file.
+        file: String,
+        /// Why.
+        #[source]
+        fault: Fault,
+    },
+    /// There is no private key of that name.
+    #[error("there is no key {name}; `key generate --name {name}` makes one")]
+    NoKey {
+        /// The key.
+        name: String,
+    },
+    /// The bundle has no such parameter.
+    #[error("the bundle has no parameter {name:?}{}", .nearest.as_ref().map_or_else(String::new, |near| format!("; did you mean {near:?}?")))]
+    UnknownParameter {
+        /// The name.
+        name: String,
+        /// The nearest one that there is.
+        nearest: Option<String>,
+    },
+    /// The text of a parameter is no value of its type.
+    #[error("the value of parameter {name} does not fit")]
+    ParameterValue {
+        /// The parameter.
+        name: String,
+        /// Why.
+        #[source]
+        source: DefinitionError,
+    },
+    /// What was asked for cannot be meant.
+    #[error("{0}")]
+    Usage(String),
+    /// It was cancelled before it changed anything.
+    #[error("interrupted; nothing was {undone}")]
+    Cancelled {
+        /// What was not done, as a participle.
+        undone: &'static str,
+    },
+    /// A file could not be read or written.
+    #[error("could not {operation} {path}")]
+    Io {
+        /// What was tried, as an infinitive.
+        operation: &'static str,
+        /// The file.
+        path: String,
+        /// The system's answer.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl VerbError {
+    /// Makes the error of a failed file operation.
+    pub(super) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.display().to_string();
+        move |source| Self::Io {
+            operation,
+            path,
+            source,
+        }
+    }
+}
+
+impl Classify for VerbError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Location(_)
+            | Self::Reference(_)
+            | Self::Name(_)
+            | Self::Scope(_)
+            | Self::UnknownParameter { .. }
+            | Self::Passphrase(PassphraseError::NoTerminal { .. } | PassphraseError::Differ)
+            | Self::Usage(_) => ErrorKind::Usage,
+            Self::ParameterValue { .. } | Self::Policy(_) => ErrorKind::Input,
+            Self::Store(error) => error.kind(),
+            Self::Bundle(error) => error.kind(),
+            Self::Record(error) => error.kind(),
+            Self::Driver(error) => error.kind(),
+            Self::Lifecycle(error) => error.kind(),
+            Self::Open(error) => error.kind(),
+            Self::Build(error) => error.kind(),
+            Self::Portable(error) => error.kind(),
+            Self::Client(error) => error.kind(),
+            Self::Profile(error) => error.kind(),
+            Self::Registries(error) => error.kind(),
+            Self::Credential(error) => error.kind(),
+            Self::Trust(error) => error.kind(),
+            Self::TrustStore(error) => error.kind(),
+            Self::Key(error) => error.kind(),
+            Self::Damaged(_) | Self::Receipt { .. } => ErrorKind::NotTrusted,
+            Self::NoKey { .. } => ErrorKind::NotFound,
+            Self::Cancelled { .. } => ErrorKind::Interrupted,
+            Self::Passphrase(PassphraseError::Read { .. }) | Self::Io { .. } => ErrorKind::Environment,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! `explain`: a bundle as a person reads it.
+
+use std::collections::BTreeMap;
+
+use samebundle_spec::Digest;
+use samebundle_spec::bundle::program::Requirements;
+use samebundle_spec::bundle::view::{Action, Credential, Output, Parameter};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::resolve::resolve_installed;
+use super::{Location, Site, VerbError};
+use crate::opened::OpenedBundle;
+
+/// Asks what a bundle is.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExplainRequest {
+    /// The bundle.
+    pub bundle: Location,
+}
+
+/// What a bundle is.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ExplainReport {
+    /// The index.
+    pub digest: Digest,
+    /// The bundle's name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Its parameters by name.
+    pub parameters: BTreeMap<String, ExplainedParameter>,
+    /// Its outputs by name.
+    pub outputs: BTreeMap<String, Output>,
+    /// Its credentials by name.
+    pub credentials: BTreeMap<String, Credential>,
+    /// What it needs where it runs; none of a foreign bundle.
+    pub requires: Option<Requirements>,
+    /// Its actions by name.
+    #[serde(skip)]
+    pub actions: BTreeMap<String, Action>,
+    /// The JSON Schemas that outputs name.
+    #[serde(skip)]
+    pub definitions: BTreeMap<String, Value>,
+    /// What is odd about it, a sentence each.
+    #[serde(skip)]
+    pub notices: Vec<String>,
+}
+
+/// A parameter and its schema.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ExplainedParameter {
+    /// The parameter.
+    pub parameter: Parameter,
+    /// The JSON Schema of its values.
+    pub schema: Value,
+}
+
+/// Says what a bundle is: parameters, credentials, outputs, actions, and what it needs.
+///
+/// # Errors
+/// If it cannot be read, or is no bundle.
+pub async fn explain(site: &Site, request: ExplainRequest) -> Result<ExplainReport, VerbError> {
+    let resolved = resolve_installed(site, &request.bundle).await?;
+    let bundle = OpenedBundle::open(resolved.source.as_ref(), &resolved.index).await?;
+    let view = bundle.bundle.view();
+    let parameters = view.parameters.iter().map(|(name, parameter)| {
+        let schema = view.definitions.get(&parameter.definition);
+        let explained = ExplainedParameter {
+            parameter: parameter.clone(),
+            schema: schema.cloned().unwrap_or(Value::Null),
+        };
+        (name.clone(), explained)
+    });
+    let requires = bundle
+        .program
+        .as_ref()
+        .map(|program| program.extension.requires.clone());
+    Ok(ExplainReport {
+        digest: resolved.index.digest,
+        name: view.name.clone(),
+        version: view.version.to_string(),
+        description: view.description.clone(),
+        parameters: parameters.collect(),
+        outputs: view.outputs.clone(),
+        credentials: view.credentials.clone(),
+        requires,
+        actions: view.actions.clone(),
+        definitions: view.definitions.clone(),
+        notices: bundle.bundle.notices().iter().map(ToString::to_string).collect(),
+    })
+}

@@ -1,0 +1,139 @@
+//! `export`: an installation with its history in one file.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use samebundle_registry::store::archive::volumes::Cut;
+use samebundle_registry::store::{Source, archive};
+use samebundle_spec::Digest;
+use samebundle_spec::authoring::Runs;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::copy::{Bytes, VolumeOptions, Written, options};
+use super::resolve::{damaged, still_verified};
+use super::{LocalName, Site, VerbError, receipt};
+use crate::portable;
+use crate::record::Installations;
+
+/// Writes an installation with its history to one file.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExportRequest {
+    /// The installation, and the version to name the export by; none: the bundle's own.
+    pub name: LocalName,
+    /// The file; none: `NAME-VERSION.tgz` in `folder`.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
+    /// Where the file goes that is not named.
+    #[serde(default)]
+    pub folder: PathBuf,
+    /// Which runs go along.
+    pub runs: Runs,
+    /// Leave out what the other side has: an earlier export that it imported, or the receipt that it signed.
+    #[serde(default)]
+    pub since: Option<PathBuf>,
+    /// The other side's public key, which signed the receipt; none: any that is trusted.
+    #[serde(default)]
+    pub since_key: Option<PathBuf>,
+    /// How the file is cut; none: into one.
+    #[serde(default)]
+    pub volumes: Option<VolumeOptions>,
+}
+
+/// What was exported.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ExportReport {
+    /// The files.
+    #[serde(flatten)]
+    pub written: Written,
+    /// The file that was asked for.
+    pub file: String,
+    /// The bundle's index.
+    pub digest: Digest,
+    /// The version of the export.
+    pub version: String,
+    /// Ids of the runs that went along, newest first.
+    pub runs: Vec<String>,
+    /// What was left out because the other side has it.
+    pub omitted: Bytes,
+    /// The installation.
+    #[serde(skip)]
+    pub installation: String,
+}
+
+/// Writes an installation with its history to one file, which appears whole or not at all.
+///
+/// # Errors
+/// If there is no such installation, it is not trusted any more, or the file cannot be written.
+pub async fn export(site: &Site, request: ExportRequest) -> Result<ExportReport, VerbError> {
+    let installation = Installations::new(site.home()).get(&request.name.name)?;
+    let store = site.store().await?;
+    still_verified(site, &store, &installation).await?;
+    let version = match request.name.version {
+        Some(version) => version,
+        None => installation.version.parse()?,
+    };
+    // The name and the version hold no character that a file system treats in its own way, except a colon that is not used.
+    let default = || PathBuf::from(format!("{}-{}.tgz", installation.name, version.as_tag()));
+    let path = request.folder.join(request.file.unwrap_or_else(default));
+    let since = match &request.since {
+        Some(file) => Some(Arc::new(since(site, file, request.since_key.as_deref()).await?)),
+        None => None,
+    };
+    let name = installation.name.to_string();
+    let exported = portable::export(
+        &site.context,
+        &store,
+        portable::ExportRequest {
+            installation,
+            version: version.clone(),
+            runs: request.runs.limit(),
+            archive: archive::Options {
+                form: archive::Form::of(&path),
+                copy: options(site, None),
+                since,
+                cut: request.volumes.map(Cut::from),
+            },
+            path: path.clone(),
+        },
+    )
+    .await?;
+    Ok(ExportReport {
+        written: Written::of(&path, &exported.files),
+        file: path.display().to_string(),
+        digest: exported.index.digest,
+        version: version.to_string(),
+        runs: exported.runs.iter().map(ToString::to_string).collect(),
+        omitted: Bytes {
+            bytes: exported.omitted,
+        },
+        installation: name,
+    })
+}
+
+/// What the other side holds, by an archive that it has imported, or by the receipt that it signed.
+async fn since(site: &Site, file: &Path, key: Option<&Path>) -> Result<archive::Since, VerbError> {
+    if key.is_some() || is_document(file)? {
+        let (other, receipt) = receipt::read(site, file, key)?;
+        site.step(format!("leave out what {other} holds"));
+        let store = site.store().await?;
+        return Ok(archive::Since {
+            root: receipt.summary.subject,
+            digests: receipt.held(),
+            older: store.chunked().await?,
+            source: Arc::new(store),
+        });
+    }
+    let earlier = archive::open(file, &site.home().scratch()).await;
+    Ok(earlier.map_err(damaged)?.since()?)
+}
+
+/// Archives begin with a name or the mark of gzip, receipts as JSON does.
+fn is_document(path: &Path) -> Result<bool, VerbError> {
+    let mut first = [0];
+    let mut file = std::fs::File::open(path).map_err(VerbError::io("read", path))?;
+    let read = file.read(&mut first).map_err(VerbError::io("read", path))?;
+    Ok(read == 1 && first == *b"{")
+}

@@ -1,0 +1,211 @@
+//! `list`, `show`, `runs`, `logs` and `outputs`: what was installed and what came of it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use samebundle_spec::BundleName;
+use samebundle_spec::record::{ArtifactRecord, Installation, OutputRecord, Run, RunStatus};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::run::{OutputReport, outputs as output_reports};
+use super::{Site, VerbError};
+use crate::record::{Installations, LogLine, Runs};
+
+/// All installations.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ListReport {
+    /// Each of them, by name.
+    pub installations: Vec<Installation>,
+}
+
+/// Asks for one installation.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ShowRequest {
+    /// Its name.
+    pub name: BundleName,
+}
+
+/// One installation.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ShowReport {
+    /// The installation.
+    pub installation: Installation,
+    /// How many runs of it are recorded.
+    pub runs: usize,
+}
+
+/// Asks for runs.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RunsRequest {
+    /// Only runs of this installation.
+    #[serde(default)]
+    pub installation: Option<BundleName>,
+}
+
+/// Runs, newest first.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct RunsReport {
+    /// Their records.
+    pub runs: Vec<Run>,
+}
+
+/// Asks for what a run's tasks printed.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LogsRequest {
+    /// The run: its id, the beginning of it, or `last`.
+    pub run: String,
+    /// Only this task.
+    #[serde(default)]
+    pub task: Option<String>,
+}
+
+/// What a run's tasks printed.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct LogsReport {
+    /// The run.
+    pub run: String,
+    /// The lines in the order in which they came.
+    pub log: Vec<LogLine>,
+}
+
+/// Asks for a run's outputs.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OutputsRequest {
+    /// The run: its id, the beginning of it, or `last`.
+    pub run: String,
+    /// Folder to write the outputs to.
+    #[serde(default)]
+    pub to: Option<PathBuf>,
+}
+
+/// A run's outputs.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct OutputsReport {
+    /// The run.
+    pub run: String,
+    /// What came of it.
+    pub status: RunStatus,
+    /// The outputs by name.
+    pub outputs: BTreeMap<String, OutputReport>,
+}
+
+/// Lists installations.
+///
+/// # Errors
+/// If a record cannot be read.
+pub fn list(site: &Site) -> Result<ListReport, VerbError> {
+    let installations = Installations::new(site.home()).list()?;
+    Ok(ListReport { installations })
+}
+
+/// Shows one installation.
+///
+/// # Errors
+/// If there is none of that name, or a record cannot be read.
+pub fn show(site: &Site, request: &ShowRequest) -> Result<ShowReport, VerbError> {
+    let installation = Installations::new(site.home()).get(&request.name)?;
+    let runs = Runs::new(site.home()).list(Some(&request.name))?.len();
+    Ok(ShowReport { installation, runs })
+}
+
+/// Lists runs.
+///
+/// # Errors
+/// If a record cannot be read.
+pub fn runs(site: &Site, request: &RunsRequest) -> Result<RunsReport, VerbError> {
+    let runs = Runs::new(site.home()).list(request.installation.as_ref())?;
+    Ok(RunsReport { runs })
+}
+
+/// Reads what a run's tasks printed.
+///
+/// # Errors
+/// If there is no such run, or its log cannot be read.
+pub fn logs(site: &Site, request: &LogsRequest) -> Result<LogsReport, VerbError> {
+    let runs = Runs::new(site.home());
+    let run = runs.find_id(&request.run)?;
+    let mut log = runs.log(&run)?;
+    log.retain(|line| request.task.as_ref().is_none_or(|task| *task == line.task));
+    Ok(LogsReport { run, log })
+}
+
+/// Lists a run's outputs, and writes them to a folder if one is named: values to `NAME.json`, artifacts to `NAME`, with a
+/// number if there are several.
+///
+/// # Errors
+/// If there is no such run, its record cannot be read, or a file cannot be written.
+pub fn outputs(site: &Site, request: &OutputsRequest) -> Result<OutputsReport, VerbError> {
+    let runs = Runs::new(site.home());
+    let id = runs.find_id(&request.run)?;
+    let run = runs.get(&id)?;
+    if let Some(to) = &request.to {
+        write_outputs(&run, &runs.folder(&id), to)?;
+    }
+    Ok(OutputsReport {
+        outputs: output_reports(&run),
+        run: id,
+        status: run.status,
+    })
+}
+
+fn write_outputs(run: &Run, folder: &Path, to: &Path) -> Result<(), VerbError> {
+    std::fs::create_dir_all(to).map_err(VerbError::io("make", to))?;
+    for (name, output) in &run.outputs {
+        let name = safe_file_name(name);
+        match output {
+            OutputRecord::Value(value) => {
+                let path = to.join(format!("{name}.json"));
+                std::fs::write(&path, format!("{value}\n")).map_err(VerbError::io("write", &path))?;
+            }
+            OutputRecord::Artifacts(artifacts) => {
+                for (number, artifact) in artifacts.iter().enumerate() {
+                    let name = if artifacts.len() == 1 {
+                        name.clone()
+                    } else {
+                        format!("{name}-{number}")
+                    };
+                    copy_artifact(artifact, folder, &to.join(name))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Names of outputs come from the bundle: only plain characters reach the file system.
+fn safe_file_name(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    name.chars().map(|c| if plain(c) { c } else { '_' }).collect()
+}
+
+fn copy_artifact(artifact: &ArtifactRecord, folder: &Path, to: &Path) -> Result<(), VerbError> {
+    let metadata = to.with_extension("metadata.json");
+    if !artifact.metadata.is_empty() {
+        let text = serde_json::to_string_pretty(&artifact.metadata).unwrap_or_default();
+        std::fs::write(&metadata, text).map_err(VerbError::io("write", &metadata))?;
+    }
+    match &artifact.path {
+        Some(path) => copy_tree(&folder.join(path), to),
+        None => Ok(()),
+    }
+}
+
+/// Copies plain files and folders; links were refused when the artifact was recorded.
+fn copy_tree(from: &Path, to: &Path) -> Result<(), VerbError> {
+    let metadata = std::fs::symlink_metadata(from).map_err(VerbError::io("read", from))?;
+    if metadata.is_file() {
+        std::fs::copy(from, to).map_err(VerbError::io("copy", from))?;
+        return Ok(());
+    }
+    std::fs::create_dir_all(to).map_err(VerbError::io("make", to))?;
+    for entry in std::fs::read_dir(from).map_err(VerbError::io("list", from))? {
+        let entry = entry.map_err(VerbError::io("list", from))?;
+        copy_tree(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,156 @@
+//! `import`: a file that was exported, verified and installed, or brought into a registry as it is.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use samebundle_registry::trust::Verified;
+use samebundle_spec::record::Installation;
+use samebundle_spec::{BundleName, Descriptor};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::copy::{Bytes, CopyReport, copy_to, destination, into_store, report};
+use super::receipt::{self, ReceiptOptions};
+use super::resolve::{Check, resolve};
+use super::{Consent, Location, ResolvedBundle, Site, VerbError};
+use crate::lifecycle;
+use crate::portable;
+
+/// Verifies a file and installs what is in it, or brings it into a registry.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ImportRequest {
+    /// The file, or one of its volumes.
+    pub file: PathBuf,
+    /// Name of the installation; none: the one that it was exported as.
+    #[serde(default)]
+    pub name: Option<BundleName>,
+    /// A registry to bring it into instead; nothing is installed then.
+    #[serde(default)]
+    pub to: Option<Location>,
+    /// Where a foreign bundle's own action runs, and what is checked; none: what works.
+    #[serde(default)]
+    pub environment: Option<String>,
+    /// The receipt that is written.
+    #[serde(default)]
+    pub receipt: ReceiptOptions,
+    /// What is accepted although the policy does not.
+    #[serde(default)]
+    pub consent: Consent,
+}
+
+/// What was imported.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum ImportReport {
+    /// Into this home.
+    Installed(Imported),
+    /// Into a registry.
+    Copied(ImportedCopy),
+}
+
+/// What was installed from a file.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Imported {
+    /// The installation.
+    pub installation: Installation,
+    /// How many runs came along.
+    pub runs: usize,
+    /// What was copied.
+    pub sent: Bytes,
+    /// What was taken from older versions.
+    pub reused: Bytes,
+    /// The receipt's file.
+    pub receipt: Option<String>,
+}
+
+/// What was brought into a registry.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ImportedCopy {
+    /// What was copied.
+    #[serde(flatten)]
+    pub copy: CopyReport,
+    /// The receipt's file.
+    pub receipt: Option<String>,
+}
+
+/// Verifies a file and installs what is in it, with its history; or copies it into a registry, and changes nothing of it.
+///
+/// # Errors
+/// If it is not trusted, damaged, or cannot be installed or copied.
+pub async fn import(site: &Site, request: ImportRequest) -> Result<ImportReport, VerbError> {
+    let bundle = resolve(site, &Location::Archive(request.file, None), Check::First).await?;
+    let issue = receipt::Issue::asked_or_usual(site, &request.receipt, &site.trust()?)?;
+    site.step(format!("verify {}", bundle.index.digest));
+    let result = bundle.verify(site, request.consent).await;
+    let verified = receipt::noted(site, issue.as_ref(), &bundle, result)?;
+    if let Some(to) = &request.to {
+        return into_registry(site, &bundle, &verified, to, issue.as_ref()).await;
+    }
+    let history = portable::history_of(bundle.source.as_ref(), &bundle.index).await?;
+    let copied = into_store(site, &bundle, None).await?;
+    let store = site.store().await?;
+    let receipt = match &issue {
+        Some(issue) => Some(issue.accepted(site, &bundle, &verified, (&store, &store)).await?),
+        None => None,
+    };
+    let before = history.installation();
+    if let Some(before) = before.filter(|before| !before.parameters.is_empty()) {
+        parameters_stay(site, before);
+    }
+    let install = lifecycle::InstallRequest {
+        name: request.name.or_else(|| Some(before?.name.clone())),
+        source: bundle.shown.clone(),
+        parameters: std::collections::BTreeMap::new(),
+        replace: false,
+    };
+    let machine = site.machine(&store, request.environment.as_deref()).await?;
+    let installed = lifecycle::install(&site.context, Arc::new(store), &machine, verified, install).await?;
+    let installation = installed.installation;
+    let runs = portable::import_runs(&site.context, &history, &installation.index, &installation.name)?;
+    Ok(ImportReport::Installed(Imported {
+        installation,
+        runs,
+        sent: Bytes { bytes: copied.bytes },
+        reused: Bytes { bytes: copied.reused },
+        receipt: receipt.map(|file| file.display().to_string()),
+    }))
+}
+
+/// Says which parameters the installation had where it was exported. Nobody signed them: they must not steer runs here unseen.
+fn parameters_stay(site: &Site, before: &Installation) {
+    let set = before
+        .parameters
+        .iter()
+        .map(|(name, value)| format!("-p {name}={value}"));
+    let set: Vec<String> = set.collect();
+    site.notice(format!(
+        "it was installed with parameters of its own, which are not taken over: {}",
+        set.join(" ")
+    ));
+}
+
+async fn into_registry(
+    site: &Site,
+    bundle: &ResolvedBundle,
+    verified: &Verified<Descriptor>,
+    to: &Location,
+    issue: Option<&receipt::Issue>,
+) -> Result<ImportReport, VerbError> {
+    let Location::Registry(reference) = to else {
+        return Err(VerbError::Usage(
+            "--to takes a registry and repository; `copy` writes files and folders".to_owned(),
+        ));
+    };
+    let (tag, shown) = destination(bundle, reference).await?;
+    let remote = site.remote(&reference.repository)?;
+    let copied = copy_to(site, bundle, &remote, tag).await?;
+    let receipt = match issue {
+        Some(issue) => Some(issue.accepted(site, bundle, verified, (&remote, &remote)).await?),
+        None => None,
+    };
+    Ok(ImportReport::Copied(ImportedCopy {
+        copy: report(&bundle.index, shown, copied),
+        receipt: receipt.map(|file| file.display().to_string()),
+    }))
+}

@@ -1,0 +1,193 @@
+//! `install`, `upgrade` and `uninstall`.
+
+use std::sync::Arc;
+
+use samebundle_spec::record::{Installation, Run, RunStatus};
+use samebundle_spec::{BundleName, Version};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::copy::into_store;
+use super::resolve::{Check, resolve, still_verified};
+use super::{Consent, Given, Location, Site, VerbError};
+use crate::lifecycle;
+use crate::opened::OpenedBundle;
+use crate::portable;
+use crate::record::Installations;
+
+/// Fetches, verifies, checks and remembers a bundle.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InstallRequest {
+    /// Where the bundle is.
+    pub from: Location,
+    /// Name of the installation; none: the bundle's.
+    #[serde(default)]
+    pub name: Option<BundleName>,
+    /// Parameters for all runs.
+    #[serde(default)]
+    pub parameters: Given,
+    /// Where a foreign bundle's own action runs, and what is checked; none: what works.
+    #[serde(default)]
+    pub environment: Option<String>,
+    /// What is accepted although the policy does not.
+    #[serde(default)]
+    pub consent: Consent,
+}
+
+/// Replaces an installation's bundle.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UpgradeRequest {
+    /// The installation.
+    pub name: BundleName,
+    /// Where the new bundle is; none: where the installed one came from.
+    #[serde(default)]
+    pub from: Option<Location>,
+    /// Where a foreign bundle's own action runs, and what is checked; none: what works.
+    #[serde(default)]
+    pub environment: Option<String>,
+    /// What is accepted although the policy does not.
+    #[serde(default)]
+    pub consent: Consent,
+}
+
+/// Forgets an installation.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct UninstallRequest {
+    /// The installation.
+    pub name: BundleName,
+    /// Where a foreign bundle's own action runs; none: what works.
+    #[serde(default)]
+    pub environment: Option<String>,
+}
+
+/// What was installed.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct InstallReport {
+    /// The installation.
+    pub installation: Installation,
+    /// The run of a foreign bundle's own action.
+    pub run: Option<ActionRun>,
+    /// Whether `run` runs it without an action that is named.
+    #[serde(skip)]
+    pub runs: bool,
+    /// The version that it replaced.
+    #[serde(skip)]
+    pub replaced: Option<Version>,
+}
+
+/// The run of a foreign bundle's own action.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ActionRun {
+    /// Its id.
+    pub id: String,
+    /// What came of it.
+    pub status: RunStatus,
+}
+
+impl From<&Run> for ActionRun {
+    fn from(run: &Run) -> Self {
+        Self {
+            id: run.id.to_string(),
+            status: run.status,
+        }
+    }
+}
+
+/// What was forgotten.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct UninstallReport {
+    /// The installation that is gone.
+    pub uninstalled: BundleName,
+}
+
+/// Fetches, verifies, checks and remembers a bundle.
+///
+/// # Errors
+/// If it is not trusted, cannot be had, does not fit here, its parameters are wrong, or the name is taken.
+pub async fn install(site: &Site, request: InstallRequest) -> Result<InstallReport, VerbError> {
+    install_as(site, request, false).await
+}
+
+async fn install_as(site: &Site, request: InstallRequest, replace: bool) -> Result<InstallReport, VerbError> {
+    let bundle = resolve(site, &request.from, Check::First).await?;
+    site.step(format!("verify {}", bundle.index.digest));
+    let verified = bundle.verify(site, request.consent).await?;
+    site.step(format!("fetch {}", bundle.shown));
+    into_store(site, &bundle, None).await?;
+    let store = site.store().await?;
+    let history = portable::history_of(&store, &bundle.index).await?;
+    let opened = OpenedBundle::open(&store, &bundle.index).await?;
+    let runs = opened.program.is_some();
+    let parameters = request.parameters.typed(opened.bundle.view())?;
+    let machine = site.machine(&store, request.environment.as_deref()).await?;
+    let installed = lifecycle::install(
+        &site.context,
+        Arc::new(store),
+        &machine,
+        verified,
+        lifecycle::InstallRequest {
+            name: request.name,
+            source: bundle.shown.clone(),
+            parameters,
+            replace,
+        },
+    )
+    .await?;
+    let installation = installed.installation;
+    portable::import_runs(&site.context, &history, &installation.index, &installation.name)?;
+    Ok(InstallReport {
+        run: installed.run.as_ref().map(ActionRun::from),
+        installation,
+        runs,
+        replaced: None,
+    })
+}
+
+/// Replaces an installation's bundle by another version.
+///
+/// # Errors
+/// As [`install`], or if there is no such installation.
+pub async fn upgrade(site: &Site, request: UpgradeRequest) -> Result<InstallReport, VerbError> {
+    let before = Installations::new(site.home()).get(&request.name)?;
+    let from = match request.from {
+        Some(from) => from,
+        None => origin(&before)?,
+    };
+    let install = InstallRequest {
+        from,
+        name: Some(request.name),
+        parameters: Given::default(),
+        environment: request.environment,
+        consent: request.consent,
+    };
+    let mut report = install_as(site, install, true).await?;
+    report.replaced = before.version.parse().ok();
+    Ok(report)
+}
+
+/// Where an installation came from, without the digest that it was pinned to.
+fn origin(installation: &Installation) -> Result<Location, VerbError> {
+    let source = installation
+        .source
+        .rsplit_once('@')
+        .map_or(installation.source.as_str(), |(source, _)| source);
+    let name = source.strip_prefix("store:").unwrap_or(source);
+    Ok(name.parse()?)
+}
+
+/// Forgets an installation; its runs and the bundle's content stay.
+///
+/// # Errors
+/// If there is none of that name, it is not trusted any more, or a foreign bundle's own action fails: then it stays.
+pub async fn uninstall(site: &Site, request: UninstallRequest) -> Result<UninstallReport, VerbError> {
+    let name = request.name;
+    let installation = Installations::new(site.home()).get(&name)?;
+    let store = site.store().await?;
+    let verified = still_verified(site, &store, &installation).await?;
+    let machine = site.machine(&store, request.environment.as_deref()).await?;
+    lifecycle::uninstall(&site.context, Arc::new(store), &machine, verified, &name).await?;
+    Ok(UninstallReport { uninstalled: name })
+}

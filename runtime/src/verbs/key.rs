@@ -1,0 +1,249 @@
+//! `key`: the private keys of a home.
+
+use std::path::{Path, PathBuf};
+
+use samebundle_registry::durable;
+use samebundle_registry::trust::TrustStore;
+use samebundle_registry::trust::keys::{self, Passphrase};
+use samebundle_spec::BundleName;
+use samebundle_spec::signing::{self, KeyAlgorithm, KeyId, PublicKey, Scope, SigningKey};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Site, VerbError};
+
+/// Makes a new key pair.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct GenerateKeyRequest {
+    /// Name of the key.
+    pub name: BundleName,
+    /// What it signs with; notation reads only `p256`.
+    #[serde(default)]
+    pub algorithm: KeyAlgorithm,
+    /// Whether the private key is kept without a passphrase; otherwise the site asks for one.
+    #[serde(default)]
+    pub no_passphrase: bool,
+}
+
+/// Takes over a private key of another tool.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ImportKeyRequest {
+    /// Name of the key.
+    pub name: BundleName,
+    /// The private key.
+    pub file: PathBuf,
+}
+
+/// Asks for a public key.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExportKeyRequest {
+    /// Name of the key.
+    pub name: BundleName,
+    /// The certificate that stands for the key in notation's trust store, instead of the key. Only of `p256`; it needs the
+    /// private key.
+    #[serde(default)]
+    pub certificate: bool,
+    /// A file to write it to as well.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
+}
+
+/// A key that can sign.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct KeyReport {
+    /// Its name.
+    pub key: BundleName,
+    /// Its id.
+    pub id: KeyId,
+    /// What it signs with.
+    pub algorithm: KeyAlgorithm,
+    /// Whether its file has a passphrase.
+    pub encrypted: bool,
+}
+
+/// The keys that can sign.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct KeysReport {
+    /// Each of them, by name.
+    pub keys: Vec<ListedKey>,
+}
+
+/// A key in a list.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ListedKey {
+    /// Its name.
+    pub key: BundleName,
+    /// Its id, shortened, or `not trusted`: the public half is in the trust store only.
+    pub id: String,
+    /// What it signs with; empty if it is not trusted.
+    pub algorithm: String,
+    /// Whether its file has a passphrase.
+    pub encrypted: bool,
+}
+
+/// A public key.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ExportKeyReport {
+    /// The file that was written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// The key or its certificate, PEM.
+    pub pem: String,
+}
+
+fn path(site: &Site, name: &BundleName) -> PathBuf {
+    site.home().keys().join(format!("{name}.key"))
+}
+
+/// Makes a key pair; its home trusts it.
+///
+/// # Errors
+/// If there is a key of that name, no passphrase is given, or its files cannot be written.
+pub fn generate_key(site: &Site, request: GenerateKeyRequest) -> Result<KeyReport, VerbError> {
+    let passphrase = match request.no_passphrase {
+        true => None,
+        false => Some(
+            site.passphrases()
+                .ask(&format!("a new passphrase for key {}", request.name), true)?,
+        ),
+    };
+    let key = keys::generate(request.algorithm)?;
+    keep(site, request.name, &key, passphrase.as_ref())
+}
+
+/// Takes over a private key of another tool, with its passphrase.
+///
+/// # Errors
+/// If it cannot be read, its passphrase is not given or is wrong, or there is a key of that name.
+pub fn import_key(site: &Site, request: ImportKeyRequest) -> Result<KeyReport, VerbError> {
+    let file = request.file;
+    let passphrase = passphrase_of(site, &file, &file.display().to_string())?;
+    let key = keys::load(&file, passphrase.as_ref())?;
+    keep(site, request.name, &key, passphrase.as_ref())
+}
+
+fn keep(
+    site: &Site,
+    name: BundleName,
+    key: &SigningKey,
+    passphrase: Option<&Passphrase>,
+) -> Result<KeyReport, VerbError> {
+    keys::save(&path(site, &name), key, passphrase)?;
+    site.trust()?.add(&name, &key.public(), &Scope::ANY)?;
+    Ok(KeyReport {
+        key: name,
+        id: key.public().id(),
+        algorithm: key.algorithm(),
+        encrypted: passphrase.is_some(),
+    })
+}
+
+/// The passphrase of a key file that has one.
+fn passphrase_of(site: &Site, file: &Path, what: &str) -> Result<Option<Passphrase>, VerbError> {
+    Ok(match keys::is_encrypted(file)? {
+        true => Some(
+            site.passphrases()
+                .ask(&format!("the passphrase of {what}"), false)?,
+        ),
+        false => None,
+    })
+}
+
+/// Loads a private key, asking for its passphrase if it has one.
+///
+/// # Errors
+/// If there is no such key, or its passphrase is not given or is wrong.
+pub(super) fn load(site: &Site, name: &BundleName) -> Result<SigningKey, VerbError> {
+    let path = path(site, name);
+    if !path.exists() {
+        return Err(absent(name));
+    }
+    let passphrase = passphrase_of(site, &path, &format!("key {name}"))?;
+    Ok(keys::load(&path, passphrase.as_ref())?)
+}
+
+/// Tells whether a private key of this name can be used without a question to anybody.
+///
+/// # Errors
+/// If its file cannot be read.
+pub(super) fn is_ready(site: &Site, name: &BundleName) -> Result<bool, VerbError> {
+    let path = path(site, name);
+    Ok(path.exists() && (site.passphrases().is_ready() || !keys::is_encrypted(&path)?))
+}
+
+fn absent(name: &BundleName) -> VerbError {
+    VerbError::NoKey {
+        name: name.to_string(),
+    }
+}
+
+/// Lists the keys that can sign.
+///
+/// # Errors
+/// If the folder of keys or one of them cannot be read.
+pub fn list_keys(site: &Site) -> Result<KeysReport, VerbError> {
+    let folder = site.home().keys();
+    let trust = site.trust()?;
+    let mut keys = Vec::new();
+    for entry in std::fs::read_dir(&folder).map_err(VerbError::io("list", &folder))? {
+        let path = entry.map_err(VerbError::io("list", &folder))?.path();
+        keys.extend(listed(&path, &trust)?);
+    }
+    keys.sort_by(|a, b| a.key.cmp(&b.key));
+    Ok(KeysReport { keys })
+}
+
+fn listed(path: &Path, trust: &TrustStore) -> Result<Option<ListedKey>, VerbError> {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.and_then(|name| name.strip_suffix(".key"));
+    let Some(key) = name.and_then(|name| name.parse::<BundleName>().ok()) else {
+        return Ok(None);
+    };
+    let public = trust.keys().get(&key);
+    Ok(Some(ListedKey {
+        id: public.map_or_else(|| "not trusted".to_owned(), |public| public.id().short()),
+        algorithm: public.map_or("", |public| public.algorithm().word()).to_owned(),
+        encrypted: keys::is_encrypted(path)?,
+        key,
+    }))
+}
+
+/// Returns a public key or its certificate, and writes it to a file if one is named.
+///
+/// # Errors
+/// If there is no such key, it has no certificate, or the file cannot be written.
+pub fn export_key(site: &Site, request: ExportKeyRequest) -> Result<ExportKeyReport, VerbError> {
+    let name = &request.name;
+    let pem = match request.certificate {
+        true => certificate(site, name)?,
+        false => public(site, name)?.to_pem(),
+    };
+    if let Some(file) = &request.file {
+        durable::write(file, pem.as_bytes(), 0o644).map_err(VerbError::io("write", file))?;
+    }
+    Ok(ExportKeyReport {
+        file: request.file.map(|file| file.display().to_string()),
+        pem,
+    })
+}
+
+/// The certificate is signed by the key itself, so the private half makes it; the same one each time.
+fn certificate(site: &Site, name: &BundleName) -> Result<String, VerbError> {
+    let key = load(site, name)?;
+    let der = signing::certificate::self_signed(&key).ok_or_else(|| {
+        let kind = key.algorithm().word();
+        VerbError::Usage(format!(
+            "key {name} is {kind}, and only p256 keys have a certificate: `key generate --algorithm p256`"
+        ))
+    })?;
+    Ok(signing::certificate::to_pem(&der))
+}
+
+/// The public half is in the trust store since the key was made.
+fn public(site: &Site, name: &BundleName) -> Result<PublicKey, VerbError> {
+    let trust = site.trust()?;
+    trust.keys().get(name).copied().ok_or_else(|| absent(name))
+}

@@ -1,0 +1,399 @@
+//! Where a bundle is, as a user writes it: `registry/repository:tag`, `@digest`, `archive:FILE[:TAG]`, `layout:DIR[:TAG]`, or a
+//! name in the local store.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use samebundle_registry::store::archive::volumes;
+use samebundle_spec::reference::ReferenceError;
+use samebundle_spec::{BundleName, Reference, Tag, Version};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Where a bundle is read from or written to. In JSON it is the text that a user writes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Location {
+    /// A registry.
+    Registry(Reference),
+    /// One file that holds an OCI layout or a CNAB thick bundle, and a tag in it if it has several.
+    Archive(PathBuf, Option<Tag>),
+    /// A folder that holds an OCI layout, and a tag in it if it has several.
+    Layout(PathBuf, Option<Tag>),
+    /// A bundle in the local store, newest or of one version.
+    Local(LocalName),
+}
+
+/// The name of a bundle in the local store: `NAME` or `NAME:VERSION`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LocalName {
+    /// The bundle's name.
+    pub name: BundleName,
+    /// One version; none: the one that came last.
+    pub version: Option<Version>,
+}
+
+/// Why a text is not a location.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LocationError {
+    /// It looks like a reference and is none.
+    #[error(transparent)]
+    Reference(#[from] ReferenceError),
+    /// A tag with a plus sign, as semantic versions have it.
+    #[error("{text:?} has a tag with '+', which no registry takes: write '_' for '+'")]
+    Plus {
+        /// The text.
+        text: String,
+    },
+    /// The first part is no host.
+    #[error(
+        "{text:?} names no registry: {host:?} has neither a dot nor a port; images of Docker Hub are written docker.io/{text}"
+    )]
+    NoHost {
+        /// The text.
+        text: String,
+        /// Its first part.
+        host: String,
+    },
+    /// A registry without a repository.
+    #[error("{text:?} is a registry; add the repository: {text}/REPOSITORY:TAG")]
+    NoRepository {
+        /// The text.
+        text: String,
+    },
+    /// A path that does not say what it is.
+    #[error("{text:?} is a path: write archive:{text} for a file, layout:{text} for a folder")]
+    Path {
+        /// The text.
+        text: String,
+    },
+    /// The name of an archive in a form that is neither read nor written.
+    #[error(
+        "{text:?} has the ending {ending}, a form that is neither read nor written: archives end in .tgz, .tar.gz or .tar"
+    )]
+    Ending {
+        /// The text.
+        text: String,
+        /// The ending.
+        ending: &'static str,
+    },
+    /// Nothing is named.
+    #[error("{text:?} names no file or folder")]
+    Empty {
+        /// The text.
+        text: String,
+    },
+    /// Standard output or input.
+    #[error("'-' is not read or written: name a file, and a bundle can be checked and resumed")]
+    Stream,
+    /// It looks like nothing that is known.
+    #[error(
+        "{text:?} is no location: give registry/repository:tag, archive:FILE, layout:DIR, a file that ends in .tgz or .tar, or NAME[:VERSION] of a bundle in the local store"
+    )]
+    Form {
+        /// The text.
+        text: String,
+    },
+}
+
+/// Endings of archives that other tools write.
+const OTHER_ENDINGS: [&str; 13] = [
+    ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".zip", ".oci", ".gpg", ".age", ".7z",
+    ".sif", ".gz",
+];
+
+/// Schemes that stand before a reference in other tools and say nothing that is not known here.
+const SCHEMES: [&str; 4] = ["docker://", "oci://", "https://", "http://"];
+
+impl FromStr for Location {
+    type Err = LocationError;
+
+    fn from_str(text: &str) -> Result<Self, LocationError> {
+        let owned = || text.to_owned();
+        if let Some(rest) = text.strip_prefix("archive:") {
+            return Self::archive(text, rest);
+        }
+        if let Some(rest) = text.strip_prefix("layout:") {
+            let (dir, tag) = match rest.rsplit_once(':').map(|(dir, tag)| (dir, tag.parse())) {
+                Some((dir, Ok(tag))) => (dir, Some(tag)),
+                _ => (rest, None),
+            };
+            return match dir {
+                "" => Err(LocationError::Empty { text: owned() }),
+                dir => Ok(Self::Layout(dir.into(), tag)),
+            };
+        }
+        if let Some(rest) = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme)) {
+            return reference(rest);
+        }
+        if text == "-" {
+            return Err(LocationError::Stream);
+        }
+        // `x.tgz.v001` is one volume of the archive `x.tgz`.
+        let whole = volumes::whole_of(Path::new(text));
+        let name = whole.as_ref().and_then(|whole| whole.to_str()).unwrap_or(text);
+        if archive_stem(name).is_some() {
+            return Ok(Self::Archive(text.into(), None));
+        }
+        if text.starts_with(['/', '.']) {
+            return Err(LocationError::Path { text: owned() });
+        }
+        let ending = OTHER_ENDINGS.into_iter().find(|ending| text.ends_with(ending));
+        if let Some(ending) = ending.filter(|_| !text.split_once('/').is_some_and(|(host, _)| is_host(host)))
+        {
+            return Err(LocationError::Ending {
+                text: owned(),
+                ending,
+            });
+        }
+        if !text.contains('/') && is_host_and_port(text) {
+            return Err(LocationError::NoRepository { text: owned() });
+        }
+        if let Ok(local) = text.parse() {
+            return Ok(Self::Local(local));
+        }
+        if text.contains('/') {
+            return reference(text);
+        }
+        Err(LocationError::Form { text: owned() })
+    }
+}
+
+impl Location {
+    /// Reads a location that may be a path which is not UTF-8; such a one is a file.
+    ///
+    /// # Errors
+    /// As [`FromStr`].
+    pub fn from_os(text: &OsStr) -> Result<Self, LocationError> {
+        match text.to_str() {
+            Some(text) => text.parse(),
+            None => Ok(Self::Archive(text.into(), None)),
+        }
+    }
+
+    fn archive(text: &str, rest: &str) -> Result<Self, LocationError> {
+        let tagged = rest.rsplit_once(':');
+        let tagged = tagged.filter(|(file, _)| archive_stem(file).is_some());
+        let tagged = tagged.and_then(|(file, tag)| Some((file, tag.parse().ok()?)));
+        match (rest, tagged) {
+            ("", _) => Err(LocationError::Empty {
+                text: text.to_owned(),
+            }),
+            ("-", _) => Err(LocationError::Stream),
+            (_, Some((file, tag))) => Ok(Self::Archive(file.into(), Some(tag))),
+            (file, None) => Ok(Self::Archive(file.into(), None)),
+        }
+    }
+
+    /// The same location with a relative path taken to be below `folder`.
+    #[must_use]
+    pub fn below(self, folder: &Path) -> Self {
+        match self {
+            Self::Archive(path, tag) => Self::Archive(folder.join(path), tag),
+            Self::Layout(path, tag) => Self::Layout(folder.join(path), tag),
+            other => other,
+        }
+    }
+}
+
+fn reference(text: &str) -> Result<Location, LocationError> {
+    let host = text.split('/').next().unwrap_or_default();
+    if !is_host(host) {
+        let (text, host) = (text.to_owned(), host.to_owned());
+        return Err(LocationError::NoHost { text, host });
+    }
+    match text.parse() {
+        Ok(reference) => Ok(Location::Registry(reference)),
+        Err(_) if text.rsplit('/').next().is_some_and(|last| last.contains('+')) => {
+            Err(LocationError::Plus {
+                text: text.to_owned(),
+            })
+        }
+        Err(_) if !text.contains('/') => Err(LocationError::NoRepository {
+            text: text.to_owned(),
+        }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether the first part of a reference is a registry, by the rule of Docker.
+fn is_host(text: &str) -> bool {
+    text == "localhost" || text.contains(['.', ':'])
+}
+
+/// An address with a port, which would also read as a name with a version.
+fn is_host_and_port(text: &str) -> bool {
+    let split = text
+        .rsplit_once(':')
+        .filter(|(_, port)| port.parse::<u16>().is_ok());
+    split.is_some_and(|(host, _)| host == "localhost" || host.parse::<std::net::IpAddr>().is_ok())
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tagged = |f: &mut fmt::Formatter<'_>, form: &str, path: &Path, tag: &Option<Tag>| {
+            write!(f, "{form}:{}", path.display())?;
+            tag.iter().try_for_each(|tag| write!(f, ":{tag}"))
+        };
+        match self {
+            Self::Registry(reference) => reference.fmt(f),
+            Self::Archive(path, tag) => tagged(f, "archive", path, tag),
+            Self::Layout(path, tag) => tagged(f, "layout", path, tag),
+            Self::Local(name) => name.fmt(f),
+        }
+    }
+}
+
+impl FromStr for LocalName {
+    type Err = samebundle_spec::name::NameError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once(':') {
+            Some((name, version)) => Ok(Self {
+                name: name.parse()?,
+                version: Some(lenient_version(version)?),
+            }),
+            None => Ok(Self {
+                name: text.parse()?,
+                version: None,
+            }),
+        }
+    }
+}
+
+impl fmt::Display for LocalName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.name.fmt(f)?;
+        self.version
+            .iter()
+            .try_for_each(|version| write!(f, ":{version}"))
+    }
+}
+
+/// Gives types that are a text in JSON the conversions that serde and schemars need.
+macro_rules! as_text {
+    ($($name:ident, $error:ty, $what:literal;)*) => {
+        $(impl TryFrom<String> for $name {
+            type Error = $error;
+
+            fn try_from(text: String) -> Result<Self, Self::Error> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.to_string()
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({"type": "string", "description": $what})
+            }
+        })*
+    };
+}
+
+as_text! {
+    Location, LocationError,
+        "registry/repository:tag, registry/repository@digest, archive:FILE[:TAG], layout:DIR[:TAG], or NAME[:VERSION]";
+    LocalName, samebundle_spec::name::NameError, "NAME or NAME:VERSION";
+}
+
+/// Reads a version as people write it: `1.1` is `1.1.0`.
+fn lenient_version(text: &str) -> Result<Version, samebundle_spec::name::NameError> {
+    let short = text.chars().all(|c| c.is_ascii_digit() || c == '.');
+    match (short, text.matches('.').count()) {
+        (true, 0) => format!("{text}.0.0").parse(),
+        (true, 1) => format!("{text}.0").parse(),
+        _ => text.parse(),
+    }
+}
+
+/// The name of an archive without the ending that says it is one.
+pub fn archive_stem(name: &str) -> Option<&str> {
+    let endings = [".tgz", ".tar.gz", ".tar"];
+    endings.iter().find_map(|ending| name.strip_suffix(ending))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_locations_apart() {
+        let location = |text: &str| text.parse::<Location>().unwrap();
+        assert!(matches!(
+            location("localhost:5000/a/b:1.0"),
+            Location::Registry(_)
+        ));
+        assert!(matches!(location("archive:x"), Location::Archive(_, None)));
+        assert!(matches!(location("./a/b-1.0.0.tgz"), Location::Archive(_, None)));
+        assert!(matches!(location("b-1.0.0.tgz.p002"), Location::Archive(_, None)));
+        let tagged = Location::Archive("a:b.tgz".into(), Some("purple".parse().unwrap()));
+        assert_eq!(location("archive:a:b.tgz:purple"), tagged);
+        assert_eq!(
+            location("archive:a:b.tgz"),
+            Location::Archive("a:b.tgz".into(), None)
+        );
+        assert_eq!(
+            location("layout:dir:1.0"),
+            Location::Layout("dir".into(), Some("1.0".parse().unwrap()))
+        );
+        assert_eq!(location("layout:a/b"), Location::Layout("a/b".into(), None));
+        let Location::Local(local) = location("digits:1.1") else {
+            panic!("local")
+        };
+        assert_eq!(local.version.unwrap().to_string(), "1.1.0");
+        for scheme in SCHEMES {
+            let text = format!("{scheme}127.0.0.1:7001/ref/x:1");
+            assert_eq!(location(&text), location("127.0.0.1:7001/ref/x:1"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        for text in [
+            "localhost:5000/a/b:1.0",
+            "archive:x.tgz",
+            "archive:x.tgz:purple",
+            "layout:a/b:1.0",
+            "digits",
+            "digits:1.1.0",
+        ] {
+            assert_eq!(text.parse::<Location>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_a_text() {
+        for (text, said) in [
+            ("Digits", "is no location"),
+            ("--x", "is no location"),
+            ("ftp://x/y", "neither a dot nor a port"),
+            ("out.tar.zst", ".tar.zst, a form"),
+            ("a/b.zip", ".zip, a form"),
+            ("./x", "archive:./x for a file"),
+            ("127.0.0.1:7001", "add the repository"),
+            ("localhost:7001", "add the repository"),
+            ("docker://127.0.0.1:7001", "add the repository"),
+            ("library/ubuntu:22.04", "docker.io/library/ubuntu:22.04"),
+            ("r.example/a:1.2.0+build.7", "write '_' for '+'"),
+            ("layout:", "no file or folder"),
+            ("archive:", "no file or folder"),
+            ("-", "'-' is not read or written"),
+        ] {
+            let error = text.parse::<Location>().unwrap_err().to_string();
+            assert!(error.contains(said), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Every verb: one function from a typed request to a typed report, over a [`Site`].
+//!
+//! The command line, the endpoint and the conductor in a cluster are fronts of these functions: they make requests and show
+//! reports. Nothing here has a terminal, reads an environment variable or the working directory, or prints. Paths in a
+//! request are absolute or mean the process's own folder; paths in a report are text, with what is not UTF-8 replaced.
+//! What happens meanwhile is told through the context's events.
+//!
+//! Requests and reports are JSON documents; their schemas are in `spec/schema/verbs`.
+
+mod author;
+mod copy;
+mod doctor;
+mod error;
+mod examine;
+mod explain;
+mod export;
+mod history;
+mod import;
+mod inspect;
+mod install;
+mod key;
+mod location;
+mod parameters;
+mod progress;
+mod receipt;
+mod resolve;
+mod run;
+mod site;
+mod store;
+mod trust;
+mod verify;
+
+pub use author::{
+    BuildReport, BuildRequest, InitReport, InitRequest, LintReport, LintRequest, build, init, lint,
+};
+pub use copy::{
+    Bytes, CopyReport, CopyRequest, CopyResult, Moved, PullRequest, Sent, VolumeFile, VolumeOptions, Written,
+    copy, pull,
+};
+pub use doctor::{DoctorCheck, DoctorReport, Verdict, doctor};
+pub use error::VerbError;
+pub use examine::{RegistryDoctorReport, RegistryDoctorRequest, registry_doctor};
+pub use explain::{ExplainReport, ExplainRequest, ExplainedParameter, explain};
+pub use export::{ExportReport, ExportRequest, export};
+pub use history::{
+    ListReport, LogsReport, LogsRequest, OutputsReport, OutputsRequest, RunsReport, RunsRequest, ShowReport,
+    ShowRequest, list, logs, outputs, runs, show,
+};
+pub use import::{ImportReport, ImportRequest, Imported, ImportedCopy, import};
+pub use inspect::{GraphNode, InspectReport, InspectRequest, inspect};
+pub use install::{
+    ActionRun, InstallReport, InstallRequest, UninstallReport, UninstallRequest, UpgradeRequest, install,
+    uninstall, upgrade,
+};
+pub use key::{
+    ExportKeyReport, ExportKeyRequest, GenerateKeyRequest, ImportKeyRequest, KeyReport, KeysReport,
+    ListedKey, export_key, generate_key, import_key, list_keys,
+};
+pub use location::{LocalName, Location, LocationError, archive_stem};
+pub use parameters::Given;
+pub use progress::CopyMeter;
+pub use receipt::{ReceiptOptions, ReceiptReport, ReceiptRequest, receipt};
+pub use resolve::{Consent, ResolvedBundle, installed_bundle};
+pub use run::{ArtifactReport, OutputReport, PlanReport, RunReport, RunRequest, plan, run};
+pub use site::{Drivers, Network, NoPassphrases, PassphraseError, Passphrases, Reach, Site};
+pub use store::{
+    BundleUsage, RemovedContent, RemovedFile, StoreCheckReport, StoreCheckRequest, StoreForgetReport,
+    StoreForgetRequest, StoreGcReport, StoreGcRequest, StoreUsageReport, Young, store_check, store_forget,
+    store_gc, store_usage,
+};
+pub use trust::{
+    AddTrustReport, AddTrustRequest, ExplainTrustReport, ExplainTrustRequest, RemoveTrustReport,
+    RemoveTrustRequest, ScopeRule, SignReport, SignRequest, TrustReport, sign, trust_add, trust_explain,
+    trust_list, trust_remove,
+};
+pub use verify::{AttestedReport, VerifyReport, VerifyRequest, verify};

@@ -1,0 +1,50 @@
+//! Parameters as a request gives them: values, or texts that are read by the types that the bundle declares.
+
+use std::collections::BTreeMap;
+
+use samebundle_spec::bundle::View;
+use samebundle_spec::bundle::definition::Definition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::VerbError;
+
+/// Parameters of a request. Where a name is in both, the text counts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Given {
+    /// Values of any JSON type.
+    pub values: BTreeMap<String, Value>,
+    /// Texts as on a command line: `1000` is an integer for a parameter that is one.
+    pub texts: BTreeMap<String, String>,
+}
+
+impl Given {
+    /// Reads the texts and returns all values.
+    ///
+    /// # Errors
+    /// If a parameter that is given as text is unknown, or its text is no value of its type.
+    pub(super) fn typed(self, view: &View) -> Result<BTreeMap<String, Value>, VerbError> {
+        let mut values = self.values;
+        for (name, text) in self.texts {
+            let parameter = view
+                .parameters
+                .get(&name)
+                .ok_or_else(|| VerbError::UnknownParameter {
+                    nearest: samebundle_spec::bundle::parameter::nearest(&name, view.parameters.keys()),
+                    name: name.clone(),
+                })?;
+            let any = Value::Bool(true);
+            let schema = view.definitions.get(&parameter.definition).unwrap_or(&any);
+            let value = Definition::new(schema, &view.definitions)
+                .and_then(|definition| definition.from_text(&text))
+                .map_err(|source| VerbError::ParameterValue {
+                    name: name.clone(),
+                    source,
+                })?;
+            values.insert(name, value);
+        }
+        Ok(values)
+    }
+}

@@ -1,0 +1,355 @@
+//! Opens the location that a request names, resolves it once, and verifies what is there.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use samebundle_registry::StoreError;
+use samebundle_registry::store::{Layout, Origin, Resolve, archive};
+use samebundle_registry::trust::{self, TrustError, TrustStore, Verified};
+use samebundle_spec::bundle::Bundle;
+use samebundle_spec::record::{Installation, Verification};
+use samebundle_spec::signing::{self, Expected, Fault, Refusal};
+use samebundle_spec::{Classify, Descriptor, ErrorKind, Reference, Tag};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{LocalName, Location, Site, VerbError};
+use crate::foreign;
+use crate::home::Home;
+use crate::opened::{OpenError, OpenedBundle};
+use crate::record::Installations;
+
+/// The annotation of a tag in an image layout.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+/// What a person accepts although the policy does not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Consent {
+    /// A bundle that nobody trusted has signed; recorded.
+    pub allow_unsigned: bool,
+    /// A version older than one seen before; recorded.
+    pub allow_downgrade: bool,
+}
+
+/// A bundle in an open location.
+#[derive(Clone, Debug)]
+pub struct ResolvedBundle {
+    /// Where content is read from.
+    pub source: Arc<dyn Origin>,
+    /// The index, resolved once.
+    pub index: Descriptor,
+    /// The tag that it was found by, or has there.
+    pub tag: Option<Tag>,
+    /// The location as the policy sees it.
+    pub place: signing::Place,
+    /// What the tag that was asked for promises.
+    pub expected: Expected,
+    /// How the location reads in records.
+    pub shown: String,
+}
+
+/// Whether an archive is checked whole before it is used, or content by content as a copy reads it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Check {
+    /// Before anything of it is used.
+    First,
+    /// As it is copied to a location that checks what it gets.
+    AsCopied,
+}
+
+/// The tag of a bundle in the local store.
+pub(super) fn local_tag(local: &LocalName) -> Result<Tag, VerbError> {
+    let text = match &local.version {
+        Some(version) => format!("{}_{}", local.name, version.as_tag()),
+        None => local.name.to_string(),
+    };
+    Ok(text.parse()?)
+}
+
+/// Opens a location and resolves what it names, once.
+///
+/// # Errors
+/// If it cannot be opened, or the bundle is not there.
+pub(super) async fn resolve(
+    site: &Site,
+    location: &Location,
+    check: Check,
+) -> Result<ResolvedBundle, VerbError> {
+    match location {
+        Location::Registry(reference) => in_registry(site, reference).await,
+        Location::Archive(path, tag) => {
+            let shown = format!("archive:{}", path.display());
+            let (source, (index, tag)) = in_file(site, path, tag.as_ref(), check).await?;
+            Ok(local(source, index, tag, &shown))
+        }
+        Location::Layout(dir, tag) => {
+            let layout = Layout::open(dir).await?;
+            let (index, tag) = match tag {
+                Some(tag) => (layout.resolve(tag).await?, Some(tag.clone())),
+                None => only_root(&layout.entries().await?, None)?,
+            };
+            let shown = format!("layout:{}", dir.display());
+            Ok(local(Arc::new(layout), index, tag, &shown))
+        }
+        Location::Local(name) => {
+            let store = site.store().await?;
+            let tag = local_tag(name)?;
+            let index = store.resolve(&tag).await?;
+            let shown = format!("store:{}", name.name);
+            Ok(local(Arc::new(store), index, Some(tag), &shown))
+        }
+    }
+}
+
+/// The same; a name without a version means an installation first, and what it pinned.
+///
+/// # Errors
+/// As [`resolve`].
+pub(super) async fn resolve_installed(site: &Site, location: &Location) -> Result<ResolvedBundle, VerbError> {
+    let installed = match location {
+        Location::Local(LocalName { name, version: None }) => Installations::new(site.home()).find(name)?,
+        _ => None,
+    };
+    match installed {
+        Some(installation) => pinned(site, &installation).await,
+        None => resolve(site, location, Check::First).await,
+    }
+}
+
+/// What an installation has pinned in the local store.
+async fn pinned(site: &Site, installation: &Installation) -> Result<ResolvedBundle, VerbError> {
+    let store = Arc::new(site.store().await?);
+    Ok(local(store, installation.index.clone(), None, "store:"))
+}
+
+fn local(source: Arc<dyn Origin>, index: Descriptor, tag: Option<Tag>, shown: &str) -> ResolvedBundle {
+    let shown = format!("{shown}@{}", index.digest);
+    ResolvedBundle {
+        source,
+        index,
+        tag,
+        place: signing::Place::Local,
+        expected: Expected::default(),
+        shown,
+    }
+}
+
+/// Opens a file: an archive of ours, or a CNAB thick bundle.
+async fn in_file(
+    site: &Site,
+    path: &Path,
+    tag: Option<&Tag>,
+    check: Check,
+) -> Result<(Arc<dyn Origin>, (Descriptor, Option<Tag>)), VerbError> {
+    let scratch = site.home().scratch();
+    let archive = match check {
+        Check::AsCopied => archive::open_to_copy(path, &scratch).await,
+        Check::First => archive::open(path, &scratch).await,
+    };
+    match archive {
+        Ok(archive) => {
+            for fault in archive.mended() {
+                site.notice(format!("{fault}; the other volumes make up for it"));
+            }
+            let root = only_root(archive.entries(), tag)?;
+            Ok((Arc::new(archive), root))
+        }
+        Err(ours) => match archive::thick::open(path, &scratch).await {
+            Ok(thick) => {
+                let (source, index) = foreign::compose(thick).await?;
+                Ok((source, (index, None)))
+            }
+            // What is neither is most likely a damaged one of ours.
+            Err(_) => Err(damaged(ours)),
+        },
+    }
+}
+
+/// The one bundle of an archive or layout, and its tag: the one that is named; otherwise an index that is tagged, and not
+/// with a tag that belongs to a signature; without any index, what is tagged, or what is there alone.
+fn only_root(entries: &[Descriptor], named: Option<&Tag>) -> Result<(Descriptor, Option<Tag>), VerbError> {
+    let tag = |entry: &Descriptor| entry.annotations.get(REF_NAME).cloned();
+    if let Some(named) = named {
+        let found = entries
+            .iter()
+            .find(|entry| tag(entry).as_deref() == Some(named.as_str()));
+        return match found {
+            Some(entry) => Ok((entry.bare(), Some(named.clone()))),
+            None => Err(VerbError::Store(StoreError::NotFound {
+                subject: format!("tag {named}"),
+                place: "the file".to_owned(),
+            })),
+        };
+    }
+    let is_signature = |entry: &Descriptor| tag(entry).is_some_and(|tag| tag.starts_with("sha256-"));
+    let is_bundle = |entry: &&Descriptor| entry.media_type.is_index() && !is_signature(entry);
+    let mut bundles: Vec<&Descriptor> = entries.iter().filter(is_bundle).collect();
+    if bundles.is_empty() {
+        // An image by itself, which can be copied like a bundle; signatures have no tag of their own.
+        let named = |entry: &&Descriptor| tag(entry).is_some() && !is_signature(entry);
+        bundles = entries.iter().filter(named).collect();
+    }
+    if let ([], [alone]) = (bundles.as_slice(), entries)
+        && !is_signature(alone)
+    {
+        bundles = vec![alone];
+    }
+    if bundles.len() > 1 {
+        bundles.retain(|entry| tag(entry).is_some());
+    }
+    // Several names of one digest are one bundle.
+    let mut seen = BTreeSet::new();
+    bundles.retain(|entry| seen.insert(entry.digest.to_string()));
+    match bundles.as_slice() {
+        [bundle] => {
+            let tag = tag(bundle).and_then(|tag| tag.parse().ok());
+            Ok((bundle.bare(), tag))
+        }
+        [] => Err(VerbError::Usage("there is no bundle in it".to_owned())),
+        many => {
+            let names: Vec<String> = many.iter().filter_map(|entry| tag(entry)).collect();
+            let example = names.first().cloned().unwrap_or_default();
+            Err(VerbError::Usage(format!(
+                "it holds several bundles: {}; name one by its tag, as archive:FILE:{example} or layout:DIR:{example}",
+                names.join(", ")
+            )))
+        }
+    }
+}
+
+async fn in_registry(site: &Site, reference: &Reference) -> Result<ResolvedBundle, VerbError> {
+    let remote = site.remote(&reference.repository)?;
+    let (index, expected) = match (&reference.digest, &reference.tag) {
+        (Some(digest), _) => (remote.resolve_digest(digest).await?, Expected::default()),
+        (None, Some(tag)) => (remote.resolve(tag).await?, Expected::of_tag(tag)),
+        (None, None) => return Err(VerbError::Usage(format!("{reference} needs a tag or a digest"))),
+    };
+    Ok(ResolvedBundle {
+        source: Arc::new(remote),
+        shown: reference.pinned(index.digest).to_string(),
+        place: signing::Place::Registry(reference.repository.clone()),
+        index,
+        tag: reference.tag.clone(),
+        expected,
+    })
+}
+
+/// A file that breaks the rules of an archive is not what anybody signed.
+pub(super) fn damaged(error: StoreError) -> VerbError {
+    match error.kind() {
+        ErrorKind::NotTrusted => VerbError::Damaged(error),
+        _ => VerbError::Store(error),
+    }
+}
+
+impl ResolvedBundle {
+    /// Verifies what was resolved, or takes the consent, by the site's own policy.
+    ///
+    /// # Errors
+    /// If the policy refuses it, or the location cannot be asked.
+    pub(super) async fn verify(
+        &self,
+        site: &Site,
+        consent: Consent,
+    ) -> Result<Verified<Descriptor>, VerbError> {
+        let trust = site.trust()?;
+        self.verify_by(site, consent, &trust, BTreeSet::new()).await
+    }
+
+    /// The same by another policy, with attestations that are asked for besides.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub(super) async fn verify_by(
+        &self,
+        site: &Site,
+        consent: Consent,
+        trust: &TrustStore,
+        attested: BTreeSet<signing::Predicate>,
+    ) -> Result<Verified<Descriptor>, VerbError> {
+        // Consent takes the place of a signature, not of what was asked for by name.
+        let may_consent = consent.allow_unsigned && attested.is_empty();
+        let request = trust::Request {
+            expected: self.expected.clone(),
+            allow_downgrade: consent.allow_downgrade,
+            attested,
+            ..trust::Request::new(self.index.clone(), self.place.clone(), site.now())
+        };
+        match trust::verify(self.source.as_ref(), request, trust, &site.marks()).await {
+            Ok(verified) => Ok(verified),
+            Err(error) if may_consent && is_unsigned(&error) => {
+                site.notice(format!(
+                    "taken without a trusted signature, as --allow-unsigned says: {error}"
+                ));
+                Ok(Verified::by_consent(self.index.clone(), "--allow-unsigned"))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The tag that a bundle has by its own version, wherever it is; none of what is no bundle.
+    ///
+    /// # Errors
+    /// If the location cannot be read.
+    pub(super) async fn version_tag(&self) -> Result<Option<Tag>, VerbError> {
+        match OpenedBundle::open(self.source.as_ref(), &self.index).await {
+            Ok(bundle) => Ok(bundle.bundle.view().version.as_tag().parse().ok()),
+            Err(OpenError::Store(error)) => Err(error.into()),
+            Err(_) => Ok(None),
+        }
+    }
+}
+
+/// Consent covers "nobody trusted signed it", never "what is there is not what was signed".
+fn is_unsigned(error: &TrustError) -> bool {
+    let TrustError::Refused { refusal, .. } = error else {
+        return false;
+    };
+    match refusal {
+        Refusal::NoRule { .. } | Refusal::Unsigned | Refusal::TooFew { .. } => true,
+        Refusal::Signature { fault, .. } => matches!(
+            fault,
+            Fault::UnknownKey { .. }
+                | Fault::OtherMaterial { .. }
+                | Fault::OtherPredicate { .. }
+                | Fault::NoRule { .. }
+                | Fault::KeyNotInRule { .. }
+                | Fault::FormNotAccepted { .. }
+        ),
+    }
+}
+
+/// Verifies an installation's bundle again before it is used: a key may have been removed since. What was taken by consent
+/// stays so. An older release than the newest seen is no rollback here: it was accepted when it was installed.
+///
+/// # Errors
+/// If it is not trusted any more.
+pub(super) async fn still_verified(
+    site: &Site,
+    store: &Layout,
+    installation: &Installation,
+) -> Result<Verified<Descriptor>, VerbError> {
+    if let Verification::Consent { reason } = &installation.verification {
+        return Ok(Verified::by_consent(installation.index.clone(), reason.clone()));
+    }
+    let place = match installation.source.parse::<Reference>() {
+        Ok(reference) => signing::Place::Registry(reference.repository),
+        Err(_) => signing::Place::Local,
+    };
+    let request = trust::Request {
+        allow_downgrade: true,
+        ..trust::Request::new(installation.index.clone(), place, site.now())
+    };
+    Ok(trust::verify(store, request, &site.trust()?, &site.marks()).await?)
+}
+
+/// Reads the bundle of an installation from the local store, as far as its parameters are known by it.
+///
+/// # Errors
+/// If it cannot be read.
+pub async fn installed_bundle(home: &Home, installation: &Installation) -> Result<Bundle, VerbError> {
+    let store = Layout::open(&home.store()).await?;
+    Ok(OpenedBundle::open(&store, &installation.index).await?.bundle)
+}

@@ -1,0 +1,280 @@
+//! What every verb works on: a home with its store and trust, what is reached from it, and a context.
+//!
+//! A site is cheap to clone and may be used by many requests at a time. It reads no environment variable and asks no
+//! terminal: whoever makes one says where credentials lie, which drivers there are and how a passphrase is asked for.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use samebundle_registry::Source;
+use samebundle_registry::remote::credentials::{CredentialPaths, Credentials};
+use samebundle_registry::remote::network::Proxies;
+use samebundle_registry::remote::registries::Registries;
+use samebundle_registry::remote::{Mirror, RemoteClient, RemoteConfig, RemoteRepository, RetryPolicy};
+use samebundle_registry::store::Layout;
+use samebundle_registry::trust::keys::Passphrase;
+use samebundle_registry::trust::{Marks, TrustStore};
+use samebundle_spec::Repository;
+use samebundle_spec::time::Timestamp;
+
+use super::VerbError;
+use super::progress::WaitReporter;
+use crate::build::BuildTools;
+use crate::driver::{self, Candidate};
+use crate::home::Home;
+use crate::lifecycle::{Machine, resolve_interrupted};
+use crate::{Context, Event};
+
+/// What every verb works on.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// Time, ids, home, events, cancellation.
+    pub context: Context,
+    reach: Arc<Reach>,
+    passphrases: Arc<dyn Passphrases>,
+}
+
+/// What a site reaches outside its home.
+#[derive(Debug)]
+pub struct Reach {
+    /// How registries are spoken to.
+    pub network: Network,
+    /// What starts containers.
+    pub drivers: Box<dyn Drivers>,
+    /// What a build calls.
+    pub tools: BuildTools,
+    /// The static program inside invocation images, an executable of Linux.
+    pub runner: &'static [u8],
+}
+
+/// How registries are spoken to.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// Files of credentials in the order in which they are asked; absent ones are passed over.
+    pub credentials: Vec<PathBuf>,
+    /// Files of registries.conf in the order in which they are read.
+    pub registries: Vec<PathBuf>,
+    /// `HOST[:PORT]` of registries that speak plain HTTP.
+    pub insecure: BTreeSet<String>,
+    /// `HOST[:PORT]` of registries on this machine that speak TLS.
+    pub secure: BTreeSet<String>,
+    /// Proxies.
+    pub proxies: Proxies,
+    /// Folders with certificates for single registries, `HOST[:PORT]/` in each.
+    pub certificates: Vec<PathBuf>,
+    /// The time, for what servers say of waits.
+    pub clock: fn() -> SystemTime,
+}
+
+/// Names the drivers of a site.
+pub trait Drivers: Debug + Send + Sync {
+    /// All drivers, in order of preference; images are read from `images`.
+    fn candidates(&self, home: &Home, images: Arc<dyn Source>) -> Vec<Candidate>;
+}
+
+/// Asks for passphrases of private keys.
+pub trait Passphrases: Debug + Send + Sync {
+    /// Asks for `what`, e.g. "the passphrase of key default"; for a new one, twice.
+    ///
+    /// # Errors
+    /// If nobody can be asked, or the two are not the same.
+    fn ask(&self, what: &str, new: bool) -> Result<Passphrase, PassphraseError>;
+
+    /// Whether [`Passphrases::ask`] answers without a question to anybody.
+    fn is_ready(&self) -> bool;
+}
+
+/// A passphrase was not given.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PassphraseError {
+    /// Nobody can be asked.
+    #[error("there is no terminal to ask for {what}: give --passphrase-file FILE or --no-passphrase")]
+    NoTerminal {
+        /// What was asked for.
+        what: String,
+    },
+    /// The two that were given differ.
+    #[error("the two are not the same")]
+    Differ,
+    /// The file or the terminal could not be read.
+    #[error("could not read the passphrase from {place}")]
+    Read {
+        /// The file, or the terminal.
+        place: String,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Answers no question for a passphrase: a site for programs.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoPassphrases;
+
+impl Passphrases for NoPassphrases {
+    fn ask(&self, what: &str, _: bool) -> Result<Passphrase, PassphraseError> {
+        Err(PassphraseError::NoTerminal {
+            what: what.to_owned(),
+        })
+    }
+
+    fn is_ready(&self) -> bool {
+        false
+    }
+}
+
+impl Site {
+    /// Makes a site that asks nobody for a passphrase.
+    pub fn new(context: Context, reach: Reach) -> Self {
+        Self {
+            context,
+            reach: Arc::new(reach),
+            passphrases: Arc::new(NoPassphrases),
+        }
+    }
+
+    /// The same site, asking `passphrases`.
+    #[must_use]
+    pub fn with_passphrases(mut self, passphrases: Arc<dyn Passphrases>) -> Self {
+        self.passphrases = passphrases;
+        self
+    }
+
+    /// Where everything is kept.
+    pub fn home(&self) -> &Home {
+        &self.context.home
+    }
+
+    /// What a build calls, and the program inside invocation images.
+    pub(super) fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    pub(super) fn passphrases(&self) -> &dyn Passphrases {
+        self.passphrases.as_ref()
+    }
+
+    pub(super) fn notice(&self, text: impl Into<String>) {
+        self.context.events.emit(Event::Notice { text: text.into() });
+    }
+
+    pub(super) fn step(&self, name: impl Into<String>) {
+        self.context.events.emit(Event::Step { name: name.into() });
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.context.clock.now().into()
+    }
+
+    /// The local store.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub async fn store(&self) -> Result<Layout, VerbError> {
+        Ok(Layout::create(&self.home().store()).await?)
+    }
+
+    /// Trusted keys and policy.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn trust(&self) -> Result<TrustStore, VerbError> {
+        Ok(TrustStore::open(&self.home().trust())?)
+    }
+
+    /// The newest releases that were seen.
+    pub(super) fn marks(&self) -> Marks {
+        Marks::at(&self.home().trust())
+    }
+
+    /// A repository of a registry, with what `registry doctor` found out of it.
+    ///
+    /// # Errors
+    /// If offline was asked for, or credentials or configuration cannot be read.
+    pub fn remote(&self, repository: &Repository) -> Result<RemoteRepository, VerbError> {
+        self.remote_with(repository, Some(self.home().registries()))
+    }
+
+    /// A repository of a registry of which only what is well known is known.
+    ///
+    /// # Errors
+    /// As [`Site::remote`].
+    pub(super) fn remote_unprofiled(&self, repository: &Repository) -> Result<RemoteRepository, VerbError> {
+        self.remote_with(repository, None)
+    }
+
+    fn remote_with(
+        &self,
+        repository: &Repository,
+        profiles: Option<PathBuf>,
+    ) -> Result<RemoteRepository, VerbError> {
+        let network = &self.reach.network;
+        let paths = CredentialPaths {
+            files: network.credentials.clone(),
+        };
+        let located = Registries::load(&network.registries)?.locate(repository)?;
+        let mirrors = located.mirrors.iter().filter(|mirror| mirror.insecure);
+        let mut insecure = network.insecure.clone();
+        insecure.extend(mirrors.map(|mirror| mirror.repository.registry().to_owned()));
+        if located.insecure {
+            insecure.insert(located.repository.registry().to_owned());
+        }
+        let client = RemoteClient::new(RemoteConfig {
+            credentials: Credentials::load(&paths)?,
+            insecure,
+            secure: network.secure.clone(),
+            proxies: network.proxies.clone(),
+            certificates: network.certificates.clone(),
+            offline: self.context.offline,
+            uploads: Some(self.home().uploads()),
+            profiles,
+            retry: RetryPolicy {
+                clock: network.clock,
+                waits: Some(Arc::new(WaitReporter(Arc::clone(&self.context.events)))),
+                ..RetryPolicy::default()
+            },
+            ..RemoteConfig::default()
+        })?;
+        let client = Arc::new(client);
+        let mirrors = located.mirrors.into_iter().map(|mirror| {
+            let place = RemoteRepository::new(Arc::clone(&client), mirror.repository)?;
+            Ok(Mirror::new(place, mirror.digests, mirror.tags))
+        });
+        let mirrors = mirrors.collect::<Result<Vec<_>, VerbError>>()?;
+        Ok(RemoteRepository::new(client, located.repository)?.with_mirrors(mirrors))
+    }
+
+    /// All drivers, in order of preference.
+    pub(super) fn drivers(&self, store: &Layout) -> Vec<Candidate> {
+        let images: Arc<dyn Source> = Arc::new(store.clone());
+        self.reach.drivers.candidates(self.home(), images)
+    }
+
+    /// Resolves runs whose process was killed, with the drivers that ran them.
+    ///
+    /// # Errors
+    /// If a record cannot be read, or something that is left cannot be ended.
+    pub(super) async fn resolve_interrupted(&self, candidates: &[Candidate]) -> Result<(), VerbError> {
+        resolve_interrupted(&self.context, candidates).await?;
+        Ok(())
+    }
+
+    /// Chooses what containers run in, and resolves runs that were killed before.
+    ///
+    /// # Errors
+    /// If the driver that was asked for does not work here, or none does.
+    pub(super) async fn machine(&self, store: &Layout, wanted: Option<&str>) -> Result<Machine, VerbError> {
+        let candidates = self.drivers(store);
+        self.resolve_interrupted(&candidates).await?;
+        let (driver, capacity) = driver::choose(&candidates, wanted).await?;
+        for notice in &capacity.notices {
+            self.notice(notice.clone());
+        }
+        self.step(format!("environment: {}", driver.name()));
+        Ok(Machine { driver, capacity })
+    }
+}

@@ -1,0 +1,267 @@
+//! `trust` and `sign`: who may sign what, and signing.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use samebundle_registry::store::Layout;
+use samebundle_registry::trust::{self, keys};
+use samebundle_spec::signing::{KeyAlgorithm, KeyId, Predicate, Release, Rule, Scope, Statement};
+use samebundle_spec::{BundleName, Descriptor, Digest, Repository};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::resolve::{Check, resolve};
+use super::verify::verdict;
+use super::{Consent, Location, Site, VerbError, key};
+use crate::opened::OpenedBundle;
+
+/// Trusts a public key.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AddTrustRequest {
+    /// Name to know the key by.
+    pub name: BundleName,
+    /// The public key: PEM, OpenSSH or minisign.
+    pub file: PathBuf,
+    /// What the key may sign for; none: everything.
+    #[serde(default)]
+    pub scope: Option<Scope>,
+}
+
+/// A key that is trusted now.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct AddTrustReport {
+    /// Its name.
+    pub key: BundleName,
+    /// Its id.
+    pub id: KeyId,
+    /// What it may sign for.
+    pub scope: Scope,
+}
+
+/// Stops trusting a key.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RemoveTrustRequest {
+    /// Name of the key.
+    pub name: BundleName,
+}
+
+/// A key that is not trusted any more.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct RemoveTrustReport {
+    /// Its name.
+    pub key: BundleName,
+}
+
+/// The rules of a home.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct TrustReport {
+    /// Each rule, by scope.
+    pub rules: Vec<ScopeRule>,
+    /// The ids of the keys that are trusted.
+    #[serde(skip)]
+    pub keys: BTreeMap<BundleName, KeyId>,
+}
+
+/// The rule for a scope.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ScopeRule {
+    /// What it decides about.
+    pub scope: Scope,
+    /// What it wants.
+    pub rule: Rule,
+}
+
+/// Asks which rule decides about a bundle.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ExplainTrustRequest {
+    /// The bundle.
+    pub bundle: Location,
+}
+
+/// Which rule decides about a bundle, and what comes of it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ExplainTrustReport {
+    /// The rule, in words.
+    pub rule: String,
+    /// Why the bundle is trusted or refused, in words.
+    pub verdict: String,
+}
+
+/// Signs a bundle.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SignRequest {
+    /// The bundle: in the local store, a layout or a registry.
+    pub bundle: Location,
+    /// Name of the key.
+    pub key: BundleName,
+    /// The sequence number; a later one replaces an earlier one. None: seconds since 1970.
+    #[serde(default)]
+    pub sequence: Option<u64>,
+    /// Days until the signature expires; none: never.
+    #[serde(default)]
+    pub expires_in_days: Option<u32>,
+    /// The repositories that it may be served from; empty: any.
+    #[serde(default)]
+    pub repositories: Vec<Repository>,
+}
+
+/// What was signed.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct SignReport {
+    /// The bundle's index.
+    pub digest: Digest,
+    /// Name of the key.
+    pub key: BundleName,
+    /// What it signs with.
+    pub algorithm: KeyAlgorithm,
+    /// What it says.
+    pub statement: Release,
+    /// The documents beside the bundle that were signed as well.
+    pub attested: Vec<Predicate>,
+}
+
+/// Trusts a public key for a scope.
+///
+/// # Errors
+/// If the file is no public key, the name is taken by another key, or the trust store cannot be written.
+pub fn trust_add(site: &Site, request: AddTrustRequest) -> Result<AddTrustReport, VerbError> {
+    let public = keys::load_public(&request.file)?;
+    let scope = request.scope.unwrap_or(Scope::ANY);
+    site.trust()?.add(&request.name, &public, &scope)?;
+    Ok(AddTrustReport {
+        key: request.name,
+        id: public.id(),
+        scope,
+    })
+}
+
+/// Stops trusting a key.
+///
+/// # Errors
+/// If there is no such key, or the trust store cannot be written.
+pub fn trust_remove(site: &Site, request: RemoveTrustRequest) -> Result<RemoveTrustReport, VerbError> {
+    site.trust()?.remove(&request.name)?;
+    Ok(RemoveTrustReport { key: request.name })
+}
+
+/// Lists the rules.
+///
+/// # Errors
+/// If the trust store cannot be read.
+pub fn trust_list(site: &Site) -> Result<TrustReport, VerbError> {
+    let trust = site.trust()?;
+    let rules = trust.policy().rules().map(|(scope, rule)| ScopeRule {
+        scope: scope.clone(),
+        rule: rule.clone(),
+    });
+    let keys = trust.keys().iter().map(|(name, key)| (name.clone(), key.id()));
+    Ok(TrustReport {
+        rules: rules.collect(),
+        keys: keys.collect(),
+    })
+}
+
+/// Says which rule decides about a bundle and what comes of it. A bundle that is refused is a report, not an error.
+///
+/// # Errors
+/// If the bundle is not there, or the trust store cannot be read.
+pub async fn trust_explain(
+    site: &Site,
+    request: ExplainTrustRequest,
+) -> Result<ExplainTrustReport, VerbError> {
+    let bundle = resolve(site, &request.bundle, Check::First).await?;
+    let trust = site.trust()?;
+    let rule = match trust.explain(&bundle.place) {
+        Some((scope, rule)) => {
+            let keys: Vec<&str> = rule.keys.iter().map(BundleName::as_str).collect();
+            let (threshold, keys) = (rule.threshold, keys.join(", "));
+            format!("the rule for {scope} decides: {threshold} of {keys}")
+        }
+        None => format!("no rule covers {}: it is rejected", bundle.place),
+    };
+    let consent = Consent {
+        allow_unsigned: false,
+        allow_downgrade: true,
+    };
+    let verdict = match bundle.verify(site, consent).await {
+        Ok(verified) => verdict(verified.get().digest, verified.basis()),
+        Err(error) => format!("refused: {error}"),
+    };
+    Ok(ExplainTrustReport { rule, verdict })
+}
+
+/// Signs a bundle where it is, and outside registries the documents beside it.
+///
+/// # Errors
+/// If there is no such bundle or key, the bundle has a name that cannot be signed, or it lies where nothing can be added.
+pub async fn sign(site: &Site, request: SignRequest) -> Result<SignReport, VerbError> {
+    let bundle = resolve(site, &request.bundle, Check::First).await?;
+    let index = &bundle.index;
+    let opened = OpenedBundle::open(bundle.source.as_ref(), index).await?;
+    let statement = statement(site, &request, index, &opened)?;
+    let by = &key::load(site, &request.key)?;
+    let attested = match &request.bundle {
+        // Who may push there may attach a document there, so none of them is signed: sign in the store, then push.
+        Location::Registry(reference) => {
+            let remote = site.remote(&reference.repository)?;
+            trust::sign(&remote, index, &statement, by).await?;
+            Vec::new()
+        }
+        Location::Layout(dir, _) => {
+            let layout = Layout::open(dir).await?;
+            trust::sign(&layout, index, &statement, by).await?;
+            trust::attest::sign_documents(&layout, index, by).await?
+        }
+        Location::Local(_) => {
+            let store = site.store().await?;
+            trust::sign(&store, index, &statement, by).await?;
+            trust::attest::sign_documents(&store, index, by).await?
+        }
+        Location::Archive(..) => {
+            return Err(VerbError::Usage(
+                "an archive is not changed: sign in the store, then export".to_owned(),
+            ));
+        }
+    };
+    Ok(SignReport {
+        digest: index.digest,
+        algorithm: by.algorithm(),
+        key: request.key,
+        statement: statement.release,
+        attested,
+    })
+}
+
+fn statement(
+    site: &Site,
+    request: &SignRequest,
+    index: &Descriptor,
+    bundle: &OpenedBundle,
+) -> Result<Statement, VerbError> {
+    let view = bundle.bundle.view();
+    let unfit = |error: samebundle_spec::name::NameError| {
+        VerbError::Usage(format!("this bundle cannot be signed: {error}"))
+    };
+    let issued = site.now().whole_seconds();
+    let day = |days| Duration::from_secs(u64::from(days) * 86_400);
+    let expires = request.expires_in_days.map(|days| issued.after(day(days)));
+    let sequence = request.sequence;
+    Ok(Statement {
+        subject: index.digest,
+        release: Release {
+            name: view.name.parse().map_err(unfit)?,
+            version: view.version.clone(),
+            sequence: sequence.unwrap_or_else(|| u64::try_from(issued.as_unix()).unwrap_or_default()),
+            media_type: index.media_type.clone(),
+            size: index.size,
+            issued,
+            expires,
+            repositories: request.repositories.clone(),
+        },
+    })
+}
