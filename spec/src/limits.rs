@@ -133,8 +133,12 @@ pub const UPLOADS: usize = 1_000;
 pub const UPLOAD_IDLE_SECONDS: u64 = 86_400;
 /// Longest silence inside the body of a request to the registry server, seconds; a client that stalls longer is cut off.
 pub const BODY_SILENCE_SECONDS: u64 = 60;
-/// Most connections of the registry server at one time; each holds a file descriptor and some buffers.
+/// Most connections of the registry server at one time; each holds a file descriptor and some buffers, and 1024 descriptors
+/// are what a process usually gets. For one more, the one that is silent longest gives way, so this is no number of clients.
 pub const CONNECTIONS: usize = 512;
+/// When no connection is between two requests, one gives way to a new one that was silent for so long inside a request,
+/// seconds: longer than any pause of a link that works, and short against [`BODY_SILENCE_SECONDS`].
+pub const YIELD_SILENCE_SECONDS: u64 = 5;
 /// Longest time for the head of a request to the registry server, and between two requests of a connection, seconds.
 pub const HEADER_SILENCE_SECONDS: u64 = 30;
 /// Most bytes of a refused request's body that the registry server still takes, so that its answer is heard.

@@ -14,12 +14,16 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{Method, StatusCode};
 use hyper::body::{Frame, SizeHint};
 
+use super::admission::Underway;
+use super::failures::{Failures, chain};
 use super::log::{Line, Log};
 use super::meter::Meter;
+use super::refusal::Refusal;
 
 /// What is known of a request.
 pub(super) struct Account {
     pub(super) meter: Meter,
+    pub(super) failures: Arc<Failures>,
     pub(super) log: Option<Log>,
     pub(super) began: Instant,
     pub(super) time: SystemTime,
@@ -27,20 +31,49 @@ pub(super) struct Account {
     pub(super) path: String,
     pub(super) route: &'static str,
     pub(super) status: StatusCode,
+    /// Why it was refused, or why the answer broke, for who runs the server.
+    pub(super) reason: Option<String>,
     pub(super) user: Option<String>,
     pub(super) peer: Option<SocketAddr>,
+    /// Held until the answer was sent.
+    pub(super) underway: Option<Arc<Underway>>,
     pub(super) received: Arc<AtomicU64>,
+}
+
+impl Account {
+    /// Takes down why the request was not done; a failure of the server is logged, too.
+    pub(super) fn refused(&mut self, refusal: &Refusal) {
+        if let Refusal::Storage(error) = refusal {
+            self.failures
+                .log(format_args!("{} {}", self.method, self.path), error);
+            self.reason = Some(chain(error));
+        } else {
+            self.reason = Some(refusal.to_string());
+        }
+    }
+
+    /// Takes down that the answer broke after its head: what was to be sent could not be read.
+    fn broke(&mut self, error: &axum::Error) {
+        let what = format!("the answer to {} {}", self.method, self.path);
+        self.failures.log_broken(what, error);
+        self.reason = Some(chain(error));
+    }
 }
 
 /// Counts the bytes of a request's body as they come.
 pub(super) struct Counted {
     body: Body,
     count: Arc<AtomicU64>,
+    underway: Option<Arc<Underway>>,
 }
 
 impl Counted {
-    pub(super) fn new(body: Body, count: Arc<AtomicU64>) -> Self {
-        Self { body, count }
+    pub(super) fn new(body: Body, count: Arc<AtomicU64>, underway: Option<Arc<Underway>>) -> Self {
+        Self {
+            body,
+            count,
+            underway,
+        }
     }
 }
 
@@ -56,7 +89,11 @@ impl HttpBody for Counted {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Some(underway) = &self.underway {
+            underway.read(polled.is_ready());
+        }
+        let frame = ready!(polled);
         if let Some(Ok(frame)) = &frame {
             self.count.fetch_add(length(frame), Ordering::Relaxed);
         }
@@ -108,7 +145,7 @@ impl HttpBody for Settling {
         match &frame {
             Some(Ok(frame)) => self.sent += length(frame),
             None => self.ended = true,
-            Some(Err(_)) => {}
+            Some(Err(error)) => self.account.broke(error),
         }
         Poll::Ready(frame)
     }
@@ -141,7 +178,7 @@ impl Drop for Settling {
             || self.announced == Some(self.sent)
             || account.method == Method::HEAD;
         if let Some(log) = &account.log {
-            log.write(&Line {
+            let written = log.write(&Line {
                 time: account.time.into(),
                 method: account.method.as_str(),
                 path: &account.path,
@@ -152,7 +189,11 @@ impl Drop for Settling {
                 user: account.user.as_deref(),
                 peer: account.peer,
                 complete,
+                reason: account.reason.as_deref(),
             });
+            if let Err(error) = written {
+                account.failures.log_io("log", "writing the access log", &error);
+            }
         }
     }
 }

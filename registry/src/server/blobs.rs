@@ -25,18 +25,7 @@ pub(super) async fn get(
 ) -> Result<Response, Refusal> {
     let path = storage.content(&digest);
     let (file, size) = storage
-        .run(move |storage| {
-            if !storage.lease_blob(&repository, &digest) {
-                return Err(Refusal::BlobUnknown {
-                    repository: repository.as_str().to_owned(),
-                    digest,
-                });
-            }
-            let path = storage.content(&digest);
-            let file = std::fs::File::open(&path).map_err(StoreError::io("open", &path))?;
-            let size = file.metadata().map_err(StoreError::io("read", &path))?.len();
-            Ok((file, size))
-        })
+        .run(move |storage| storage.open_blob(&repository, &digest))
         .await?;
     let part = Part::wanted(parts, &digest, size)?;
     let body = if parts.method == Method::HEAD {

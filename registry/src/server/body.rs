@@ -1,6 +1,6 @@
 //! Bodies of requests: read whole up to a limit, drained, and what their errors mean.
 
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use samebundle_spec::limits;
@@ -42,8 +42,7 @@ pub(super) async fn read(body: Body, limit: u64) -> Result<Option<Bytes>, Refusa
 
 /// Takes what a client is still sending and does not use it: an answer that comes before the client has sent all may be lost
 /// with the connection.
-pub(super) async fn drain(body: Body) {
-    let mut stream = body.into_data_stream();
+pub(super) async fn drain(mut stream: BodyDataStream) {
     let mut drained = 0;
     while let Some(Ok(piece)) = stream.next().await {
         drained += piece.len() as u64;

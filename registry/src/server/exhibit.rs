@@ -15,9 +15,10 @@ use samebundle_spec::{Descriptor, Digest, MediaType, Tag, limits};
 use tokio::sync::Mutex;
 use tokio_util::io::ReaderStream;
 
+use super::access::Admitted;
 use super::refusal::Refusal;
 use super::route::{At, Name, Route, parameter};
-use super::{blobs, listing, manifests};
+use super::{base, blobs, listing, manifests};
 use crate::StoreError;
 use crate::graph::{Beside, Graph};
 use crate::store::{Origin, SourceExt};
@@ -87,14 +88,23 @@ impl Exhibit {
     }
 
     /// Answers a question; the place is read-only, so nothing else comes here.
-    pub(super) async fn answer(&self, route: Route, parts: &Parts) -> Result<Response, Refusal> {
+    pub(super) async fn answer(
+        &self,
+        route: Route,
+        parts: &Parts,
+        admitted: &Admitted,
+    ) -> Result<Response, Refusal> {
         match (route, parts.method.clone()) {
-            (Route::Base, Method::GET | Method::HEAD) => Ok(super::base()),
+            (Route::Base, Method::GET | Method::HEAD) => Ok(base::get()),
             (Route::Manifest { repository, at }, Method::GET | Method::HEAD) => {
                 self.manifest(parts, &repository, &at).await
             }
             (Route::Blob { repository, digest }, Method::GET | Method::HEAD) => {
                 self.blob(parts, &repository, digest).await
+            }
+            (Route::Catalog, Method::GET) => {
+                let seen = admitted.may_pull(&self.0.name).then_some(&self.0.name);
+                listing::catalog_page(&parts.uri, seen.into_iter())
             }
             (Route::Tags { repository }, Method::GET) => {
                 if repository != self.0.name {

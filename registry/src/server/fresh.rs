@@ -1,16 +1,18 @@
 //! Files that may change while the server runs: certificates, users, rules.
 //!
 //! What was read is used until one of the files has another time, size or inode; it is looked at when the value is asked for,
-//! at most once a second. Failure: a changed file that cannot be read or is not valid is said in the log, and what was read
-//! before stays in force; it is tried again when it changes once more.
+//! at most once a second. Failure: a changed file that cannot be read or is not valid is said in the log once, and what was
+//! read before stays in force; it is tried again when it changes once more.
 
 use std::fmt::Debug;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::storage::hold;
+use parking_lot::Mutex;
+
+use super::failures::chain;
 use crate::StoreError;
 
 const LOOKED_AT: Duration = Duration::from_secs(1);
@@ -21,6 +23,8 @@ type Stamp = Option<(i64, i64, u64, u64)>;
 /// A value that is read from files, and again when they change.
 #[derive(Debug)]
 pub(super) struct Fresh<T> {
+    /// What the files hold, for the log.
+    what: &'static str,
     paths: Vec<PathBuf>,
     read: fn(&[PathBuf]) -> Result<T, StoreError>,
     now: Mutex<State<T>>,
@@ -46,12 +50,14 @@ fn stamp(path: &Path) -> Stamp {
 impl<T: Debug> Fresh<T> {
     /// Reads the files for the first time.
     pub(super) fn open(
+        what: &'static str,
         paths: Vec<PathBuf>,
         read: fn(&[PathBuf]) -> Result<T, StoreError>,
     ) -> Result<Self, StoreError> {
         let stamps = paths.iter().map(|path| stamp(path)).collect();
         let value = Arc::new(read(&paths)?);
         Ok(Self {
+            what,
             paths,
             read,
             now: Mutex::new(State {
@@ -64,7 +70,7 @@ impl<T: Debug> Fresh<T> {
 
     /// The value of the files as they are now, or were a second ago.
     pub(super) fn get(&self) -> Arc<T> {
-        let mut now = hold(&self.now);
+        let mut now = self.now.lock();
         if now.looked.elapsed() < LOOKED_AT {
             return Arc::clone(&now.value);
         }
@@ -74,11 +80,15 @@ impl<T: Debug> Fresh<T> {
             now.stamps = stamps;
             match (self.read)(&self.paths) {
                 Ok(value) => {
-                    tracing::info!(files = ?self.paths, "read again");
+                    tracing::info!("{} were read again", self.what);
                     now.value = Arc::new(value);
                 }
                 Err(error) => {
-                    tracing::error!(%error, files = ?self.paths, "not read again; what was read before stays in force");
+                    let why = chain(&error);
+                    tracing::error!(
+                        "{} were not read again, and what was read before stays in force: {why}",
+                        self.what
+                    );
                 }
             }
         }
@@ -101,10 +111,10 @@ mod tests {
                 _ => Ok(text),
             }
         };
-        let fresh = Fresh::open(vec![file.path().to_owned()], read).unwrap();
+        let fresh = Fresh::open("the words", vec![file.path().to_owned()], read).unwrap();
         for (written, expected) in [("two", "two"), ("broken", "two"), ("three", "three")] {
             std::fs::write(file.path(), written).unwrap();
-            hold(&fresh.now).looked = Instant::now().checked_sub(LOOKED_AT).unwrap();
+            fresh.now.lock().looked = Instant::now().checked_sub(LOOKED_AT).unwrap();
             assert_eq!(*fresh.get(), expected);
         }
     }

@@ -1,10 +1,12 @@
-//! Listings in pages: tags (end-8) and referrers (end-12).
+//! Listings in pages: tags (end-8), referrers (end-12), and the catalog of repositories as docker-registry has it.
 
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use samebundle_spec::{Descriptor, Digest, MediaType, Tag, limits};
+use serde_json::{Value, json};
 
+use super::access::Admitted;
 use super::refusal::Refusal;
 use super::route::{Name, parameter};
 use super::storage::Storage;
@@ -52,15 +54,50 @@ pub(super) async fn tags(storage: &Storage, parts: &Parts, repository: Name) -> 
 
 /// The page of sorted tags that is asked for.
 pub(super) fn tags_page(uri: &Uri, name: &str, tags: &[Tag]) -> Result<Response, Refusal> {
+    let tags: Vec<&str> = tags.iter().map(Tag::as_str).collect();
+    let path = format!("/v2/{name}/tags/list");
+    words_page(uri, &path, &tags, |shown| json!({ "name": name, "tags": shown }))
+}
+
+/// Answers `_catalog`: the repositories that the client may pull from.
+pub(super) async fn catalog(
+    storage: &Storage,
+    parts: &Parts,
+    admitted: Admitted,
+) -> Result<Response, Refusal> {
+    let names = storage.run(|storage| Ok(storage.repositories()?)).await?;
+    let seen = names.iter().filter(|name| admitted.may_pull(name));
+    catalog_page(&parts.uri, seen)
+}
+
+/// The page of sorted repositories that is asked for.
+pub(super) fn catalog_page<'a>(
+    uri: &Uri,
+    names: impl Iterator<Item = &'a Name>,
+) -> Result<Response, Refusal> {
+    let names: Vec<&str> = names.map(Name::as_str).collect();
+    words_page(
+        uri,
+        "/v2/_catalog",
+        &names,
+        |shown| json!({ "repositories": shown }),
+    )
+}
+
+/// The page that is asked for of sorted words, in the document that `document` makes of them.
+fn words_page(
+    uri: &Uri,
+    path: &str,
+    all: &[&str],
+    document: impl FnOnce(&[&str]) -> Value,
+) -> Result<Response, Refusal> {
     let (n, last) = page(uri)?;
-    let start = last.map_or(0, |last| {
-        tags.partition_point(|tag| tag.as_str() <= last.as_str())
-    });
-    let shown: Vec<&str> = tags[start..].iter().take(n).map(|tag| tag.as_str()).collect();
-    let body = serde_json::json!({ "name": name, "tags": shown }).to_string();
+    let start = last.map_or(0, |last| all.partition_point(|word| *word <= last.as_str()));
+    let shown = &all[start..all.len().min(start + n)];
+    let body = document(shown).to_string();
     let mut response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
-    if let Some(last) = shown.last().filter(|_| start + shown.len() < tags.len()) {
-        link(&mut response, &format!("/v2/{name}/tags/list"), n, last, &[]);
+    if let Some(last) = shown.last().filter(|_| start + shown.len() < all.len()) {
+        link(&mut response, path, n, last, &[]);
     }
     Ok(response)
 }
@@ -125,7 +162,7 @@ pub(super) fn referrers_page(
 /// A page of referrers; `next` is its last one if there are more.
 fn index(uri: &Uri, n: usize, path: &str, shown: &[Descriptor], next: Option<Digest>) -> Response {
     let wanted = parameter(uri, "artifactType");
-    let body = serde_json::json!({
+    let body = json!({
         "schemaVersion": 2,
         "mediaType": MediaType::OCI_INDEX.as_str(),
         "manifests": shown,

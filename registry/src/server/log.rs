@@ -2,20 +2,20 @@
 //!
 //! ```json
 //! {"time":"2026-11-22T05:06:13.120448Z","method":"GET","path":"/v2/team/digits/tags/list","status":200,"bytes":42,"received":0,
-//!  "seconds":0.001,"user":"alice","peer":"127.0.0.1:40112","complete":true}
+//!  "seconds":0.001,"user":"alice","peer":"127.0.0.1:40112","complete":true,"reason":null}
 //! ```
 //!
-//! No header, query, token or password is in it: `path` is without its query, `user` is who logged in, or null.
+//! No header, query, token or password is in it: `path` is without its query, `user` is who logged in, or null. `reason` is
+//! why the request was not done, or why its answer broke; it may name files of this machine, which no answer does.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use samebundle_spec::Timestamp;
 use serde::{Serialize, Serializer};
-
-use super::storage::hold;
 
 /// Where lines go. Cheap to clone.
 #[derive(Clone)]
@@ -44,6 +44,7 @@ pub(super) struct Line<'a> {
     pub(super) peer: Option<SocketAddr>,
     /// Whether the answer was sent to its end.
     pub(super) complete: bool,
+    pub(super) reason: Option<&'a str>,
 }
 
 /// As seconds, to the microsecond.
@@ -57,13 +58,13 @@ impl Log {
         Self(Arc::new(Mutex::new(Box::new(to))))
     }
 
-    pub(super) fn write(&self, line: &Line<'_>) {
-        let Ok(mut text) = serde_json::to_string(line) else {
-            return;
-        };
+    /// Writes a line.
+    ///
+    /// # Errors
+    /// The system's answer.
+    pub(super) fn write(&self, line: &Line<'_>) -> io::Result<()> {
+        let mut text = serde_json::to_string(line)?;
         text.push('\n');
-        if let Err(error) = hold(&self.0).write_all(text.as_bytes()) {
-            tracing::error!(%error, "the access log was not written");
-        }
+        self.0.lock().write_all(text.as_bytes())
     }
 }

@@ -13,7 +13,6 @@ use super::body::read;
 use super::refusal::Refusal;
 use super::route::{At, Name, parameters};
 use super::storage::{Expected, Kept, Storage};
-use crate::StoreError;
 
 fn invalid(why: impl ToString) -> Refusal {
     Refusal::ManifestInvalid { why: why.to_string() }
@@ -70,9 +69,7 @@ pub(super) async fn get(
                 // A client that hears that it is there does not push it.
                 return Ok((storage.promise_manifest(&repository, &at)?, Vec::new()));
             }
-            let descriptor = storage.manifest(&repository, &at)?;
-            let body = content(storage, &descriptor)?;
-            Ok((descriptor, body))
+            storage.read_manifest(&repository, &at)
         })
         .await?;
     Ok(found(&descriptor, Body::from(body)))
@@ -90,11 +87,6 @@ pub(super) fn found(descriptor: &Descriptor, body: Body) -> Response {
         body,
     )
         .into_response()
-}
-
-fn content(storage: &Storage, descriptor: &Descriptor) -> Result<Vec<u8>, StoreError> {
-    let path = storage.content(&descriptor.digest);
-    std::fs::read(&path).map_err(StoreError::io("read", &path))
 }
 
 /// Answers PUT.
@@ -218,8 +210,7 @@ pub(super) async fn delete(storage: &Storage, repository: Name, at: At) -> Resul
             let subject = match &at {
                 At::Tag(_) => None,
                 At::Digest(_) => {
-                    let descriptor = storage.manifest(&repository, &at)?;
-                    let bytes = content(storage, &descriptor)?;
+                    let (descriptor, bytes) = storage.read_manifest(&repository, &at)?;
                     let document = Document::parse(&bytes, &descriptor.media_type).map_err(invalid)?;
                     document.subject().map(|subject| subject.digest)
                 }

@@ -1,13 +1,40 @@
 //! Refusals: the status and error code of distribution-spec 1.1 ("Error Codes") for each.
+//!
+//! This is a leaf: a refusal holds plain values, and all other rooms of the server use it.
+
+use std::io;
 
 use axum::body::Body;
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use samebundle_spec::Digest;
 
-use super::access::Challenge;
-use super::uploads::Progress;
 use crate::StoreError;
+
+/// Where an upload is and how far it came: `Location` and `Range`.
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// Bytes that the registry has.
+    pub(super) written: u64,
+    /// The path of the upload.
+    pub(super) location: String,
+    /// Its name, as docker's clients know it.
+    pub(super) id: String,
+}
+
+impl Progress {
+    pub(super) fn write(&self, headers: &mut HeaderMap) {
+        let range = format!("0-{}", self.written.saturating_sub(1));
+        for (name, value) in [("range", &range), ("docker-upload-uuid", &self.id)] {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(name, value);
+            }
+        }
+        if let Ok(value) = HeaderValue::from_str(&self.location) {
+            headers.insert(header::LOCATION, value);
+        }
+    }
+}
 
 /// Why a request is not done.
 #[derive(Debug, thiserror::Error)]
@@ -51,13 +78,9 @@ pub(super) enum Refusal {
     #[error("the blob has more than {limit} bytes, which is the most that this registry takes")]
     BlobTooLarge { limit: u64 },
     #[error("log in: this needs a name and a password, or a token")]
-    Unauthorized { challenge: Challenge },
-    #[error("{user} may not {right} in {repository}")]
-    Denied {
-        user: String,
-        right: &'static str,
-        repository: String,
-    },
+    Unauthorized { challenge: HeaderValue },
+    #[error("{user} may not {what}")]
+    Denied { user: String, what: String },
     #[error("tokens are given for grant_type=password, or for a GET with a password")]
     GrantType,
     #[error("the chunk does not start where the upload ends ({} bytes)", .at.written)]
@@ -68,8 +91,31 @@ pub(super) enum Refusal {
     TooManyUploads,
     #[error("the range is outside the {size} bytes of the blob")]
     Range { size: u64 },
-    #[error("the registry could not do it")]
+    #[error("{}", told(.0))]
     Storage(#[from] StoreError),
+}
+
+fn is_full(error: &StoreError) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error, StoreError::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+}
+
+/// What a client is told of a failure of the registry: enough to know whom to ask, and no file of the machine.
+fn told(error: &StoreError) -> String {
+    match error {
+        _ if is_full(error) => {
+            "the storage of the registry is full; whoever runs it has to make room, then send this again"
+                .to_owned()
+        }
+        StoreError::Io { source, .. } => {
+            let why = match source.raw_os_error() {
+                Some(number) => io::Error::from_raw_os_error(number).to_string(),
+                None => source.kind().to_string(),
+            };
+            format!("the storage of the registry failed ({why}); its log has more")
+        }
+        _ => "the registry could not do it; its log says why".to_owned(),
+    }
 }
 
 impl Refusal {
@@ -97,6 +143,7 @@ impl Refusal {
             Self::UploadBusy { .. } | Self::TagImmutable { .. } => StatusCode::CONFLICT,
             Self::Chunk { .. } | Self::Range { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::TooManyUploads => StatusCode::TOO_MANY_REQUESTS,
+            Self::Storage(error) if is_full(error) => StatusCode::INSUFFICIENT_STORAGE,
             Self::Storage(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -127,9 +174,6 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        if let Self::Storage(error) = &self {
-            tracing::error!(%error, source = ?std::error::Error::source(error), "storage failed");
-        }
         let body = serde_json::json!({
             "errors": [{ "code": self.code(), "message": self.to_string() }]
         });
@@ -147,14 +191,12 @@ impl IntoResponse for Refusal {
                 }
             }
             Self::Unauthorized { challenge } => {
-                if let Some(value) = challenge.value() {
-                    response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
-                }
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
             }
             Self::TooManyUploads => {
                 response
                     .headers_mut()
-                    .insert(header::RETRY_AFTER, axum::http::HeaderValue::from_static("5"));
+                    .insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
             }
             _ => {}
         }

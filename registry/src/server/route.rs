@@ -69,6 +69,8 @@ pub(super) enum Route {
         repository: Name,
         subject: Digest,
     },
+    /// The names of all repositories.
+    Catalog,
     /// The token service.
     Token,
     /// Figures about the server.
@@ -92,6 +94,7 @@ impl Route {
             Self::Uploads { .. } | Self::Upload { .. } => "upload",
             Self::Tags { .. } => "tags",
             Self::Referrers { .. } => "referrers",
+            Self::Catalog => "catalog",
             Self::Token => "token",
             Self::Metrics => "metrics",
         }
@@ -103,6 +106,7 @@ impl Route {
             return Ok(Self::Base);
         }
         match path {
+            "/v2/_catalog" => return Ok(Self::Catalog),
             "/token" => return Ok(Self::Token),
             "/metrics" => return Ok(Self::Metrics),
             _ => {}

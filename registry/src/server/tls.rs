@@ -56,7 +56,11 @@ impl Tls {
     /// # Errors
     /// [`StoreError::Io`]; [`StoreError::Invalid`] if they are not of the form or do not belong together.
     pub fn open(certificates: &Path, key: &Path) -> Result<Self, StoreError> {
-        let fresh = Fresh::open(vec![certificates.to_owned(), key.to_owned()], read)?;
+        let fresh = Fresh::open(
+            "the certificate and its key",
+            vec![certificates.to_owned(), key.to_owned()],
+            read,
+        )?;
         Ok(Self(Arc::new(fresh)))
     }
 

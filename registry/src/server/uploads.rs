@@ -4,55 +4,35 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
 use samebundle_spec::{Algorithm, Digest};
 use tokio::sync::mpsc;
 
 use super::access::Admitted;
-use super::body::stopped;
-use super::refusal::Refusal;
+use super::body::{drain, stopped};
+use super::refusal::{Progress, Refusal};
 use super::route::{Name, parameter};
 use super::storage::{Storage, Upload};
 
 /// Pieces of a body that wait to be written; hyper's are at most some hundred KiB.
 const PIECES: usize = 16;
 
-/// Where an upload is and how far it came: `Location` and `Range`.
-#[derive(Debug)]
-pub(super) struct Progress {
-    pub(super) written: u64,
-    location: String,
-    id: String,
+/// Where an upload is and how far it came.
+fn progress(repository: &Name, upload: &Upload) -> Progress {
+    Progress {
+        written: upload.written(),
+        location: format!("/v2/{}/blobs/uploads/{}", repository.as_str(), upload.id()),
+        id: upload.id().to_owned(),
+    }
 }
 
-impl Progress {
-    fn of(repository: &Name, upload: &Upload) -> Self {
-        Self {
-            written: upload.written(),
-            location: format!("/v2/{}/blobs/uploads/{}", repository.as_str(), upload.id()),
-            id: upload.id().to_owned(),
-        }
-    }
-
-    pub(super) fn write(&self, headers: &mut HeaderMap) {
-        let range = format!("0-{}", self.written.saturating_sub(1));
-        for (name, value) in [("range", &range), ("docker-upload-uuid", &self.id)] {
-            if let Ok(value) = HeaderValue::from_str(value) {
-                headers.insert(name, value);
-            }
-        }
-        if let Ok(value) = HeaderValue::from_str(&self.location) {
-            headers.insert(header::LOCATION, value);
-        }
-    }
-
-    fn answer(&self, status: StatusCode) -> Response {
-        let mut response = status.into_response();
-        self.write(response.headers_mut());
-        response
-    }
+/// The answer that says so.
+fn answer(repository: &Name, upload: &Upload, status: StatusCode) -> Response {
+    let mut response = status.into_response();
+    progress(repository, upload).write(response.headers_mut());
+    response
 }
 
 fn digest_parameter(uri: &Uri, name: &str) -> Result<Option<Digest>, Refusal> {
@@ -96,7 +76,7 @@ pub(super) async fn open(
         .run(move |storage| storage.open_upload(&name, algorithm, whole.is_none()))
         .await?;
     let Some(digest) = whole else {
-        return Ok(Progress::of(&repository, &upload).answer(StatusCode::ACCEPTED));
+        return Ok(answer(&repository, &upload, StatusCode::ACCEPTED));
     };
     let result = match receive(&upload, body, None).await {
         Ok(()) => commit(storage, &upload, digest).await,
@@ -164,7 +144,11 @@ async fn receive(upload: &Arc<Upload>, body: Body, length: Option<u64>) -> Resul
         }
     }
     drop(sender);
-    writer.await.map_err(|error| super::storage::stopped(&error))??;
+    let written = writer.await.map_err(|error| super::storage::stopped(&error))?;
+    if written.is_err() {
+        drain(body).await;
+    }
+    written?;
     if let Some(error) = cut {
         return Err(stopped(error));
     }
@@ -180,7 +164,7 @@ async fn receive(upload: &Arc<Upload>, body: Body, length: Option<u64>) -> Resul
 /// Answers GET: how far the upload came.
 pub(super) fn status(storage: &Storage, repository: &Name, id: &str) -> Result<Response, Refusal> {
     let upload = storage.upload(repository, id)?;
-    Ok(Progress::of(repository, &upload).answer(StatusCode::NO_CONTENT))
+    Ok(answer(repository, &upload, StatusCode::NO_CONTENT))
 }
 
 /// Answers PATCH: one more chunk.
@@ -194,7 +178,7 @@ pub(super) async fn append(
     let upload = storage.upload(repository, id)?;
     let length = chunk(parts, repository, &upload)?;
     receive(&upload, body, length).await?;
-    Ok(Progress::of(repository, &upload).answer(StatusCode::ACCEPTED))
+    Ok(answer(repository, &upload, StatusCode::ACCEPTED))
 }
 
 /// Answers PUT: the last bytes, if any, and the digest of all of them.
@@ -240,7 +224,7 @@ fn chunk(parts: &Parts, repository: &Name, upload: &Upload) -> Result<Option<u64
         .ok_or_else(invalid)?;
     if start != upload.written() {
         return Err(Refusal::Chunk {
-            at: Progress::of(repository, upload),
+            at: progress(repository, upload),
         });
     }
     let declared = parts

@@ -1,44 +1,11 @@
-//! Credentials, challenges and scopes as text (RFC 7235, RFC 6750, distribution token specification).
+//! Credentials and challenges as text (RFC 7235, RFC 6750, distribution token specification).
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::super::route::Name;
-use super::Right;
-
-/// One right to one repository.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::server) struct Scope {
-    pub(super) repository: String,
-    pub(super) right: Right,
-}
-
-impl Scope {
-    pub(in crate::server) fn new(repository: &Name, right: Right) -> Self {
-        Self {
-            repository: repository.as_str().to_owned(),
-            right,
-        }
-    }
-
-    /// Reads `repository:<name>:<action>[,<action>]`, several of them apart by spaces. What is no right to a repository is
-    /// left out: a token without it is what the client then gets.
-    pub(super) fn parse_all(text: &str) -> Vec<Self> {
-        let one = |text: &str| -> Option<Vec<Self>> {
-            let (name, actions) = text.strip_prefix("repository:")?.rsplit_once(':')?;
-            let name = Name::parse(name).ok()?;
-            let rights = Right::ALL.into_iter().filter(|right| {
-                actions
-                    .split(',')
-                    .any(|action| action == "*" || action == right.word())
-            });
-            Some(rights.map(|right| Self::new(&name, right)).collect())
-        };
-        text.split(' ').filter_map(one).flatten().collect()
-    }
-}
+use super::scope::Scope;
 
 /// What a request proves its user by.
 pub(super) enum Presented {
@@ -98,10 +65,6 @@ pub(super) fn form(bytes: &[u8]) -> Option<Asked> {
     ))
 }
 
-/// The value of `WWW-Authenticate`.
-#[derive(Clone, Debug)]
-pub(in crate::server) struct Challenge(String);
-
 /// Text inside the quotes of a challenge: what would end them is left out.
 fn quoted(text: &str) -> String {
     text.chars()
@@ -109,74 +72,40 @@ fn quoted(text: &str) -> String {
         .collect()
 }
 
-impl Challenge {
-    pub(super) fn basic(service: &str) -> Self {
-        Self(format!("Basic realm=\"{}\", charset=\"UTF-8\"", quoted(service)))
-    }
+fn value(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).expect("names, words and quoted text are printable ASCII")
+}
 
-    pub(super) fn bearer(
-        address: &str,
-        service: &str,
-        scopes: &[Scope],
-        error: Option<&'static str>,
-    ) -> Self {
-        let mut text = format!(
-            "Bearer realm=\"{}/token\",service=\"{}\"",
-            quoted(address),
-            quoted(service)
-        );
-        let scopes: Vec<String> = scopes
-            .iter()
-            .map(|scope| {
-                // Who pushes also asks what is there.
-                let actions = match scope.right {
-                    Right::Push => "pull,push",
-                    other => other.word(),
-                };
-                format!("repository:{}:{actions}", scope.repository)
-            })
-            .collect();
-        if !scopes.is_empty() {
-            text.push_str(&format!(",scope=\"{}\"", scopes.join(" ")));
-        }
-        if let Some(error) = error {
-            text.push_str(&format!(",error=\"{error}\""));
-        }
-        Self(text)
-    }
+/// The challenge of [`Scheme::Basic`](super::Scheme::Basic), and of the token service.
+pub(super) fn basic(service: &str) -> HeaderValue {
+    value(&format!("Basic realm=\"{}\", charset=\"UTF-8\"", quoted(service)))
+}
 
-    pub(in crate::server) fn value(&self) -> Option<HeaderValue> {
-        HeaderValue::from_str(&self.0).ok()
+/// The challenge of [`Scheme::Token`](super::Scheme::Token): where to ask for a token, and for what.
+pub(super) fn bearer(
+    address: &str,
+    service: &str,
+    scopes: &[Scope],
+    error: Option<&'static str>,
+) -> HeaderValue {
+    let mut text = format!(
+        "Bearer realm=\"{}/token\",service=\"{}\"",
+        quoted(address),
+        quoted(service)
+    );
+    let scopes: Vec<String> = scopes.iter().map(Scope::asked).collect();
+    if !scopes.is_empty() {
+        text.push_str(&format!(",scope=\"{}\"", scopes.join(" ")));
     }
+    if let Some(error) = error {
+        text.push_str(&format!(",error=\"{error}\""));
+    }
+    value(&text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn scopes_are_read_and_what_is_none_is_left_out() {
-        let scopes = |text: &str| {
-            Scope::parse_all(text)
-                .into_iter()
-                .map(|scope| format!("{} {}", scope.repository, scope.right.word()))
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(
-            scopes("repository:a/b:push,pull repository:c:*"),
-            ["a/b pull", "a/b push", "c pull", "c push", "c delete"]
-        );
-        for text in [
-            "",
-            "registry:catalog:*",
-            "repository:A:pull",
-            "repository:../x:pull",
-            "repository:a:fly",
-            "x",
-        ] {
-            assert_eq!(scopes(text), Vec::<String>::new(), "{text}");
-        }
-    }
 
     #[test]
     fn credentials_are_read_or_are_other() {
@@ -206,9 +135,9 @@ mod tests {
 
     #[test]
     fn a_challenge_stays_inside_its_quotes() {
-        let challenge = Challenge::bearer("http://a\",x=\"\r\n", "s", &[], Some("invalid_token"));
+        let challenge = bearer("http://a\",x=\"\r\n", "s", &[], Some("invalid_token"));
         assert_eq!(
-            challenge.value().unwrap(),
+            challenge,
             "Bearer realm=\"http://a,x=/token\",service=\"s\",error=\"invalid_token\""
         );
     }

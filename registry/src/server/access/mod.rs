@@ -8,7 +8,8 @@
 //! * `users`: an htpasswd file, bcrypt hashes only.
 //! * `rules`: rights by repository, a YAML file.
 //! * `token`: what the `/token` endpoint issues, signed with a key that lives as long as the process.
-//! * `challenge`: `Authorization`, `WWW-Authenticate` and scopes as text.
+//! * `scope`: what a request needs and a token gives.
+//! * `challenge`: `Authorization` and `WWW-Authenticate` as text.
 //!
 //! Invariants: without a rule nobody may do anything; a token never gives more than its user has at the moment of the
 //! request; a wrong password and an unknown user take the same time and get the same answer; no secret is kept in the clear
@@ -16,7 +17,9 @@
 
 mod challenge;
 mod rules;
+mod scope;
 mod token;
+mod user;
 mod users;
 
 use std::path::Path;
@@ -24,60 +27,22 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use samebundle_spec::Timestamp;
 use serde_json::{Value, json};
 
 use self::challenge::{Presented, presented};
 use self::rules::RuleSet;
-use self::token::{Authority, Granted};
+use self::token::{Authority, Granted, SERVICE};
 use self::users::Users;
 use super::fresh::Fresh;
 use super::refusal::Refusal;
 use super::route::{Name, parameters};
 use crate::StoreError;
 
-pub(super) use challenge::{Challenge, Scope};
+pub(super) use scope::{Right, Scope};
+pub(super) use user::User;
 pub use users::set_password;
-
-/// What may be done with a repository.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Right {
-    Pull,
-    Push,
-    Delete,
-}
-
-impl Right {
-    const ALL: [Self; 3] = [Self::Pull, Self::Push, Self::Delete];
-
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Pull => "pull",
-            Self::Push => "push",
-            Self::Delete => "delete",
-        }
-    }
-}
-
-/// Who asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum User {
-    /// Nobody that said a name.
-    Anonymous,
-    /// A name from the file of users.
-    Named(String),
-}
-
-impl User {
-    pub(super) fn name(&self) -> Option<&str> {
-        match self {
-            Self::Anonymous => None,
-            Self::Named(name) => Some(name),
-        }
-    }
-}
 
 /// How clients prove who they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,9 +72,6 @@ struct Inner {
     clock: fn() -> SystemTime,
 }
 
-/// Name of this service in challenges and tokens.
-const SERVICE: &str = "samebundle registry";
-
 impl Access {
     /// Reads the users, and what each may do; without rules every user may do everything, and nobody else anything.
     ///
@@ -122,11 +84,11 @@ impl Access {
         clock: fn() -> SystemTime,
     ) -> Result<Self, StoreError> {
         let rules = rules
-            .map(|path| Fresh::open(vec![path.to_owned()], RuleSet::read))
+            .map(|path| Fresh::open("the rules of access", vec![path.to_owned()], RuleSet::read))
             .transpose()?;
         Ok(Self(Arc::new(Inner {
             scheme,
-            users: Fresh::open(vec![users.to_owned()], Users::read)?,
+            users: Fresh::open("the users", vec![users.to_owned()], Users::read)?,
             rules,
             logins: users::Logins::new()?,
             authority: Authority::new()?,
@@ -135,10 +97,11 @@ impl Access {
     }
 
     /// Tells whether this user may do that now.
-    pub(super) fn allows(&self, user: &User, repository: &str, right: Right) -> bool {
-        match &self.0.rules {
-            Some(rules) => rules.get().allows(user, repository, right),
-            None => *user != User::Anonymous,
+    fn allows(&self, user: &User, scope: &Scope) -> bool {
+        match (&self.0.rules, scope) {
+            (None, _) => *user != User::Anonymous,
+            (Some(rules), Scope::Repository { name, right }) => rules.get().allows(user, name, *right),
+            (Some(rules), Scope::Catalog) => *user != User::Anonymous || rules.get().is_public(),
         }
     }
 
@@ -171,13 +134,12 @@ impl Access {
             _ => return Err(challenge(None)),
         };
         for scope in scopes {
-            if !self.allows(&user, &scope.repository, scope.right) {
+            if !self.allows(&user, scope) {
                 return Err(match &user {
                     User::Anonymous => challenge(None),
                     User::Named(name) => Refusal::Denied {
                         user: name.clone(),
-                        right: scope.right.word(),
-                        repository: scope.repository.clone(),
+                        what: scope.words(),
                     },
                 });
             }
@@ -185,13 +147,14 @@ impl Access {
                 return Err(challenge(Some("insufficient_scope")));
             }
         }
-        // A question without scopes is how clients learn to log in, also where something is public.
-        if scopes.is_empty() && user == User::Anonymous && granted.is_none() {
+        // A question about the whole registry is how clients learn to log in, also where something is public.
+        let is_general = scopes.iter().all(|scope| *scope == Scope::Catalog);
+        if is_general && user == User::Anonymous && granted.is_none() {
             return Err(challenge(None));
         }
         Ok(Admitted {
             user,
-            bounds: Some((self.clone(), granted)),
+            access: Some(self.clone()),
         })
     }
 
@@ -204,7 +167,7 @@ impl Access {
             _ => None,
         };
         found.ok_or_else(|| Refusal::Unauthorized {
-            challenge: Challenge::basic(SERVICE),
+            challenge: challenge::basic(SERVICE),
         })
     }
 
@@ -222,16 +185,16 @@ impl Access {
         secure: bool,
         scopes: &[Scope],
         error: Option<&'static str>,
-    ) -> Challenge {
+    ) -> HeaderValue {
         match &self.0.scheme {
-            Scheme::Basic => Challenge::basic(SERVICE),
+            Scheme::Basic => challenge::basic(SERVICE),
             Scheme::Token { address, .. } => {
                 let address = address.clone().unwrap_or_else(|| {
                     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
                     let scheme = if secure { "https" } else { "http" };
                     format!("{scheme}://{}", host.unwrap_or("localhost"))
                 });
-                Challenge::bearer(&address, SERVICE, scopes, error)
+                challenge::bearer(&address, SERVICE, scopes, error)
             }
         }
     }
@@ -243,7 +206,7 @@ impl Access {
             return Err(Refusal::NoRoute);
         };
         let wrong = || Refusal::Unauthorized {
-            challenge: Challenge::basic(SERVICE),
+            challenge: challenge::basic(SERVICE),
         };
         let (password, scopes) = if form.is_empty() {
             let password = match presented(&parts.headers) {
@@ -268,7 +231,7 @@ impl Access {
             return Err(wrong());
         }
         let asked = scopes.iter().flat_map(|text| Scope::parse_all(text));
-        let granted = Granted::new(asked.filter(|scope| self.allows(&user, &scope.repository, scope.right)));
+        let granted = Granted::new(asked.filter(|scope| self.allows(&user, scope)));
         let now = self.now();
         let token = self.0.authority.issue(&user, &granted, now, *life)?;
         let answer = json!({
@@ -285,8 +248,8 @@ impl Access {
 #[derive(Clone, Debug)]
 pub(super) struct Admitted {
     user: User,
-    /// Where there are users: all rights, and those of the token that was shown.
-    bounds: Option<(Access, Option<Granted>)>,
+    /// The rights of all users, where there are users.
+    access: Option<Access>,
 }
 
 impl Admitted {
@@ -294,7 +257,7 @@ impl Admitted {
     pub(super) fn everybody() -> Self {
         Self {
             user: User::Anonymous,
-            bounds: None,
+            access: None,
         }
     }
 
@@ -304,16 +267,16 @@ impl Admitted {
 
     /// Whether all repositories are open to all.
     pub(super) fn is_everybody(&self) -> bool {
-        self.bounds.is_none()
+        self.access.is_none()
     }
 
-    /// Tells whether blobs of this repository may be mounted from.
+    /// Tells whether blobs of this repository may be mounted from, and its name may be seen in the catalog.
+    ///
+    /// The user's rights decide, whatever the token of the request is for: a client that pushes asks for a token for the
+    /// repository that it pushes to, and seldom for the one that it mounts from.
     pub(super) fn may_pull(&self, repository: &Name) -> bool {
-        let Some((access, granted)) = &self.bounds else {
-            return true;
-        };
         let scope = Scope::new(repository, Right::Pull);
-        let covered = granted.as_ref().is_none_or(|granted| granted.covers(&scope));
-        covered && access.allows(&self.user, repository.as_str(), Right::Pull)
+        let allows = |access: &Access| access.allows(&self.user, &scope);
+        self.access.as_ref().is_none_or(allows)
     }
 }

@@ -23,12 +23,11 @@ use samebundle_spec::{limits, yaml};
 use serde::Deserialize;
 
 use super::super::route::Name;
-use super::{Right, User};
+use super::scope::Right;
+use super::user::{ANONYMOUS, EVERYBODY, User};
 use crate::StoreError;
 
 const VERSION: u32 = 1;
-pub(super) const EVERYBODY: &str = "*";
-pub(super) const ANONYMOUS: &str = "anonymous";
 
 /// All rules.
 #[derive(Debug, Deserialize)]

@@ -13,12 +13,17 @@ use samebundle_spec::limits;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Right, SERVICE, Scope, User};
+use super::super::random::{random, random_name};
+use super::scope::Scope;
+use super::user::User;
 use crate::StoreError;
+
+/// Name of this service in challenges and tokens.
+pub(super) const SERVICE: &str = "samebundle registry";
 
 const HEADER: &str = r#"{"alg":"EdDSA","typ":"JWT"}"#;
 
-/// What a token gives: rights by repository.
+/// What a token gives: actions by resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Granted(Vec<Entry>);
 
@@ -29,18 +34,24 @@ struct Entry {
     actions: Vec<String>,
 }
 
+impl Entry {
+    fn is(&self, kind: &str, name: &str) -> bool {
+        self.r#type == kind && self.name == name
+    }
+}
+
 impl Granted {
     pub(super) fn new(scopes: impl Iterator<Item = Scope>) -> Self {
         let mut entries: Vec<Entry> = Vec::new();
         for scope in scopes.take(limits::TOKEN_SCOPES) {
-            let action = scope.right.word().to_owned();
-            match entries.iter_mut().find(|entry| entry.name == scope.repository) {
-                Some(entry) if entry.actions.contains(&action) => {}
-                Some(entry) => entry.actions.push(action),
+            let (kind, name, action) = scope.claim();
+            match entries.iter_mut().find(|entry| entry.is(kind, name)) {
+                Some(entry) if entry.actions.iter().any(|known| known == action) => {}
+                Some(entry) => entry.actions.push(action.to_owned()),
                 None => entries.push(Entry {
-                    r#type: "repository".to_owned(),
-                    name: scope.repository,
-                    actions: vec![action],
+                    r#type: kind.to_owned(),
+                    name: name.to_owned(),
+                    actions: vec![action.to_owned()],
                 }),
             }
         }
@@ -48,10 +59,9 @@ impl Granted {
     }
 
     pub(super) fn covers(&self, scope: &Scope) -> bool {
-        let right: Right = scope.right;
-        self.0.iter().any(|entry| {
-            entry.name == scope.repository && entry.actions.iter().any(|word| word == right.word())
-        })
+        let (kind, name, action) = scope.claim();
+        let mut entries = self.0.iter().filter(|entry| entry.is(kind, name));
+        entries.any(|entry| entry.actions.iter().any(|known| known == action))
     }
 }
 
@@ -75,7 +85,7 @@ pub(super) struct Authority(SigningKey);
 impl Authority {
     pub(super) fn new() -> Result<Self, StoreError> {
         let mut seed = Zeroizing::new([0; 32]);
-        super::super::storage::random(seed.as_mut())?;
+        random(seed.as_mut())?;
         Ok(Self(SigningKey::from_bytes(&seed)))
     }
 
@@ -94,7 +104,7 @@ impl Authority {
             exp: now.saturating_add(i64::try_from(life.as_secs()).unwrap_or(i64::MAX)),
             nbf: now,
             iat: now,
-            jti: super::super::storage::random_name()?,
+            jti: random_name()?,
             access: granted.clone(),
         };
         let claims = serde_json::to_vec(&claims).map_err(|error| StoreError::Invalid {

@@ -6,19 +6,19 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use blake2::Blake2bMac;
 use blake2::digest::consts::U32;
 use blake2::digest::{KeyInit, Mac};
+use parking_lot::Mutex;
 use samebundle_spec::limits;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use super::super::storage::hold;
-use super::User;
-use super::rules::{ANONYMOUS, EVERYBODY};
+use super::super::random::random;
+use super::user::{ANONYMOUS, EVERYBODY, User};
 use crate::{StoreError, durable};
 
 /// How long a password that was right is not hashed again.
@@ -134,7 +134,7 @@ pub(super) struct Logins {
 impl Logins {
     pub(super) fn new() -> Result<Self, StoreError> {
         let mut key = Zeroizing::new([0; 32]);
-        super::super::storage::random(key.as_mut())?;
+        random(key.as_mut())?;
         Ok(Self {
             key,
             right: Mutex::default(),
@@ -180,7 +180,9 @@ impl Logins {
     }
 
     fn remembers(&self, name: &str, hash: &str, password: &str) -> bool {
-        let kept = hold(&self.right)
+        let kept = self
+            .right
+            .lock()
             .get(name)
             .filter(|kept| Instant::now() < kept.until)
             .map(|kept| kept.tag);
@@ -197,7 +199,7 @@ impl Logins {
                 tag: tag.finalize().into_bytes().into(),
                 until: Instant::now() + REMEMBERED,
             };
-            hold(&self.right).insert(name.to_owned(), remembered);
+            self.right.lock().insert(name.to_owned(), remembered);
         }
     }
 }

@@ -11,6 +11,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -54,11 +55,13 @@ impl Storage {
     }
 
     fn collect_now(&self, grace: Duration) -> Result<Collected, StoreError> {
-        let root = &self.0.root;
-        // The file system's own clock: the times of entries are compared with it.
-        let now = tempfile::tempfile_in(root)
-            .and_then(|file| file.metadata()?.modified())
-            .map_err(StoreError::io("read the time of", root))?;
+        let Some(lock) = &self.0.lock else {
+            return Ok(Collected::default());
+        };
+        // The file system's own clock: the times of entries are compared with it. A full disk has room for this.
+        let now = touch(lock)
+            .and_then(|()| lock.metadata()?.modified())
+            .map_err(StoreError::io("read the time of", &self.0.root))?;
         let Some(before) = now.checked_sub(grace) else {
             return Ok(Collected::default());
         };
@@ -70,25 +73,17 @@ impl Storage {
         Ok(collected)
     }
 
-    /// All repositories that something was pushed to.
-    pub(super) fn repositories(&self) -> Result<Vec<Name>, StoreError> {
-        let top = self.0.root.join("repositories");
-        let mut todo = vec![top.clone()];
-        let mut found = Vec::new();
-        while let Some(folder) = todo.pop() {
-            let (own, below): (Vec<_>, Vec<_>) = names(&folder)?
-                .into_iter()
-                .partition(|name| name.starts_with('_'));
-            todo.extend(below.into_iter().map(|name| folder.join(name)));
-            let name = folder.strip_prefix(&top).ok().and_then(Path::to_str);
-            if let Some(name) = name.filter(|_| !own.is_empty()) {
-                found.push(Name::parse(name).map_err(|error| StoreError::Invalid {
-                    subject: folder.display().to_string(),
-                    why: error.to_string(),
-                })?);
+    /// Renews the lease on an entry or on content. That it could not is no reason to refuse the request.
+    pub(super) fn renew(&self, path: &Path) {
+        match File::open(path).and_then(|file| touch(&file)) {
+            // It was removed at this moment.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let what = format_args!("renewing the time of {}", path.display());
+                self.0.failures.log_io("renew", what, &error);
             }
+            Ok(()) => {}
         }
-        Ok(found)
     }
 
     fn entries(&self, name: &Name, kind: &str) -> Result<Vec<Digest>, StoreError> {
@@ -196,13 +191,6 @@ fn all_named(document: &Document) -> Vec<Digest> {
             .map(|blob| blob.digest)
             .collect(),
         Document::Index(index) => index.manifests.iter().map(|entry| entry.digest).collect(),
-    }
-}
-
-/// Renews the lease on an entry or on content. That it could not is no reason to refuse the request.
-pub(super) fn renew(path: &Path) {
-    if let Err(error) = File::open(path).and_then(|file| touch(&file)) {
-        tracing::debug!(%error, path = %path.display(), "time was not renewed");
     }
 }
 

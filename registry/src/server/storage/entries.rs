@@ -1,5 +1,7 @@
 //! What a repository has: blobs, manifests, tags and referrers.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use samebundle_spec::{Descriptor, Digest, Tag};
@@ -7,7 +9,6 @@ use samebundle_spec::{Descriptor, Digest, Tag};
 use super::super::access::Admitted;
 use super::super::refusal::Refusal;
 use super::super::route::{At, Name};
-use super::collect::renew;
 use super::{CONTENT_MODE, Storage, file_name, names, parse_file_name, read, remove, sync};
 use crate::StoreError;
 
@@ -50,11 +51,11 @@ impl Storage {
     }
 
     /// Tells whether the repository has the blob, and keeps it from being collected for the grace.
-    pub(in crate::server) fn lease_blob(&self, name: &Name, digest: &Digest) -> bool {
+    fn lease_blob(&self, name: &Name, digest: &Digest) -> bool {
         let _open = self.open_gate();
         let there = self.has_blob(name, digest);
         if there && !self.rules().read_only {
-            renew(&self.blob_entry(name, digest));
+            self.renew(&self.blob_entry(name, digest));
         }
         there
     }
@@ -87,7 +88,7 @@ impl Storage {
         self.sync_content(std::iter::once(digest))?;
         let entry = self.blob_entry(name, digest);
         if entry.is_file() {
-            renew(&entry);
+            self.renew(&entry);
             return self.sync_entries(&entry);
         }
         self.write(&entry, b"", ENTRY_MODE)
@@ -235,6 +236,49 @@ impl Storage {
         Ok(entry(&path, &bytes)?)
     }
 
+    /// Reads a manifest. Another process may collect at this moment: what it removed is looked for once more.
+    pub(in crate::server) fn read_manifest(
+        &self,
+        name: &Name,
+        at: &At,
+    ) -> Result<(Descriptor, Vec<u8>), Refusal> {
+        let mut missing = None;
+        loop {
+            let descriptor = self.manifest(name, at)?;
+            let path = self.content(&descriptor.digest);
+            match std::fs::read(&path) {
+                Ok(bytes) => return Ok((descriptor, bytes)),
+                Err(error)
+                    if error.kind() == io::ErrorKind::NotFound && missing != Some(descriptor.digest) =>
+                {
+                    missing = Some(descriptor.digest);
+                }
+                Err(error) => return Err(StoreError::io("read", &path)(error).into()),
+            }
+        }
+    }
+
+    /// Opens a blob, and keeps it from being collected for the grace.
+    pub(in crate::server) fn open_blob(&self, name: &Name, digest: &Digest) -> Result<(File, u64), Refusal> {
+        let unknown = || Refusal::BlobUnknown {
+            repository: name.as_str().to_owned(),
+            digest: *digest,
+        };
+        if !self.lease_blob(name, digest) {
+            return Err(unknown());
+        }
+        let path = self.content(digest);
+        let file = match File::open(&path) {
+            // Another process collected it at this moment.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.has_blob(name, digest) => {
+                return Err(unknown());
+            }
+            file => file.map_err(StoreError::io("open", &path))?,
+        };
+        let size = file.metadata().map_err(StoreError::io("read", &path))?.len();
+        Ok((file, size))
+    }
+
     /// Finds a manifest for who may rely on its being there: what names it is durable before this returns.
     pub(in crate::server) fn promise_manifest(&self, name: &Name, at: &At) -> Result<Descriptor, Refusal> {
         let descriptor = self.manifest(name, at)?;
@@ -302,6 +346,32 @@ impl Storage {
         ["_blobs", "_manifests", "_tags"]
             .iter()
             .any(|kind| folder.join(kind).is_dir())
+    }
+
+    /// All repositories that something was pushed to, sorted.
+    pub(in crate::server) fn repositories(&self) -> Result<Vec<Name>, StoreError> {
+        let top = self.0.root.join("repositories");
+        let mut todo = vec![top.clone()];
+        let mut found = Vec::new();
+        while let Some(folder) = todo.pop() {
+            // What somebody else laid down here is no repository.
+            if !folder.is_dir() {
+                continue;
+            }
+            let (own, below): (Vec<_>, Vec<_>) = names(&folder)?
+                .into_iter()
+                .partition(|name| name.starts_with('_'));
+            todo.extend(below.into_iter().map(|name| folder.join(name)));
+            let name = folder.strip_prefix(&top).ok().and_then(Path::to_str);
+            if let Some(name) = name.filter(|_| !own.is_empty()) {
+                found.push(Name::parse(name).map_err(|error| StoreError::Invalid {
+                    subject: folder.display().to_string(),
+                    why: error.to_string(),
+                })?);
+            }
+        }
+        found.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        Ok(found)
     }
 
     /// All tags, sorted.

@@ -1,7 +1,7 @@
 //! What is on disk, and the rules of writing it.
 //!
 //! ```text
-//! ROOT/lock                                        held by the process that serves this folder
+//! ROOT/lock                                        held by the process that serves this folder and changes it
 //! ROOT/blobs/<algorithm>/<hex>                     content of all repositories, once, 0444 (as in an OCI image layout)
 //! ROOT/uploads/<id>                                bytes of an open upload
 //! ROOT/uploads/<id>.json                           its repository and algorithm: a restart goes on with it; not synced, because
@@ -16,6 +16,8 @@
 //! rename after it and before its folder were synced. Content comes before the entry that shows it, the entry before the
 //! tag; so whatever a crash leaves, what can be seen is complete, and the rest is only space. What is found there already is
 //! synced again before it is acknowledged: another request may be about to sync it, or was killed before it did.
+//!
+//! Servers that only read take no lock and write nothing: there may be several, also beside the one that changes the folder.
 
 mod collect;
 mod entries;
@@ -27,10 +29,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use samebundle_spec::{Digest, limits};
 
+use super::failures::Failures;
 use super::refusal::Refusal;
 use super::route::Name;
 use crate::{StoreError, durable};
@@ -82,29 +86,9 @@ struct Inner {
     gate: RwLock<()>,
     /// Folders beneath the root whose names are durable, for all that this process knows.
     folders: Mutex<HashSet<PathBuf>>,
-    /// Held, never read: the kernel lock on the folder.
-    _lock: File,
-}
-
-/// Takes a mutex whose data cannot be left half-changed by a panic.
-pub(super) fn hold<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Fills with random bytes of the system.
-pub(super) fn random(bytes: &mut [u8]) -> Result<(), StoreError> {
-    getrandom::fill(bytes).map_err(|error| StoreError::Unavailable {
-        place: "the system".to_owned(),
-        operation: "give random bytes",
-        why: error.to_string(),
-    })
-}
-
-/// 128 random bits as a word: who does not know it cannot guess it.
-pub(super) fn random_name() -> Result<String, StoreError> {
-    let mut bytes = [0; 16];
-    random(&mut bytes)?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    failures: Failures,
+    /// The kernel lock on the folder; none if nothing may be changed.
+    lock: Option<File>,
 }
 
 fn file_name(digest: &Digest) -> String {
@@ -124,27 +108,25 @@ impl Storage {
         Self::open_with(root, Rules::default())
     }
 
-    /// Opens a folder like [`Storage::open`], with rules.
+    /// Opens a folder like [`Storage::open`], with rules. One that is read-only must be there; it is neither locked nor
+    /// changed, so it may lie on read-only media and be served by others at the same time.
     ///
     /// # Errors
-    /// As [`Storage::open`].
+    /// As [`Storage::open`]; [`StoreError::Invalid`] if a read-only one is no folder of a registry.
     pub fn open_with(root: &Path, rules: Rules) -> Result<Self, StoreError> {
-        for folder in ["blobs/sha256", "blobs/sha512", "uploads", "repositories"] {
-            let path = root.join(folder);
-            durable::make_folder(&path, FOLDER_MODE).map_err(StoreError::io("create", &path))?;
-        }
-        // An earlier process may have been killed between making these and syncing them.
-        for folder in [root, &root.join("blobs")] {
-            sync(folder)?;
-        }
-        let lock = root.join("lock");
-        let Some(held) = durable::try_lock(&lock).map_err(StoreError::io("lock", &lock))? else {
-            return Err(StoreError::Conflict {
-                subject: root.display().to_string(),
-                why: "another process serves this folder; give --root another one or stop it".to_owned(),
-            });
+        let (lock, uploads) = match rules.read_only {
+            true => {
+                check(root)?;
+                (None, HashMap::new())
+            }
+            false => {
+                let lock = lock(root)?;
+                (
+                    Some(lock),
+                    upload::restore(&root.join("uploads"), rules.blob_bytes)?,
+                )
+            }
         };
-        let uploads = upload::restore(&root.join("uploads"), rules.blob_bytes)?;
         Ok(Self(Arc::new(Inner {
             root: root.to_owned(),
             rules: Rules {
@@ -155,7 +137,8 @@ impl Storage {
             gate: RwLock::default(),
             folders: Mutex::default(),
             writers: std::array::from_fn(|_| Mutex::default()),
-            _lock: held,
+            failures: Failures::default(),
+            lock,
         })))
     }
 
@@ -165,7 +148,7 @@ impl Storage {
 
     /// How many uploads are open.
     pub(super) fn open_uploads(&self) -> usize {
-        hold(&self.0.uploads).len()
+        self.0.uploads.lock().len()
     }
 
     /// Where content of this digest is or would be.
@@ -183,17 +166,17 @@ impl Storage {
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
         let stripe = usize::try_from(hasher.finish() % STRIPES as u64).unwrap_or(0);
-        hold(&self.0.writers[stripe])
+        self.0.writers[stripe].lock()
     }
 
     /// While this is held nothing is collected.
     fn open_gate(&self) -> RwLockReadGuard<'_, ()> {
-        self.0.gate.read().unwrap_or_else(PoisonError::into_inner)
+        self.0.gate.read()
     }
 
     /// While this is held nobody shows content or names it.
     fn close_gate(&self) -> RwLockWriteGuard<'_, ()> {
-        self.0.gate.write().unwrap_or_else(PoisonError::into_inner)
+        self.0.gate.write()
     }
 
     /// Writes a small file durably; its folder is made if absent.
@@ -206,7 +189,7 @@ impl Storage {
     /// Makes a folder beneath the root, and its name durable: also one that is there, because whoever made it may have
     /// been killed, or may still be about to sync it.
     fn make_folder(&self, folder: &Path) -> Result<(), StoreError> {
-        if folder == self.0.root || hold(&self.0.folders).contains(folder) {
+        if folder == self.0.root || self.0.folders.lock().contains(folder) {
             return Ok(());
         }
         let parent = folder.parent().unwrap_or(folder);
@@ -217,7 +200,7 @@ impl Storage {
             }
             _ => sync(parent)?,
         }
-        hold(&self.0.folders).insert(folder.to_owned());
+        self.0.folders.lock().insert(folder.to_owned());
         Ok(())
     }
 
@@ -230,6 +213,39 @@ impl Storage {
         tokio::task::spawn_blocking(move || work(&storage))
             .await
             .map_err(|error| stopped(&error))?
+    }
+}
+
+/// Makes the folders of a registry and takes their lock.
+fn lock(root: &Path) -> Result<File, StoreError> {
+    for folder in ["blobs/sha256", "blobs/sha512", "uploads", "repositories"] {
+        let path = root.join(folder);
+        durable::make_folder(&path, FOLDER_MODE).map_err(StoreError::io("create", &path))?;
+    }
+    // An earlier process may have been killed between making these and syncing them.
+    for folder in [root, &root.join("blobs")] {
+        sync(folder)?;
+    }
+    let lock = root.join("lock");
+    let held = durable::try_lock(&lock).map_err(StoreError::io("lock", &lock))?;
+    held.ok_or_else(|| StoreError::Conflict {
+        subject: root.display().to_string(),
+        why: "another process serves this folder; give --root another one, serve this one with --read-only, or stop the other process"
+            .to_owned(),
+    })
+}
+
+/// Checks that a folder is one of a registry.
+fn check(root: &Path) -> Result<(), StoreError> {
+    let path = root.join("repositories");
+    match path.metadata() {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::io("read", &path)(error)),
+        _ => Err(StoreError::Invalid {
+            subject: root.display().to_string(),
+            why: "it is no folder of a registry, because it has no folder \"repositories\"; without --read-only one is made, and an OCI image layout is served as layout:DIR"
+                .to_owned(),
+        }),
     }
 }
 

@@ -11,18 +11,21 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Instant;
 
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use samebundle_spec::{Algorithm, Digest, Digester, limits};
 use tokio::sync::mpsc;
 
+use super::super::failures::chain;
+use super::super::random::random_name;
 use super::super::refusal::Refusal;
 use super::super::route::Name;
-use super::{CONTENT_MODE, Storage, hold, random_name};
+use super::{CONTENT_MODE, Storage};
 use crate::StoreError;
 use crate::durable::{self, EarlySync};
 
@@ -105,7 +108,7 @@ pub(super) fn restore(folder: &Path, limit: u64) -> Result<HashMap<String, Arc<U
         let path = folder.join(&name);
         if let Some(id) = name.strip_suffix(".json") {
             if !folder.join(id).is_file() {
-                remove_file(&path);
+                clear(&folder.join(id));
             }
             continue;
         }
@@ -128,22 +131,30 @@ pub(super) fn restore(folder: &Path, limit: u64) -> Result<HashMap<String, Arc<U
             Some(upload) => {
                 uploads.insert(upload.id.clone(), Arc::new(upload));
             }
-            None => {
-                remove_file(&path);
-                remove_file(&journal(&path));
-            }
+            None => clear(&path),
         }
     }
     Ok(uploads)
 }
 
-fn remove_file(path: &Path) {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            tracing::debug!(%error, path = %path.display(), "file of an upload was not removed");
-        }
-        _ => {}
+/// Removes what an earlier process left, if the system permits it.
+fn clear(path: &Path) {
+    if let Err(error) = remove_files(path) {
+        tracing::warn!("an upload that nobody can go on with stays: {}", chain(&error));
     }
+}
+
+/// Removes the bytes of an upload and its journal, whichever are there.
+fn remove_files(path: &Path) -> Result<(), StoreError> {
+    for path in [path, &journal(path)] {
+        match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(StoreError::io("remove", path)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 impl Upload {
@@ -186,11 +197,8 @@ impl Upload {
     }
 
     fn take(&self) -> Result<MutexGuard<'_, Writing>, Refusal> {
-        match self.state.try_lock() {
-            Ok(state) => Ok(state),
-            Err(TryLockError::Poisoned(error)) => Ok(error.into_inner()),
-            Err(TryLockError::WouldBlock) => Err(Refusal::UploadBusy { id: self.id.clone() }),
-        }
+        let busy = || Refusal::UploadBusy { id: self.id.clone() };
+        self.state.try_lock().ok_or_else(busy)
     }
 
     /// Writes what the channel brings. With `length`, exactly so many bytes unless the channel closes early: one byte more
@@ -301,7 +309,7 @@ impl Storage {
         self.expire();
         let id = random_name()?;
         let path = self.0.root.join("uploads").join(&id);
-        let mut uploads = hold(&self.0.uploads);
+        let mut uploads = self.0.uploads.lock();
         if uploads.len() >= limits::UPLOADS {
             return Err(Refusal::TooManyUploads);
         }
@@ -312,9 +320,11 @@ impl Storage {
             .open(&path)
             .map_err(StoreError::io("create", &path))?;
         if kept {
-            let path = journal(&path);
+            let journal = journal(&path);
             let text = serde_json::json!({"repository": repository.as_str(), "algorithm": algorithm.name()});
-            std::fs::write(&path, text.to_string()).map_err(StoreError::io("write", &path))?;
+            std::fs::write(&journal, text.to_string())
+                .inspect_err(|_| self.remove_upload(&path))
+                .map_err(StoreError::io("write", &journal))?;
         }
         let upload = Arc::new(Upload {
             id: id.clone(),
@@ -331,7 +341,10 @@ impl Storage {
     }
 
     fn expire(&self) {
-        let stale: Vec<_> = hold(&self.0.uploads)
+        let stale: Vec<_> = self
+            .0
+            .uploads
+            .lock()
             .values()
             .filter(|upload| upload.idle() > limits::UPLOAD_IDLE_SECONDS)
             .cloned()
@@ -343,7 +356,9 @@ impl Storage {
 
     /// Finds an open upload of this repository. Another repository's is not there.
     pub(in crate::server) fn upload(&self, repository: &Name, id: &str) -> Result<Arc<Upload>, Refusal> {
-        hold(&self.0.uploads)
+        self.0
+            .uploads
+            .lock()
             .get(id)
             .filter(|upload| upload.repository == *repository)
             .cloned()
@@ -354,9 +369,14 @@ impl Storage {
 
     /// Ends an upload and removes its bytes.
     pub(in crate::server) fn discard(&self, upload: &Upload) {
-        hold(&self.0.uploads).remove(&upload.id);
-        remove_file(&upload.path);
-        remove_file(&journal(&upload.path));
+        self.0.uploads.lock().remove(&upload.id);
+        self.remove_upload(&upload.path);
+    }
+
+    fn remove_upload(&self, path: &Path) {
+        if let Err(error) = remove_files(path) {
+            self.0.failures.log("ending an upload", &error);
+        }
     }
 
     /// Ends an upload: its bytes become the blob `digest` of its repository, or nothing.
@@ -421,7 +441,7 @@ mod tests {
         // A pipe cannot be synced.
         let (_reader, writer) = io::pipe().unwrap();
         let file = File::from(std::os::fd::OwnedFd::from(writer));
-        *upload.state.lock().unwrap() = Writing::new(file, Algorithm::Sha256);
+        *upload.state.lock() = Writing::new(file, Algorithm::Sha256);
         let digest = Digest::sha256(b"");
         storage.commit(&upload, &digest).unwrap_err();
         assert!(!storage.has_blob(&name, &digest));

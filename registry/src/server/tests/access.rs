@@ -21,7 +21,7 @@ fn clock() -> SystemTime {
     SystemTime::now()
 }
 
-fn token_scheme(life: u64) -> Scheme {
+pub(super) fn token_scheme(life: u64) -> Scheme {
     Scheme::Token {
         address: None,
         life: Duration::from_secs(life),
@@ -29,7 +29,7 @@ fn token_scheme(life: u64) -> Scheme {
 }
 
 /// A server whose users have their name, twice, as password.
-async fn guarded(scheme: Scheme) -> Server {
+pub(super) async fn guarded(scheme: Scheme) -> Server {
     let root = tempfile::tempdir().unwrap();
     let (users, rules) = (root.path().join("users"), root.path().join("rules"));
     let line = |name: &str| format!("{name}:{}\n", bcrypt::hash(name.repeat(2), 4).unwrap());
@@ -44,12 +44,12 @@ async fn guarded(scheme: Scheme) -> Server {
     start_with(root, storage, config).await
 }
 
-fn basic(name: &str) -> String {
+pub(super) fn basic(name: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{name}:{name}{name}")))
 }
 
 impl Server {
-    async fn token(&self, name: &str, scopes: &[&str]) -> String {
+    pub(super) async fn token(&self, name: &str, scopes: &[&str]) -> String {
         let mut path = "/token?service=x&client_id=test".to_owned();
         for scope in scopes {
             path.push_str(&format!("&scope={scope}"));
@@ -238,26 +238,37 @@ async fn a_token_that_ends_inside_an_upload_is_challenged_and_the_upload_goes_on
 }
 
 #[tokio::test]
-async fn nobody_mounts_what_they_may_not_see() {
-    let server = guarded(Scheme::Basic).await;
-    let digest = Digest::sha256(b"x");
-    let (alice, carol) = (basic("alice"), basic("carol"));
-    let path = format!("/v2/team/a/blobs/uploads/?digest={digest}");
-    let answer = server
-        .send("POST", &path, &[("authorization", &alice)], b"x")
-        .await;
-    assert_eq!(answer.status(), StatusCode::CREATED);
-    for (user, to, from, status) in [
-        (&carol, "carol", "&from=team/a", 202),
-        (&carol, "carol", "", 202),
-        (&alice, "team/b", "&from=team/a", 201),
-        (&alice, "public", "", 201),
-        // It is public now: also for carol, who may pull there.
-        (&carol, "carol", "&from=public", 201),
-    ] {
-        let path = format!("/v2/{to}/blobs/uploads/?mount={digest}{from}");
-        let answer = server.send("POST", &path, &[("authorization", user)], b"").await;
-        assert_eq!(answer.status().as_u16(), status, "{to} {from}");
+async fn everybody_mounts_what_they_may_pull_and_nothing_else() {
+    for scheme in [Scheme::Basic, token_scheme(60)] {
+        let is_token = scheme != Scheme::Basic;
+        let server = guarded(scheme).await;
+        // A token for the repository that is pushed to, and for no other.
+        let login = async |name: &str, to: &str| match is_token {
+            true => server.token(name, &[&format!("repository:{to}:pull,push")]).await,
+            false => basic(name),
+        };
+        let digest = Digest::sha256(b"x");
+        let path = format!("/v2/team/a/blobs/uploads/?digest={digest}");
+        let alice = login("alice", "team/a").await;
+        let answer = server
+            .send("POST", &path, &[("authorization", &alice)], b"x")
+            .await;
+        assert_eq!(answer.status(), StatusCode::CREATED);
+        for (user, to, from, status) in [
+            ("carol", "carol", "&from=team/a", 202),
+            ("carol", "carol", "", 202),
+            ("alice", "team/b", "&from=team/a", 201),
+            ("alice", "public", "", 201),
+            // It is public now: also for carol, who may pull there.
+            ("carol", "carol", "&from=public", 201),
+        ] {
+            let path = format!("/v2/{to}/blobs/uploads/?mount={digest}{from}");
+            let login = login(user, to).await;
+            let answer = server
+                .send("POST", &path, &[("authorization", &login)], b"")
+                .await;
+            assert_eq!(answer.status().as_u16(), status, "{user} {to} {from}");
+        }
     }
 }
 

@@ -1,7 +1,5 @@
 //! Clients that are slow, many or large, and what is written down of all.
 
-use std::sync::Mutex;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -114,18 +112,83 @@ async fn who_takes_no_bytes_loses_the_connection() {
     assert!(cut["bytes"].as_u64().unwrap() < 48 << 20);
 }
 
+/// The head of a request whose body does not come.
+async fn stalled(server: &Server) -> TcpStream {
+    let location = server.open("a").await;
+    let mut stream = server.connect().await;
+    let head = format!("PATCH {location} HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
 #[tokio::test]
-async fn more_connections_than_there_is_room_for_wait() {
+async fn connections_at_work_are_waited_for() {
     let bounds = Bounds {
-        connections: 2,
+        connections: 3,
         ..short()
     };
     let server = start_bounded(bounds, None).await;
-    let (_one, _two) = (server.connect().await, server.connect().await);
-    tokio::time::sleep(SILENCE / 4).await;
+    // The client keeps a connection of its own, which gives way to the third of these.
+    let _stalled = [
+        stalled(&server).await,
+        stalled(&server).await,
+        stalled(&server).await,
+    ];
     let began = Instant::now();
-    assert_eq!(server.get("/v2/").await.status(), StatusCode::OK);
-    assert!(began.elapsed() >= SILENCE / 2, "{:?}", began.elapsed());
+    let other = Client::builder().no_proxy().build().unwrap();
+    let answer = other.get(format!("{}/v2/", server.base)).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert!(began.elapsed() >= SILENCE / 4, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn idle_connections_give_way_to_honest_requests() {
+    let bounds = Bounds {
+        connections: 4,
+        ..Bounds::default()
+    };
+    let server = start_bounded(bounds, None).await;
+    let mut idle = Vec::new();
+    for head in [
+        "",
+        "GET /v2/ HTTP/1.1\r\nslow: ",
+        "GET /v2/ HTTP/1.1\r\nhost: x\r\n\r\n",
+    ] {
+        for _ in 0..5 {
+            let mut stream = server.connect().await;
+            // Those that gave way already may be gone.
+            let _ = stream.write_all(head.as_bytes()).await;
+            idle.push(stream);
+        }
+        tokio::time::sleep(SILENCE / 10).await;
+        for _ in 0..3 {
+            let honest = Client::builder().no_proxy().build().unwrap();
+            let began = Instant::now();
+            let answer = honest.get(format!("{}/v2/", server.base)).send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::OK);
+            assert!(began.elapsed() < LATE / 4, "{:?}", began.elapsed());
+        }
+    }
+    assert_eq!(server.figure("samebundle_registry_connections_open").await, "4");
+}
+
+#[tokio::test]
+async fn a_server_ends_without_waiting_for_a_head() {
+    let server = start_bounded(Bounds::default(), None).await;
+    let mut streams = Vec::new();
+    for head in [
+        "",
+        "GET /v2/ HTTP/1.1\r\nslow: ",
+        "GET /v2/ HTTP/1.1\r\nhost: x\r\n\r\n",
+    ] {
+        let mut stream = server.connect().await;
+        stream.write_all(head.as_bytes()).await.unwrap();
+        streams.push(stream);
+    }
+    tokio::time::sleep(SILENCE / 4).await;
+    server.cancel.cancel();
+    let ended = tokio::time::timeout(LATE / 4, server.task).await;
+    ended.unwrap().unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -166,34 +229,6 @@ async fn an_upload_is_asked_to_come_in_large_parts() {
     }
 }
 
-/// An access log in memory.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Lines {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Lines {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-
-    fn read(&self) -> Vec<serde_json::Value> {
-        let text = self.text();
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
-    }
-}
-
 #[tokio::test]
 async fn every_request_is_a_line_and_a_figure_without_secrets() {
     let lines = Lines::default();
@@ -223,14 +258,23 @@ async fn every_request_is_a_line_and_a_figure_without_secrets() {
     }
     let fields = |line: &serde_json::Value| {
         [
-            "method", "path", "status", "bytes", "received", "user", "complete",
+            "method", "path", "status", "bytes", "received", "user", "complete", "reason",
         ]
         .map(|name| line[name].clone())
     };
     let read = lines.read();
     let expected = serde_json::json!([
-        ["POST", "/v2/a/blobs/uploads/", 201, 0, 7, null, true],
-        ["GET", format!("/v2/a/blobs/{digest}"), 200, 7, 0, null, true],
+        ["POST", "/v2/a/blobs/uploads/", 201, 0, 7, null, true, null],
+        [
+            "GET",
+            format!("/v2/a/blobs/{digest}"),
+            200,
+            7,
+            0,
+            null,
+            true,
+            null
+        ],
     ]);
     for (line, expected) in read.iter().zip(expected.as_array().unwrap()) {
         assert_eq!(serde_json::json!(fields(line)), *expected);
@@ -238,6 +282,7 @@ async fn every_request_is_a_line_and_a_figure_without_secrets() {
         assert!(line["time"].as_str().unwrap().ends_with('Z'));
     }
     assert_eq!(read[2]["path"], "/v2/b/tags/list");
+    assert_eq!(read[2]["reason"], "repository b is not known");
     assert!(!lines.text().contains("sesame"));
     for (name, expected) in [
         (

@@ -1,0 +1,24 @@
+//! Who asks.
+
+/// In rules: every user of the htpasswd file.
+pub(super) const EVERYBODY: &str = "*";
+/// In rules: everybody, also who did not say a name.
+pub(super) const ANONYMOUS: &str = "anonymous";
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::server) enum User {
+    /// Nobody that said a name.
+    Anonymous,
+    /// A name from the file of users.
+    Named(String),
+}
+
+impl User {
+    pub(in crate::server) fn name(&self) -> Option<&str> {
+        match self {
+            Self::Anonymous => None,
+            Self::Named(name) => Some(name),
+        }
+    }
+}
