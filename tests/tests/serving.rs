@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use samebundle_tests::{Greet, Home, Ran, Registry, Sandbox, greet, image, peer, skip};
+use samebundle_tests::{Greet, Home, Ran, Registry, Running, Sandbox, greet, image, is_root, peer, skip};
 
 const RULES: &str = "version: 1
 rules:
@@ -375,4 +375,153 @@ fn an_archive_and_a_layout_are_served_as_they_are() {
         ]))
         .ok();
     }
+}
+
+/// The status and body of a request by curl.
+fn request(arguments: &[&str], url: &str) -> (String, String) {
+    let mut command = Command::new("curl");
+    command
+        .args(["-s", "-w", "\n%{http_code}"])
+        .args(arguments)
+        .arg(url);
+    let out = Ran::of(&mut command).ok().stdout;
+    let (body, status) = out.trim_end().rsplit_once('\n').unwrap_or(("", &out));
+    (status.to_owned(), body.to_owned())
+}
+
+/// Waits until the error stream of a server has a line with all of these, and returns how many there are.
+fn lines_with(log: &Path, words: &[&str]) -> usize {
+    let start = Instant::now();
+    loop {
+        let text = std::fs::read_to_string(log).unwrap();
+        let found = text
+            .lines()
+            .filter(|line| words.iter().all(|word| line.contains(word)));
+        match found.count() {
+            0 => assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "no line with {words:?}: {text}"
+            ),
+            count => return count,
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn what_the_server_cannot_do_is_on_its_error_stream() {
+    if peer("curl").is_none() {
+        return skip("serving: curl is not installed");
+    }
+    let sandbox = Sandbox::new();
+    let home = sandbox.home("server");
+    let users = Users::new(&sandbox, &home);
+    let root = sandbox.path().join("data");
+    let mut arguments = vec!["--root", root.to_str().unwrap()];
+    arguments.extend(users.arguments("basic"));
+    let registry = Registry::serving(&sandbox, &home, &arguments);
+    let port = registry.address().rsplit(':').next().unwrap().to_owned();
+    let log = sandbox.path().join(format!("own-registry-{port}.log"));
+    let url = |path: &str| format!("http://{}/v2/{path}", registry.address());
+    let alice = ["-u", "alice:sesame"];
+    assert_eq!(request(&alice, &url("")).0, "200");
+
+    std::fs::write(&users.htpasswd, "alice:plain\n").unwrap();
+    std::thread::sleep(Duration::from_millis(1_100));
+    assert_eq!(
+        request(&alice, &url("")).0,
+        "200",
+        "what was read before is in force"
+    );
+    let file = users.htpasswd.to_str().unwrap();
+    lines_with(&log, &["ERROR", "the users were not read again", file, "bcrypt"]);
+
+    std::fs::remove_dir_all(root.join("uploads")).unwrap();
+    let post = ["-u", "alice:sesame", "-X", "POST"];
+    for _ in 0..3 {
+        let (status, body) = request(&post, &url("team/a/blobs/uploads/"));
+        assert_eq!(status, "500");
+        assert!(body.contains("the storage of the registry failed"), "{body}");
+        assert!(!body.contains(root.to_str().unwrap()), "{body}");
+    }
+    let uploads = root.join("uploads");
+    let count = lines_with(
+        &log,
+        &[
+            "ERROR",
+            "could not create",
+            uploads.to_str().unwrap(),
+            "os error 2",
+        ],
+    );
+    assert_eq!(count, 1, "once a minute");
+}
+
+#[test]
+fn a_full_disk_is_said_to_clients_and_on_the_error_stream() {
+    let flags: &[&str] = if is_root() { &["-m"] } else { &["-m", "-r"] };
+    let can_mount = "mount -t tmpfs tmpfs /mnt";
+    if peer("curl").is_none()
+        || Ran::of(Command::new("unshare").args(flags).args(["sh", "-c", can_mount])).code != 0
+    {
+        return skip("serving: curl is not installed, or no disk can be mounted here (unshare -m)");
+    }
+    let sandbox = Sandbox::new();
+    let home = sandbox.home("server");
+    let root = sandbox.path().join("data");
+    std::fs::create_dir_all(&root).unwrap();
+    let address = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let listen = address.to_string();
+    let (log, access) = (sandbox.path().join("log"), sandbox.path().join("access.jsonl"));
+    let mut command = Command::new("unshare");
+    command
+        .args(flags)
+        .args([
+            "sh",
+            "-c",
+            "mount -t tmpfs -o size=1m tmpfs \"$0\" && exec \"$@\"",
+        ])
+        .arg(&root)
+        .arg(samebundle_tests::command_under_test())
+        .arg("--home")
+        .arg(home.path())
+        .args(["registry", "serve", "--listen", &listen, "--root"])
+        .arg(&root)
+        .args(["--collect-every", "1s", "--grace", "1h", "--access-log"])
+        .arg(&access);
+    home.furnish(&mut command);
+    let mut process = Running::of(command.stderr(std::fs::File::create(&log).unwrap()));
+    let start = Instant::now();
+    while std::net::TcpStream::connect(address).is_err() {
+        assert!(process.ended().is_none() && start.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let large = sandbox.path().join("large");
+    std::fs::write(&large, vec![7; 3 << 20]).unwrap();
+    let data = format!("@{}", large.display());
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let url = format!("http://{listen}/v2/team/a/blobs/uploads/?digest={digest}");
+    for _ in 0..3 {
+        let (status, body) = request(&["-X", "POST", "-H", "Expect:", "--data-binary", &data], &url);
+        assert_eq!(status, "507", "{body}");
+        assert!(body.contains("the storage of the registry is full"), "{body}");
+        assert!(!body.contains(root.to_str().unwrap()), "{body}");
+    }
+    let place = root.join("uploads");
+    let words = [
+        "ERROR",
+        "could not write",
+        place.to_str().unwrap(),
+        "No space left on device (os error 28)",
+    ];
+    assert_eq!(lines_with(&log, &words), 1, "once a minute");
+    let requests = std::fs::read_to_string(&access).unwrap();
+    assert!(
+        requests.lines().all(|line| line.contains("os error 28")),
+        "{requests}"
+    );
+    process.end();
 }

@@ -6,7 +6,6 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use samebundle_registry::StoreError;
 use samebundle_registry::server::{
@@ -50,11 +49,13 @@ async fn serve(session: &Session, args: &Serve) -> Result<Report, CliError> {
         "serving {what} on {address}; interrupt to stop"
     )
     .map_err(listening)?;
-    if args.collect_every > 0 && !args.read_only {
-        let every = Duration::from_secs(args.collect_every);
-        let grace = Duration::from_secs(args.grace);
+    if !args.collect_every.is_zero() {
         let cancel = session.site.context.cancel.clone();
-        tokio::spawn(server.clone().collect_every(every, grace, cancel));
+        tokio::spawn(
+            server
+                .clone()
+                .collect_every(args.collect_every, args.grace, cancel),
+        );
     }
     server
         .serve(listener, session.site.context.cancel.clone())

@@ -38,18 +38,18 @@ pub(crate) struct Serve {
     /// Folder that holds the content; made if absent
     #[arg(long, value_name = "DIR")]
     pub(crate) root: Option<PathBuf>,
-    /// Refuse every change
+    /// Refuse every change, and write nothing to the folder: it may lie on read-only media, and several servers may share it
     #[arg(long)]
     pub(crate) read_only: bool,
     /// Refuse to move or remove a tag that is there
     #[arg(long)]
     pub(crate) immutable_tags: bool,
-    /// Seconds between two collections of what no manifest names; 0 collects nothing
-    #[arg(long, value_name = "SECONDS", default_value_t = 3_600)]
-    pub(crate) collect_every: u64,
-    /// Seconds that what no manifest names is left alone before it is collected
-    #[arg(long, value_name = "SECONDS", default_value_t = 86_400)]
-    pub(crate) grace: u64,
+    /// Time between two collections of what no manifest names: a number and s, m, h or d; 0 collects nothing
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = time_or_seconds)]
+    pub(crate) collect_every: Duration,
+    /// How long what no manifest names is left alone before it is collected: a number and s, m, h or d
+    #[arg(long, value_name = "TIME", default_value = "1d", value_parser = time_or_seconds)]
+    pub(crate) grace: Duration,
     /// Append a line of JSON for each request to this file; `-` for the error stream
     #[arg(long, value_name = "FILE")]
     pub(crate) access_log: Option<PathBuf>,
@@ -96,7 +96,7 @@ pub(crate) struct Users {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct Bounds {
-    /// Most connections at one time; more wait
+    /// Most connections at one time; for one more, the one that is silent longest is closed
     #[arg(long, value_name = "N", default_value_t = limits::CONNECTIONS, value_parser = connections)]
     pub(crate) max_connections: usize,
     /// Largest manifest that is taken, bytes
@@ -116,10 +116,42 @@ pub(crate) struct Bounds {
     pub(crate) idle_timeout: Duration,
 }
 
+/// Reads a time with its unit, or a number of seconds, as scripts that were made for earlier versions give it.
+fn time_or_seconds(text: &str) -> Result<Duration, String> {
+    match text.parse() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => values::time(text),
+    }
+}
+
 fn connections(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("at least one is needed".to_owned()),
         Ok(count) => Ok(count),
         Err(error) => Err(format!("{error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_has_a_unit_or_is_seconds() {
+        for (text, expected) in [
+            ("2h", Some(7_200)),
+            ("30s", Some(30)),
+            ("1d", Some(86_400)),
+            ("90", Some(90)),
+            ("0", Some(0)),
+            ("", None),
+            ("h", None),
+            ("1.5h", None),
+            ("-1", None),
+            ("2 hours", None),
+        ] {
+            let time = time_or_seconds(text).ok();
+            assert_eq!(time, expected.map(Duration::from_secs), "{text}");
+        }
     }
 }
