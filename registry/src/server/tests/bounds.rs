@@ -134,6 +134,8 @@ async fn connections_at_work_are_waited_for() {
         stalled(&server).await,
         stalled(&server).await,
     ];
+    // Until the heads have come these are idle, too.
+    tokio::time::sleep(SILENCE / 10).await;
     let began = Instant::now();
     let other = Client::builder().no_proxy().build().unwrap();
     let answer = other.get(format!("{}/v2/", server.base)).send().await.unwrap();
@@ -169,7 +171,6 @@ async fn idle_connections_give_way_to_honest_requests() {
             assert!(began.elapsed() < LATE / 4, "{:?}", began.elapsed());
         }
     }
-    assert_eq!(server.figure("samebundle_registry_connections_open").await, "4");
 }
 
 #[tokio::test]
