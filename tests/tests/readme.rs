@@ -1,9 +1,12 @@
-//! What the README tells people to type is what works.
+//! What the README and the documents in `docs/` tell people to type is what works.
 //!
-//! Blocks that open with ```sh are run in order, in one shell, in a sandbox whose current folder looks like the top of the
-//! tree. A block under a line `<!-- not run: why -->` is not, and its reason is printed.
+//! Blocks that open with ```sh are run in order, in one shell, in a folder that looks like the top of the tree. A block under
+//! a line `<!-- not run: why -->` is not run, and its reason is printed. The README's quick start runs once; every other
+//! document runs on a copy of what it left, so that no document sees what another one did.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use samebundle_tests::{Ran, Sandbox, command_under_test, digits, repository, skip};
 
@@ -40,35 +43,110 @@ fn blocks_are_found() {
     );
 }
 
+/// The documents that give a test its name: each runs its blocks after the README's.
+macro_rules! documents {
+    ($($name:ident: $file:literal,)*) => {
+        const DOCUMENTS: &[&str] = &[$($file,)*];
+        $(
+            #[test]
+            fn $name() {
+                follow($file);
+            }
+        )*
+    };
+}
+
+documents! {
+    air_gap_works: "air-gap.md",
+    commands_work: "commands.md",
+    disk_works: "disk.md",
+    own_bundles_work: "own-bundles.md",
+    registries_work: "registries.md",
+    registry_works: "registry.md",
+    trust_works: "trust.md",
+    versions_work: "versions.md",
+}
+
 #[test]
 fn the_readme_works() {
-    let Ok(readme) = std::fs::read_to_string(repository().join("README.md")) else {
-        return skip("readme: there is no README.md");
+    if let Err(why) = quick_start() {
+        skip(&format!("readme: {why}"));
+    }
+}
+
+#[test]
+fn every_document_with_commands_is_run() {
+    for path in markdown(&repository().join("docs")) {
+        let name = path
+            .strip_prefix(repository().join("docs"))
+            .unwrap()
+            .to_str()
+            .unwrap();
+        let (run, _) = blocks(&std::fs::read_to_string(&path).unwrap());
+        assert_eq!(
+            !run.is_empty(),
+            DOCUMENTS.contains(&name),
+            "docs/{name}: a document has commands if, and only if, a test here follows it"
+        );
+    }
+}
+
+/// The shells' ports are fixed in the documents, so that one runs at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// What the README's quick start leaves; why it cannot be run here.
+fn quick_start() -> Result<&'static Sandbox, &'static str> {
+    static DONE: OnceLock<Result<Sandbox, String>> = OnceLock::new();
+    let made = DONE.get_or_init(|| {
+        let sandbox = Sandbox::new();
+        // `bundles/digits` with its base image, and the command by both of its names.
+        let sources = digits(&sandbox)?;
+        let bundles = sandbox.path().join("bundles");
+        std::fs::create_dir(&bundles).unwrap();
+        std::fs::rename(sources, bundles.join("digits")).unwrap();
+        let bin = sandbox.path().join("bin");
+        std::fs::create_dir(&bin).unwrap();
+        for name in ["samebundle", "same"] {
+            std::os::unix::fs::symlink(command_under_test(), bin.join(name)).unwrap();
+        }
+        run(&sandbox, &repository().join("README.md"));
+        Ok(sandbox)
+    });
+    made.as_ref().map_err(String::as_str)
+}
+
+/// Runs a document's commands on a copy of what the quick start left.
+fn follow(file: &str) {
+    let begun = match quick_start() {
+        Ok(begun) => begun,
+        Err(why) => return skip(&format!("docs/{file}: {why}")),
     };
     let sandbox = Sandbox::new();
-    let (run, left) = blocks(&readme);
-    assert!(!run.is_empty(), "the README has no command that is run");
+    // Files in a home are replaced and never changed, so that hard links are copies.
+    let mut copy = Command::new("cp");
+    copy.arg("-al").arg(begun.path().join(".")).arg(sandbox.path());
+    let _ = Ran::of(&mut copy).ok();
+    run(&sandbox, &repository().join("docs").join(file));
+}
+
+/// Runs the blocks of a document as one script in the sandbox.
+fn run(sandbox: &Sandbox, document: &Path) {
+    let (run, left) = blocks(&std::fs::read_to_string(document).unwrap());
+    assert!(
+        !run.is_empty(),
+        "{} has no command that is run",
+        document.display()
+    );
     for why in left {
-        println!("a block is not run: {why}");
-    }
-    // `bundles/digits` with its base image, and the command by both of its names.
-    let sources = match digits(&sandbox) {
-        Ok(folder) => folder,
-        Err(why) => return skip(&format!("readme: {why}")),
-    };
-    let bundles = sandbox.path().join("bundles");
-    std::fs::create_dir(&bundles).unwrap();
-    std::fs::rename(sources, bundles.join("digits")).unwrap();
-    let bin = sandbox.path().join("bin");
-    std::fs::create_dir(&bin).unwrap();
-    for name in ["samebundle", "same"] {
-        std::os::unix::fs::symlink(command_under_test(), bin.join(name)).unwrap();
+        println!("a block of {} is not run: {why}", document.display());
     }
     let script = format!(
-        "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{}\n",
+        "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n{}\n",
         run.join("\n")
     );
-    let file = sandbox.path().join("readme.sh");
+    let file = sandbox.path().join("script.sh");
+    // A new file: the one that was linked here belongs to the quick start.
+    let _ = std::fs::remove_file(&file);
     std::fs::write(&file, script).unwrap();
     let mut command = Command::new("bash");
     command.arg(&file);
@@ -79,7 +157,55 @@ fn the_readme_works() {
         .get_envs()
         .find_map(|(name, value)| (name == "PATH").then_some(value?))
         .unwrap();
+    let bin = sandbox.path().join("bin");
     let path = format!("{}:{}", bin.display(), path.to_str().unwrap());
     command.env("PATH", path).env("MAKE", "true");
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let _ = Ran::of(&mut command).ok();
+}
+
+/// The documents below a folder, at any depth.
+fn markdown(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(markdown(&path));
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The targets of a document's links into the tree.
+fn links(text: &str) -> Vec<&str> {
+    text.split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')'))
+        .map(|(target, _)| target.split('#').next().unwrap_or_default())
+        .filter(|target| !target.is_empty() && !target.contains("://"))
+        .collect()
+}
+
+#[test]
+fn links_lead_to_what_the_tree_holds() {
+    let top = repository();
+    let mut documents = markdown(&top.join("docs"));
+    documents.extend(markdown(&top.join("spec")));
+    documents.extend(
+        ["README", "ARCHITECTURE", "SECURITY", "CONTRIBUTING", "CHANGELOG"]
+            .map(|name| top.join(name).with_extension("md")),
+    );
+    for document in documents {
+        let text = std::fs::read_to_string(&document).unwrap();
+        for target in links(&text) {
+            let path = document.parent().unwrap().join(target);
+            assert!(
+                path.exists(),
+                "{} links to {target}, which is not there",
+                document.display()
+            );
+        }
+    }
 }

@@ -12,7 +12,7 @@ use crate::record::RunHandle;
 const SCHEMA_VERSION: &str = "1.0.0";
 
 /// Writes the claim, before the action. Parameters are stored resolved; secrets are not (a deviation that we choose:
-/// cnab-spec wants all of them, DESIGN 7 wants secrets as references).
+/// cnab-spec wants all of them in the claim, and a claim is exported).
 pub(crate) fn write_claim(handle: &RunHandle, run: &Run, plan: &Plan) -> Result<(), LifecycleError> {
     let shown = run
         .parameters

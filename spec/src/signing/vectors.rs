@@ -1,6 +1,6 @@
 //! Every outside vector for Ed25519 gets the verdict of strict verification.
 //!
-//! The folder comes from `SAMEBUNDLE_VECTORS` (DESIGN 15). Each file with test cases under `security/` is recognised by
+//! The folder comes from `SAMEBUNDLE_VECTORS`. Each file with test cases under `security/` is recognised by
 //! its form, not by its name; one line a case says which verdict was wanted and which was given.
 
 use std::io::Read as _;

@@ -1,5 +1,5 @@
-//! A malicious registry (security notes, D1 to D8): 0 bytes of a credential reach another origin. The other origin keeps
-//! every byte that it gets. D9 is about tokens that a server takes, and tested there.
+//! A malicious registry tries eight ways to bring a credential to another origin (D1 to D8, named at each test; D7 is in
+//! `network.rs`). No byte of one arrives: the other origin keeps every byte that it gets.
 
 use std::sync::atomic::AtomicUsize;
 

@@ -1,5 +1,5 @@
-//! Proxies and certificates, and D7 of the security notes: nothing goes from https to http, and no certificate is believed
-//! that nobody vouched for.
+//! Proxies and certificates, and D7 of the ways of a malicious registry (`hostile.rs`): nothing goes from https to http, and
+//! no certificate is believed that nobody vouched for.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
