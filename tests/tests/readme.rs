@@ -69,8 +69,11 @@ documents! {
 
 #[test]
 fn the_readme_works() {
-    if let Err(why) = quick_start() {
-        skip(&format!("readme: {why}"));
+    match quick_start() {
+        Ok(begun) => {
+            let _ = begun.ran.clone().ok();
+        }
+        Err(why) => skip(&format!("readme: {why}")),
     }
 }
 
@@ -94,9 +97,15 @@ fn every_document_with_commands_is_run() {
 /// The shells' ports are fixed in the documents, so that one runs at a time.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-/// What the README's quick start leaves; why it cannot be run here.
-fn quick_start() -> Result<&'static Sandbox, &'static str> {
-    static DONE: OnceLock<Result<Sandbox, String>> = OnceLock::new();
+/// The README's quick start, and what it left.
+struct Begun {
+    sandbox: Sandbox,
+    ran: Ran,
+}
+
+/// Runs the README's quick start, once; says why where it cannot be run here.
+fn quick_start() -> Result<&'static Begun, &'static str> {
+    static DONE: OnceLock<Result<Begun, String>> = OnceLock::new();
     let made = DONE.get_or_init(|| {
         let sandbox = Sandbox::new();
         // `bundles/digits` with its base image, and the command by both of its names.
@@ -109,8 +118,8 @@ fn quick_start() -> Result<&'static Sandbox, &'static str> {
         for name in ["samebundle", "same"] {
             std::os::unix::fs::symlink(command_under_test(), bin.join(name)).unwrap();
         }
-        run(&sandbox, &repository().join("README.md"));
-        Ok(sandbox)
+        let ran = run(&sandbox, &repository().join("README.md"));
+        Ok(Begun { sandbox, ran })
     });
     made.as_ref().map_err(String::as_str)
 }
@@ -121,16 +130,22 @@ fn follow(file: &str) {
         Ok(begun) => begun,
         Err(why) => return skip(&format!("docs/{file}: {why}")),
     };
+    assert!(
+        begun.ran.code == 0,
+        "the quick start failed; see the_readme_works"
+    );
     let sandbox = Sandbox::new();
     // Files in a home are replaced and never changed, so that hard links are copies.
     let mut copy = Command::new("cp");
-    copy.arg("-al").arg(begun.path().join(".")).arg(sandbox.path());
+    copy.arg("-al")
+        .arg(begun.sandbox.path().join("."))
+        .arg(sandbox.path());
     let _ = Ran::of(&mut copy).ok();
-    run(&sandbox, &repository().join("docs").join(file));
+    let _ = run(&sandbox, &repository().join("docs").join(file)).ok();
 }
 
 /// Runs the blocks of a document as one script in the sandbox.
-fn run(sandbox: &Sandbox, document: &Path) {
+fn run(sandbox: &Sandbox, document: &Path) -> Ran {
     let (run, left) = blocks(&std::fs::read_to_string(document).unwrap());
     assert!(
         !run.is_empty(),
@@ -161,7 +176,7 @@ fn run(sandbox: &Sandbox, document: &Path) {
     let path = format!("{}:{}", bin.display(), path.to_str().unwrap());
     command.env("PATH", path).env("MAKE", "true");
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let _ = Ran::of(&mut command).ok();
+    Ran::of(&mut command)
 }
 
 /// The documents below a folder, at any depth.
@@ -178,13 +193,16 @@ fn markdown(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The targets of a document's links into the tree.
-fn links(text: &str) -> Vec<&str> {
-    text.split("](")
+/// The targets of a document's links into the tree. What stands in backticks is no link.
+fn links(text: &str) -> Vec<String> {
+    let prose: String = text.split('`').step_by(2).collect();
+    prose
+        .split("](")
         .skip(1)
         .filter_map(|rest| rest.split_once(')'))
         .map(|(target, _)| target.split('#').next().unwrap_or_default())
         .filter(|target| !target.is_empty() && !target.contains("://"))
+        .map(str::to_owned)
         .collect()
 }
 
@@ -200,7 +218,7 @@ fn links_lead_to_what_the_tree_holds() {
     for document in documents {
         let text = std::fs::read_to_string(&document).unwrap();
         for target in links(&text) {
-            let path = document.parent().unwrap().join(target);
+            let path = document.parent().unwrap().join(&target);
             assert!(
                 path.exists(),
                 "{} links to {target}, which is not there",
