@@ -31,6 +31,7 @@ mod scenarios;
 mod services;
 mod serving;
 mod signatures;
+mod site;
 mod tamper;
 mod transfer;
 mod upkeep;

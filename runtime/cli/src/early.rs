@@ -1,12 +1,13 @@
 //! Reads of a command line what is needed before it can be read whole: the home, the form of output, and the installation
 //! whose parameters become flags.
 //!
-//! It is the command line's own description with errors passed over, so it cannot drift from it.
+//! It is the command line's own description, without the words that it does not know, so it cannot drift from it.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{ArgMatches, CommandFactory};
+use clap::error::{ContextKind, ContextValue, ErrorKind as ClapErrorKind};
+use clap::{ArgMatches, CommandFactory, Error};
 
 use crate::args::{Cli, Output, WORDS};
 
@@ -28,18 +29,8 @@ pub(crate) struct Early {
 
 /// Reads what can be read of a command line (with the program's name first).
 pub(crate) fn read(words: &[OsString]) -> Early {
-    let mut command = Cli::command()
-        .ignore_errors(true)
-        .disable_help_flag(true)
-        .disable_version_flag(true);
-    for name in WITH_PARAMETERS {
-        // What is no option of the command is a parameter or its value: taken as a word, so that the reading goes on.
-        command = command.mut_subcommand(name, |command| {
-            command.mut_arg(WORDS, |arg| arg.allow_hyphen_values(true).num_args(0..))
-        });
-    }
     let help = words.iter().any(|word| word == "--help" || word == "-h");
-    let Ok(matches) = command.try_get_matches_from(words) else {
+    let Some(matches) = matches(words) else {
         return Early {
             help,
             ..Early::default()
@@ -51,6 +42,40 @@ pub(crate) fn read(words: &[OsString]) -> Early {
         named: named(&matches),
         help,
     }
+}
+
+/// Parses a line without what no option of it is: that is a parameter, or an error to be said later.
+fn matches(words: &[OsString]) -> Option<ArgMatches> {
+    let mut command = Cli::command().disable_help_flag(true).disable_version_flag(true);
+    for name in WITH_PARAMETERS {
+        // Values of parameters stand among the words.
+        command = command.mut_subcommand(name, |command| command.mut_arg(WORDS, |arg| arg.num_args(0..)));
+    }
+    let mut words = words.to_vec();
+    loop {
+        let error = match command.try_get_matches_from_mut(&words) {
+            Ok(matches) => return Some(matches),
+            Err(error) => error,
+        };
+        let Some(at) = unknown(&error, &words) else {
+            // What is wrong is told when the line is read whole; the rest of it is good until then.
+            return command.ignore_errors(true).try_get_matches_from(&words).ok();
+        };
+        words.remove(at);
+    }
+}
+
+/// Finds the word that is no option of a command.
+fn unknown(error: &Error, words: &[OsString]) -> Option<usize> {
+    let known = matches!(error.kind(), ClapErrorKind::UnknownArgument);
+    let ContextValue::String(name) = error.get(ContextKind::InvalidArg).filter(|_| known)? else {
+        return None;
+    };
+    let is = |word: &OsString| {
+        let text = word.to_string_lossy();
+        text == *name || text.split_once('=').is_some_and(|(option, _)| option == name)
+    };
+    words.iter().position(is).filter(|at| *at > 0)
 }
 
 fn named(matches: &ArgMatches) -> Option<(&'static str, Vec<String>)> {

@@ -5,7 +5,7 @@
 //! request are absolute or mean the process's own folder; paths in a report are text, with what is not UTF-8 replaced.
 //! What happens meanwhile is told through the context's events.
 //!
-//! Requests and reports are JSON documents; their schemas are in `spec/schema/verbs`.
+//! Requests and reports are JSON documents; their schemas are in `spec/schema/verbs.schema.json`.
 
 mod author;
 mod copy;
@@ -29,6 +29,9 @@ mod site;
 mod store;
 mod trust;
 mod verify;
+
+#[cfg(test)]
+mod tests;
 
 pub use author::{
     BuildReport, BuildRequest, InitReport, InitRequest, LintReport, LintRequest, build, init, lint,

@@ -32,6 +32,9 @@ mod uninstall;
 mod upgrade;
 mod verify;
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use clap::{ArgMatches, Subcommand};
