@@ -5,11 +5,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use samebundle_registry::StoreError;
 use samebundle_registry::store::{Source, SourceExt};
+use samebundle_registry::trust::Open;
 use samebundle_spec::bundle::layout::{Layout, LayoutError};
-use samebundle_spec::bundle::program::CarriedData;
-use samebundle_spec::bundle::{Bundle, BundleError, ProgramExtension};
+use samebundle_spec::bundle::program::{CarriedData, Requirements};
+use samebundle_spec::bundle::{Bundle, BundleError, Extension, ProgramExtension};
 use samebundle_spec::manifest::{Document, Manifest};
 use samebundle_spec::pipeline::{Pipeline, PipelineError};
 use samebundle_spec::{Classify, Descriptor, Digest, ErrorKind, MediaType, limits};
@@ -23,8 +25,40 @@ pub struct OpenedBundle {
     pub bundle: Bundle,
     /// The parts of the index.
     pub layout: Layout,
-    /// What is ours, if it is one of our programs.
-    pub program: Option<Program>,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What a bundle is. Whoever acts on a bundle matches this.
+#[derive(Debug)]
+pub enum Kind {
+    /// One of our programs.
+    Program(Arc<Program>),
+    /// An environment, in which programs run. Nothing of it is read yet.
+    Environment,
+    /// An add-on, which adds parts to an environment. Nothing of it is read yet.
+    Addon,
+    /// A CNAB bundle of another tool, or one of ours without a pipeline: its invocation image does everything.
+    Foreign,
+}
+
+impl Kind {
+    /// Tells whether the bundle's own action runs when it is installed, upgraded and uninstalled. For what is ours, the
+    /// installation's document is all.
+    pub fn runs_when_installed(&self) -> bool {
+        match self {
+            Self::Foreign => true,
+            Self::Program(_) | Self::Environment | Self::Addon => false,
+        }
+    }
+
+    /// Returns what the bundle requires of the place where it runs, if it says so.
+    pub fn requires(&self) -> Option<&Requirements> {
+        match self {
+            Self::Program(program) => Some(&program.extension.requires),
+            Self::Environment | Self::Addon | Self::Foreign => None,
+        }
+    }
 }
 
 /// The parts of one of our programs.
@@ -84,7 +118,8 @@ impl Classify for OpenError {
 }
 
 impl OpenedBundle {
-    /// Reads the bundle whose index is `index`.
+    /// Reads the bundle whose index is `index`, to look at it. What is to be installed or run is opened through its proof
+    /// ([`Verified::open`](samebundle_registry::trust::Verified::open)).
     ///
     /// # Errors
     /// If it cannot be read, or is not a bundle.
@@ -101,16 +136,30 @@ impl OpenedBundle {
         let config = Layout::config_blob(&config_manifest).map_err(layout_error)?;
         let bundle = Bundle::parse(&source.fetch_bytes(config, limits::BUNDLE_JSON_BYTES).await?)?;
         layout.check(&bundle).map_err(layout_error)?;
-        let program = match bundle.program()? {
-            Some(extension) => Program::open(source, index, &layout, extension).await?,
-            None => None,
+        let kind = match bundle.extension()? {
+            Some(Extension::Program(extension)) => {
+                let program = Program::open(source, index, &layout, *extension).await?;
+                program.map_or(Kind::Foreign, |program| Kind::Program(Arc::new(program)))
+            }
+            Some(Extension::Environment) => Kind::Environment,
+            Some(Extension::Addon) => Kind::Addon,
+            None => Kind::Foreign,
         };
         Ok(Self {
             index: index.bare(),
             bundle,
             layout,
-            program,
+            kind,
         })
+    }
+}
+
+#[async_trait]
+impl Open for OpenedBundle {
+    type Error = OpenError;
+
+    async fn open(source: &dyn Source, index: &Descriptor) -> Result<Self, OpenError> {
+        Self::open(source, index).await
     }
 }
 

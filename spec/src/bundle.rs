@@ -10,9 +10,12 @@
 //! | [`definition`] | JSON Schemas of parameters and outputs |
 //! | [`parameter`] | values in, environment and files out (cnab-spec 103) |
 //! | [`index`], [`layout`] | the OCI index of a bundle: written, read (cnab-spec 201, cnab-to-oci) |
-//! | [`program`], [`quantity`] | our extension `dev.samebundle.program` |
+//! | [`extension`] | what is ours under `custom`, which tells the kind of a bundle |
+//! | [`program`], [`quantity`], [`demand`] | our extension `dev.samebundle.program`, and what it demands of a machine |
 
 pub mod definition;
+pub mod demand;
+pub mod extension;
 pub mod index;
 pub mod layout;
 pub mod parameter;
@@ -21,6 +24,7 @@ pub mod quantity;
 mod rules;
 pub mod view;
 
+pub use extension::Extension;
 pub use program::ProgramExtension;
 pub use rules::{Fault, Notice, OUTPUTS};
 pub use view::View;
@@ -108,31 +112,30 @@ impl Bundle {
         &self.notices
     }
 
-    /// Returns what is ours in it, if it is one of our programs.
+    /// Returns what is ours in it, if it has an extension of ours.
     ///
     /// # Errors
-    /// If the extension is there but not of its form.
-    pub fn program(&self) -> Result<Option<ProgramExtension>, BundleError> {
-        let Some(value) = self.view.custom.get(program::KEY) else {
-            return Ok(None);
-        };
-        let mut extension: ProgramExtension = json::from_value(value).map_err(beneath_custom)?;
-        extension.check(&self.view).map_err(|(place, fault)| {
-            let base = json::child("/custom", program::KEY);
-            BundleError::Invalid {
-                pointer: format!("{base}{place}"),
-                fault,
-            }
-        })?;
-        extension.data.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(Some(extension))
+    /// If the extension is there but not of its form, or there are two of them.
+    pub fn extension(&self) -> Result<Option<Extension>, BundleError> {
+        extension::read(&self.view)
     }
 }
 
-fn beneath_custom(mut error: JsonError) -> JsonError {
-    let base = json::child("/custom", program::KEY);
-    error.place.pointer = format!("{base}{}", error.place.pointer);
-    error
+impl BundleError {
+    /// Puts the place of an extension before the place that an error names in it.
+    fn beneath(self, base: &str) -> Self {
+        match self {
+            Self::Json(mut error) => {
+                error.place.pointer = format!("{base}{}", error.place.pointer);
+                Self::Json(error)
+            }
+            Self::Invalid { pointer, fault } => Self::Invalid {
+                pointer: format!("{base}{pointer}"),
+                fault,
+            },
+            other @ Self::Canonical(_) => other,
+        }
+    }
 }
 
 /// Reads a bundle's value out of anything that holds one whole, such as a claim.

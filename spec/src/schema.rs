@@ -53,7 +53,7 @@ impl JsonSchema for Quantity {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": ["string", "number"], "minimum": 0,
-            "pattern": "^[0-9]+(\\.[0-9]+)?(m|k|K|M|G|T|P|Ki|Mi|Gi|Ti|Pi|Ei)?$",
+            "pattern": "^\\+?([0-9]+(\\.[0-9]*)?|\\.[0-9]+)([numkKMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]+)?$",
         })
     }
 }

@@ -38,7 +38,7 @@ fn own(part: &str) -> Vec<(String, Vec<u8>)> {
 fn read(name: &str, bytes: &[u8]) -> Result<(), String> {
     match name.split('-').next().unwrap_or_default() {
         "bundle" => Bundle::parse(bytes)
-            .and_then(|bundle| bundle.program().map(drop))
+            .and_then(|bundle| bundle.extension().map(drop))
             .map_err(|error| error.to_string()),
         "program" => authoring::parse(bytes)
             .map(drop)

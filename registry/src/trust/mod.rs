@@ -35,5 +35,5 @@ pub use guard::GuardError;
 pub use keys::{KeyFileError, Passphrase};
 pub use marks::{Marks, MarksError};
 pub use trust_store::{TrustStore, TrustStoreError};
-pub use verified::{Basis, Signer, Verified};
+pub use verified::{Basis, Open, Signer, Verified};
 pub use verify::{Request, verify};

@@ -5,17 +5,32 @@
 
 use std::collections::BTreeSet;
 
-use samebundle_spec::BundleName;
+use async_trait::async_trait;
 use samebundle_spec::record::Verification;
 use samebundle_spec::signing::{Fault, Form, KeyId, KeyRing, Level, Release, Right, Scope};
+use samebundle_spec::{BundleName, Descriptor};
 
 use super::Attested;
+use crate::store::Source;
 
 /// A value that may be used, and why.
 #[derive(Debug, PartialEq)]
 pub struct Verified<T> {
     value: T,
     basis: Basis,
+}
+
+/// What is read through a descriptor, and by nothing but its digest, such as the bundle that an index holds.
+#[async_trait]
+pub trait Open: Sized {
+    /// Why it cannot be read.
+    type Error;
+
+    /// Reads it.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is not of its form.
+    async fn open(source: &dyn Source, descriptor: &Descriptor) -> Result<Self, Self::Error>;
 }
 
 /// Why a value may be used.
@@ -72,13 +87,13 @@ impl Signer {
     }
 }
 
-impl<T> Verified<T> {
-    pub(super) fn new(value: T, basis: Basis) -> Self {
+impl Verified<Descriptor> {
+    pub(super) fn new(value: Descriptor, basis: Basis) -> Self {
         Self { value, basis }
     }
 
-    /// Takes a value without a trusted signature, because the user said so. Must be recorded and shown.
-    pub fn by_consent(value: T, reason: impl Into<String>) -> Self {
+    /// Takes a bundle without a trusted signature, because the user said so. This must be recorded and shown.
+    pub fn by_consent(value: Descriptor, reason: impl Into<String>) -> Self {
         let reason = reason.into();
         Self {
             value,
@@ -86,6 +101,20 @@ impl<T> Verified<T> {
         }
     }
 
+    /// Reads what the verified descriptor names. This is the only way from the proof for a descriptor to the proof for its
+    /// content, so a proof never stands for other content than it was made for.
+    ///
+    /// # Errors
+    /// Those of [`Open::open`].
+    pub async fn open<T: Open>(self, source: &dyn Source) -> Result<Verified<T>, T::Error> {
+        Ok(Verified {
+            value: T::open(source, &self.value).await?,
+            basis: self.basis,
+        })
+    }
+}
+
+impl<T> Verified<T> {
     /// The value.
     pub fn get(&self) -> &T {
         &self.value
@@ -110,23 +139,6 @@ impl<T> Verified<T> {
             Basis::Policy { rights, .. } => rights.clone(),
             Basis::Consent { .. } => BTreeSet::new(),
         }
-    }
-
-    /// Puts in place of the value one that was read through it, such as the bundle that an index holds. Only for what the
-    /// value binds by digest.
-    ///
-    /// # Errors
-    /// That of `read`.
-    pub fn try_map<U, E>(self, read: impl FnOnce(T) -> Result<U, E>) -> Result<Verified<U>, E> {
-        Ok(Verified {
-            value: read(self.value)?,
-            basis: self.basis,
-        })
-    }
-
-    /// Returns value and basis, where the proof ends.
-    pub fn into_parts(self) -> (T, Basis) {
-        (self.value, self.basis)
     }
 
     /// What records say about it.

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use samebundle_spec::authoring::{Constraints, Data, ProgramManifest};
+use samebundle_spec::authoring::{Constraints, Data, Kind, ProgramManifest};
 use samebundle_spec::bundle::parameter::nearest;
 use samebundle_spec::bundle::program::{API_VERSION, CarriedData, DataPointer, KEY, PipelinePart};
 use samebundle_spec::bundle::view::{Action, Destination, Image, Output, Parameter};
@@ -55,10 +55,10 @@ pub enum MismatchError {
         why: String,
     },
     /// A kind of bundle that cannot be built yet.
-    #[error("bundles of kind {kind} cannot be built yet; only Program can")]
+    #[error("bundles of kind {kind:?} cannot be built yet; only Program can")]
     Kind {
         /// The kind.
-        kind: String,
+        kind: Kind,
     },
     /// Name and version are too long for a tag.
     #[error("name and version make no tag: {why}; shorten one of them")]

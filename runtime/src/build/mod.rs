@@ -233,14 +233,9 @@ pub fn read_manifest(sources: &Path) -> Result<ProgramManifest, BuildError> {
     let bytes = read_file(&path, limits::AUTHORING_BYTES)?;
     match authoring::parse(&bytes).map_err(|source| BuildError::Authoring { path, source })? {
         Authored::Program(manifest) => Ok(*manifest),
-        Authored::Environment(_) => Err(MismatchError::Kind {
-            kind: "Environment".to_owned(),
+        Authored::Environment(other) | Authored::Addon(other) => {
+            Err(MismatchError::Kind { kind: other.kind }.into())
         }
-        .into()),
-        Authored::Addon(_) => Err(MismatchError::Kind {
-            kind: "Addon".to_owned(),
-        }
-        .into()),
     }
 }
 

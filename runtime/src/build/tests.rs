@@ -4,13 +4,14 @@ use async_trait::async_trait;
 use samebundle_registry::StoreError;
 use samebundle_registry::chunk::Codec;
 use samebundle_registry::store::{Layout, Origin, SourceExt, Tags};
-use samebundle_spec::bundle::Bundle;
 use samebundle_spec::bundle::layout::Layout as BundleLayout;
+use samebundle_spec::bundle::{Bundle, Extension};
 use samebundle_spec::{Classify, Document, ErrorKind, Reference};
 use tokio_util::sync::CancellationToken;
 
 use super::tarball::{Entry, Tarball};
 use super::*;
+use crate::opened::Kind;
 use crate::{Clock, Home};
 
 const MANIFEST_TEXT: &str = r#"
@@ -226,7 +227,9 @@ async fn the_index_is_a_whole_cnab_bundle() {
     assert_eq!(view.outputs["Output"].path, "/cnab/app/outputs/output");
     assert!(view.actions["run"].modifies && view.actions["io.cnab.help"].stateless);
 
-    let program = bundle.program().unwrap().unwrap();
+    let Some(Extension::Program(program)) = bundle.extension().unwrap() else {
+        panic!("a program")
+    };
     assert_eq!(program.images["base:1"], "base-1");
     assert!(!program.wheelhouse && built.wheelhouse.is_none());
     let Document::Manifest(content) = sandbox.document(&layout.components["content"]).await else {
@@ -418,7 +421,9 @@ async fn data_travels_as_a_layer_in_chunks_and_comes_out_as_it_was() {
     std::fs::write(&path, &content).unwrap();
     let built = sandbox.build().await.unwrap();
     let opened = crate::opened::OpenedBundle::open(&*sandbox.store, &built.index).await;
-    let program = opened.unwrap().program.unwrap();
+    let Kind::Program(program) = opened.unwrap().kind else {
+        panic!("a program")
+    };
     let [(carried, layer)] = program.data.as_slice() else {
         panic!("{:?}", program.data)
     };

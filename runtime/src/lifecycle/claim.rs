@@ -5,7 +5,7 @@ use samebundle_spec::record::{Claim, ClaimOutput, ClaimResult, OutputRecord, Run
 use serde_json::{Map, Value};
 
 use super::LifecycleError;
-use super::run::Plan;
+use crate::plan::Plan;
 use crate::record::RunHandle;
 
 /// Version of the claim's and the result's schema (cnab-spec 400).
@@ -19,7 +19,7 @@ pub(crate) fn write_claim(handle: &RunHandle, run: &Run, plan: &Plan) -> Result<
         .iter()
         .filter_map(|(name, parameter)| Some((name.clone(), parameter.value.clone()?)));
     let bundle: Value = samebundle_spec::json::value(
-        plan.bundle.bundle.raw(),
+        plan.bundle.get().bundle.raw(),
         samebundle_spec::limits::BUNDLE_JSON_BYTES,
     )
     .unwrap_or(Value::Null);

@@ -5,13 +5,12 @@ use std::path::Path;
 
 use samebundle_registry::StoreError;
 use samebundle_spec::bundle::BundleError;
-use samebundle_spec::bundle::parameter::ParameterError;
 use samebundle_spec::{Classify, ErrorKind};
 
 use crate::driver::DriverError;
 use crate::image::ImageError;
 use crate::opened::OpenError;
-use crate::plan::Shortfall;
+use crate::plan::PlanError;
 use crate::program::ProgramError;
 use crate::record::RecordError;
 
@@ -25,24 +24,15 @@ pub enum LifecycleError {
     /// The bundle is not valid.
     #[error(transparent)]
     Bundle(#[from] BundleError),
-    /// A parameter is wrong.
+    /// There is no plan, or the machine cannot carry it out.
     #[error(transparent)]
-    Parameter(#[from] ParameterError),
+    Plan(#[from] PlanError),
     /// History on disk.
     #[error(transparent)]
     Record(#[from] RecordError),
     /// The driver.
     #[error(transparent)]
     Driver(#[from] DriverError),
-    /// This machine cannot give what the bundle requires.
-    #[error("{} cannot be provisioned here:{}", .0.len(), list(.0))]
-    Shortfalls(Vec<Shortfall>),
-    /// The bundle asks for a right that its signer was not granted.
-    #[error("the bundle asks for {right}, which the policy does not allow its signer")]
-    Right {
-        /// The right.
-        right: String,
-    },
     /// The name is taken by another bundle.
     #[error("{name} is already installed with another bundle ({bundle} {version})")]
     NameTaken {
@@ -52,14 +42,6 @@ pub enum LifecycleError {
         bundle: String,
         /// Its version.
         version: String,
-    },
-    /// The bundle has no such action.
-    #[error("bundle {bundle} has no action {action}")]
-    NoAction {
-        /// The bundle.
-        bundle: String,
-        /// What was asked for.
-        action: String,
     },
     /// Something that was asked of a bundle does not fit its kind.
     #[error("{subject}: {why}")]
@@ -116,13 +98,6 @@ pub enum LifecycleError {
     },
 }
 
-fn list(shortfalls: &[Shortfall]) -> String {
-    shortfalls
-        .iter()
-        .map(|shortfall| format!("\n  {shortfall}"))
-        .collect()
-}
-
 impl LifecycleError {
     pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.display().to_string();
@@ -139,13 +114,11 @@ impl Classify for LifecycleError {
         match self {
             Self::Store(error) => error.kind(),
             Self::Bundle(error) => error.kind(),
-            Self::Parameter(error) => error.kind(),
+            Self::Plan(error) => error.kind(),
             Self::Record(error) => error.kind(),
             Self::Driver(error) => error.kind(),
-            Self::Shortfalls(_) => ErrorKind::CannotProvision,
-            Self::Right { .. } => ErrorKind::NotTrusted,
             Self::NameTaken { .. } => ErrorKind::Conflict,
-            Self::NoAction { .. } | Self::Unfit { .. } => ErrorKind::Input,
+            Self::Unfit { .. } => ErrorKind::Input,
             Self::Open(error) => error.kind(),
             Self::Image(error) => error.kind(),
             Self::Program(error) => error.kind(),

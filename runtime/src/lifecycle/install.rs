@@ -9,16 +9,17 @@ use std::sync::Arc;
 
 use samebundle_registry::store::Store;
 use samebundle_registry::trust::Verified;
+use samebundle_spec::BundleName;
 use samebundle_spec::record::{Format, Installation, Run, RunStatus};
 use samebundle_spec::time::Timestamp;
-use samebundle_spec::{BundleName, Descriptor};
 use serde_json::Value;
 
-use super::{LifecycleError, plan, run};
+use super::{LifecycleError, run};
 use crate::context::Context;
 use crate::driver::{Capacity, Driver};
 use crate::event::Event;
 use crate::opened::OpenedBundle;
+use crate::plan::{check_installed, plan};
 use crate::record::Installations;
 
 /// What to install, and how.
@@ -55,24 +56,16 @@ pub struct Machine {
 /// Installs a bundle that is in the store.
 ///
 /// # Errors
-/// If it is no bundle, a parameter is wrong, the machine cannot give what it requires, the name is taken, or its own
+/// If a parameter is wrong, the machine cannot give what it requires, the name is taken, or its own
 /// action fails.
 pub async fn install(
     context: &Context,
     store: Arc<dyn Store>,
     machine: &Machine,
-    verified: Verified<Descriptor>,
+    bundle: Verified<OpenedBundle>,
     request: InstallRequest,
 ) -> Result<Installed, LifecycleError> {
-    let bundle = OpenedBundle::open(store.as_ref(), verified.get()).await?;
-    let mut installation = describe(
-        context,
-        &verified,
-        &bundle,
-        request.name,
-        request.source,
-        request.parameters,
-    )?;
+    let mut installation = describe(context, &bundle, request.name, request.source, request.parameters)?;
     let installations = Installations::new(&context.home);
     let _lock = installations.lock(&installation.name)?;
     let before = installations.find(&installation.name)?;
@@ -91,22 +84,13 @@ pub async fn install(
         Some(before) => Some(before.index.clone()),
         None => None,
     };
-    let is_program = bundle.program.is_some();
+    let runs_its_own = bundle.get().kind.runs_when_installed();
     let action = if before.is_some() { "upgrade" } else { "install" };
-    let plan = plan(
-        &verified,
-        bundle,
-        &installation,
-        action,
-        &BTreeMap::new(),
-        &machine.capacity,
-    )?;
-    if !plan.shortfalls.is_empty() {
-        return Err(LifecycleError::Shortfalls(plan.shortfalls));
-    }
-    let run = match is_program {
-        true => None,
-        false => Some(succeeded(
+    let plan = plan(bundle, &installation, action, &BTreeMap::new(), &machine.capacity)?;
+    plan.admit()?;
+    let run = match runs_its_own {
+        false => None,
+        true => Some(succeeded(
             run::run(context, store, Arc::clone(&machine.driver), plan).await?,
         )?),
     };
@@ -130,13 +114,12 @@ fn succeeded(run: Run) -> Result<Run, LifecycleError> {
 
 fn describe(
     context: &Context,
-    verified: &Verified<Descriptor>,
-    bundle: &OpenedBundle,
+    bundle: &Verified<OpenedBundle>,
     name: Option<BundleName>,
     source: String,
     parameters: BTreeMap<String, Value>,
 ) -> Result<Installation, LifecycleError> {
-    let view = bundle.bundle.view();
+    let view = bundle.get().bundle.view();
     let name = match name {
         Some(name) => name,
         // A CNAB name may hold anything printable; an installation's may not.
@@ -150,9 +133,9 @@ fn describe(
         name,
         bundle: view.name.clone(),
         version: view.version.to_string(),
-        index: verified.get().bare(),
+        index: bundle.get().index.clone(),
         source,
-        verification: verified.verification(),
+        verification: bundle.verification(),
         parameters,
         installed: Timestamp::from(context.clock.now()).to_string(),
         previous: None,
@@ -162,23 +145,22 @@ fn describe(
 /// Forgets an installation; its runs and the bundle's content stay. A foreign bundle's `uninstall` action runs first.
 ///
 /// # Errors
-/// If there is no such installation, or its action fails: then it stays.
+/// If there is no such installation, it holds another bundle, or its action fails: then it stays.
 pub async fn uninstall(
     context: &Context,
     store: Arc<dyn Store>,
     machine: &Machine,
-    verified: Verified<Descriptor>,
+    bundle: Verified<OpenedBundle>,
     name: &BundleName,
 ) -> Result<Option<Run>, LifecycleError> {
     let installations = Installations::new(&context.home);
     let _lock = installations.lock(name)?;
     let installation = installations.get(name)?;
-    let bundle = OpenedBundle::open(store.as_ref(), verified.get()).await?;
-    let run = match bundle.program.is_some() {
-        true => None,
-        false => {
+    check_installed(&bundle, &installation)?;
+    let run = match bundle.get().kind.runs_when_installed() {
+        false => None,
+        true => {
             let plan = plan(
-                &verified,
                 bundle,
                 &installation,
                 "uninstall",

@@ -1,140 +1,27 @@
-//! Runs an installation: resolve parameters, compare with the machine, record, execute, record.
+//! Runs a plan: record, execute, record.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use samebundle_registry::store::Store;
-use samebundle_registry::trust::Verified;
-use samebundle_spec::bundle::parameter::{self, Resolved};
-use samebundle_spec::record::{Format, Installation, ParameterRecord, Run, RunStatus, Verification};
+use samebundle_spec::record::{Format, Run, RunStatus};
 use samebundle_spec::time::Timestamp;
-use samebundle_spec::{BundleName, Descriptor};
-use serde_json::Value;
 
 use super::events::{Recorded, TaskLog};
-use super::{Action, LifecycleError, claim, demands};
+use super::{Action, LifecycleError, claim};
 use crate::context::Context;
-use crate::driver::{Candidate, Capacity, Driver, Limits, Outcome};
+use crate::driver::{Candidate, Driver, Limits, Outcome};
 use crate::event::Event;
 use crate::home::LAYERS_LOCK;
-use crate::opened::{OpenedBundle, Program};
-use crate::plan::{Shortfall, shortfalls};
+use crate::opened::Program;
+use crate::plan::{Plan, Work};
 use crate::program::{self, Data, ProgramOutcome, ProgramPlan, Wheelhouse};
 use crate::record::{RunHandle, Runs};
-
-/// The action of our programs that runs the pipeline.
-pub const RUN: &str = "run";
-
-/// What is to be run, everything resolved. Made by [`plan`].
-#[derive(Debug)]
-pub struct Plan {
-    /// The installation's name.
-    pub installation: BundleName,
-    /// Why the bundle is trusted.
-    pub verification: Verification,
-    /// The bundle.
-    pub bundle: OpenedBundle,
-    /// What is done: `run`, or a CNAB action.
-    pub action: String,
-    /// Parameters, resolved.
-    pub resolved: Resolved,
-    /// Every parameter as the record has it.
-    pub parameters: BTreeMap<String, ParameterRecord>,
-    /// Most containers at the same time: one a core.
-    pub parallelism: usize,
-    /// What cannot be had here; a plan with shortfalls does not run.
-    pub shortfalls: Vec<Shortfall>,
-}
-
-/// Plans a run without making anything. The bundle was verified for this installation just before.
-///
-/// # Errors
-/// If the action does not exist, or a parameter is wrong or missing.
-pub fn plan(
-    verified: &Verified<Descriptor>,
-    bundle: OpenedBundle,
-    installation: &Installation,
-    action: &str,
-    given: &BTreeMap<String, Value>,
-    capacity: &Capacity,
-) -> Result<Plan, LifecycleError> {
-    let view = bundle.bundle.view();
-    let builtin = ["install", "upgrade", "uninstall"].contains(&action);
-    if !builtin && view.action(action).is_none() {
-        return Err(LifecycleError::NoAction {
-            bundle: view.name.clone(),
-            action: action.to_owned(),
-        });
-    }
-    let mut all = installation.parameters.clone();
-    all.extend(given.clone());
-    let resolved = parameter::resolve(view, action, &all, Some(&installation.parameters))?;
-    let parameters = recorded(&resolved, installation, given);
-    let missing = match &bundle.program {
-        Some(program) => {
-            check_rights(program, verified)?;
-            let mut missing = shortfalls(&demands::of_program(program)?, capacity);
-            missing.extend(demands::missing_addons(&program.extension.requires));
-            missing
-        }
-        None => Vec::new(),
-    };
-    Ok(Plan {
-        installation: installation.name.clone(),
-        verification: verified.verification(),
-        bundle,
-        action: action.to_owned(),
-        resolved,
-        parameters,
-        parallelism: (capacity.cpus.floor() as usize).clamp(1, 16),
-        shortfalls: missing,
-    })
-}
-
-/// Rights beyond the default must be granted to the signer by policy.
-fn check_rights(program: &Program, verified: &Verified<Descriptor>) -> Result<(), LifecycleError> {
-    let granted = verified.rights();
-    let asked = program.extension.requires.rights.asked();
-    match asked.into_iter().find(|right| !granted.contains(right)) {
-        Some(right) => Err(LifecycleError::Right {
-            right: right.word().to_owned(),
-        }),
-        None => Ok(()),
-    }
-}
-
-fn recorded(
-    resolved: &Resolved,
-    installation: &Installation,
-    given: &BTreeMap<String, Value>,
-) -> BTreeMap<String, ParameterRecord> {
-    let one = |(name, value): (&String, &Value)| {
-        let set_by = match (
-            given.contains_key(name),
-            installation.parameters.contains_key(name),
-        ) {
-            (true, _) => "run",
-            (false, true) => "installation",
-            (false, false) => "default",
-        };
-        let secret = resolved.secrets.contains(name);
-        let value = (!secret).then(|| value.clone());
-        (
-            name.clone(),
-            ParameterRecord {
-                value,
-                set_by: set_by.to_owned(),
-                secret,
-            },
-        )
-    };
-    resolved.values.iter().map(one).collect()
-}
 
 /// Runs a plan to its end and returns its record, whatever came of it.
 ///
 /// # Errors
-/// [`LifecycleError::Shortfalls`] before anything is made; afterwards if the record cannot be written, or what happened is
+/// If the plan has shortfalls, before anything is made; afterwards if the record cannot be written, or what happened is
 /// not known: the record then says so.
 pub async fn run(
     context: &Context,
@@ -142,9 +29,7 @@ pub async fn run(
     driver: Arc<dyn Driver>,
     plan: Plan,
 ) -> Result<Run, LifecycleError> {
-    if !plan.shortfalls.is_empty() {
-        return Err(LifecycleError::Shortfalls(plan.shortfalls));
-    }
+    plan.admit()?;
     let layers = context.home.lock_shared(LAYERS_LOCK);
     let _layers = layers.map_err(LifecycleError::io("lock", &context.home.layers()))?;
     let mut record = begin(context, driver.name(), &plan);
@@ -175,7 +60,8 @@ fn now(context: &Context) -> String {
 }
 
 fn begin(context: &Context, driver: &str, plan: &Plan) -> Run {
-    let view = plan.bundle.bundle.view();
+    let bundle = plan.bundle.get();
+    let view = bundle.bundle.view();
     Run {
         format: Format::CURRENT,
         id: context.clock.new_id(),
@@ -183,8 +69,8 @@ fn begin(context: &Context, driver: &str, plan: &Plan) -> Run {
         action: plan.action.clone(),
         bundle: view.name.clone(),
         version: view.version.to_string(),
-        bundle_digest: plan.bundle.index.digest,
-        verification: plan.verification.clone(),
+        bundle_digest: bundle.index.digest,
+        verification: plan.bundle.verification(),
         driver: driver.to_owned(),
         parameters: plan.parameters.clone(),
         status: RunStatus::Running,
@@ -205,8 +91,8 @@ async fn execute(
     handle: &RunHandle,
     record: &mut Run,
 ) -> Result<(), LifecycleError> {
-    match &plan.bundle.program {
-        Some(program) if plan.action == RUN => {
+    match &plan.work {
+        Work::Pipeline(program) => {
             let outcome = run_program(context, store, driver, plan, program, handle, record).await?;
             record.status = outcome.status;
             record.message = outcome.message;
@@ -214,7 +100,7 @@ async fn execute(
             record.outputs = outcome.outputs;
             Ok(())
         }
-        _ => run_action(context, store, driver, plan, handle, record).await,
+        Work::Action => run_action(context, store, driver, plan, handle, record).await,
     }
 }
 
@@ -273,7 +159,7 @@ async fn run_action(
     handle: &RunHandle,
     record: &mut Run,
 ) -> Result<(), LifecycleError> {
-    let bundle = &plan.bundle;
+    let bundle = plan.bundle.get();
     let image = crate::image::read(store.as_ref(), &bundle.layout.invocation.bare())
         .await?
         .manifest;

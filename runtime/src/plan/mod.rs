@@ -1,126 +1,197 @@
-//! What would be needed, against what there is. Pure: nothing is made before a plan has no shortfall.
+//! A plan: what would be run, everything resolved and compared with the machine. It is pure: nothing is made before a plan
+//! has no shortfall.
 
+mod compare;
+mod error;
 mod shortfall;
+#[cfg(test)]
+mod tests;
 
-pub use shortfall::Shortfall;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use samebundle_registry::trust::Verified;
+use samebundle_spec::BundleName;
+use samebundle_spec::bundle::demand::Demand;
+use samebundle_spec::bundle::parameter::{self, Resolved};
+use samebundle_spec::record::{Installation, ParameterRecord, SetBy};
+use samebundle_spec::signing::Right;
+use serde_json::Value;
 
 use crate::driver::Capacity;
+use crate::opened::{Kind, OpenedBundle, Program};
 
-/// What a program or one of its tasks demands.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Demand {
-    /// Who demands it, for messages: `the bundle`, `task train`.
-    pub subject: String,
-    /// Cores.
-    pub cpus: Option<f64>,
-    /// Memory, bytes.
-    pub memory: Option<u64>,
-    /// GPUs: the resource name, or `gpu` for any, and how many.
-    pub gpus: Option<(String, u32)>,
-    /// Free disk, bytes.
-    pub disk: Option<u64>,
-    /// Class of the disk.
-    pub disk_class: Option<String>,
+pub use compare::shortfalls;
+pub use error::PlanError;
+pub use shortfall::Shortfall;
+
+/// The action of our programs that runs the pipeline.
+pub const RUN: &str = "run";
+
+/// What is to be run, everything resolved. Only [`plan`] makes one.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The installation's name.
+    pub installation: BundleName,
+    /// The bundle, and why it is trusted.
+    pub bundle: Verified<OpenedBundle>,
+    /// What is done: `run`, or a CNAB action.
+    pub action: String,
+    /// What does it.
+    pub work: Work,
+    /// Parameters, resolved.
+    pub resolved: Resolved,
+    /// Every parameter as the record has it.
+    pub parameters: BTreeMap<String, ParameterRecord>,
+    /// Most containers at the same time: one a core.
+    pub parallelism: usize,
+    /// What cannot be had here; a plan with shortfalls does not run.
+    pub shortfalls: Vec<Shortfall>,
 }
 
-/// Compares demands with what a machine has and returns all that cannot be had.
-pub fn shortfalls(demands: &[Demand], capacity: &Capacity) -> Vec<Shortfall> {
-    demands
-        .iter()
-        .flat_map(|demand| short_of(demand, capacity))
-        .collect()
+/// What does the work of a plan.
+#[derive(Debug)]
+pub enum Work {
+    /// The program's pipeline.
+    Pipeline(Arc<Program>),
+    /// The bundle's invocation image.
+    Action,
 }
 
-fn short_of(demand: &Demand, capacity: &Capacity) -> Vec<Shortfall> {
-    let subject = || demand.subject.clone();
-    let cpus = demand
-        .cpus
-        .filter(|wanted| *wanted > capacity.cpus)
-        .map(|wanted| Shortfall::Cpus {
-            subject: subject(),
-            wanted,
-            available: capacity.cpus,
-        });
-    let memory = demand
-        .memory
-        .filter(|wanted| *wanted > capacity.memory)
-        .map(|wanted| Shortfall::Memory {
-            subject: subject(),
-            wanted,
-            available: capacity.memory,
-        });
-    let gpus = demand.gpus.as_ref().and_then(|(kind, wanted)| {
-        let available = match kind.as_str() {
-            "gpu" => capacity.gpus.values().sum(),
-            kind => capacity.gpus.get(kind).copied().unwrap_or(0),
-        };
-        let (kind, wanted) = (kind.clone(), *wanted);
-        (wanted > available).then(|| Shortfall::Gpus {
-            subject: subject(),
-            kind,
-            wanted,
-            available,
-        })
-    });
-    let disk = demand
-        .disk
-        .filter(|wanted| *wanted > capacity.disk)
-        .map(|wanted| Shortfall::Disk {
-            subject: subject(),
-            wanted,
-            available: capacity.disk,
-        });
-    let class = demand
-        .disk_class
-        .as_ref()
-        .filter(|class| !capacity.disk_classes.contains(class))
-        .map(|class| Shortfall::DiskClass {
-            subject: subject(),
-            wanted: class.clone(),
-            available: capacity.disk_classes.clone(),
-        });
-    [cpus, memory, gpus, disk, class].into_iter().flatten().collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    fn machine() -> Capacity {
-        Capacity {
-            cpus: 2.0,
-            memory: 4 << 30,
-            disk: 10 << 30,
-            disk_classes: vec!["standard".to_owned()],
-            gpus: BTreeMap::from([("nvidia.com/gpu".to_owned(), 1)]),
-            notices: Vec::new(),
+impl Plan {
+    /// Refuses a plan that this machine cannot carry out.
+    ///
+    /// # Errors
+    /// [`PlanError::Shortfalls`].
+    pub fn admit(&self) -> Result<(), PlanError> {
+        match self.shortfalls.as_slice() {
+            [] => Ok(()),
+            some => Err(PlanError::Shortfalls(some.to_vec())),
         }
     }
+}
 
-    #[test]
-    fn names_everything_that_cannot_be_had_and_nothing_else() {
-        let fits = Demand {
-            cpus: Some(2.0),
-            memory: Some(4 << 30),
-            gpus: Some(("gpu".to_owned(), 1)),
-            ..Demand::default()
-        };
-        assert_eq!(shortfalls(&[fits, Demand::default()], &machine()), Vec::new());
-        let demand = Demand {
-            subject: "task train".to_owned(),
-            cpus: Some(2.5),
-            memory: Some(5 << 30),
-            gpus: Some(("amd.com/gpu".to_owned(), 1)),
-            disk: Some(11 << 30),
-            disk_class: Some("ssd".to_owned()),
-        };
-        let found = shortfalls(&[demand], &machine());
-        assert_eq!(found.len(), 5);
-        for shortfall in found {
-            let text = shortfall.to_string();
-            assert!(text.contains("task train") && text.contains("; "), "{text}");
-        }
+/// Plans a run without making anything.
+///
+/// # Errors
+/// If the installation holds another bundle, the bundle's kind or action cannot be run, a parameter is wrong or missing, or
+/// the bundle asks for a right that it was not granted.
+pub fn plan(
+    bundle: Verified<OpenedBundle>,
+    installation: &Installation,
+    action: &str,
+    given: &BTreeMap<String, Value>,
+    capacity: &Capacity,
+) -> Result<Plan, PlanError> {
+    check_installed(&bundle, installation)?;
+    let view = bundle.get().bundle.view();
+    let builtin = ["install", "upgrade", "uninstall"].contains(&action);
+    if !builtin && view.action(action).is_none() {
+        return Err(PlanError::NoAction {
+            bundle: view.name.clone(),
+            action: action.to_owned(),
+        });
     }
+    let mut all = installation.parameters.clone();
+    all.extend(given.clone());
+    let resolved = parameter::resolve(view, action, &all, Some(&installation.parameters))?;
+    let parameters = recorded(&resolved, installation, given);
+    let not_yet = |kind| PlanError::NotYet {
+        bundle: view.name.clone(),
+        kind,
+    };
+    let (work, shortfalls) = match &bundle.get().kind {
+        Kind::Program(program) => {
+            check_rights(program, &bundle.rights())?;
+            let work = match action {
+                RUN => Work::Pipeline(Arc::clone(program)),
+                _ => Work::Action,
+            };
+            (work, short_of(program, capacity)?)
+        }
+        Kind::Foreign => (Work::Action, Vec::new()),
+        Kind::Environment => return Err(not_yet("an environment")),
+        Kind::Addon => return Err(not_yet("an add-on")),
+    };
+    Ok(Plan {
+        installation: installation.name.clone(),
+        action: action.to_owned(),
+        work,
+        resolved,
+        parameters,
+        parallelism: (capacity.cpus.floor() as usize).clamp(1, 16),
+        shortfalls,
+        bundle,
+    })
+}
+
+/// Refuses a bundle that is not the installation's.
+pub(crate) fn check_installed(
+    bundle: &Verified<OpenedBundle>,
+    installation: &Installation,
+) -> Result<(), PlanError> {
+    let (verified, installed) = (bundle.get().index.digest, installation.index.digest);
+    if verified == installed {
+        return Ok(());
+    }
+    Err(PlanError::Replaced {
+        installation: installation.name.to_string(),
+        installed,
+        verified,
+    })
+}
+
+/// Returns what a program demands and this machine cannot give.
+fn short_of(program: &Program, capacity: &Capacity) -> Result<Vec<Shortfall>, PlanError> {
+    let requires = &program.extension.requires;
+    let mut demands: Vec<Demand> = vec![requires.resources.demand()];
+    demands.extend(program.pipeline.demands().map_err(PlanError::Demand)?);
+    let addon = |wanted: &String| Shortfall::Addon {
+        subject: "the bundle".to_owned(),
+        wanted: wanted.clone(),
+    };
+    let mut missing = shortfalls(&demands, capacity);
+    // No local environment has an add-on.
+    missing.extend(requires.addons.iter().map(addon));
+    Ok(missing)
+}
+
+/// Rights beyond the default must be granted to the signer by policy.
+fn check_rights(program: &Program, granted: &BTreeSet<Right>) -> Result<(), PlanError> {
+    let asked = program.extension.requires.rights.asked();
+    match asked.into_iter().find(|right| !granted.contains(right)) {
+        Some(right) => Err(PlanError::Right {
+            right: right.word().to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn recorded(
+    resolved: &Resolved,
+    installation: &Installation,
+    given: &BTreeMap<String, Value>,
+) -> BTreeMap<String, ParameterRecord> {
+    let one = |(name, value): (&String, &Value)| {
+        let set_by = match (
+            given.contains_key(name),
+            installation.parameters.contains_key(name),
+        ) {
+            (true, _) => SetBy::Run,
+            (false, true) => SetBy::Installation,
+            (false, false) => SetBy::Default,
+        };
+        let secret = resolved.secrets.contains(name);
+        let value = (!secret).then(|| value.clone());
+        (
+            name.clone(),
+            ParameterRecord {
+                value,
+                set_by,
+                secret,
+            },
+        )
+    };
+    resolved.values.iter().map(one).collect()
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use samebundle_registry::store::SourceExt;
+use samebundle_spec::bundle::quantity;
 use samebundle_spec::pipeline::{Component, Container, Located};
 use samebundle_spec::{Descriptor, Digest, ImageConfig, Manifest, limits};
 
@@ -12,7 +13,7 @@ use super::artifact::{Artifact, TaskEnd, Values};
 use super::error::{ProgramError, TaskError};
 use super::facts::ROOT;
 use super::resolve::{ContainerView, Resolver};
-use super::{Engine, collect, executor_input, folder, quantity, wheelhouse};
+use super::{Engine, collect, executor_input, folder, wheelhouse};
 use crate::driver::{Limits, LogSink, Mount, Operation, Outcome};
 use crate::event::{Event, Events};
 
@@ -196,17 +197,17 @@ impl Engine<'_> {
         };
         let mut limits = self.plan.limits.clone();
         if let Some(cores) = text(&resources.cpu_limit)? {
-            limits.cpus = Some(quantity::cores(&cores)?);
+            limits.cpus = Some(quantity::cores(&cores)?.as_f64());
         }
         if let Some(bytes) = text(&resources.memory_limit)? {
-            limits.memory = Some(quantity::bytes(&bytes)?);
+            limits.memory = Some(quantity::bytes(&bytes)?.units());
         }
         let count = text(&resources.accelerator_count)?;
         let count = count.map(|text| quantity::count(&text)).transpose()?.unwrap_or(0);
         if let (Some(resource), true) = (text(&resources.accelerator_type)?, count > 0) {
             self.stop(ProgramError::Accelerator {
                 task: path.to_owned(),
-                count,
+                count: count.into(),
                 resource,
                 driver: self.driver.name(),
             });

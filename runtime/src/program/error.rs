@@ -4,10 +4,10 @@ use std::io;
 use std::path::PathBuf;
 
 use samebundle_registry::StoreError;
+use samebundle_spec::bundle::quantity::QuantityError;
 use samebundle_spec::pipeline::{ExpressionError, Fault, PlaceholderError, Unsupported, ValueError};
 use samebundle_spec::{Classify, ErrorKind};
 
-use super::quantity::QuantityError;
 use crate::driver::DriverError;
 
 /// A program cannot be run, or the run had to be given up.
@@ -123,10 +123,22 @@ impl Classify for ProgramError {
             | Self::MissingParameter { .. }
             | Self::WrongParameter { .. }
             | Self::NotALiteral { .. } => ErrorKind::Usage,
-            Self::Folder { .. } | Self::Wheelhouse { .. } | Self::Data { .. } => ErrorKind::Environment,
+            Self::Wheelhouse { source, .. } | Self::Data { source, .. } => of_unpacking(source),
+            Self::Folder { .. } => ErrorKind::Environment,
             Self::Driver { source, .. } => source.kind(),
             Self::Accelerator { .. } => ErrorKind::CannotProvision,
         }
+    }
+}
+
+/// Tells what the system answered, and what the store did, from what is wrong with the content.
+fn of_unpacking(error: &io::Error) -> ErrorKind {
+    let inner = error.get_ref();
+    let store = inner.and_then(|inner| inner.downcast_ref::<StoreError>());
+    match store {
+        Some(error) => error.kind(),
+        None if error.raw_os_error().is_some() => ErrorKind::Environment,
+        None => ErrorKind::Input,
     }
 }
 

@@ -27,7 +27,6 @@ mod executor_input;
 mod facts;
 mod folder;
 mod installed;
-mod quantity;
 mod records;
 mod resolve;
 mod task;
@@ -59,7 +58,6 @@ use records::Records;
 pub use data::Data;
 pub use error::{ProgramError, TaskError};
 pub(crate) use installed::kept_layer;
-pub use quantity::{Need, QuantityError, bytes, cores, needs};
 pub use wheelhouse::Wheelhouse;
 
 /// What to run.

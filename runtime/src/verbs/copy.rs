@@ -315,6 +315,23 @@ pub(super) async fn into_store(
     Ok(copied)
 }
 
+/// Copies what was verified into the local store under the bundle's own name and version, and opens it there: once, for all
+/// that is done with it after.
+///
+/// # Errors
+/// If it cannot be copied, or is no bundle.
+pub(super) async fn verified_into_store(
+    site: &Site,
+    bundle: &ResolvedBundle,
+    verified: Verified<Descriptor>,
+    store: &Layout,
+) -> Result<(Copied, Verified<OpenedBundle>), VerbError> {
+    let copied = copy_to(site, bundle, store, None).await?;
+    let opened: Verified<OpenedBundle> = verified.open(store).await?;
+    name_in_store(store, opened.get(), None).await?;
+    Ok((copied, opened))
+}
+
 /// Tags a bundle in the local store with its name, and with its name and version.
 ///
 /// # Errors

@@ -21,6 +21,7 @@ use crate::build::BuildError;
 use crate::driver::DriverError;
 use crate::lifecycle::LifecycleError;
 use crate::opened::OpenError;
+use crate::plan::PlanError;
 use crate::portable::PortableError;
 use crate::record::RecordError;
 
@@ -55,6 +56,9 @@ pub enum VerbError {
     /// Installing, planning or running.
     #[error(transparent)]
     Lifecycle(#[from] LifecycleError),
+    /// Planning.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
     /// Reading a bundle.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -176,6 +180,7 @@ impl Classify for VerbError {
             Self::Record(error) => error.kind(),
             Self::Driver(error) => error.kind(),
             Self::Lifecycle(error) => error.kind(),
+            Self::Plan(error) => error.kind(),
             Self::Open(error) => error.kind(),
             Self::Build(error) => error.kind(),
             Self::Portable(error) => error.kind(),

@@ -76,10 +76,7 @@ pub async fn explain(site: &Site, request: ExplainRequest) -> Result<ExplainRepo
         };
         (name.clone(), explained)
     });
-    let requires = bundle
-        .program
-        .as_ref()
-        .map(|program| program.extension.requires.clone());
+    let requires = bundle.kind.requires().cloned();
     Ok(ExplainReport {
         digest: resolved.index.digest,
         name: view.name.clone(),

@@ -9,7 +9,7 @@ use samebundle_spec::{BundleName, Descriptor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::copy::{Bytes, CopyReport, copy_to, destination, into_store, report};
+use super::copy::{Bytes, CopyReport, copy_to, destination, report, verified_into_store};
 use super::receipt::{self, ReceiptOptions};
 use super::resolve::{Check, resolve};
 use super::{Consent, Location, ResolvedBundle, Site, VerbError};
@@ -88,10 +88,10 @@ pub async fn import(site: &Site, request: ImportRequest) -> Result<ImportReport,
         return into_registry(site, &bundle, &verified, to, issue.as_ref()).await;
     }
     let history = portable::history_of(bundle.source.as_ref(), &bundle.index).await?;
-    let copied = into_store(site, &bundle, None).await?;
     let store = site.store().await?;
+    let (copied, opened) = verified_into_store(site, &bundle, verified, &store).await?;
     let receipt = match &issue {
-        Some(issue) => Some(issue.accepted(site, &bundle, &verified, (&store, &store)).await?),
+        Some(issue) => Some(issue.accepted(site, &bundle, &opened, (&store, &store)).await?),
         None => None,
     };
     let before = history.installation();
@@ -105,7 +105,7 @@ pub async fn import(site: &Site, request: ImportRequest) -> Result<ImportReport,
         replace: false,
     };
     let machine = site.machine(&store, request.environment.as_deref()).await?;
-    let installed = lifecycle::install(&site.context, Arc::new(store), &machine, verified, install).await?;
+    let installed = lifecycle::install(&site.context, Arc::new(store), &machine, opened, install).await?;
     let installation = installed.installation;
     let runs = portable::import_runs(&site.context, &history, &installation.index, &installation.name)?;
     Ok(ImportReport::Installed(Imported {

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use samebundle_registry::trust::Verified;
 use samebundle_spec::record::{Installation, Run, RunStatus};
 use samebundle_spec::{BundleName, Version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::copy::into_store;
+use super::copy::verified_into_store;
 use super::resolve::{Check, resolve, still_verified};
 use super::{Consent, Given, Location, Site, VerbError};
 use crate::lifecycle;
 use crate::opened::OpenedBundle;
+use crate::plan::RUN;
 use crate::portable;
 use crate::record::Installations;
 
@@ -116,18 +118,18 @@ async fn install_as(site: &Site, request: InstallRequest, replace: bool) -> Resu
     site.step(format!("verify {}", bundle.index.digest));
     let verified = bundle.verify(site, request.consent).await?;
     site.step(format!("fetch {}", bundle.shown));
-    into_store(site, &bundle, None).await?;
     let store = site.store().await?;
+    let (_, opened) = verified_into_store(site, &bundle, verified, &store).await?;
     let history = portable::history_of(&store, &bundle.index).await?;
-    let opened = OpenedBundle::open(&store, &bundle.index).await?;
-    let runs = opened.program.is_some();
-    let parameters = request.parameters.typed(opened.bundle.view())?;
+    let view = opened.get().bundle.view();
+    let runs = view.action(RUN).is_some();
+    let parameters = request.parameters.typed(view)?;
     let machine = site.machine(&store, request.environment.as_deref()).await?;
     let installed = lifecycle::install(
         &site.context,
         Arc::new(store),
         &machine,
-        verified,
+        opened,
         lifecycle::InstallRequest {
             name: request.name,
             source: bundle.shown.clone(),
@@ -187,7 +189,8 @@ pub async fn uninstall(site: &Site, request: UninstallRequest) -> Result<Uninsta
     let installation = Installations::new(site.home()).get(&name)?;
     let store = site.store().await?;
     let verified = still_verified(site, &store, &installation).await?;
+    let bundle: Verified<OpenedBundle> = verified.open(&store).await?;
     let machine = site.machine(&store, request.environment.as_deref()).await?;
-    lifecycle::uninstall(&site.context, Arc::new(store), &machine, verified, &name).await?;
+    lifecycle::uninstall(&site.context, Arc::new(store), &machine, bundle, &name).await?;
     Ok(UninstallReport { uninstalled: name })
 }

@@ -129,11 +129,11 @@ impl Issue {
     ///
     /// # Errors
     /// If a location cannot be asked, or the file cannot be written.
-    pub(super) async fn accepted(
+    pub(super) async fn accepted<T>(
         &self,
         site: &Site,
         bundle: &ResolvedBundle,
-        verified: &Verified<Descriptor>,
+        verified: &Verified<T>,
         (origin, held_in): (&dyn Origin, &dyn Source),
     ) -> Result<PathBuf, VerbError> {
         let name = verified.release().map(|release| release.name.as_str());

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use samebundle_registry::store::Layout;
+use samebundle_registry::trust::Verified;
 use samebundle_spec::record::{ArtifactRecord, OutputRecord, ParameterRecord, Run, RunStatus};
 use samebundle_spec::{BundleName, Digest};
 use schemars::JsonSchema;
@@ -12,8 +13,9 @@ use serde_json::Value;
 
 use super::resolve::still_verified;
 use super::{Given, Site, VerbError};
-use crate::lifecycle::{self, LifecycleError, Machine, Plan};
+use crate::lifecycle::{self, Machine};
 use crate::opened::OpenedBundle;
+use crate::plan::{self, Plan};
 use crate::record::Installations;
 
 /// What to run, or to plan.
@@ -34,7 +36,7 @@ pub struct RunRequest {
 }
 
 fn run_action() -> String {
-    "run".to_owned()
+    plan::RUN.to_owned()
 }
 
 /// What a run would do.
@@ -140,11 +142,10 @@ async fn prepare(site: &Site, request: RunRequest) -> Result<Planned, VerbError>
     let installation = Installations::new(site.home()).get(&request.name)?;
     let store = site.store().await?;
     let verified = still_verified(site, &store, &installation).await?;
-    let bundle = OpenedBundle::open(&store, &installation.index).await?;
-    let given = request.parameters.typed(bundle.bundle.view())?;
+    let bundle: Verified<OpenedBundle> = verified.open(&store).await?;
+    let given = request.parameters.typed(bundle.get().bundle.view())?;
     let machine = site.machine(&store, request.environment.as_deref()).await?;
-    let plan = lifecycle::plan(
-        &verified,
+    let plan = plan::plan(
         bundle,
         &installation,
         &request.action,
@@ -160,10 +161,8 @@ async fn prepare(site: &Site, request: RunRequest) -> Result<Planned, VerbError>
 /// If there is no such installation, it is not trusted any more, a parameter is wrong, or something cannot be had here.
 pub async fn plan(site: &Site, request: RunRequest) -> Result<PlanReport, VerbError> {
     let Planned { machine, plan, .. } = prepare(site, request).await?;
-    if !plan.shortfalls.is_empty() {
-        return Err(LifecycleError::Shortfalls(plan.shortfalls).into());
-    }
-    let view = plan.bundle.bundle.view();
+    plan.admit()?;
+    let view = plan.bundle.get().bundle.view();
     Ok(PlanReport {
         bundle: view.name.clone(),
         version: view.version.to_string(),

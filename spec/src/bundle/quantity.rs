@@ -1,7 +1,8 @@
 //! Amounts as Kubernetes and KFP write them: `500m`, `2`, `2Gi`, `1.5G`, `1e3`.
 //!
-//! The one reader of them: for the authoring manifest, for what a bundle requires, and for the resources of a pipeline's
-//! tasks (Kubernetes' `resource.Quantity`; KFP's SDK also writes `K` for a thousand).
+//! This is the only reader of them: for the authoring manifest, for what a bundle requires, and for the resources of a
+//! pipeline's tasks. It takes what Kubernetes' `resource.Quantity` takes and is not negative, and `K` for a thousand,
+//! which KFP's SDK also writes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,11 +10,56 @@ use std::str::FromStr;
 use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A text that is no amount.
+/// A text that is no amount, or not one of what is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not an amount such as 500m, 2, 1.5G or 2Gi")]
+#[error("{text:?} is not {wanted}")]
 pub struct QuantityError {
     text: String,
+    wanted: &'static str,
+}
+
+impl QuantityError {
+    fn new(text: &str, wanted: &'static str) -> Self {
+        Self {
+            text: text.chars().take(40).collect(),
+            wanted,
+        }
+    }
+}
+
+/// Reads the cores that a task asks for.
+///
+/// # Errors
+/// If the text is not an amount above zero.
+pub fn cores(text: &str) -> Result<Quantity, QuantityError> {
+    let wanted = "a number of cores above zero, such as 500m or 2";
+    above_zero(text).ok_or_else(|| QuantityError::new(text, wanted))
+}
+
+/// Reads the bytes that a task asks for.
+///
+/// # Errors
+/// If the text is not an amount above zero.
+pub fn bytes(text: &str) -> Result<Quantity, QuantityError> {
+    let wanted = "an amount of memory above zero, such as 512Mi or 2G";
+    above_zero(text).ok_or_else(|| QuantityError::new(text, wanted))
+}
+
+/// Reads a number of devices.
+///
+/// # Errors
+/// If the text is not a whole number.
+pub fn count(text: &str) -> Result<u32, QuantityError> {
+    let amount = text.parse::<Quantity>().ok();
+    let whole = amount.filter(|amount| amount.thousandths % 1000 == 0);
+    whole
+        .and_then(|amount| u32::try_from(amount.units()).ok())
+        .ok_or_else(|| QuantityError::new(text, "a whole number of devices, such as 1"))
+}
+
+fn above_zero(text: &str) -> Option<Quantity> {
+    let amount: Quantity = text.parse().ok()?;
+    (amount.thousandths > 0).then_some(amount)
 }
 
 /// An amount that is not negative, exact to a thousandth. Displays as it was written.
@@ -94,7 +140,7 @@ fn factor(suffix: &str) -> Option<u128> {
     let known = SUFFIXES.iter().find(|(known, _)| *known == suffix);
     known.map(|(_, factor)| *factor).or_else(|| {
         let exponent = suffix.strip_prefix(['e', 'E'])?;
-        let digits = exponent.strip_prefix('-').unwrap_or(exponent);
+        let digits = exponent.strip_prefix(['-', '+']).unwrap_or(exponent);
         let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
         let power: i32 = exponent.parse().ok().filter(|_| plain)?;
         10_u128.checked_pow(u32::try_from(power.checked_add(9)?).ok()?)
@@ -105,18 +151,16 @@ impl FromStr for Quantity {
     type Err = QuantityError;
 
     fn from_str(text: &str) -> Result<Self, QuantityError> {
-        let error = || QuantityError {
-            text: text.chars().take(40).collect(),
-        };
-        let end = text
+        let error = || QuantityError::new(text, "an amount such as 500m, 2, 1.5G or 2Gi");
+        let unsigned = text.strip_prefix('+').unwrap_or(text);
+        let end = unsigned
             .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(text.len());
-        let (number, suffix) = text.split_at(end);
+            .unwrap_or(unsigned.len());
+        let (number, suffix) = unsigned.split_at(end);
         let factor = factor(suffix).ok_or_else(error)?;
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-        let dotted = number.contains('.');
-        let misplaced = fraction.contains('.') || (dotted && fraction.is_empty());
-        if whole.is_empty() || misplaced || number.len() > LONGEST || whole.len() > 18 {
+        let nothing = whole.is_empty() && fraction.is_empty();
+        if nothing || fraction.contains('.') || number.len() > LONGEST || whole.len() > 18 {
             return Err(error());
         }
         // Old KFP pipelines hold any double of gigabytes: what is finer than a byte of them is rounded up.
@@ -196,6 +240,10 @@ mod tests {
             ("16.106127360000001G", 16_106_127_361_000, 16_106_127_361),
             ("15n", 1, 1),
             ("1500u", 2, 1),
+            (".5", 500, 1),
+            ("1.", 1_000, 1),
+            ("1e+3", 1_000_000, 1_000),
+            ("+2Gi", 2_147_483_648_000, 2_147_483_648),
         ] {
             let quantity: Quantity = text.parse().unwrap();
             assert_eq!(
@@ -209,7 +257,12 @@ mod tests {
             "",
             "-1",
             "1e",
-            "1e+3",
+            "1e+-3",
+            "+-1",
+            "+",
+            ".",
+            " 1",
+            "1\n",
             "1e99",
             "inf",
             "1GB",
@@ -217,8 +270,6 @@ mod tests {
             "2 Gi",
             "2gi",
             "1.2.3",
-            "1.",
-            ".5",
             "9999999999999999999",
             "1Gib",
         ] {
@@ -230,5 +281,19 @@ mod tests {
             serde_json::from_str::<Quantity>("0.5").unwrap().thousandths(),
             500
         );
+    }
+
+    #[test]
+    fn what_a_task_asks_for() {
+        assert_eq!(cores("4000m").unwrap().as_f64(), 4.0);
+        assert_eq!(bytes("1.5Gi").unwrap().units(), 1_610_612_736);
+        assert_eq!((count("2"), count("2000m"), count("0")), (Ok(2), Ok(2), Ok(0)));
+        for wrong in ["", "0", "-1", " 2", "2 G", "1GB", "NaN"] {
+            assert!(bytes(wrong).is_err() && cores(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["0.5", "5G", "two"] {
+            let error = count(wrong).unwrap_err().to_string();
+            assert!(error.contains(wrong) && error.contains("devices"), "{error}");
+        }
     }
 }

@@ -66,6 +66,9 @@ pub enum Fault {
     /// Two data that are carried under one name.
     #[error("data {0:?} is carried twice")]
     DataTwice(String),
+    /// Two extensions of ours: a bundle has one kind.
+    #[error("the bundle also has the extension {0:?}; a bundle is of one kind")]
+    TwoKinds(String),
     /// A version of our extension that this version does not read.
     #[error("apiVersion {0:?} is not read by this version of samebundle; install a newer one")]
     ApiVersion(String),

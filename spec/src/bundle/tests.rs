@@ -244,9 +244,9 @@ fn reads_our_extension() {
             &json!({"images": {"content": {"image": "c"}}, "custom": {"dev.samebundle.program": extension}}),
         )
         .unwrap()
-        .program()
+        .extension()
     };
-    assert!(parse(&json!({})).unwrap().program().unwrap().is_none());
+    assert_eq!(parse(&json!({})).unwrap().extension().unwrap(), None);
     let good = json!({
         "apiVersion": "samebundle.dev/v1", "content": "content", "images": {"python:3.11": "content"}, "wheelhouse": true,
         "requires": {"resources": {"cpu": "2", "memory": "2Gi", "gpu": {"count": 1}, "disk": {"size": "1Gi", "class": "standard"}},
@@ -254,7 +254,9 @@ fn reads_our_extension() {
         "data": [{"name": "train", "uri": "s3://b/k", "size": 3,
                   "digest": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}],
     });
-    let program = with(good.clone()).unwrap().unwrap();
+    let Some(Extension::Program(program)) = with(good.clone()).unwrap() else {
+        panic!("a program")
+    };
     assert_eq!(
         program.requires.resources.memory.as_ref().unwrap().units(),
         2 << 30
@@ -285,6 +287,20 @@ fn reads_our_extension() {
         };
         assert_eq!(at, format!("/custom/dev.samebundle.program{pointer}"));
     }
+}
+
+/// 6c: the key under `custom` tells the kind, and a bundle has one.
+#[test]
+fn the_extension_tells_the_kind() {
+    let with = |custom: Value| parse(&json!({"custom": custom})).unwrap().extension();
+    for (key, kind) in [
+        (extension::ENVIRONMENT, Extension::Environment),
+        (extension::ADDON, Extension::Addon),
+    ] {
+        assert_eq!(with(json!({key: {}, "com.x": {}})).unwrap(), Some(kind));
+    }
+    let error = with(json!({extension::ENVIRONMENT: {}, extension::ADDON: {}})).unwrap_err();
+    assert!(error.to_string().contains("one kind"), "{error}");
 }
 
 /// Every place in a document, as JSON pointers.
@@ -326,7 +342,7 @@ fn no_mutation_panics() {
         for spoil in &spoils {
             let mut spoiled = whole.clone();
             *spoiled.pointer_mut(place).unwrap() = spoil.clone();
-            match Bundle::parse(spoiled.to_string().as_bytes()).and_then(|bundle| bundle.program()) {
+            match Bundle::parse(spoiled.to_string().as_bytes()).and_then(|bundle| bundle.extension()) {
                 Ok(_) => read += 1,
                 Err(_) => refused += 1,
             }

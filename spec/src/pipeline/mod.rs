@@ -7,10 +7,12 @@
 //!   proto3 JSON grows.
 //! * [`Pipeline::check`] follows every reference and compares every type.
 //! * [`Pipeline::unsupported`] names what the native engine does not run yet.
+//! * [`Pipeline::demands`] names what its tasks demand of a machine.
 //!
 //! Invariant: whatever is walked is walked in the order of names, so results are the same everywhere.
 
 mod check;
+mod demands;
 mod expression;
 mod inspect;
 mod install;

@@ -13,4 +13,4 @@ pub use claim::{CLAIMS_VERSION, Claim, ClaimOutput, ClaimResult, ClaimStatus};
 pub use format::{Format, FormatError};
 pub use installation::{Installation, Verification};
 pub use read::{ReadError, parse};
-pub use run::{ArtifactRecord, OutputRecord, ParameterRecord, Run, RunStatus, TaskRecord};
+pub use run::{ArtifactRecord, OutputRecord, ParameterRecord, Run, RunStatus, SetBy, TaskRecord};

@@ -65,11 +65,35 @@ pub struct ParameterRecord {
     /// The value; absent for a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub value: Option<Value>,
-    /// Who set it: `default`, `installation`, `run`.
-    pub set_by: String,
+    /// Who set it.
+    pub set_by: SetBy,
     /// Whether the bundle marks it as sensitive; then the value is not kept.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub secret: bool,
+}
+
+/// Who set a parameter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+pub enum SetBy {
+    /// The bundle: it is the parameter's default.
+    Default,
+    /// The installation, for all its runs.
+    Installation,
+    /// The run itself.
+    Run,
+}
+
+impl SetBy {
+    /// The word used in documents and on the terminal.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Default => "default",
+            Self::Installation => "installation",
+            Self::Run => "run",
+        }
+    }
 }
 
 /// What came of a run or a task.

@@ -3,7 +3,7 @@
 use clap::Args;
 use samebundle_runtime::verbs::{self, RunsRequest};
 use samebundle_spec::BundleName;
-use samebundle_spec::record::Run;
+use samebundle_spec::record::{Run, SetBy};
 
 use crate::error::CliError;
 use crate::render::{Report, safe, table::table};
@@ -44,7 +44,7 @@ fn row(run: &Run) -> Vec<String> {
     let set = run
         .parameters
         .iter()
-        .filter(|(_, parameter)| parameter.set_by != "default");
+        .filter(|(_, parameter)| parameter.set_by != SetBy::Default);
     let set = set.map(|(name, parameter)| match &parameter.value {
         Some(value) => format!("{name}={value}"),
         None => format!("{name}=***"),
