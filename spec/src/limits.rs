@@ -207,6 +207,11 @@ pub const OUTPUT_DEPTH: usize = 64;
 pub const IMAGE_LAYERS: usize = 128;
 /// Largest layer when unpacked, bytes. Images with CUDA have layers of 10 GiB; far beyond that it is a bomb.
 pub const LAYER_BYTES: u64 = 128 << 30;
+/// From so many times the size of its blob on, an unpacked layer is said to be unusually large. It is unpacked all the same:
+/// layers of zeros are rare, but they are legal.
+pub const LAYER_RATIO: u64 = 100;
+/// From this size on that ratio counts, bytes; smaller layers fill no disk.
+pub const LAYER_RATIO_FROM: u64 = 1 << 30;
 /// Most entries in one image layer. A full distribution with CUDA and conda has about 400,000 files.
 pub const LAYER_ENTRIES: usize = 2_000_000;
 /// Longest path or link target in an image layer, bytes (PATH_MAX).

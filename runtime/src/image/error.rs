@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use rustix::io::Errno;
 use samebundle_registry::StoreError;
 use samebundle_spec::{Classify, Digest, ErrorKind};
 
@@ -48,7 +49,37 @@ pub enum ImageError {
     },
 }
 
+/// What an entry's own name, path or links can make the system answer. Every other answer is about this machine.
+const OF_A_LAYER: [Errno; 8] = [
+    Errno::EXIST,
+    Errno::ISDIR,
+    Errno::LOOP,
+    Errno::MLINK,
+    Errno::NAMETOOLONG,
+    Errno::NOENT,
+    Errno::NOTDIR,
+    Errno::NOTEMPTY,
+];
+
+/// Tells whether an error of unpacking is about this machine (a full disk, a failing one, a right that is missing), and not
+/// about the layer.
+pub(super) fn is_of_this_machine(error: &io::Error) -> bool {
+    let answer = error.raw_os_error().map(Errno::from_raw_os_error);
+    answer.is_some_and(|answer| !OF_A_LAYER.contains(&answer))
+}
+
 impl ImageError {
+    /// An error of writing what a layer holds into a folder: this machine's fault or the layer's.
+    pub(crate) fn unpacking(layer: Digest, folder: &Path, error: io::Error) -> Self {
+        if is_of_this_machine(&error) {
+            return Self::io("unpack a layer into", folder)(error);
+        }
+        Self::Layer {
+            layer,
+            why: error.to_string(),
+        }
+    }
+
     pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.display().to_string();
         move |source| Self::Io {

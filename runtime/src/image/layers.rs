@@ -99,7 +99,7 @@ impl Layers {
         let bytes = SyncIoBridge::new_with_handle(stream, handle.clone());
         let unpacked = TarStream::new(&layer.blob, layer.diff_id, bytes)
             .and_then(|tar| unpack(tar, partial, self.form))
-            .map_err(|error| refusal(layer, partial, error))?;
+            .map_err(|error| ImageError::unpacking(layer.blob.digest, &self.folder, error))?;
         self.check(layer, &unpacked)?;
         // The rename must not become durable before the files do.
         std::fs::File::open(partial)
@@ -126,15 +126,4 @@ impl Layers {
 
 fn set_mode(folder: &Path, mode: u32) -> io::Result<()> {
     std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(mode))
-}
-
-/// Tells what is wrong with the layer from what is wrong with the machine.
-fn refusal(layer: &Layer, folder: &Path, error: io::Error) -> ImageError {
-    match error.raw_os_error() {
-        Some(_) => ImageError::io("unpack a layer into", folder)(error),
-        None => ImageError::Layer {
-            layer: layer.blob.digest,
-            why: error.to_string(),
-        },
-    }
 }

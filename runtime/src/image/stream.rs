@@ -33,7 +33,16 @@ pub(crate) struct TarStream<'a> {
     digester: Digester,
     total: u64,
     limit: u64,
+    /// From this size on it is said that the layer is much larger than its blob; none: it was said, or it is not compressed.
+    notice: Option<u64>,
+    blob: Descriptor,
     allowance: Allowance,
+}
+
+/// The most that a compressed layer usually unpacks to, bytes.
+fn usual(blob: &Descriptor) -> u64 {
+    let times = blob.size.saturating_mul(limits::LAYER_RATIO);
+    times.max(limits::LAYER_RATIO_FROM)
 }
 
 fn refused(why: String) -> io::Error {
@@ -66,6 +75,8 @@ impl<'a> TarStream<'a> {
             digester: Digester::new(algorithm),
             total: 0,
             limit,
+            notice: (gzip || zstd).then(|| usual(blob)),
+            blob: blob.bare(),
             allowance: Allowance(Rc::new(Cell::new(u64::MAX))),
         })
     }
@@ -110,6 +121,14 @@ impl Read for TarStream<'_> {
         self.total += count as u64;
         if self.total > self.limit {
             return Err(refused(format!("it unpacks to more than {} bytes", self.limit)));
+        }
+        if let Some(bytes) = self.notice.filter(|bytes| self.total > *bytes) {
+            self.notice = None;
+            tracing::warn!(
+                layer = %self.blob.digest, size = self.blob.size,
+                "the layer unpacks to more than {bytes} bytes, far more than the {} that it has; it is unpacked all the same",
+                self.blob.size
+            );
         }
         if left != u64::MAX {
             self.allowance.0.set(left - count as u64);

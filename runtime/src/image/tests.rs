@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use samebundle_registry::store::Memory;
+use samebundle_spec::{Classify, ErrorKind};
 
 use super::{Form, ImageError, Layer, Layers, pack};
 use crate::driver::contract::{Content, LayerBuilder, Packing, push_layer};
@@ -80,6 +81,86 @@ async fn nothing_is_kept_of_a_refused_layer() {
     assert!(error.to_string().contains("../bad"), "{error}");
     let left: Vec<_> = fs::read_dir(home.path().join("layers/user")).unwrap().collect();
     assert_eq!(left.len(), 1, "only the lock: {left:?}");
+}
+
+/// Entries whose path leads nowhere are said to go through what is in the way, whatever the system answers.
+#[tokio::test]
+async fn what_is_in_the_way_of_an_entry_is_named() {
+    let file = Content::File(b"x");
+    for (first, second, wanted) in [
+        (
+            ("exit", Content::Link("/gone")),
+            ("exit/file", file),
+            "through a link, \"exit\"",
+        ),
+        (
+            ("exit", Content::Link("../../gone")),
+            ("exit/file", file),
+            "through a link, \"exit\"",
+        ),
+        (
+            ("exit", Content::Link("exit")),
+            ("exit/a/file", file),
+            "through a link, \"exit\"",
+        ),
+        (
+            ("a/exit", Content::Link("/gone")),
+            ("a/exit/b", Content::Folder),
+            "through a link, \"a/exit\"",
+        ),
+        (
+            ("a", file),
+            ("a/exit/b", file),
+            "through \"a\", which is no folder",
+        ),
+        (
+            ("exit", Content::Link("/gone")),
+            ("x", Content::HardLink("exit/file")),
+            "through a link, \"exit\"",
+        ),
+        (
+            ("a", file),
+            ("x", Content::HardLink("b/file")),
+            "the layer has no \"b\"",
+        ),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let layer = LayerBuilder::default()
+            .add(first.0, 0o644, 0, first.1)
+            .and_then(|layer| layer.add(second.0, 0o644, 0, second.1));
+        let error = unpack(layer.unwrap(), home.path()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Input, "{error}");
+        let text = error.to_string();
+        assert!(text.contains(second.0) && text.contains(wanted), "{text}");
+    }
+}
+
+/// A full disk is no fault of the layer: the message names the folder, and the kind is another.
+#[test]
+fn the_machines_faults_are_not_the_layers() {
+    use rustix::io::Errno;
+
+    let layer = samebundle_spec::Digest::sha256(b"layer");
+    let folder = Path::new("/home/of/layers");
+    let of =
+        |answer: Errno| ImageError::unpacking(layer, folder, super::unpack::named(b"bin/sh", answer.into()));
+    for answer in [
+        Errno::NOSPC,
+        Errno::DQUOT,
+        Errno::IO,
+        Errno::MFILE,
+        Errno::ROFS,
+        Errno::ACCESS,
+    ] {
+        let error = of(answer);
+        assert_eq!(error.kind(), ErrorKind::Environment, "{error}");
+        assert!(error.to_string().contains("/home/of/layers"), "{error}");
+    }
+    for answer in [Errno::NAMETOOLONG, Errno::LOOP] {
+        let error = of(answer);
+        assert_eq!(error.kind(), ErrorKind::Input, "{error}");
+        assert!(error.to_string().contains("bin/sh"), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use tar::EntryType;
 
 use super::Layer;
 use super::beneath::{self, Root};
+use super::error::is_of_this_machine;
 use super::stream::TarStream;
 use super::whiteout::{self, Form};
 
@@ -112,7 +113,11 @@ fn refused(why: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why.into())
 }
 
-fn named(name: &[u8], error: io::Error) -> io::Error {
+/// Puts the entry's name before what is wrong with it. What is wrong with this machine is not the entry's matter.
+pub(super) fn named(name: &[u8], error: io::Error) -> io::Error {
+    if is_of_this_machine(&error) {
+        return error;
+    }
     let name = String::from_utf8_lossy(name);
     io::Error::new(error.kind(), format!("entry {name:?}: {error}"))
 }
@@ -193,6 +198,34 @@ impl Unpacker {
         Ok(())
     }
 
+    /// Opens a folder that the layer has; what stands in the way is named.
+    fn folder(&self, path: &Path) -> io::Result<OwnedFd> {
+        match self.root.folder(path) {
+            Err(error) if !is_of_this_machine(&error) => Err(self.obstacle(path)?),
+            other => other,
+        }
+    }
+
+    /// Says which part of a path is no folder of the layer.
+    fn obstacle(&self, path: &Path) -> io::Result<io::Error> {
+        let mut done = PathBuf::new();
+        for name in path {
+            let above = self.root.folder(&done)?;
+            done.push(name);
+            if self.root.folder(&done).is_ok() {
+                continue;
+            }
+            return Ok(refused(match beneath::kind(&above, name)? {
+                Some(FileType::Symlink) => {
+                    format!("it goes through a link, {done:?}, which leads to no folder of the layer")
+                }
+                Some(_) => format!("it goes through {done:?}, which is no folder"),
+                None => format!("the layer has no {done:?}"),
+            }));
+        }
+        Ok(refused("its folder changed while it was unpacked"))
+    }
+
     /// Makes folders that the layer does not list. One that the layer deletes starts anew and hides what is below.
     fn make_parents(&self, path: &Path) -> io::Result<OwnedFd> {
         let mut done = PathBuf::new();
@@ -203,6 +236,7 @@ impl Unpacker {
             if before == Some(FileType::CharacterDevice) {
                 beneath::remove(&above, name)?;
             } else if before.is_some() {
+                self.folder(&done)?;
                 continue;
             }
             rustix::fs::mkdirat(&above, name, Mode::from_raw_mode(0o755))?;
@@ -308,7 +342,7 @@ impl Unpacker {
         let (Some(folder), Some(file)) = (target.parent(), target.file_name()) else {
             return Err(refused("a hard link cannot name the root"));
         };
-        let folder = self.root.folder(folder)?;
+        let folder = self.folder(folder)?;
         match beneath::kind(&folder, file)? {
             Some(FileType::Directory) => return Err(refused("a hard link cannot name a folder")),
             None => return Err(refused("its hard link names what the layer does not have")),
@@ -358,14 +392,7 @@ impl Unpacker {
             let folder = match self.root.folder(&path) {
                 Ok(folder) => folder,
                 // A later entry put something else there.
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-                    ) =>
-                {
-                    continue;
-                }
+                Err(error) if !is_of_this_machine(&error) => continue,
                 Err(error) => return Err(error),
             };
             // Without root a folder that its owner cannot search would be closed to the container's root as well.

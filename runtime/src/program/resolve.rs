@@ -139,15 +139,19 @@ impl Resolver<'_> {
     }
 }
 
-/// Returns a property of the first artifact of a list; nothing if there is none.
+/// Returns all artifacts of a list, or a property of its first; nothing if there is none.
 fn property(artifacts: Option<&Vec<Artifact>>, what: &ArtifactProperty) -> String {
-    let Some(artifact) = artifacts.and_then(|list| list.first()) else {
-        return String::new();
-    };
-    match what {
-        ArtifactProperty::Uri | ArtifactProperty::Path => artifact.uri.clone(),
-        ArtifactProperty::Metadata(None) => Value::Object(artifact.metadata.clone()).to_string(),
-        ArtifactProperty::Metadata(Some(key)) => artifact.metadata.get(key).map(text_of).unwrap_or_default(),
+    let list = artifacts.map(Vec::as_slice).unwrap_or_default();
+    match (what, list.first()) {
+        (ArtifactProperty::List, _) => Value::from_iter(list.iter().map(Artifact::to_runtime)).to_string(),
+        (_, None) => String::new(),
+        (ArtifactProperty::Uri | ArtifactProperty::Path, Some(artifact)) => artifact.uri.clone(),
+        (ArtifactProperty::Metadata(None), Some(artifact)) => {
+            Value::Object(artifact.metadata.clone()).to_string()
+        }
+        (ArtifactProperty::Metadata(Some(key)), Some(artifact)) => {
+            artifact.metadata.get(key).map(text_of).unwrap_or_default()
+        }
     }
 }
 

@@ -15,11 +15,11 @@ pub enum Placeholder {
     ExecutorInput,
     /// `{{$.inputs.parameters['x']}}`: the value; texts raw, anything else as JSON.
     InputParameter(String),
-    /// `{{$.inputs.artifacts['x'].…}}`.
+    /// `{{$.inputs.artifacts['x'].…}}`, and `{{$.inputs.artifacts['x']}}` for a list of artifacts.
     InputArtifact(String, ArtifactProperty),
     /// `{{$.outputs.parameters['x'].output_file}}`: where the value is to be written.
     OutputParameterFile(String),
-    /// `{{$.outputs.artifacts['x'].…}}`.
+    /// `{{$.outputs.artifacts['x'].…}}`, and `{{$.outputs.artifacts['x']}}` for a list of artifacts.
     OutputArtifact(String, ArtifactProperty),
     /// `{{$.outputs.output_file}}`: where the executor output is to be written.
     OutputFile,
@@ -34,6 +34,8 @@ pub enum ArtifactProperty {
     Uri,
     /// Its path in the container.
     Path,
+    /// All artifacts of a list, as a JSON list.
+    List,
     /// All metadata as JSON, or one entry.
     Metadata(Option<String>),
 }
@@ -173,7 +175,9 @@ fn known(path: &str) -> Option<Placeholder> {
         return Some(Placeholder::OutputArtifact(name, property(rest)?));
     }
     Some(Placeholder::Run(match path {
-        "outputs.output_file" | "outputs.output_metadata_uri" => return Some(Placeholder::OutputFile),
+        "outputs.output_file" | "outputs.output_metadata_uri" | "outputMetadataUri" => {
+            return Some(Placeholder::OutputFile);
+        }
         "pipeline_job_name" => RunFact::JobName,
         "pipeline_job_uuid" => RunFact::JobUuid,
         "pipeline_job_resource_name" => RunFact::JobResourceName,
@@ -198,6 +202,7 @@ fn bracket(text: &str) -> Option<(String, &str)> {
 
 fn property(rest: &str) -> Option<ArtifactProperty> {
     match rest {
+        "" => Some(ArtifactProperty::List),
         ".uri" => Some(ArtifactProperty::Uri),
         ".path" => Some(ArtifactProperty::Path),
         ".metadata" => Some(ArtifactProperty::Metadata(None)),
@@ -342,6 +347,24 @@ mod tests {
         );
     }
 
+    /// KFP's `InputListOfArtifactsPlaceholder` and `OutputListOfArtifactsPlaceholder`.
+    #[test]
+    fn a_list_of_artifacts_is_named_whole() {
+        let list = |name: &str| (name.to_owned(), ArtifactProperty::List);
+        for (text, (name, property)) in [
+            ("{{$.inputs.artifacts['in']}}", list("in")),
+            ("{{$.inputs.artifacts[''in'']}}", list("in")),
+        ] {
+            let wanted = Part::Placeholder(Placeholder::InputArtifact(name, property));
+            assert_eq!(parts(text), Ok(vec![wanted]), "{text}");
+        }
+        let (name, property) = list("out");
+        let wanted = Part::Placeholder(Placeholder::OutputArtifact(name, property));
+        assert_eq!(parts("{{$.outputs.artifacts['out']}}"), Ok(vec![wanted]));
+        let file = Part::Placeholder(Placeholder::OutputFile);
+        assert_eq!(parts("{{$.outputMetadataUri}}"), Ok(vec![file]));
+    }
+
     #[test]
     fn what_looks_like_ours_but_is_not_is_refused() {
         for text in [
@@ -349,6 +372,8 @@ mod tests {
             "{{$.inputs.parameters['x'].output_file}}",
             "{{$.inputs.artifacts['x'].size}}",
             "{{$.outputs.parameters['x']}}",
+            "{{$.inputs.artifacts['x'][0]}}",
+            "{{$.inputs.artifacts['x'].name}}",
             "{{$.pipeline_moon}}",
         ] {
             assert_eq!(parts(text), Err(PlaceholderError::Unknown(text.to_owned())));

@@ -99,10 +99,6 @@ async fn plain(
 ) -> Result<(std::fs::File, u64, Digest), ImageError> {
     let (source, scratch, handle) = (Arc::clone(source), scratch.to_owned(), Handle::current());
     let blob = layer.blob.digest;
-    let broken = move |error: io::Error| ImageError::Layer {
-        layer: blob,
-        why: error.to_string(),
-    };
     let task = tokio::task::spawn_blocking(move || {
         let stream = handle
             .block_on(source.fetch(&layer.blob))
@@ -113,6 +109,7 @@ async fn plain(
         std::fs::create_dir_all(&scratch).map_err(ImageError::io("make", &scratch))?;
         let mut file = tempfile::tempfile_in(&scratch).map_err(ImageError::io("make a file in", &scratch))?;
         let bytes = SyncIoBridge::new_with_handle(stream, handle);
+        let broken = |error| ImageError::unpacking(blob, &scratch, error);
         let diff_id = write_plain(&layer, bytes, &mut file).map_err(broken)?;
         let size = file.stream_position().map_err(broken)?;
         file.rewind().map_err(broken)?;
@@ -121,7 +118,10 @@ async fn plain(
         file.rewind().map_err(broken)?;
         Ok((file, size, diff_id))
     });
-    task.await.map_err(|error| broken(io::Error::other(error)))?
+    task.await.map_err(|error| ImageError::Layer {
+        layer: blob,
+        why: error.to_string(),
+    })?
 }
 
 /// Reads a layer once before the engine does: it strips what is refused here, and reads on after what is not.

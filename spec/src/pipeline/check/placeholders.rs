@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{Checker, nearest};
-use crate::pipeline::placeholder::{Argument, Part, Placeholder, argument, parts};
+use crate::pipeline::placeholder::{Argument, ArtifactProperty, Part, Placeholder, argument, parts};
 use crate::pipeline::position::{Located, Position};
 use crate::pipeline::types::{Component, Container, ParameterSource, Task};
 
@@ -54,17 +54,19 @@ fn texts(container: &Container) -> impl Iterator<Item = &Located<String>> {
 }
 
 /// The names that placeholders may refer to.
-struct Names {
+struct Names<'a> {
+    component: &'a Component,
     parameters: BTreeSet<String>,
     input_artifacts: BTreeSet<String>,
     output_parameters: BTreeSet<String>,
     output_artifacts: BTreeSet<String>,
 }
 
-impl Names {
-    fn of(task: &Task, component: &Component) -> Self {
+impl<'a> Names<'a> {
+    fn of(task: &Task, component: &'a Component) -> Self {
         let (inputs, outputs) = (&component.inputs, &component.outputs);
         Self {
+            component,
             parameters: inputs
                 .parameters
                 .keys()
@@ -83,9 +85,12 @@ impl Names {
     }
 }
 
-fn argument_of(checker: &mut Checker<'_>, label: &str, at: Position, argument: &Argument, names: &Names) {
-    let mut unknown = Vec::new();
-    argument.visit(&mut |placeholder| unknown.extend(missing(placeholder, names)));
+fn argument_of(checker: &mut Checker<'_>, label: &str, at: Position, argument: &Argument, names: &Names<'_>) {
+    let (mut unknown, mut single) = (Vec::new(), Vec::new());
+    argument.visit(&mut |placeholder| {
+        unknown.extend(missing(placeholder, names));
+        single.extend(no_list(placeholder, names.component).map(str::to_owned));
+    });
     argument.visit_conditions(&mut |input| {
         if !names.parameters.contains(input) && !names.input_artifacts.contains(input) {
             unknown.push((format!("input {input:?}"), remedy(input, &names.parameters)));
@@ -95,6 +100,11 @@ fn argument_of(checker: &mut Checker<'_>, label: &str, at: Position, argument: &
         let problem = format!("a placeholder names {what}, which the component does not have");
         checker.fault(at, Some(label.to_owned()), problem, &remedy);
     }
+    for name in single {
+        let problem = format!("a placeholder takes the artifact {name:?} for a list, which it is not");
+        let remedy = "ask for its .path or .uri, or declare it as a list of artifacts";
+        checker.fault(at, Some(label.to_owned()), problem, remedy);
+    }
 }
 
 fn remedy(name: &str, names: &BTreeSet<String>) -> String {
@@ -102,7 +112,7 @@ fn remedy(name: &str, names: &BTreeSet<String>) -> String {
 }
 
 /// Says what a placeholder refers to if that is not there.
-fn missing(placeholder: &Placeholder, names: &Names) -> Option<(String, String)> {
+fn missing(placeholder: &Placeholder, names: &Names<'_>) -> Option<(String, String)> {
     let (name, known, what) = match placeholder {
         Placeholder::InputParameter(name) => (name, &names.parameters, "input parameter"),
         Placeholder::InputArtifact(name, _) => (name, &names.input_artifacts, "input artifact"),
@@ -113,13 +123,23 @@ fn missing(placeholder: &Placeholder, names: &Names) -> Option<(String, String)>
     (!known.contains(name)).then(|| (format!("{what} {name:?}"), remedy(name, known)))
 }
 
+/// Says which artifact a placeholder takes for a list and that is none.
+fn no_list<'a>(placeholder: &'a Placeholder, component: &Component) -> Option<&'a str> {
+    let (name, specs) = match placeholder {
+        Placeholder::InputArtifact(name, ArtifactProperty::List) => (name, &component.inputs.artifacts),
+        Placeholder::OutputArtifact(name, ArtifactProperty::List) => (name, &component.outputs.artifacts),
+        _ => return None,
+    };
+    specs.get(name).filter(|spec| !spec.list).map(|_| name.as_str())
+}
+
 /// A constant may hold placeholders for other inputs of the same task, and facts about the run.
 fn constant(
     checker: &mut Checker<'_>,
     label: &str,
     (name, at): (&str, Position),
     value: &Value,
-    names: &Names,
+    names: &Names<'_>,
 ) {
     match value {
         Value::Array(items) => items
