@@ -106,6 +106,14 @@ pub fn value(bytes: &[u8], limit: u64) -> Result<Value, JsonError> {
     read(bytes, limit, limits::JSON_INTEGER)
 }
 
+/// As [`value`], but integers may have 64 bits. For values that nothing signs or canonicalizes: parameters and outputs.
+///
+/// # Errors
+/// As [`value`].
+pub fn value_wide(bytes: &[u8], limit: u64) -> Result<Value, JsonError> {
+    read(bytes, limit, u64::MAX)
+}
+
 fn read(bytes: &[u8], limit: u64, largest: u64) -> Result<Value, JsonError> {
     let size = bytes.len() as u64;
     if size > limit {

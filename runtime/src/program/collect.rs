@@ -171,7 +171,7 @@ impl ExecutorOutput {
             why,
         };
         let value =
-            json::value(&bytes, limits::PARAMETER_BYTES).map_err(|error| broken(error.to_string()))?;
+            json::value_wide(&bytes, limits::PARAMETER_BYTES).map_err(|error| broken(error.to_string()))?;
         let part = |name: &str| match value.get(name) {
             None | Some(Value::Null) => Ok(Map::new()),
             Some(Value::Object(fields)) => Ok(fields.clone()),

@@ -5,7 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
+
+use crate::json::{self, JsonError};
+use crate::limits;
 
 /// Why a schema cannot be used, or a value does not fit it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,12 +23,14 @@ pub enum DefinitionError {
     #[error("{0}")]
     Value(String),
     /// The text is not of the definition's type.
-    #[error("{text:?} is not {wanted}")]
+    #[error("{text:?} is not {wanted}{}", .why.as_ref().map_or_else(String::new, |why| format!(": {why}")))]
     Text {
         /// The text, shortened; hidden where it is secret.
         text: String,
         /// The types that it may have.
         wanted: String,
+        /// What is wrong with it, where the text alone does not show it.
+        why: Option<String>,
     },
 }
 
@@ -99,30 +104,57 @@ impl<'a> Definition<'a> {
     }
 
     /// Reads a value as a person writes it on a command line: a string stays as it is, all else is JSON. Where several
-    /// types fit, the string comes last; where none is declared, JSON is tried and else it is a string.
+    /// types fit, the string comes last; where none is declared, JSON is tried and else it is a string. Integers have 64 bits.
     ///
     /// # Errors
     /// If the text is of none of the types.
     pub fn from_text(&self, text: &str) -> Result<Value, DefinitionError> {
         let types = self.types();
-        let parsed = crate::json::value(text.as_bytes(), crate::limits::PARAMETER_BYTES).ok();
-        if let Some(value) = parsed
-            && (types.is_empty() || types.iter().any(|kind| is_type(&value, kind)))
+        let parsed = json::value_wide(text.as_bytes(), limits::PARAMETER_BYTES);
+        if let Ok(value) = &parsed
+            && (types.is_empty() || types.iter().any(|kind| is_type(value, kind)))
             && (types.is_empty() || !value.is_string())
         {
-            return Ok(value);
+            return Ok(value.clone());
         }
         if types.is_empty() || types.contains(&"string") {
             return Ok(Value::String(text.to_owned()));
         }
-        let text = if self.is_secret() {
-            "the value".to_owned()
+        if types.contains(&"number")
+            && let Some(number) = large_number(text)
+        {
+            return Ok(number);
+        }
+        let (text, why) = if self.is_secret() {
+            ("the value".to_owned(), None)
         } else {
-            text.chars().take(60).collect()
+            (
+                text.chars().take(60).collect(),
+                reason(text, &types, parsed.err()),
+            )
         };
         let wanted = types.join(" or ");
-        Err(DefinitionError::Text { text, wanted })
+        Err(DefinitionError::Text { text, wanted, why })
     }
+}
+
+/// Reads a whole number that has more digits than an integer of 64 bits: a number may be as large as a double.
+fn large_number(text: &str) -> Option<Value> {
+    let digits = text.trim();
+    let digits = digits.strip_prefix('-').unwrap_or(digits);
+    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let number = text.trim().parse().ok().filter(|_| plain)?;
+    Number::from_f64(number).map(Value::Number)
+}
+
+/// Says what is wrong with a text where the name of the wanted type does not: the range of an integer, and where a list or
+/// object is no JSON.
+fn reason(text: &str, types: &[&str], error: Option<JsonError>) -> Option<String> {
+    if types.contains(&"integer") && large_number(text).is_some() {
+        return Some(format!("an integer lies between {} and {}", i64::MIN, i64::MAX));
+    }
+    let structured = types.iter().any(|kind| ["array", "object"].contains(kind));
+    error.filter(|_| structured).map(|error| error.to_string())
 }
 
 fn flag(schema: &Value, name: &str) -> bool {
@@ -133,7 +165,7 @@ fn is_type(value: &Value, kind: &str) -> bool {
     match kind {
         "null" => value.is_null(),
         "boolean" => value.is_boolean(),
-        "integer" => value.is_i64() || value.is_u64(),
+        "integer" => value.is_i64(),
         "number" => value.is_number(),
         "array" => value.is_array(),
         "object" => value.is_object(),

@@ -108,11 +108,46 @@ fn reads_text_by_type() {
         (json!("string"), "\"q\"", Some(json!("\"q\""))),
         (json!("array"), "[1,2]", Some(json!([1, 2]))),
         (json!("object"), "{\"a\":1,\"a\":2}", None),
+        (json!("integer"), "9223372036854775807", Some(json!(i64::MAX))),
+        (json!("integer"), "-9223372036854775808", Some(json!(i64::MIN))),
+        (json!("integer"), "9223372036854775808", None),
+        (
+            json!("number"),
+            "10000000000000000",
+            Some(json!(10_000_000_000_000_000_u64)),
+        ),
+        (json!("number"), "100000000000000000000000", Some(json!(1e23))),
+        (json!("number"), "-1e22", Some(json!(-1e22))),
+        (json!("number"), "1_0", None),
+        (
+            json!("object"),
+            "{\"at\":1764276474000000000}",
+            Some(json!({"at": 1_764_276_474_000_000_000_i64})),
+        ),
         (json!(["string", "integer"]), "7", Some(json!(7))),
         (json!(["string", "integer"]), "x", Some(json!("x"))),
     ] {
         let schema = json!({"type": types});
         let definition = Definition::new(&schema, &siblings).unwrap();
         assert_eq!(definition.from_text(text).ok(), wanted, "{types} {text}");
+    }
+}
+
+/// K8, K9: a refusal says what is wrong with the text, not only what type was wanted.
+#[test]
+fn a_refused_text_is_given_its_reason() {
+    let siblings = BTreeMap::new();
+    for (kind, text, wanted) in [
+        ("integer", "9223372036854775808", "9223372036854775807"),
+        ("array", "[1,", "not valid JSON"),
+        ("object", "{\"a\":1,\"a\":2}", "key \"a\" stands twice"),
+        ("object", "{\"a\": NaN}", "line 1, column 7"),
+        ("array", &"[".repeat(100), "nested deeper"),
+        ("array", "[99999999999999999999999]", "is beyond"),
+    ] {
+        let schema = json!({ "type": kind });
+        let definition = Definition::new(&schema, &siblings).unwrap();
+        let error = definition.from_text(text).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{error}");
     }
 }
