@@ -207,7 +207,7 @@ async fn environment_and_limits_take_placeholders() {
     assert_eq!(outcome.status, RunStatus::Failed);
     assert_eq!(
         outcome.message.unwrap(),
-        "task c failed: \"many\" is no number of cores; write it as Kubernetes does, e.g. 500m or 2"
+        "task c failed: \"many\" is not a number of cores above zero, such as 500m or 2"
     );
 }
 
