@@ -141,6 +141,11 @@ impl<T> Verified<T> {
         }
     }
 
+    /// Returns value and basis, where the proof ends.
+    pub fn into_parts(self) -> (T, Basis) {
+        (self.value, self.basis)
+    }
+
     /// What records say about it.
     pub fn verification(&self) -> Verification {
         match &self.basis {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use samebundle_registry::copy::{self, Copied, Options};
 use samebundle_registry::store::archive::volumes::{Cut, Volume};
 use samebundle_registry::store::{Layout, Origin, Tags, Target, archive};
+use samebundle_registry::trust::Verified;
 use samebundle_spec::{Descriptor, Digest, Reference, Tag};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -35,7 +35,13 @@ fn text(plan: &PlanReport) -> Result<String, CliError> {
     for (name, parameter) in &plan.parameters {
         let value = parameter.value.as_ref();
         let value = value.map_or_else(|| "***".to_owned(), ToString::to_string);
-        writeln!(text, "  {} = {} ({})", safe(name), safe(&value), parameter.set_by.word())?;
+        writeln!(
+            text,
+            "  {} = {} ({})",
+            safe(name),
+            safe(&value),
+            parameter.set_by.word()
+        )?;
     }
     Ok(text)
 }
