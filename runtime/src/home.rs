@@ -5,10 +5,11 @@
 //! writes one holds its lock in `locks/`. What is half-made is in `scratch/process-*`, a folder a process, which the kernel
 //! locks for as long as the process lives: whoever comes next removes those that nobody holds.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use samebundle_registry::durable;
 use tempfile::TempDir;
@@ -18,6 +19,18 @@ use tempfile::TempDir;
 pub struct Home {
     root: PathBuf,
     room: Arc<OnceLock<Room>>,
+    turns: Arc<Mutex<HashMap<String, Turn>>>,
+}
+
+/// Whose turn it is to hold a lock, among the requests of this process.
+type Turn = Arc<tokio::sync::Mutex<()>>;
+
+/// A lock of a home, held until it is dropped: against other requests of this process, and other processes.
+#[derive(Debug)]
+pub struct HomeLock {
+    // The kernel's lock is given up first: whoever has the next turn finds it free.
+    _kernel: File,
+    _turn: tokio::sync::OwnedMutexGuard<()>,
 }
 
 /// This process's own folder below `scratch`; goes with the last clone of its home.
@@ -71,6 +84,7 @@ impl Home {
         Ok(Self {
             root: root.to_owned(),
             room: Arc::default(),
+            turns: Arc::default(),
         })
     }
 
@@ -146,20 +160,31 @@ impl Home {
         self.root.join("registries")
     }
 
-    /// Takes the lock of this name and waits for it.
+    /// Takes the lock of this name and waits for it. Requests of one process wait in turn and block no thread; other processes
+    /// are waited for in a thread of its own.
     ///
     /// # Errors
     /// If the lock file cannot be made.
-    pub fn lock(&self, name: &str) -> io::Result<File> {
-        durable::lock(&self.lock_path(name))
+    pub async fn lock(&self, name: &str) -> io::Result<HomeLock> {
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(turns.entry(name.to_owned()).or_default())
+        };
+        let turn = turn.lock_owned().await;
+        let path = self.lock_path(name);
+        Ok(HomeLock {
+            _kernel: tokio::task::spawn_blocking(move || durable::lock(&path)).await??,
+            _turn: turn,
+        })
     }
 
     /// Takes the lock of this name together with others who take it so, and waits for who holds it alone.
     ///
     /// # Errors
     /// If the lock file cannot be made.
-    pub fn lock_shared(&self, name: &str) -> io::Result<File> {
-        durable::lock_shared(&self.lock_path(name))
+    pub async fn lock_shared(&self, name: &str) -> io::Result<File> {
+        let path = self.lock_path(name);
+        tokio::task::spawn_blocking(move || durable::lock_shared(&path)).await?
     }
 
     /// Takes the lock of this name if nobody holds it.
@@ -186,5 +211,29 @@ impl Room {
                 return Ok(Self { folder, _lock: lock });
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With one thread, a second request that blocks it would keep the first from ever giving the lock up.
+    #[tokio::test(flavor = "current_thread")]
+    async fn requests_of_one_process_wait_in_turn_without_a_thread() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(folder.path()).unwrap();
+        let first = home.lock("x").await.unwrap();
+        let (waits, other) = (home.clone(), Home::open(folder.path()).unwrap());
+        // Another view of the same folder is held off by the kernel, as another process is.
+        let second = tokio::spawn(async move { waits.lock("x").await.map(drop) });
+        let third = tokio::spawn(async move { other.lock("x").await.map(drop) });
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert!(!second.is_finished() && !third.is_finished());
+        assert!(home.try_lock("x").unwrap().is_none());
+        assert!(home.lock("y").await.is_ok(), "locks of other names are free");
+        drop(first);
+        second.await.unwrap().unwrap();
+        third.await.unwrap().unwrap();
     }
 }

@@ -67,7 +67,7 @@ pub async fn install(
 ) -> Result<Installed, LifecycleError> {
     let mut installation = describe(context, &bundle, request.name, request.source, request.parameters)?;
     let installations = Installations::new(&context.home);
-    let _lock = installations.lock(&installation.name)?;
+    let _lock = installations.lock(&installation.name).await?;
     let before = installations.find(&installation.name)?;
     if let Some(before) = &before
         && before.index.digest != installation.index.digest
@@ -154,7 +154,7 @@ pub async fn uninstall(
     name: &BundleName,
 ) -> Result<Option<Run>, LifecycleError> {
     let installations = Installations::new(&context.home);
-    let _lock = installations.lock(name)?;
+    let _lock = installations.lock(name).await?;
     let installation = installations.get(name)?;
     check_installed(&bundle, &installation)?;
     let run = match bundle.get().kind.runs_when_installed() {

@@ -30,7 +30,7 @@ pub async fn run(
     plan: Plan,
 ) -> Result<Run, LifecycleError> {
     plan.admit()?;
-    let layers = context.home.lock_shared(LAYERS_LOCK);
+    let layers = context.home.lock_shared(LAYERS_LOCK).await;
     let _layers = layers.map_err(LifecycleError::io("lock", &context.home.layers()))?;
     let mut record = begin(context, driver.name(), &plan);
     let runs = Runs::new(&context.home);

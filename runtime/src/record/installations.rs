@@ -7,7 +7,7 @@ use samebundle_spec::record::{self, Installation};
 use samebundle_spec::{BundleName, limits};
 
 use super::RecordError;
-use crate::home::Home;
+use crate::home::{Home, HomeLock};
 
 /// The installations of a home.
 #[derive(Debug)]
@@ -115,8 +115,8 @@ impl<'a> Installations<'a> {
     ///
     /// # Errors
     /// If the lock file cannot be made.
-    pub fn lock(&self, name: &BundleName) -> Result<std::fs::File, RecordError> {
-        let lock = self.home.lock(&format!("installation-{name}"));
+    pub async fn lock(&self, name: &BundleName) -> Result<HomeLock, RecordError> {
+        let lock = self.home.lock(&format!("installation-{name}")).await;
         lock.map_err(RecordError::io("lock", &self.path(name)))
     }
 }

@@ -182,7 +182,10 @@ pub async fn store_check(site: &Site, request: StoreCheckRequest) -> Result<Stor
 /// If a record or a manifest cannot be read: then nothing is removed.
 pub async fn store_gc(site: &Site, request: StoreGcRequest) -> Result<StoreGcReport, VerbError> {
     let home = site.home();
-    let _one = home.lock("gc").map_err(VerbError::io("lock", home.root()))?;
+    let _one = home
+        .lock("gc")
+        .await
+        .map_err(VerbError::io("lock", home.root()))?;
     let store = site.store().await?;
     site.resolve_interrupted(&site.drivers(&store)).await?;
     let grace = request.grace_seconds.map_or(GRACE, Duration::from_secs);
