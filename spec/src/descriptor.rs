@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::{Algorithm, Digest, Digester, MediaType};
+use crate::{Algorithm, Digest, Digester, MediaType, json};
 
 /// Why a descriptor contradicts itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +30,15 @@ pub enum DescriptorError {
         /// The entry, shortened.
         url: String,
     },
+    /// A media type or artifact type is not of the form of one.
+    #[error("{media_type:?} is not of the form type/subtype")]
+    MediaType {
+        /// The media type.
+        media_type: MediaType,
+    },
+    /// The platform lacks its operating system or its architecture.
+    #[error("the platform does not name both an operating system and an architecture")]
+    Platform,
 }
 
 /// Points at content: what it is, its digest and its size in bytes.
@@ -46,35 +55,58 @@ pub struct Descriptor {
     /// Length of the content, in bytes.
     pub size: u64,
     /// Places to fetch the content from; never followed, kept when copying.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "json::null_as_default"
+    )]
     pub urls: Vec<String>,
     /// Free-form labels. Never used as paths or arguments.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "json::nulls_as_absent"
+    )]
     pub annotations: BTreeMap<String, String>,
     /// The content itself, base64; must agree with `digest` (checked where a manifest is read).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "json::empty_as_absent"
+    )]
     pub data: Option<String>,
     /// The platform that an image is for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
     /// Type of the artifact that a manifest holds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "json::empty_as_absent"
+    )]
     pub artifact_type: Option<MediaType>,
 }
 
-/// The platform that an image runs on.
+/// The platform that an image runs on. A name that is not given is empty, and fits no machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct Platform {
     /// GOARCH, e.g. `amd64`.
+    #[serde(default, deserialize_with = "json::null_as_default")]
     pub architecture: String,
     /// GOOS, e.g. `linux`.
+    #[serde(default, deserialize_with = "json::null_as_default")]
     pub os: String,
     /// OS version, Windows only.
     #[serde(rename = "os.version", default, skip_serializing_if = "Option::is_none")]
     pub os_version: Option<String>,
     /// OS features, Windows only.
-    #[serde(rename = "os.features", default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        rename = "os.features",
+        default,
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "json::null_as_default"
+    )]
     pub os_features: Vec<String>,
     /// CPU variant, e.g. `v8`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -144,6 +176,25 @@ impl Descriptor {
                 url: url.chars().take(100).collect(),
             }),
             None => Ok(()),
+        }
+    }
+
+    /// Checks what image-spec demands and what carrying content does not need: the form of media types, a whole platform.
+    ///
+    /// # Errors
+    /// If the descriptor is not as image-spec has it.
+    pub fn conforms(&self) -> Result<(), DescriptorError> {
+        let mut types = std::iter::once(&self.media_type).chain(&self.artifact_type);
+        if let Some(odd) = types.find(|media_type| !media_type.is_registered()) {
+            return Err(DescriptorError::MediaType {
+                media_type: odd.clone(),
+            });
+        }
+        match &self.platform {
+            Some(platform) if platform.os.is_empty() || platform.architecture.is_empty() => {
+                Err(DescriptorError::Platform)
+            }
+            _ => self.check(),
         }
     }
 

@@ -126,7 +126,7 @@ pub struct ContainerConfig {
     #[serde(
         default,
         skip_serializing_if = "BTreeMap::is_empty",
-        deserialize_with = "json::null_as_default"
+        deserialize_with = "json::nulls_as_absent"
     )]
     pub labels: BTreeMap<String, String>,
     /// Signal that stops it, e.g. `SIGTERM`.
@@ -178,7 +178,11 @@ pub struct History {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
     /// Whether the step changed no file and so made no layer.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[serde(
+        default,
+        skip_serializing_if = "std::ops::Not::not",
+        deserialize_with = "json::null_as_default"
+    )]
     pub empty_layer: bool,
 }
 

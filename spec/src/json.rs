@@ -7,9 +7,11 @@
 mod scan;
 mod strict;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
-use serde::de::{Deserialize, DeserializeOwned, Deserializer};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _};
 use serde_json::Value;
 use serde_path_to_error::{Path, Segment, Track};
 
@@ -186,6 +188,33 @@ where
     T: Deserialize<'de> + Default,
 {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Reads a map without the entries that are `null`, and `null` as an empty one.
+///
+/// # Errors
+/// If the value is neither `null` nor a map of texts.
+pub fn nulls_as_absent<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    let entries: Option<BTreeMap<String, Option<String>>> = Option::deserialize(deserializer)?;
+    let entries = entries.into_iter().flatten();
+    Ok(entries.filter_map(|(key, value)| Some((key, value?))).collect())
+}
+
+/// Reads `null` and `""` as absent; Go programs write the empty text for a field that is not set.
+///
+/// # Errors
+/// If the value is neither `null` nor a text that is a `T`.
+pub fn empty_as_absent<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    let text: Option<String> = Option::deserialize(deserializer)?;
+    let text = text.filter(|text| !text.is_empty());
+    text.map(|text| text.parse().map_err(D::Error::custom))
+        .transpose()
 }
 
 fn fault_at(bytes: &[u8], offset: usize, fault: JsonFault) -> JsonError {

@@ -116,15 +116,23 @@ pub struct Manifest {
     /// Always 2.
     pub schema_version: SchemaVersion,
     /// The manifest's own type; older documents leave it out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "json::empty_as_absent"
+    )]
     pub media_type: Option<MediaType>,
     /// What kind of artifact this is, if it is none that runs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "json::empty_as_absent"
+    )]
     pub artifact_type: Option<MediaType>,
     /// The configuration.
     pub config: Descriptor,
-    /// The layers, base first. cnab-to-oci writes `null` for none.
-    #[serde(deserialize_with = "json::null_as_default")]
+    /// The layers, base first. cnab-to-oci writes `null` for none, others leave the field out.
+    #[serde(default, deserialize_with = "json::null_as_default")]
     pub layers: Vec<Descriptor>,
     /// What this refers to, e.g. the content that it signs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -133,7 +141,7 @@ pub struct Manifest {
     #[serde(
         default,
         skip_serializing_if = "BTreeMap::is_empty",
-        deserialize_with = "json::null_as_default"
+        deserialize_with = "json::nulls_as_absent"
     )]
     pub annotations: BTreeMap<String, String>,
 }
@@ -145,13 +153,21 @@ pub struct Index {
     /// Always 2.
     pub schema_version: SchemaVersion,
     /// The index's own type; older documents leave it out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "json::empty_as_absent"
+    )]
     pub media_type: Option<MediaType>,
     /// What kind of artifact this is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "json::empty_as_absent"
+    )]
     pub artifact_type: Option<MediaType>,
     /// What is in it.
-    #[serde(deserialize_with = "json::null_as_default")]
+    #[serde(default, deserialize_with = "json::null_as_default")]
     pub manifests: Vec<Descriptor>,
     /// What this refers to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -160,7 +176,7 @@ pub struct Index {
     #[serde(
         default,
         skip_serializing_if = "BTreeMap::is_empty",
-        deserialize_with = "json::null_as_default"
+        deserialize_with = "json::nulls_as_absent"
     )]
     pub annotations: BTreeMap<String, String>,
 }
@@ -217,18 +233,6 @@ impl Manifest {
     pub fn with_annotation(mut self, key: &str, value: impl Into<String>) -> Self {
         self.annotations.insert(key.to_owned(), value.into());
         self
-    }
-
-    /// Returns the layers of a manifest that is used as an image.
-    ///
-    /// # Errors
-    /// If there is none.
-    pub fn image_layers(&self) -> Result<&[Descriptor], ManifestError> {
-        if self.layers.is_empty() {
-            Err(ManifestError::NoLayers)
-        } else {
-            Ok(&self.layers)
-        }
     }
 
     /// Returns what kind of artifact this is: the artifact type, or else the type of the configuration (image-spec 1.1,
@@ -306,7 +310,10 @@ impl Document {
         if let Value::Object(object) = &value {
             check_names(object, "")?;
             check_media_type(object, expected)?;
-            if let Some(key) = foreign.iter().find(|key| object.contains_key(**key)) {
+            if let Some(key) = foreign
+                .iter()
+                .find(|key| object.get(**key).is_some_and(|value| !value.is_null()))
+            {
                 return Err(ManifestError::Ambiguous { what, key });
             }
         }
@@ -360,8 +367,26 @@ impl Document {
                 limit: limits::DESCRIPTORS,
             });
         }
+        self.each_descriptor(Descriptor::check)
+    }
+
+    /// Checks what image-spec demands of a document that one runs, beyond what carrying it needs.
+    ///
+    /// # Errors
+    /// If a descriptor is not as image-spec has it, or a manifest has no layers.
+    pub fn conforms(&self) -> Result<(), ManifestError> {
+        if matches!(self, Self::Manifest(manifest) if manifest.layers.is_empty()) {
+            return Err(ManifestError::NoLayers);
+        }
+        self.each_descriptor(Descriptor::conforms)
+    }
+
+    fn each_descriptor(
+        &self,
+        check: impl Fn(&Descriptor) -> Result<(), DescriptorError>,
+    ) -> Result<(), ManifestError> {
         for descriptor in self.children().chain(self.subject()) {
-            descriptor.check().map_err(|source| ManifestError::Descriptor {
+            check(descriptor).map_err(|source| ManifestError::Descriptor {
                 media_type: descriptor.media_type.clone(),
                 digest: Box::new(descriptor.digest),
                 source: Box::new(source),
@@ -457,8 +482,8 @@ fn check_names(object: &Map<String, Value>, pointer: &str) -> Result<(), Manifes
 
 fn check_media_type(object: &Map<String, Value>, expected: &MediaType) -> Result<(), ManifestError> {
     match object.get("mediaType") {
-        None => Ok(()),
-        Some(Value::String(found)) if found == expected.as_str() => Ok(()),
+        None | Some(Value::Null) => Ok(()),
+        Some(Value::String(found)) if found.is_empty() || expected.names_the_same(found) => Ok(()),
         Some(found) => Err(ManifestError::MediaType {
             expected: expected.clone(),
             found: found

@@ -7,13 +7,16 @@ use std::str::FromStr;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A media type: `type/subtype` with an optional `+suffix`, no parameters, at most 255 bytes.
+/// A media type as a document names it, at most 255 bytes without control characters.
+///
+/// What is only carried may call itself anything: a word without a slash, a type with parameters. [`MediaType::is_registered`]
+/// tells whether it has the form that image-spec demands.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MediaType(Cow<'static, str>);
 
 /// A text that is no media type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a media type (type/subtype)")]
+#[error("{text:?} is not a media type: it is empty, too long, or has control characters")]
 pub struct MediaTypeError {
     /// The text, shortened.
     text: String,
@@ -94,37 +97,59 @@ impl MediaType {
 
     /// Tells whether this is an index (OCI or Docker).
     pub fn is_index(&self) -> bool {
-        *self == Self::OCI_INDEX || *self == Self::DOCKER_LIST
+        self.names_the_same(Self::OCI_INDEX.as_str()) || self.names_the_same(Self::DOCKER_LIST.as_str())
     }
 
     /// Tells whether this is an image manifest (OCI or Docker).
     pub fn is_manifest(&self) -> bool {
-        *self == Self::OCI_MANIFEST || *self == Self::DOCKER_MANIFEST
+        self.names_the_same(Self::OCI_MANIFEST.as_str())
+            || self.names_the_same(Self::DOCKER_MANIFEST.as_str())
     }
 
     /// Tells whether content of this type has children in the content graph.
     pub fn has_children(&self) -> bool {
         self.is_index() || self.is_manifest()
     }
+
+    /// Tells whether this is `type/subtype` with names as RFC 6838 has them, and nothing else.
+    pub fn is_registered(&self) -> bool {
+        let name = |name: &str| {
+            name.len() <= NAME_BYTES
+                && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && name
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "!#$&-^_.+".contains(c))
+        };
+        self.0
+            .split_once('/')
+            .is_some_and(|(kind, subtype)| name(kind) && name(subtype))
+    }
+
+    /// Compares without case and parameters, which say nothing about what content is (RFC 9110 8.3.1): a manifest that is
+    /// spelled otherwise must not pass for a blob.
+    pub fn names_the_same(&self, other: &str) -> bool {
+        fn essence(text: &str) -> &str {
+            text.split(';').next().unwrap_or_default().trim()
+        }
+        essence(&self.0).eq_ignore_ascii_case(essence(other))
+    }
 }
+
+/// Longest name of a type or subtype (RFC 6838 4.2), bytes.
+const NAME_BYTES: usize = 127;
+/// Longest media type: two names and a slash, bytes.
+const TEXT_BYTES: usize = 2 * NAME_BYTES + 1;
 
 impl FromStr for MediaType {
     type Err = MediaTypeError;
 
     fn from_str(text: &str) -> Result<Self, MediaTypeError> {
-        let part = |part: &str| {
-            part.len() <= 127
-                && part.starts_with(|c: char| c.is_ascii_alphanumeric())
-                && part
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || "!#$&-^_.+".contains(c))
-        };
-        match text.split_once('/') {
-            Some((kind, subtype)) if part(kind) && part(subtype) => Ok(Self(Cow::Owned(text.to_owned()))),
-            _ => Err(MediaTypeError {
+        if text.is_empty() || text.len() > TEXT_BYTES || text.contains(char::is_control) {
+            return Err(MediaTypeError {
                 text: text.chars().take(100).collect(),
-            }),
+            });
         }
+        Ok(Self(Cow::Owned(text.to_owned())))
     }
 }
 
@@ -145,5 +170,37 @@ impl<'de> Deserialize<'de> for MediaType {
         String::deserialize(deserializer)?
             .parse()
             .map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manifest_is_one_however_it_is_spelled() {
+        for text in [
+            "application/vnd.oci.image.manifest.v1+json",
+            "Application/VND.oci.image.manifest.v1+json",
+            "application/vnd.oci.image.manifest.v1+json; charset=utf-8",
+        ] {
+            assert!(text.parse::<MediaType>().unwrap().is_manifest(), "{text}");
+        }
+        for text in [
+            "model",
+            "a model of ours",
+            "text/plain; charset=utf-8",
+            "foo/.bar",
+        ] {
+            let media_type: MediaType = text.parse().unwrap();
+            assert!(
+                !media_type.is_registered() && !media_type.has_children(),
+                "{text}"
+            );
+            assert_eq!(media_type.as_str(), text);
+        }
+        for text in ["", "text/\nplain", &"x".repeat(256)] {
+            assert!(text.parse::<MediaType>().is_err(), "{text}");
+        }
     }
 }
