@@ -5,22 +5,29 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet::STANDARD;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use samebundle_spec::{Repository, limits};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use super::{Credential, CredentialError, hosts, server, too_large};
 
-/// Entries of one file. Other fields of docker's file are settings of docker and not looked at.
-#[derive(Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
+/// With or without padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Entries of one file; `null` is an entry that is not there. Other fields of docker's file are settings of docker and not
+/// looked at.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
 struct Form {
-    #[serde(default)]
-    auths: BTreeMap<String, Entry>,
+    auths: Option<BTreeMap<String, Option<Entry>>>,
     creds_store: Option<String>,
-    #[serde(default)]
-    cred_helpers: BTreeMap<String, String>,
+    cred_helpers: Option<BTreeMap<String, Option<String>>>,
 }
 
 #[derive(Clone, Default, Deserialize)]
@@ -53,7 +60,8 @@ pub(super) enum Source {
 }
 
 impl AuthFile {
-    /// Reads a file; `None` if there is none.
+    /// Reads a file; `None` if there is none, or if what has its name is a folder, as `docker run -v` makes of a file that
+    /// is not there. A file without text has no entries.
     pub(super) fn read(path: &Path) -> Result<Option<Self>, CredentialError> {
         let failed = |source| CredentialError::Read {
             path: path.to_owned(),
@@ -68,6 +76,10 @@ impl AuthFile {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
+        if file.metadata().map_err(failed)?.is_dir() {
+            tracing::warn!(path = %path.display(), "a folder stands where credentials are looked for");
+            return Ok(None);
+        }
         let mut bytes = Zeroizing::new(Vec::new());
         file.take(limits::CREDENTIALS_BYTES + 1)
             .read_to_end(&mut bytes)
@@ -75,50 +87,54 @@ impl AuthFile {
         if bytes.len() as u64 > limits::CREDENTIALS_BYTES {
             return Err(form(too_large()));
         }
-        // The position only: serde_json's words may quote a secret.
-        let parsed = serde_json::from_slice(&bytes).map_err(|error| {
-            form(format!(
-                "not the expected JSON at line {}, column {}",
-                error.line(),
-                error.column()
-            ))
-        })?;
+        let parsed = if bytes.trim_ascii().is_empty() {
+            Form::default()
+        } else {
+            // The position only: serde_json's words may quote a secret.
+            serde_json::from_slice(&bytes).map_err(|error| {
+                form(format!(
+                    "not the expected JSON at line {}, column {}",
+                    error.line(),
+                    error.column()
+                ))
+            })?
+        };
         Ok(Some(Self {
             path: path.to_owned(),
             form: parsed,
         }))
     }
 
-    /// Finds where the credentials for a repository are.
+    /// Finds where the credentials for a repository are. A helper without a name is none; named for one registry, it also
+    /// turns the helper for all off there.
     pub(super) fn find(&self, repository: &Repository) -> Result<Option<Source>, CredentialError> {
         let hosts = hosts(repository);
-        let helper = self
-            .form
-            .cred_helpers
-            .iter()
-            .find(|(key, _)| hosts.contains(&bare(key)));
-        if let Some((key, name)) = helper {
-            return Ok(Some(Source::Helper {
-                name: name.clone(),
-                server: key.clone(),
-            }));
-        }
-        if let Some((key, entry)) = self.entry(&hosts, repository.path())
-            && let Some(credential) = entry.credential().map_err(|why| CredentialError::Form {
-                path: self.path.clone(),
-                why: format!("auths[{key:?}]: {why}"),
-            })?
+        let helper = |name: &Option<String>, server: &str| {
+            let name = name.clone().filter(|name| !name.is_empty())?;
+            Some(Source::Helper {
+                name,
+                server: server.to_owned(),
+            })
+        };
+        let mut helpers = self.form.cred_helpers.iter().flatten();
+        let own = helpers.find(|(key, name)| name.is_some() && hosts.contains(&bare(key)));
+        if let Some((key, name)) = own
+            && let Some(helper) = helper(name, key)
         {
+            return Ok(Some(helper));
+        }
+        if let Some(credential) = self.entry(&hosts, repository.path())? {
             return Ok(Some(Source::Own(credential)));
         }
-        Ok(self.form.creds_store.as_ref().map(|name| Source::Helper {
-            name: name.clone(),
-            server: server(repository).to_owned(),
-        }))
+        match own {
+            Some(_) => Ok(None),
+            None => Ok(helper(&self.form.creds_store, server(repository))),
+        }
     }
 
-    /// The entry with the longest key that is the host, or the host and a leading part of the path.
-    fn entry(&self, hosts: &[&str], path: &str) -> Option<(&String, &Entry)> {
+    /// The credentials of the entry with the longest key that is the host, or the host and a leading part of the path. An
+    /// entry without credentials is passed over.
+    fn entry(&self, hosts: &[&str], path: &str) -> Result<Option<Credential>, CredentialError> {
         let matches = |key: &str| {
             hosts.iter().any(|host| match key.strip_prefix(host) {
                 Some("") => true,
@@ -129,10 +145,20 @@ impl AuthFile {
                 None => false,
             })
         };
-        let entries = self.form.auths.iter();
-        entries
-            .filter(|(key, _)| matches(bare(key)))
-            .max_by_key(|(key, _)| bare(key).len())
+        let entries = self.form.auths.iter().flatten();
+        let mut fitting: Vec<_> = entries.filter(|(key, _)| matches(bare(key))).collect();
+        fitting.sort_by_key(|(key, _)| std::cmp::Reverse(bare(key).len()));
+        for (key, entry) in fitting {
+            let Some(entry) = entry else { continue };
+            let credential = entry.credential().map_err(|why| CredentialError::Form {
+                path: self.path.clone(),
+                why: format!("auths[{key:?}]: {why}"),
+            })?;
+            if credential.is_some() {
+                return Ok(credential);
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -166,11 +192,11 @@ impl Entry {
         let Some(auth) = given(self.auth.as_ref()) else {
             return Ok(None);
         };
-        let bytes = Zeroizing::new(
-            STANDARD
-                .decode(auth.as_bytes())
-                .map_err(|_| "auth is not base64")?,
-        );
+        // Written by `base64`, it may have line breaks; written by hand, it may lack its padding.
+        let auth: Zeroizing<Vec<u8>> =
+            Zeroizing::new(auth.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect());
+        let decoded = BASE64.decode(auth.as_slice());
+        let bytes = Zeroizing::new(decoded.map_err(|_| "auth is not base64")?);
         let text = std::str::from_utf8(&bytes).map_err(|_| "auth is not UTF-8")?;
         let (username, password) = text.split_once(':').ok_or("auth is not user:password")?;
         Ok(Some(Credential::Basic {

@@ -2,13 +2,14 @@
 
 use std::ffi::OsStr;
 use std::fmt::Debug;
+use std::io;
 use std::process::Stdio;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use samebundle_spec::limits;
 use serde::Deserialize;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 use zeroize::Zeroizing;
 
@@ -47,6 +48,10 @@ struct Answer {
     secret: Zeroizing<String>,
 }
 
+/// How much of a helper's words an error shows, characters.
+const SHOWN: usize = 200;
+/// How long a helper that has ended may still be heard.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 /// What every helper prints if it has nothing.
 const NOTHING: &str = "credentials not found in native keychain";
 /// The name that stands for "the secret is an identity token".
@@ -95,7 +100,7 @@ async fn ask(program: &OsStr, name: &str, server: &str) -> Result<Option<Credent
         .arg("get")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .map_err(start)?;
@@ -103,27 +108,33 @@ async fn ask(program: &OsStr, name: &str, server: &str) -> Result<Option<Credent
         // A helper that does not read its input may still answer.
         let _ = input.write_all(server.as_bytes()).await;
     }
-    let mut output = Zeroizing::new(Vec::new());
-    if let Some(stdout) = child.stdout.take() {
-        stdout
-            .take(limits::CREDENTIALS_BYTES + 1)
-            .read_to_end(&mut output)
-            .await
-            .map_err(start)?;
-    }
+    // Both pipes at once: a helper that fills one waits for its reader.
+    let complaint = tokio::spawn(read(child.stderr.take()));
+    let end = complaint.abort_handle();
+    let output = read(child.stdout.take()).await.map_err(start)?;
     if output.len() as u64 > limits::CREDENTIALS_BYTES {
         return Err(failed(too_large()));
     }
     let status = child.wait().await.map_err(start)?;
+    // What the helper left running, an agent for keys, may hold the pipe open for ever.
+    let complaint = tokio::time::timeout(LAST_WORDS, complaint).await;
+    end.abort();
     if !status.success() {
-        let said = String::from_utf8_lossy(&output);
-        if said.trim() == NOTHING {
+        let complaint = complaint.ok().and_then(Result::ok).and_then(Result::ok);
+        let complaint = complaint.unwrap_or_default();
+        let said = [&output, &complaint].map(|bytes| String::from_utf8_lossy(bytes).trim().to_owned());
+        if said.iter().any(|said| said == NOTHING) {
             return Ok(None);
         }
-        return Err(failed(said.trim().chars().take(200).collect()));
+        let said = said.into_iter().find(|said| !said.is_empty());
+        let said = said.unwrap_or_else(|| format!("it said nothing and ended with {status}"));
+        return Err(failed(said.chars().take(SHOWN).collect()));
     }
     let answer: Answer = serde_json::from_slice(&output)
         .map_err(|_| failed("it printed something else than credentials".to_owned()))?;
+    if answer.username.is_empty() && answer.secret.is_empty() {
+        return Ok(None);
+    }
     Ok(Some(if answer.username == TOKEN {
         Credential::Identity(answer.secret)
     } else {
@@ -132,4 +143,17 @@ async fn ask(program: &OsStr, name: &str, server: &str) -> Result<Option<Credent
             password: answer.secret,
         }
     }))
+}
+
+/// Reads what a helper prints, at most one byte more than is allowed; the rest is read and dropped, so that it can end.
+async fn read(pipe: Option<impl AsyncRead + Unpin>) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut kept = Zeroizing::new(Vec::new());
+    if let Some(mut pipe) = pipe {
+        (&mut pipe)
+            .take(limits::CREDENTIALS_BYTES + 1)
+            .read_to_end(&mut kept)
+            .await?;
+        tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await?;
+    }
+    Ok(kept)
 }

@@ -102,6 +102,80 @@ async fn asks_the_helper_of_the_registry_before_that_of_all() {
     assert_eq!(fake.0.lock().unwrap().len(), 4);
 }
 
+/// What docker, crane, skopeo and oras read is read.
+#[tokio::test]
+async fn reads_files_as_other_tools_do() {
+    const ME: &str = r#"{"auth": "bWU6bWluZQ=="}"#;
+    let own = Some(basic("me", "mine"));
+    let helped = Some(basic("all", "a.example"));
+    for (text, expected) in [
+        (String::new(), None),
+        (" \n\t\n".to_owned(), None),
+        (
+            r#"{"auths": null, "credHelpers": null, "credsStore": null}"#.to_owned(),
+            None,
+        ),
+        (
+            format!(r#"{{"auths": {{"other.example": null, "a.example": {ME}}}}}"#),
+            own.clone(),
+        ),
+        (
+            r#"{"auths": {"a.example": null}, "credsStore": "all"}"#.to_owned(),
+            helped.clone(),
+        ),
+        (
+            r#"{"credHelpers": {"a.example": null}, "credsStore": "all"}"#.to_owned(),
+            helped,
+        ),
+        (r#"{"auths": {}, "credsStore": ""}"#.to_owned(), None),
+        (
+            format!(r#"{{"auths": {{"a.example": {ME}}}, "credsStore": ""}}"#),
+            own.clone(),
+        ),
+        (
+            r#"{"credHelpers": {"a.example": ""}, "credsStore": "all"}"#.to_owned(),
+            None,
+        ),
+        (
+            format!(
+                r#"{{"auths": {{"a.example": {ME}}}, "credHelpers": {{"a.example": ""}}, "credsStore": "all"}}"#
+            ),
+            own.clone(),
+        ),
+        (
+            format!(r#"{{"auths": {{"https://a.example": {{}}, "a.example": {ME}}}}}"#),
+            own.clone(),
+        ),
+        (
+            format!(r#"{{"auths": {{"https://a.example/v2/": {{"auth": ""}}, "a.example": {ME}}}}}"#),
+            own.clone(),
+        ),
+        (
+            r#"{"auths": {"a.example": {"auth": "bWU6\nbWluZQ==\r\n"}}}"#.to_owned(),
+            own.clone(),
+        ),
+        (
+            r#"{"auths": {"a.example": {"auth": "bWU6bWluZQ"}}}"#.to_owned(),
+            own.clone(),
+        ),
+        (
+            r#"{"auths": {"a.example": {"username": "me", "password": "mine", "auth": null}}}"#.to_owned(),
+            own,
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let credentials = load(&folder, &[&text])
+            .unwrap()
+            .with_helper(Arc::new(Fake::default()));
+        assert_eq!(find(&credentials, "a.example", "x").await, expected, "{text}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("config.json")).unwrap();
+    let files = vec![folder.path().join("config.json")];
+    let credentials = Credentials::load(&CredentialPaths { files }).unwrap();
+    assert_eq!(find(&credentials, "a.example", "x").await, None);
+}
+
 #[tokio::test]
 async fn refuses_broken_files_without_quoting_them() {
     let folder = tempfile::tempdir().unwrap();
@@ -158,6 +232,27 @@ async fn runs_helpers_and_reads_their_answers() {
     assert_eq!(found.unwrap(), None);
     let found = run("echo locked; exit 1", limit).await;
     assert!(matches!(found, Err(CredentialError::Helper { why, .. }) if why == "locked"));
+    let found = run("echo credentials not found in native keychain >&2; exit 1", limit).await;
+    assert_eq!(found.unwrap(), None);
+    let found = run(r#"echo '{"Username":"","Secret":""}'"#, limit).await;
+    assert_eq!(found.unwrap(), None, "anonymous");
+    for (script, said) in [
+        ("echo no secret key >&2; exit 1", "no secret key"),
+        ("exit 3", "it said nothing and ended with exit status: 3"),
+    ] {
+        let found = run(script, limit).await;
+        assert!(
+            matches!(&found, Err(CredentialError::Helper { why, .. }) if why == said),
+            "{found:?}"
+        );
+    }
+    let found = run(
+        r#"i=0; while [ $i -lt 3000 ]; do echo "a long complaint, longer than a pipe has room for" >&2; i=$((i+1)); done
+        echo '{"Username":"u","Secret":"s"}'"#,
+        limit,
+    )
+    .await;
+    assert_eq!(found.unwrap(), Some(basic("u", "s")));
     let found = run("echo nonsense", limit).await;
     assert!(matches!(found, Err(CredentialError::Helper { .. })));
 }
