@@ -17,6 +17,8 @@ pub enum ErrorKind {
     Denied,
     /// The registry or the network did not answer after all retries.
     Unavailable,
+    /// The registry or the network cannot be reached as things are set up; asking again does not help.
+    Unreachable,
     /// This machine, its container engine or its disk cannot do it.
     Environment,
     /// Somebody else holds the lock, or the name is taken by other content.
@@ -35,7 +37,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind, in the order of its code.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Input,
         Self::Usage,
         Self::Failed,
@@ -43,6 +45,7 @@ impl ErrorKind {
         Self::NotFound,
         Self::Denied,
         Self::Unavailable,
+        Self::Unreachable,
         Self::Environment,
         Self::Conflict,
         Self::CannotProvision,
@@ -61,7 +64,7 @@ impl ErrorKind {
             Self::NotTrusted => 4,
             Self::NotFound => 5,
             Self::Denied => 6,
-            Self::Unavailable => 7,
+            Self::Unavailable | Self::Unreachable => 7,
             Self::Environment => 8,
             Self::Conflict => 9,
             Self::CannotProvision => 10,
@@ -82,6 +85,7 @@ impl ErrorKind {
             Self::NotFound => "not-found",
             Self::Denied => "denied",
             Self::Unavailable => "unavailable",
+            Self::Unreachable => "unreachable",
             Self::Environment => "environment",
             Self::Conflict => "conflict",
             Self::CannotProvision => "cannot-provision",

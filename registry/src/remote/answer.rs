@@ -1,9 +1,13 @@
 //! Answers of a registry: bodies within limits, and errors that say which of absent, denied, throttled, broken it is.
 
+use std::io::Read;
+use std::time::Duration;
+
+use flate2::read::GzDecoder;
 use oci_client::errors::{OciEnvelope, OciErrorCode};
 use reqwest::header::HeaderMap;
 use reqwest::{Response, StatusCode};
-use samebundle_spec::{Digest, MediaType, limits};
+use samebundle_spec::{Algorithm, Digest, MediaType, limits};
 
 use super::http::describe;
 use super::retry::Failure;
@@ -12,27 +16,12 @@ use crate::StoreError;
 /// How much of a registry's words an error shows, characters.
 const SHOWN: usize = 300;
 
-/// Reads a body of at most `limit` bytes; `Err` says why not.
-pub(super) async fn read(mut response: Response, limit: u64) -> Result<Vec<u8>, String> {
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if (body.len() + chunk.len()) as u64 > limit => {
-                return Err(format!("its answer is longer than {limit} bytes"));
-            }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return Ok(body),
-            Err(error) => return Err(describe(&error)),
-        }
-    }
-}
-
 /// What was asked, for errors.
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     /// Registry and repository.
     pub(super) place: String,
-    /// What was asked, as in "could not ...".
+    /// What was asked, with its preposition: "could not {operation} {place}".
     pub(super) operation: &'static str,
     /// A tag or a digest.
     pub(super) subject: String,
@@ -41,11 +30,55 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// The error of a request that is not made again.
-    pub(super) fn given_up(&self, failure: Failure, why: String) -> StoreError {
+    /// Reads the body of an answer, at most `limit` bytes of it. A body that comes compressed although nobody asked for that
+    /// is decompressed.
+    pub(super) async fn read(&self, mut response: Response, limit: u64) -> Result<Vec<u8>, StoreError> {
+        let too_long = || self.broken(format!("it is longer than {limit} bytes"));
+        let compressed = is_gzip(response.headers());
+        let mut body = Vec::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if (body.len() + chunk.len()) as u64 > limit => return Err(too_long()),
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => break,
+                Err(error) => return Err(self.unavailable(describe(&error))),
+            }
+        }
+        if !compressed {
+            return Ok(body);
+        }
+        let mut plain = Vec::new();
+        let read = GzDecoder::new(body.as_slice())
+            .take(limit + 1)
+            .read_to_end(&mut plain);
+        match read {
+            Ok(_) if plain.len() as u64 > limit => Err(too_long()),
+            Ok(_) => Ok(plain),
+            Err(_) => Err(self.broken("it says that it is gzip and is not")),
+        }
+    }
+
+    /// The error of a request that is not made again after `made` failures.
+    pub(super) fn given_up(&self, failure: Failure, mut why: String, made: u32) -> StoreError {
+        if made > 1 {
+            why.push_str(&format!(", after {made} attempts"));
+        }
+        if let Failure::Passing(Some(wait)) | Failure::Throttled(Some(wait)) = failure {
+            why.push_str(&format!("; it asks to wait {} s", wait.as_secs()));
+        }
         match failure {
             Failure::Throttled(_) => self.throttled(why),
             Failure::Connect | Failure::Passing(_) => self.unavailable(why),
+            Failure::Odd => self.broken(why),
+            Failure::Contended => StoreError::Conflict {
+                subject: format!("{} of {}", self.subject, self.place),
+                why,
+            },
+            Failure::Lasting => StoreError::Unreachable {
+                place: self.place.clone(),
+                operation: self.operation,
+                why,
+            },
         }
     }
 
@@ -76,10 +109,7 @@ impl Asked {
 
     pub(super) fn invalid(&self, why: impl Into<String>) -> StoreError {
         StoreError::Invalid {
-            subject: format!(
-                "the answer of {} to {} {}",
-                self.place, self.operation, self.subject
-            ),
+            subject: format!("the answer of {} about {}", self.place, self.subject),
             why: why.into(),
         }
     }
@@ -95,22 +125,48 @@ impl Asked {
     /// Makes the error of an answer that is not the one that was hoped for.
     pub(super) async fn refused(&self, response: Response) -> StoreError {
         let status = response.status();
-        let (code, words) = words(response).await;
-        let why = if words.is_empty() {
-            status.to_string()
-        } else {
-            format!("{words} ({status})")
-        };
+        let (code, why) = self.words(response).await;
         self.classify(status, code.as_ref(), why)
     }
 
-    fn classify(&self, status: StatusCode, code: Option<&OciErrorCode>, why: String) -> StoreError {
+    /// The failure that an answer stands for which passes by itself; `spare` is the wait that it asks for.
+    pub(super) async fn passing(&self, response: Response, spare: Option<Duration>) -> (Failure, String) {
+        let status = response.status();
+        let (code, why) = self.words(response).await;
+        let throttled =
+            status == StatusCode::TOO_MANY_REQUESTS || matches!(code, Some(OciErrorCode::Toomanyrequests));
+        let failure = match throttled {
+            true => Failure::Throttled(spare),
+            false => Failure::Passing(spare),
+        };
+        (failure, why)
+    }
+
+    /// The error code of an answer, and its words with its status.
+    pub(super) async fn words(&self, response: Response) -> (Option<OciErrorCode>, String) {
+        let status = response.status();
+        let body = self.read(response, limits::ERROR_BYTES).await;
+        let (code, words) = said(&body.unwrap_or_default());
+        match words.is_empty() {
+            true => (code, status.to_string()),
+            false => (code, format!("{words} ({status})")),
+        }
+    }
+
+    pub(super) fn classify(
+        &self,
+        status: StatusCode,
+        code: Option<&OciErrorCode>,
+        why: String,
+    ) -> StoreError {
         let place = self.place.clone();
         match (status.as_u16(), code) {
             (429, _) | (_, Some(OciErrorCode::Toomanyrequests)) => self.throttled(why),
             (401 | 403, _) | (400, Some(OciErrorCode::Denied | OciErrorCode::Unauthorized)) => {
                 self.denied(why)
             }
+            // What was pushed before is gone, by a collection of garbage or a restart; pushing again brings it back.
+            (400..500, Some(OciErrorCode::ManifestBlobUnknown)) => self.unavailable(why),
             (404, _) => StoreError::NotFound {
                 subject: self.subject.clone(),
                 place,
@@ -124,12 +180,14 @@ impl Asked {
                 subject: self.subject.clone(),
                 why,
             },
-            (_, Some(OciErrorCode::DigestInvalid | OciErrorCode::SizeInvalid)) if self.digest.is_some() => {
-                StoreError::Mismatch {
-                    digest: self.digest.unwrap_or_else(|| Digest::sha256(b"")),
-                    why,
-                }
-            }
+            (_, Some(OciErrorCode::DigestInvalid | OciErrorCode::SizeInvalid)) => match self.digest {
+                // Registries that know no other algorithm compare with the SHA-256 of the same bytes.
+                Some(digest) if digest.algorithm() != Algorithm::Sha256 => self.invalid(format!(
+                    "it does not take the digest {digest}; many registries know SHA-256 only: {why}"
+                )),
+                Some(digest) => StoreError::Mismatch { digest, why },
+                None => self.invalid(why),
+            },
             (400..500, _) => self.invalid(why),
             _ => self.broken(why),
         }
@@ -137,9 +195,8 @@ impl Asked {
 }
 
 /// The error code and the words of an error body, shortened and made harmless.
-async fn words(response: Response) -> (Option<OciErrorCode>, String) {
-    let body = read(response, limits::ERROR_BYTES).await.unwrap_or_default();
-    if let Ok(mut envelope) = serde_json::from_slice::<OciEnvelope>(&body)
+fn said(body: &[u8]) -> (Option<OciErrorCode>, String) {
+    if let Ok(mut envelope) = serde_json::from_slice::<OciEnvelope>(body)
         && !envelope.errors.is_empty()
     {
         let first = envelope.errors.swap_remove(0);
@@ -150,7 +207,7 @@ async fn words(response: Response) -> (Option<OciErrorCode>, String) {
         };
         return (Some(first.code), plain(&words));
     }
-    (None, plain(&String::from_utf8_lossy(&body)))
+    (None, plain(&String::from_utf8_lossy(body)))
 }
 
 /// Text without markup, control characters and runs of white space, at most [`SHOWN`] characters.
@@ -196,6 +253,14 @@ pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
 pub(super) fn is_page(headers: &HeaderMap, wanted: &MediaType) -> bool {
     let page = |text: &str| text.trim_start().starts_with("text/html");
     page(header(headers, "content-type")) && !page(wanted.as_str())
+}
+
+/// Whether an answer's body is compressed on its way. It is asked for as it is; some servers do not listen.
+pub(super) fn is_gzip(headers: &HeaderMap) -> bool {
+    let encoding = header(headers, "content-encoding").trim();
+    ["gzip", "x-gzip"]
+        .iter()
+        .any(|gzip| encoding.eq_ignore_ascii_case(gzip))
 }
 
 /// Compares `Docker-Content-Digest` with what was asked for or received. It proves nothing, but a difference tells.
@@ -256,6 +321,9 @@ mod tests {
             (409, None, "Conflict"),
             (400, Some(OciErrorCode::DigestInvalid), "Mismatch"),
             (400, Some(OciErrorCode::ManifestInvalid), "Invalid"),
+            (400, Some(OciErrorCode::ManifestBlobUnknown), "Unavailable"),
+            (404, Some(OciErrorCode::ManifestBlobUnknown), "Unavailable"),
+            (507, None, "Unavailable"),
             (400, None, "Invalid"),
             (302, None, "Broken"),
         ] {

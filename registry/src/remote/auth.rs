@@ -11,16 +11,16 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http_auth::ChallengeRef;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
-use reqwest::{Method, Request, Response, StatusCode, Url};
+use reqwest::{Method, Request, Response, Url};
 use samebundle_spec::{Repository, limits};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use super::answer::{self, Asked};
+use super::answer::Asked;
 use super::credentials::{Credential, Credentials};
 use super::http::{Http, authority};
-use super::retry::{Attempts, Failure, RetryPolicy};
+use super::retry::{RetryPolicy, Try};
 use crate::StoreError;
 
 /// Life of a token that says none, seconds (token specification).
@@ -153,7 +153,7 @@ impl Auth {
         grants.remove(scope);
         let asked = Asked {
             place: scope.repository.to_string(),
-            operation: "authenticate at",
+            operation: "log in to",
             subject: scope.repository.to_string(),
             digest: None,
         };
@@ -294,36 +294,47 @@ async fn fetch(
     credential: Option<Credential>,
     asked: &Asked,
 ) -> Result<Grant, StoreError> {
-    let mut attempts = Attempts::new(retry);
+    let mut attempts = retry.attempts(asked);
     loop {
-        let request = token_request(realm, credential.as_ref(), asked)?;
-        let (failure, why) = match http.send(request).await {
-            Ok(response) if response.status().is_success() => return read_token(response, asked).await,
-            Ok(response) if super::retry::passes(response.status()) => {
-                let wait = super::retry::asked(response.headers(), retry.now());
-                let failure = match response.status() {
-                    StatusCode::TOO_MANY_REQUESTS => Failure::Throttled(wait),
-                    _ => Failure::Passing(wait),
-                };
-                (failure, response.status().to_string())
-            }
-            Ok(response) if response.status().is_client_error() => {
-                let status = response.status();
-                return Err(match asked.refused(response).await {
-                    StoreError::Denied { why, .. } | StoreError::Invalid { why, .. } => asked.denied(why),
-                    StoreError::NotFound { .. } => {
-                        asked.denied(format!("its token service answered {status}"))
-                    }
-                    other => other,
-                });
-            }
-            Ok(response) => return Err(asked.refused(response).await),
-            Err(broken) => (broken.failure, broken.why),
-        };
-        if !attempts.pause(failure, &asked.place, &why).await {
-            return Err(asked.given_up(failure, format!("its token service: {why}")));
+        let tried = ask(http, retry, realm, credential.as_ref(), asked).await?;
+        if let Some(grant) = attempts.after(tried).await? {
+            return Ok(grant);
         }
     }
+}
+
+/// Asks the token service once.
+async fn ask(
+    http: &Http,
+    retry: &RetryPolicy,
+    realm: &Realm<'_>,
+    credential: Option<&Credential>,
+    asked: &Asked,
+) -> Result<Try<Grant>, StoreError> {
+    let request = token_request(realm, credential, asked)?;
+    let response = match http.send(request).await {
+        Ok(response) => response,
+        Err(broken) => {
+            return Ok(Try::Again(
+                broken.failure,
+                format!("its token service: {}", broken.why),
+            ));
+        }
+    };
+    let status = response.status();
+    if status.is_success() {
+        return read_token(response, asked).await.map(Try::Done);
+    }
+    if super::retry::passes(status) {
+        let spare = super::retry::asked(response.headers(), retry.now());
+        let (failure, why) = asked.passing(response, spare).await;
+        return Ok(Try::Again(failure, format!("its token service: {why}")));
+    }
+    Err(match asked.refused(response).await {
+        StoreError::Denied { why, .. } | StoreError::Invalid { why, .. } => asked.denied(why),
+        StoreError::NotFound { .. } => asked.denied(format!("its token service answered {status}")),
+        other => other,
+    })
 }
 
 fn token_request(
@@ -365,9 +376,7 @@ fn token_request(
 }
 
 async fn read_token(response: Response, asked: &Asked) -> Result<Grant, StoreError> {
-    let body = answer::read(response, limits::LISTING_BYTES)
-        .await
-        .map_err(|why| asked.unavailable(why))?;
+    let body = asked.read(response, limits::LISTING_BYTES).await?;
     let body = Zeroizing::new(body);
     let answer: TokenAnswer =
         serde_json::from_slice(&body).map_err(|_| asked.broken("its token service gave no token"))?;

@@ -1,8 +1,8 @@
 //! Blobs: is it there, and pushing one.
 //!
 //! A push asks first whether the blob is there, then tries to mount it from the sibling repositories that are known. What
-//! is large and can be read again goes in parts ([`upload`](super::upload)), if the registry takes parts; the rest in one
-//! body. Such a body is hashed as it goes out and its last piece leaves only when the digest is right, so that wrong
+//! is large and can be read again goes in parts, if the registry takes parts; the rest in one body
+//! ([`upload`](super::upload)). Such a body is hashed as it goes out and its last piece leaves only when the digest is right, so that wrong
 //! content is never complete on the other side, whatever it checks itself.
 //!
 //! What can be repeated: small content is held in memory and content that can be opened again is opened again
@@ -20,10 +20,9 @@ use samebundle_spec::{Descriptor, limits};
 use tokio_util::io::ReaderStream;
 
 use super::RemoteRepository;
-use super::answer::{compare, header, is_page};
-use super::http::{Broken, authority};
-use super::retry::{self, Attempts, Failure};
-use super::wire::{Call, Once, Redirects, keeps_method};
+use super::answer::{compare, header, is_gzip, is_page};
+use super::http::authority;
+use super::wire::Call;
 use crate::StoreError;
 use crate::store::{ByteStream, Source, read_all, verified};
 
@@ -40,9 +39,12 @@ impl Supply<'_> {
         Self::Stream(Arc::new(Mutex::new(Some(content))))
     }
 
-    /// A body of the whole content, and where the error of its source will be. `None` if it was read before.
-    async fn body(&self, descriptor: &Descriptor) -> Result<Option<(Body, Fault)>, StoreError> {
-        let fault = Fault::default();
+    /// A body of the whole content; `fault` gets the error of its source. `None` if it was read before.
+    pub(super) async fn whole(
+        &self,
+        descriptor: &Descriptor,
+        fault: &Fault,
+    ) -> Result<Option<Body>, StoreError> {
         let body = match self {
             Self::Bytes(bytes) => Body::from(bytes.clone()),
             Self::Source(source) => {
@@ -63,7 +65,7 @@ impl Supply<'_> {
                 Body::wrap_stream(body.flatten())
             }
         };
-        Ok(Some((body, fault)))
+        Ok(Some(body))
     }
 }
 
@@ -110,16 +112,6 @@ fn checked(
     )
 }
 
-/// What an attempt came to, if not to its end.
-enum Again {
-    /// Wait and try again.
-    After(Failure, String),
-    /// Try again at once, with another token.
-    Now(StoreError),
-    /// Try again at once, at another address.
-    At(Url),
-}
-
 impl RemoteRepository {
     /// Tells whether the content is there, with the size that the descriptor says.
     pub(super) async fn has(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
@@ -133,7 +125,7 @@ impl RemoteRepository {
             &self.place,
             Method::HEAD,
             &format!("{kind}/{digest}"),
-            "say whether content is there",
+            "look for content in",
             &digest.to_string(),
         )
         .about(&digest);
@@ -155,6 +147,8 @@ impl RemoteRepository {
         }
         compare(response.headers(), &digest)?;
         match header(response.headers(), "content-length").parse::<u64>() {
+            // That is how much it has when it is compressed.
+            _ if is_gzip(response.headers()) => Ok(true),
             Ok(size) if size != descriptor.size => Err(StoreError::Mismatch {
                 digest,
                 why: format!(
@@ -180,15 +174,6 @@ impl RemoteRepository {
                 return Ok(());
             }
         }
-        if let Supply::Source(source) = supply
-            && descriptor.size >= limits::RANGES_FROM
-            && let Some(part) = self.known.part(descriptor.size, 0)
-        {
-            if self.upload_parts(descriptor, source, part).await? {
-                return Ok(());
-            }
-            self.known.takes_no_parts();
-        }
         let supply = match supply {
             Supply::Stream(slot) if descriptor.size <= limits::REPLAY_BYTES => {
                 let content = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -197,84 +182,7 @@ impl RemoteRepository {
             }
             other => other,
         };
-        self.upload(descriptor, &supply).await
-    }
-
-    pub(super) async fn upload(
-        &self,
-        descriptor: &Descriptor,
-        supply: &Supply<'_>,
-    ) -> Result<(), StoreError> {
-        let mut attempts = Attempts::new(&self.client.wire.retry);
-        let mut renewed = false;
-        let (mut moved, mut redirects) = (None, Redirects::default());
-        loop {
-            let call = match moved.take() {
-                Some(url) => self.put_call(descriptor, url),
-                None => self.session(descriptor).await?,
-            };
-            let Some((body, fault)) = supply.body(descriptor).await? else {
-                return Err(call.asked.unavailable(
-                    "the connection broke and the content cannot be read a second time; push again",
-                ));
-            };
-            let once = Once {
-                body,
-                length: descriptor.size,
-            };
-            let sent = self.client.wire.send_once(&self.place, &call, once).await;
-            if let Some(error) = fault.take() {
-                return Err(StoreError::read(descriptor.digest, error));
-            }
-            match self.judge(&call, descriptor, sent).await? {
-                None => return Ok(()),
-                Some(Again::Now(error)) if renewed => return Err(error),
-                Some(Again::Now(_)) => renewed = true,
-                Some(Again::At(url)) => {
-                    redirects.one_more(&call.asked)?;
-                    moved = Some(url);
-                }
-                Some(Again::After(failure, why)) => {
-                    if !attempts.pause(failure, &call.asked.place, &why).await {
-                        let made = attempts.made();
-                        let why = format!("{why}, after {made} attempts");
-                        return Err(call.asked.given_up(failure, why));
-                    }
-                }
-            }
-        }
-    }
-
-    async fn judge(
-        &self,
-        call: &Call,
-        descriptor: &Descriptor,
-        sent: Result<Response, Broken>,
-    ) -> Result<Option<Again>, StoreError> {
-        let response = match sent {
-            Err(broken) => return Ok(Some(Again::After(broken.failure, broken.why))),
-            Ok(response) => response,
-        };
-        match response.status() {
-            StatusCode::CREATED => {
-                compare(response.headers(), &descriptor.digest)?;
-                Ok(None)
-            }
-            status if retry::passes(status) => {
-                let (failure, why) = self.client.wire.passing(&response);
-                Ok(Some(Again::After(failure, why)))
-            }
-            // The session was lost, by a restart or behind a balancer: a new one may do.
-            StatusCode::NOT_FOUND => {
-                let why = "the upload session was lost".to_owned();
-                Ok(Some(Again::After(Failure::Passing(None), why)))
-            }
-            StatusCode::UNAUTHORIZED if self.client.wire.renew(&self.place, call, &response).await? => {
-                Ok(Some(Again::Now(call.asked.refused(response).await)))
-            }
-            _ if keeps_method(&response) => self.sent_on(call, &response).map(|url| Some(Again::At(url))),
-            _ => Err(call.asked.refused(response).await),
-        }
+        self.upload(descriptor, supply).await
     }
 
     /// The address that the answer to a part of an upload, or to its opening, names to go on at: the registry's own, or one
@@ -309,7 +217,7 @@ impl RemoteRepository {
             &self.place,
             Method::POST,
             "blobs/uploads/",
-            "open an upload",
+            "open an upload at",
             &digest.to_string(),
         )
         .about(&digest);
@@ -321,24 +229,6 @@ impl RemoteRepository {
             .parse()
             .unwrap_or(0);
         Ok((self.sent_on(&open, &response)?, least))
-    }
-
-    /// Opens an upload; the call to send all bytes with.
-    async fn session(&self, descriptor: &Descriptor) -> Result<Call, StoreError> {
-        let (url, _) = self.open_upload(descriptor).await?;
-        Ok(self.put_call(descriptor, url))
-    }
-
-    pub(super) fn put_call(&self, descriptor: &Descriptor, url: Url) -> Call {
-        let digest = descriptor.digest;
-        let mut call = Call::new(&self.place, Method::PUT, "", "take a blob", &digest.to_string())
-            .about(&digest)
-            .with("content-type", "application/octet-stream");
-        call.url = url;
-        call.url
-            .query_pairs_mut()
-            .append_pair("digest", &digest.to_string());
-        call
     }
 
     /// Asks the registry to take the blob from another repository of its own; `false` if it does not.
@@ -356,7 +246,7 @@ impl RemoteRepository {
             &self.place,
             Method::POST,
             &format!("blobs/uploads/?{query}"),
-            "mount a blob",
+            "mount a blob in",
             &digest.to_string(),
         );
         call.scope = call.scope.mounting(from);

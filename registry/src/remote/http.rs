@@ -7,16 +7,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use reqwest::redirect::Policy;
-use reqwest::{Client, ClientBuilder, Request, Response, Url};
+use reqwest::{Client, ClientBuilder, Method, Request, Response, StatusCode, Url};
 use samebundle_spec::{Repository, reference};
 
 use super::ClientError;
-use super::network::{Proxies, certificates_of, trust};
+use super::network::{Proxies, certificates_of};
 use super::retry::Failure;
+use super::tls::{self, Trusted};
 
 /// Longest time to a connection.
 const CONNECT: Duration = Duration::from_secs(20);
@@ -33,17 +34,22 @@ pub(super) struct Http {
     secure: BTreeSet<String>,
     proxies: Proxies,
     certificates: Vec<PathBuf>,
+    /// What the system trusts, read when it is needed for the first time: that takes some milliseconds.
+    trusted: OnceLock<Trusted>,
     clients: Mutex<Clients>,
+    /// Addresses that have answered to plain http like somebody who speaks it.
+    plain: Mutex<BTreeSet<String>>,
 }
 
-/// Each is made when it is needed for the first time: reading the system's certificates takes some milliseconds.
+/// Each is made when it is needed for the first time.
 #[derive(Debug, Default)]
 struct Clients {
-    /// For this machine by plain http: never through a proxy, and without certificates.
+    /// For plain http without a proxy: it needs no certificates.
     plain: Option<Client>,
-    /// For this machine by https: never through a proxy.
-    local: Option<Client>,
-    remote: Option<Client>,
+    /// For https without a proxy.
+    direct: Option<Client>,
+    /// For all that goes through a proxy.
+    proxied: Option<Client>,
     /// The one for each address that is spoken to by https: one of these, or its own for a registry with certificates.
     by_address: BTreeMap<String, Client>,
 }
@@ -53,6 +59,14 @@ struct Clients {
 pub(super) struct Broken {
     pub(super) failure: Failure,
     pub(super) why: String,
+}
+
+impl Broken {
+    /// What no repetition helps.
+    fn lasting(why: String) -> Self {
+        let failure = Failure::Lasting;
+        Self { failure, why }
+    }
 }
 
 impl Http {
@@ -67,41 +81,65 @@ impl Http {
         let _ = rustls::crypto::ring::default_provider().install_default();
         // An address that makes no sense is said to be so before anything is asked.
         let applied = proxies.apply(builder(user_agent));
-        drop(applied.map_err(|why| ClientError::Tls { why })?);
+        drop(applied.map_err(|why| ClientError::Proxy { why })?);
         Ok(Self {
             user_agent: user_agent.to_owned(),
             insecure,
             secure,
             proxies,
             certificates,
+            trusted: OnceLock::new(),
             clients: Mutex::default(),
+            plain: Mutex::default(),
         })
+    }
+
+    /// The proxy that an address is reached through, as `host:port`.
+    pub(super) fn proxy(&self, url: &Url) -> Option<String> {
+        match is_local(url) {
+            true => None,
+            false => self.proxies.on_the_way_to(url),
+        }
+    }
+
+    /// Whom we believe at an address.
+    fn trusted(&self, address: &str) -> Result<Trusted, String> {
+        let system = self.trusted.get_or_init(Trusted::by_system);
+        let folder = certificates_of(&self.certificates, address);
+        folder.map_or_else(|| Ok(system.clone()), |folder| system.with_folder(&folder))
     }
 
     /// The client for an address. Its certificates are looked for when it is spoken to for the first time.
     fn client(&self, url: &Url) -> Result<Client, String> {
-        let (address, https, local) = (authority(url), url.scheme() == "https", is_local(url));
+        let (address, https) = (authority(url), url.scheme() == "https");
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if https && let Some(client) = clients.by_address.get(&address) {
             return Ok(client.clone());
         }
-        let begin = || match builder(&self.user_agent) {
-            builder if local => Ok(builder),
-            builder => self.proxies.apply(builder),
+        let proxied = self.proxy(url).is_some();
+        let own = https && certificates_of(&self.certificates, &address).is_some();
+        let usual = match (proxied, https) {
+            (true, _) => &mut clients.proxied,
+            (false, true) => &mut clients.direct,
+            (false, false) => &mut clients.plain,
         };
-        let own = https
-            .then(|| certificates_of(&self.certificates, &address))
-            .flatten();
-        let usual = match (local, https) {
-            (true, false) => &mut clients.plain,
-            (true, true) => &mut clients.local,
-            (false, _) => &mut clients.remote,
-        };
-        let client = match (own, &usual) {
-            (Some(folder), _) => build(trust(begin()?, &folder)?)?,
-            (None, Some(client)) => client.clone(),
-            (None, None) if local && !https => usual.insert(build(begin()?.tls_certs_only([]))?).clone(),
-            (None, None) => usual.insert(build(begin()?)?).clone(),
+        let client = match &*usual {
+            Some(client) if !own => client.clone(),
+            _ => {
+                let mut begun = builder(&self.user_agent);
+                if proxied {
+                    begun = self.proxies.apply(begun)?;
+                }
+                begun = match proxied || https {
+                    true => begun.tls_backend_preconfigured(self.trusted(&address)?.config()?),
+                    false => begun.tls_certs_only([]),
+                };
+                let client = begun.build().map_err(|error| describe(&error))?;
+                if !own {
+                    *usual = Some(client.clone());
+                }
+                client
+            }
         };
         if https {
             clients.by_address.insert(address, client.clone());
@@ -139,20 +177,120 @@ impl Http {
 
     /// Sends one request, once.
     pub(super) async fn send(&self, request: Request) -> Result<Response, Broken> {
-        let client = self.client(request.url()).map_err(|why| Broken {
-            failure: Failure::Connect,
-            why,
-        })?;
-        client.execute(request).await.map_err(|error| Broken {
+        let url = request.url().clone();
+        let client = self.client(&url).map_err(Broken::lasting)?;
+        let sent = client.execute(request).await;
+        if url.scheme() == "http" && self.is_tls(&url, &sent).await {
+            return Err(Broken::lasting(self.speak_tls(&url)));
+        }
+        match sent {
+            Ok(response) if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                Err(Broken::lasting(PROXY_LOGIN.to_owned()))
+            }
+            Ok(response) => Ok(response),
+            Err(error) => Err(self.broken(&url, &error)),
+        }
+    }
+
+    /// Tells whether an address that was spoken to by plain http speaks TLS instead. Whoever does breaks the connection,
+    /// sends what is no http, or says 400; it is asked by TLS then, unless it has answered plain http before.
+    async fn is_tls(&self, url: &Url, sent: &reqwest::Result<Response>) -> bool {
+        let odd = match sent {
+            Ok(response) => response.status() == StatusCode::BAD_REQUEST,
+            Err(error) => !error.is_connect() && !error.is_timeout(),
+        };
+        let known = {
+            let mut plain = self.plain.lock().unwrap_or_else(PoisonError::into_inner);
+            if sent.is_ok() && !odd {
+                plain.insert(authority(url));
+            }
+            plain.contains(&authority(url))
+        };
+        let mut tls = url.clone();
+        if !odd || known || self.proxy(url).is_some() || tls.set_scheme("https").is_err() {
+            return false;
+        }
+        // The port is said where it is the one of plain http, which is not that of https.
+        let _ = tls.set_port(url.port_or_known_default());
+        tls.set_path("/v2/");
+        tls.set_query(None);
+        let Ok(client) = self.client(&tls) else {
+            return false;
+        };
+        match client.execute(Request::new(Method::GET, tls)).await {
+            Ok(_) => true,
+            Err(error) => tls::cause(&error).is_some_and(|error| !tls::is_no_tls(error)),
+        }
+    }
+
+    fn speak_tls(&self, url: &Url) -> String {
+        let address = authority(url);
+        let what = match self.insecure.contains(&address) {
+            true => "take it out of SAMEBUNDLE_INSECURE_REGISTRIES, and of `insecure` in registries.conf",
+            false => "name it in SAMEBUNDLE_SECURE_REGISTRIES",
+        };
+        format!("{address} speaks TLS and was spoken to by plain http; {what}")
+    }
+
+    fn speak_plain(&self, url: &Url) -> String {
+        let address = authority(url);
+        let what = match (self.secure.contains(&address), is_local(url)) {
+            (true, _) => "take it out of SAMEBUNDLE_SECURE_REGISTRIES".to_owned(),
+            (false, true) => format!("remove its folder certs.d/{address}"),
+            (false, false) => "name it in SAMEBUNDLE_INSECURE_REGISTRIES".to_owned(),
+        };
+        format!(
+            "{address} was spoken to by TLS and does not speak it; if it is to be reached by plain http, {what}"
+        )
+    }
+
+    /// What it means that a request got no answer.
+    fn broken(&self, url: &Url, error: &reqwest::Error) -> Broken {
+        let why = describe(error);
+        match tls::cause(error) {
+            Some(error) if tls::is_no_tls(error) => return Broken::lasting(self.speak_plain(url)),
+            Some(
+                error @ (rustls::Error::InvalidCertificate(_)
+                | rustls::Error::AlertReceived(_)
+                | rustls::Error::PeerIncompatible(_)),
+            ) => {
+                let address = authority(url);
+                let complaints = self.trusted(&address).map(|trusted| trusted.complaints);
+                let why = tls::explain(error, &address, &complaints.unwrap_or_default());
+                return Broken::lasting(why);
+            }
+            _ => {}
+        }
+        if why.contains("proxy authorization required") {
+            return Broken::lasting(PROXY_LOGIN.to_owned());
+        }
+        let host = url.host_str().unwrap_or_default();
+        // A name is looked up by the proxy where there is one.
+        let unresolved = why.starts_with(NO_ADDRESS) && self.proxy(url).is_none();
+        if unresolved && !host.contains('.') {
+            return Broken::lasting(format!(
+                "there is no host {host:?}; a reference begins with the registry, as in docker.io/library/NAME:TAG"
+            ));
+        }
+        if unresolved && !why.contains("Temporary") && !why.contains("Try again") {
+            return Broken::lasting(format!("there is no host {host:?} ({why})"));
+        }
+        Broken {
             failure: if error.is_connect() {
                 Failure::Connect
             } else {
                 Failure::Passing(None)
             },
-            why: describe(&error),
-        })
+            why,
+        }
     }
 }
+
+/// What is to be done about a proxy that answers 407.
+const PROXY_LOGIN: &str =
+    "the proxy wants a name and a password; put them into its address, http://NAME:PASSWORD@HOST:PORT";
+/// How the system says that a name has no address.
+const NO_ADDRESS: &str = "failed to lookup address information";
 
 fn builder(user_agent: &str) -> ClientBuilder {
     Client::builder()
@@ -163,10 +301,6 @@ fn builder(user_agent: &str) -> ClientBuilder {
         .no_proxy()
         .connect_timeout(CONNECT)
         .read_timeout(SILENCE)
-}
-
-fn build(builder: ClientBuilder) -> Result<Client, String> {
-    builder.build().map_err(|error| describe(&error))
 }
 
 /// `host` or `host:port`, as a registry is written in a reference.

@@ -6,16 +6,18 @@
 use std::io;
 
 use bytes::Bytes;
+use oci_client::errors::OciErrorCode;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, Response, StatusCode};
 use samebundle_spec::manifest::Document;
 use samebundle_spec::{Descriptor, Digest, Digester, MediaType, Tag, limits};
+use serde::de::IgnoredAny;
 
 use super::RemoteRepository;
-use super::answer::{self, Asked, compare, header, next};
+use super::answer::{Asked, compare, header, is_page, next};
 use super::wire::Call;
 use crate::StoreError;
-use crate::store::{ByteStream, read_all};
+use crate::store::{ByteStream, Sink, Source, read_all};
 
 /// The types that are asked for.
 pub(super) fn accept() -> String {
@@ -46,6 +48,23 @@ impl Condition {
     }
 }
 
+/// What putting a manifest came to.
+enum Put {
+    /// It is there; the subject that the registry says it recorded.
+    Done(Option<Digest>),
+    /// The registry does not have all that the manifest names.
+    Incomplete(StoreError),
+}
+
+impl Put {
+    fn done(self) -> Result<Option<Digest>, StoreError> {
+        match self {
+            Self::Done(subject) => Ok(subject),
+            Self::Incomplete(error) => Err(error),
+        }
+    }
+}
+
 /// A manifest as it was read.
 #[derive(Clone, Debug)]
 pub(super) struct Read {
@@ -64,10 +83,29 @@ fn digest_of(bytes: &[u8], like: Option<&Digest>) -> Digest {
     digester.finish()
 }
 
-/// The media type of a `Content-Type`, without parameters; `None` if there is none that is one.
+/// The media type of a `Content-Type`, without parameters; `None` if it is none of a manifest or index.
 fn content_type(headers: &HeaderMap) -> Option<MediaType> {
     let text = header(headers, "content-type");
-    text.split(';').next()?.trim().parse().ok()
+    let text = text.split(';').next()?.trim().to_ascii_lowercase();
+    text.parse().ok().filter(MediaType::has_children)
+}
+
+/// The media type that a manifest or index says it has or is written like, for registries that call all of them JSON or
+/// nothing.
+fn own_type(body: &[u8]) -> Option<MediaType> {
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Form {
+        media_type: Option<String>,
+        config: Option<IgnoredAny>,
+        manifests: Option<IgnoredAny>,
+    }
+    let form: Form = serde_json::from_slice(body).ok()?;
+    match (form.media_type.as_deref(), form.config, form.manifests) {
+        (None | Some(""), Some(_), None) => Some(MediaType::OCI_MANIFEST),
+        (None | Some(""), None, Some(_)) => Some(MediaType::OCI_INDEX),
+        (text, ..) => text?.parse().ok().filter(MediaType::has_children),
+    }
 }
 
 impl RemoteRepository {
@@ -81,7 +119,7 @@ impl RemoteRepository {
             &self.place,
             Method::GET,
             &format!("manifests/{at}"),
-            "send a manifest",
+            "read a manifest from",
             at,
         )
         .with("accept", &accept())
@@ -127,11 +165,13 @@ impl RemoteRepository {
         Ok(Box::pin(io::Cursor::new(read.bytes.slice(from..))))
     }
 
-    /// Pushes a manifest that may be there already, and sees to it that it is found as a referrer of its subject.
+    /// Pushes a manifest that may be there already, and sees to it that it is found as a referrer of its subject. What the
+    /// registry misses of it, because it was collected since it was pushed, is sent again from the source, once.
     pub(super) async fn push_manifest(
         &self,
         descriptor: &Descriptor,
         content: ByteStream,
+        source: Option<&dyn Source>,
     ) -> Result<(), StoreError> {
         if self.has_already(descriptor).await? {
             return self.settle_referrer(descriptor).await;
@@ -142,14 +182,19 @@ impl RemoteRepository {
             &descriptor.media_type,
             &format!("manifest {}", descriptor.digest),
         )?;
-        let subject = self
-            .put_manifest(
-                &descriptor.digest.to_string(),
-                &bytes,
-                &descriptor.media_type,
-                &Condition::None,
-            )
+        let (at, media_type) = (descriptor.digest.to_string(), &descriptor.media_type);
+        let mut put = self
+            .try_manifest(&at, &bytes, media_type, &Condition::None)
             .await?;
+        if let (Put::Incomplete(_), Some(source)) = (&put, source) {
+            for child in document.children() {
+                self.push_from(child, source).await?;
+            }
+            put = self
+                .try_manifest(&at, &bytes, media_type, &Condition::None)
+                .await?;
+        }
+        let subject = put.done()?;
         *self.last.lock().await = Some((descriptor.digest, bytes));
         let Some(wanted) = document.subject().map(|subject| subject.digest) else {
             return Ok(());
@@ -169,11 +214,22 @@ impl RemoteRepository {
         media_type: &MediaType,
         condition: &Condition,
     ) -> Result<Option<Digest>, StoreError> {
+        let put = self.try_manifest(at, bytes, media_type, condition).await?;
+        put.done()
+    }
+
+    async fn try_manifest(
+        &self,
+        at: &str,
+        bytes: &Bytes,
+        media_type: &MediaType,
+        condition: &Condition,
+    ) -> Result<Put, StoreError> {
         let mut call = Call::new(
             &self.place,
             Method::PUT,
             &format!("manifests/{at}"),
-            "take a manifest",
+            "push a manifest to",
             at,
         )
         .with("content-type", media_type.as_str());
@@ -186,11 +242,24 @@ impl RemoteRepository {
         call.body = bytes.clone();
         let response = self.client.wire.send(&self.place, &call).await?;
         // 201 by the specification; some registries say 200 or 202.
-        if !matches!(response.status().as_u16(), 200..=202) {
-            return Err(call.asked.refused(response).await);
+        let status = response.status();
+        if !matches!(status.as_u16(), 200..=202) {
+            let (code, why) = call.asked.words(response).await;
+            let missing = matches!(
+                code,
+                Some(
+                    OciErrorCode::ManifestBlobUnknown
+                        | OciErrorCode::BlobUnknown
+                        | OciErrorCode::ManifestUnknown
+                )
+            );
+            return match missing && status.is_client_error() {
+                true => Ok(Put::Incomplete(call.asked.unavailable(why))),
+                false => Err(call.asked.classify(status, code.as_ref(), why)),
+            };
         }
         compare(response.headers(), &digest_of(bytes, call.asked.digest.as_ref()))?;
-        Ok(header(response.headers(), "oci-subject").parse().ok())
+        Ok(Put::Done(header(response.headers(), "oci-subject").parse().ok()))
     }
 
     /// Points a tag at a manifest that is there.
@@ -220,7 +289,7 @@ impl RemoteRepository {
             &self.place,
             Method::DELETE,
             &format!("manifests/{tag}"),
-            "remove a tag",
+            "remove a tag from",
             tag.as_str(),
         );
         let response = self.client.wire.send(&self.place, &call).await?;
@@ -250,7 +319,7 @@ impl RemoteRepository {
             #[serde(default)]
             tags: Option<Vec<Tag>>,
         }
-        let mut call = Call::new(&self.place, Method::GET, "tags/list", "list tags", "tags");
+        let mut call = Call::new(&self.place, Method::GET, "tags/list", "list the tags of", "tags");
         let mut tags: Vec<Tag> = Vec::new();
         loop {
             let response = self.client.wire.send(&self.place, &call).await?;
@@ -262,9 +331,7 @@ impl RemoteRepository {
             let following = next(response.headers())
                 .map(|address| self.place.own(&call.url, address, &call.asked))
                 .transpose()?;
-            let body = answer::read(response, limits::LISTING_BYTES)
-                .await
-                .map_err(|why| call.asked.unavailable(why))?;
+            let body = call.asked.read(response, limits::LISTING_BYTES).await?;
             let page: Page =
                 serde_json::from_slice(&body).map_err(|error| call.asked.broken(error.to_string()))?;
             let page = page.tags.unwrap_or_default();
@@ -287,15 +354,16 @@ impl RemoteRepository {
 /// Reads an answer's body as the manifest that its header says it is.
 async fn examine(response: Response, asked: &Asked) -> Result<Read, StoreError> {
     let headers = response.headers().clone();
-    let Some(media_type) = content_type(&headers) else {
-        return Err(asked.broken("it has no Content-Type"));
-    };
-    if !media_type.has_children() {
-        return Err(asked.broken(format!("it is {media_type}, and no manifest")));
+    if is_page(&headers, &MediaType::OCI_MANIFEST) {
+        return Err(asked.broken("it is a web page"));
     }
-    let body = answer::read(response, limits::MANIFEST_BYTES)
-        .await
-        .map_err(|why| asked.unavailable(why))?;
+    let body = asked.read(response, limits::MANIFEST_BYTES).await?;
+    let Some(media_type) = content_type(&headers).or_else(|| own_type(&body)) else {
+        return Err(asked.broken(match header(&headers, "content-type") {
+            "" => "neither it nor a Content-Type says what it is".to_owned(),
+            other => format!("it is {other}, and no manifest"),
+        }));
+    };
     let digest = digest_of(&body, asked.digest.as_ref());
     if let Some(wanted) = asked.digest
         && wanted != digest

@@ -51,7 +51,10 @@ impl Mirror {
         tracing::info!(mirror = %self.repository.repository(), %error, "a mirror is passed over");
         if matches!(
             error,
-            StoreError::Unavailable { .. } | StoreError::Throttled { .. } | StoreError::Broken { .. }
+            StoreError::Unavailable { .. }
+                | StoreError::Unreachable { .. }
+                | StoreError::Throttled { .. }
+                | StoreError::Broken { .. }
         ) {
             self.down.store(true, Ordering::Relaxed);
         }

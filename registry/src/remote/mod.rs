@@ -12,7 +12,7 @@
 //!       auth, credentials   who we are, and to whom that is told
 //!       profile, probe      what this registry can and cannot do, and finding that out
 //!       retry       what passes by itself, and how long to wait
-//!       http, network       the clients, proxies and certificates, and which addresses they may go to
+//!       http, network, tls  the clients, proxies and certificates, and which addresses they may go to
 //!       answer      bodies within limits; errors: absent, denied, throttled and broken are different
 //! ```
 //!
@@ -44,6 +44,7 @@ pub mod registries;
 mod retry;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod upload;
 mod wire;
 
@@ -108,14 +109,14 @@ pub enum ClientError {
     /// Offline was asked for.
     #[error("registries are not spoken to: offline was asked for; use the store, an archive or a layout")]
     Offline,
-    /// TLS or the network could not be set up.
-    #[error("could not set up TLS: {why}")]
-    Tls {
-        /// The reason.
+    /// A proxy cannot be used.
+    #[error("{why}")]
+    Proxy {
+        /// Which one, and the reason.
         why: String,
     },
-    /// A registry's address is none.
-    #[error("{repository} has no valid address: {why}")]
+    /// A registry's address is none, or its certificates cannot be read.
+    #[error("{repository} cannot be spoken to: {why}")]
     Address {
         /// The repository.
         repository: Repository,
@@ -130,8 +131,8 @@ pub enum ClientError {
 impl Classify for ClientError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Offline => ErrorKind::Unavailable,
-            Self::Tls { .. } => ErrorKind::Environment,
+            Self::Offline => ErrorKind::Unreachable,
+            Self::Proxy { .. } => ErrorKind::Environment,
             Self::Address { .. } => ErrorKind::Input,
             Self::Profile(error) => error.kind(),
         }
@@ -154,7 +155,7 @@ impl RemoteClient {
     /// Sets up a client. Opens no connection yet. The TLS provider of the process becomes ring's unless there is one.
     ///
     /// # Errors
-    /// [`ClientError::Offline`] if offline was asked for; [`ClientError::Tls`] if TLS cannot be set up.
+    /// [`ClientError::Offline`] if offline was asked for; [`ClientError::Proxy`] if a proxy's address is none.
     pub fn new(config: RemoteConfig) -> Result<Self, ClientError> {
         if config.offline {
             return Err(ClientError::Offline);
@@ -232,8 +233,15 @@ impl RemoteRepository {
             })?;
         let known = client.known(&http::authority(&base))?;
         Ok(Self {
+            place: Place {
+                name: match client.wire.http.proxy(&base) {
+                    None => repository.to_string(),
+                    Some(proxy) => format!("{repository} (through the proxy {proxy})"),
+                },
+                repository,
+                base,
+            },
             client,
-            place: Place { repository, base },
             known,
             mirrors: Arc::default(),
             siblings: Arc::default(),
@@ -412,7 +420,7 @@ impl Source for RemoteRepository {
 impl Sink for RemoteRepository {
     async fn push(&self, descriptor: &Descriptor, content: ByteStream) -> Result<(), StoreError> {
         if descriptor.media_type.has_children() {
-            self.push_manifest(descriptor, content).await
+            self.push_manifest(descriptor, content, None).await
         } else {
             self.push_blob(descriptor, Supply::stream(content)).await
         }
@@ -421,7 +429,7 @@ impl Sink for RemoteRepository {
     async fn push_from(&self, descriptor: &Descriptor, source: &dyn Source) -> Result<(), StoreError> {
         if descriptor.media_type.has_children() {
             let content = source.fetch_unverified(descriptor, 0).await?;
-            self.push_manifest(descriptor, content).await
+            self.push_manifest(descriptor, content, Some(source)).await
         } else {
             self.push_blob(descriptor, Supply::Source(source)).await
         }

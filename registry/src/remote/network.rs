@@ -1,26 +1,29 @@
 //! How registries are reached: proxies and certificates, given by the caller, who reads the environment.
 //!
 //! Certificates are kept as docker and containers keep them (containers-certs.d(5)): in each of some folders one named
-//! `HOST` or `HOST:PORT`, in it `*.crt` (authorities that are trusted beside the system's) and pairs `NAME.cert` and
-//! `NAME.key` (who we are). The folder that is found first counts, as a whole. A registry that has such a folder is spoken to
-//! by https, also on this machine.
+//! `HOST` or `HOST:PORT` (what is in it: [`tls`](super::tls)). The folder that is found first counts, as a whole. A registry
+//! that has such a folder is spoken to by https, also on this machine.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use reqwest::{Certificate, ClientBuilder, Identity, NoProxy, Proxy};
+use hyper_util::client::proxy::matcher::Matcher;
+use reqwest::{ClientBuilder, Proxy, Url};
 use zeroize::Zeroizing;
 
-use super::http::describe;
+use super::http::authority;
+
+/// What a proxy may speak.
+const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
 
 /// Proxies, as `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` have them. This machine is never reached through one.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Proxies {
-    /// For plain http: `http://host:port`, with a name and password if the proxy wants them.
+    /// For plain http: `http://host:port`, with a name and password if the proxy wants them; `socks5h://` as well.
     pub http: Option<Zeroizing<String>>,
     /// For https.
     pub https: Option<Zeroizing<String>>,
-    /// Hosts, domains and address blocks that are reached without, apart by commas; `*` is all.
+    /// Hosts, `host:port`s, domains, addresses and blocks of them that are reached without, apart by commas; `*` is all.
     pub except: String,
 }
 
@@ -36,15 +39,53 @@ impl fmt::Debug for Proxies {
 }
 
 impl Proxies {
-    /// Sends what a client sends through the proxies.
+    /// The proxy that an address is reached through, as `host:port`.
+    pub(super) fn on_the_way_to(&self, url: &Url) -> Option<String> {
+        let address = authority(url);
+        let entries = || self.except.split(',').map(str::trim);
+        if entries().any(|entry| entry == "*" || entry == address) {
+            return None;
+        }
+        let domains: Vec<_> = entries()
+            .map(|entry| match entry.strip_prefix('*') {
+                Some(domain) if domain.starts_with('.') => domain,
+                _ => entry,
+            })
+            .collect();
+        let text = |url: &Option<Zeroizing<String>>| url.as_ref().map_or("", |url| url.as_str()).to_owned();
+        let matcher = Matcher::builder()
+            .http(text(&self.http))
+            .https(text(&self.https))
+            .no(domains.join(","))
+            .build();
+        let found = matcher.intercept(&url.as_str().parse().ok()?)?;
+        // Whatever stands before an `@` may be a secret.
+        let proxy = found.uri().authority()?.as_str();
+        proxy.rsplit('@').next().map(str::to_owned)
+    }
+
+    /// Sends all that a client sends through the proxies.
+    ///
+    /// # Errors
+    /// If an address is none. It is not repeated: it may hold a password.
     pub(super) fn apply(&self, mut builder: ClientBuilder) -> Result<ClientBuilder, String> {
-        // The addresses are not repeated: they may hold passwords.
-        let invalid = |_| "the address of the proxy is not valid".to_owned();
-        let http = self.http.as_ref().map(|url| Proxy::http(url.as_str()));
-        let https = self.https.as_ref().map(|url| Proxy::https(url.as_str()));
-        for proxy in [http, https].into_iter().flatten() {
-            let except = NoProxy::from_string(&self.except);
-            builder = builder.proxy(proxy.map_err(invalid)?.no_proxy(except));
+        let http = self.http.as_ref().map(|url| (url, "http_proxy"));
+        let https = self.https.as_ref().map(|url| (url, "https_proxy"));
+        for (url, variable) in [http, https].into_iter().flatten() {
+            let scheme = url.split_once("://").map_or("http", |(scheme, _)| scheme);
+            if !SCHEMES.contains(&scheme.to_ascii_lowercase().as_str()) {
+                return Err(format!(
+                    "the proxy that {variable} or all_proxy names is to be reached by {scheme:?}; use one of {}",
+                    SCHEMES.join(", ")
+                ));
+            }
+            let proxy = match variable {
+                "http_proxy" => Proxy::http(url.as_str()),
+                _ => Proxy::https(url.as_str()),
+            };
+            builder = builder.proxy(proxy.map_err(|_| {
+                format!("the proxy that {variable} or all_proxy names has no valid address; write http://HOST:PORT")
+            })?);
         }
         Ok(builder)
     }
@@ -54,32 +95,4 @@ impl Proxies {
 pub(super) fn certificates_of(folders: &[PathBuf], registry: &str) -> Option<PathBuf> {
     let mut own = folders.iter().map(|folder| folder.join(registry));
     own.find(|folder| folder.is_dir())
-}
-
-/// Trusts the authorities in a folder, and shows the certificate that is in it.
-pub(super) fn trust(mut builder: ClientBuilder, folder: &Path) -> Result<ClientBuilder, String> {
-    let failed = |path: &Path, why: String| format!("{}: {why}", path.display());
-    let read = |path: &Path| std::fs::read(path).map_err(|error| failed(path, error.to_string()));
-    let listed = std::fs::read_dir(folder).map_err(|error| failed(folder, error.to_string()))?;
-    let mut files: Vec<PathBuf> = listed.flatten().map(|entry| entry.path()).collect();
-    files.sort();
-    for path in &files {
-        match path.extension().and_then(|extension| extension.to_str()) {
-            Some("crt") => {
-                let found = Certificate::from_pem_bundle(&read(path)?);
-                let found = found.map_err(|error| failed(path, describe(&error)))?;
-                builder = builder.tls_certs_merge(found);
-            }
-            Some("cert") => {
-                let key = path.with_extension("key");
-                let mut pair = Zeroizing::new(read(&key)?);
-                pair.push(b'\n');
-                pair.extend_from_slice(&read(path)?);
-                let own = Identity::from_pem(&pair);
-                builder = builder.identity(own.map_err(|error| failed(path, describe(&error)))?);
-            }
-            _ => {}
-        }
-    }
-    Ok(builder)
 }

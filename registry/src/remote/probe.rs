@@ -119,7 +119,7 @@ impl Probe<'_> {
     }
 
     fn call(&self, method: Method, rest: &str, right: Right) -> Call {
-        let mut call = Call::new(&self.place.place, method, rest, "be examined", "a probe");
+        let mut call = Call::new(&self.place.place, method, rest, "examine", "a probe");
         call.scope = Scope::new(&self.place.place.repository, right);
         call
     }
@@ -175,7 +175,7 @@ impl Probe<'_> {
         let bytes = scratch(SMALL)?;
         let descriptor = Descriptor::of(MediaType::OCI_LAYER, &bytes);
         let supply = super::blob::Supply::Bytes(bytes);
-        match self.place.upload(&descriptor, &supply).await {
+        match self.place.upload(&descriptor, supply).await {
             Ok(()) => {
                 self.pushed.push(descriptor);
                 self.found("push", true, "a blob in one piece");
@@ -299,7 +299,7 @@ impl Probe<'_> {
                 length: bytes.len() as u64,
             };
             let sent = wire.send_once(place, call, once).await;
-            let response = sent.map_err(|broken| call.asked.unavailable(broken.why))?;
+            let response = sent.map_err(|broken| call.asked.given_up(broken.failure, broken.why, 1))?;
             let denied = response.status() == reqwest::StatusCode::UNAUTHORIZED;
             if !(first && denied && wire.renew(place, call, &response).await?) {
                 return Ok(response);
@@ -357,9 +357,8 @@ impl Probe<'_> {
         let status = response.status();
         let from = authority(response.url());
         let range = header(response.headers(), "content-range").to_owned();
-        let length = answer::read(response, 2 * SMALL as u64)
-            .await
-            .map_or(0, |body| body.len());
+        let body = call.asked.read(response, 2 * SMALL as u64).await;
+        let length = body.map_or(0, |body| body.len());
         let works = status == 206 && length == 10 && range.starts_with("bytes 1-10/");
         self.profile.ranges = Some(works);
         let elsewhere = match from == authority(&self.place.place.base) {

@@ -5,22 +5,27 @@
 //! ask for the whole. Digest and size are checked by whoever reads ([`verified`](crate::store::verified)): resumed content
 //! is checked like any other.
 
-use std::io;
+use std::io::{self, Write};
 use std::ops::Range;
 
 use bytes::Bytes;
-use futures::stream::{BoxStream, StreamExt};
+use flate2::write::GzDecoder;
+use futures::Stream;
+use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use reqwest::header::{CONTENT_RANGE, ETAG};
 use reqwest::{Method, Response, StatusCode};
 use samebundle_spec::Descriptor;
 
 use super::RemoteRepository;
-use super::answer::{compare, header, is_page};
+use super::answer::{compare, header, is_gzip, is_page};
 use super::http::describe;
-use super::retry::{Attempts, Failure};
+use super::retry::{Failure, Try};
 use super::wire::Call;
 use crate::StoreError;
 use crate::store::Pieces;
+
+/// How much of a compressed answer is decompressed at a time, bytes; at most a thousand times as much comes of it.
+const COMPRESSED_STEP: usize = 1 << 10;
 
 /// Where a blob is read.
 struct Reading {
@@ -34,9 +39,7 @@ struct Reading {
     skip: u64,
     ranges: bool,
     etag: String,
-    pieces: Option<BoxStream<'static, reqwest::Result<Bytes>>>,
-    /// Breaks without progress between them.
-    breaks: u32,
+    pieces: Option<BoxStream<'static, Result<Bytes, String>>>,
 }
 
 impl RemoteRepository {
@@ -63,7 +66,6 @@ impl RemoteRepository {
             ranges: self.known.serves_ranges(),
             etag: String::new(),
             pieces: None,
-            breaks: 0,
         };
         reading.open().await?;
         let stream = futures::stream::try_unfold(reading, |mut reading| async move {
@@ -82,7 +84,7 @@ impl Reading {
             &self.place.place,
             Method::GET,
             &rest,
-            "send a blob",
+            "read a blob from",
             &digest.to_string(),
         )
         .about(&digest)
@@ -124,7 +126,12 @@ impl Reading {
                     }
                     self.skip = self.at;
                 }
-                StatusCode::PARTIAL_CONTENT if ranged && self.is_rest(&response) => self.skip = 0,
+                // A range of what is compressed on its way is no range of the blob.
+                StatusCode::PARTIAL_CONTENT
+                    if ranged && !is_gzip(response.headers()) && self.is_rest(&response) =>
+                {
+                    self.skip = 0;
+                }
                 StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if ranged => {
                     tracing::info!(
                         place = call.asked.place,
@@ -144,14 +151,26 @@ impl Reading {
             } else {
                 String::new()
             };
-            self.pieces = Some(response.bytes_stream().boxed());
+            let compressed = self.is_compressed(&response);
+            let pieces = response.bytes_stream().map_err(|error| describe(&error));
+            self.pieces = Some(match compressed {
+                true => decompressed(pieces),
+                false => pieces.boxed(),
+            });
             return Ok(());
         }
+    }
+
+    /// Whether the blob comes compressed. A server that takes a blob which is itself gzip for that says so, too: then the
+    /// length is the blob's own.
+    fn is_compressed(&self, response: &Response) -> bool {
+        is_gzip(response.headers()) && response.content_length() != Some(self.descriptor.size)
     }
 
     /// Checks the length that the answer promises.
     fn whole(&self, response: &Response) -> Result<(), StoreError> {
         match response.content_length() {
+            _ if self.is_compressed(response) => Ok(()),
             Some(length) if length != self.descriptor.size => Err(StoreError::Mismatch {
                 digest: self.descriptor.digest,
                 why: format!(
@@ -177,34 +196,41 @@ impl Reading {
 
     /// The next bytes; `None` after the last.
     async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
+        let (asked, retry) = (self.call().asked, self.place.client.wire.retry.clone());
+        let mut attempts = retry.attempts(&asked);
         loop {
-            if self.at >= self.end && self.end < self.descriptor.size {
-                return Ok(None);
+            if let Some(piece) = attempts.after(self.attempt().await?).await? {
+                return Ok(piece);
             }
-            let Some(pieces) = &mut self.pieces else {
-                self.open().await?;
-                continue;
-            };
-            let why = match pieces.next().await {
-                Some(Ok(piece)) => {
-                    let skipped =
-                        usize::try_from(self.skip).map_or(piece.len(), |skip| skip.min(piece.len()));
-                    self.skip -= skipped as u64;
-                    let piece = self.wanted(piece.slice(skipped..));
-                    if piece.is_empty() {
-                        continue;
-                    }
-                    self.at += piece.len() as u64;
-                    self.breaks = 0;
-                    return Ok(Some(piece));
-                }
-                None if self.at >= self.end => return Ok(None),
-                None => "the connection was closed early".to_owned(),
-                Some(Err(error)) => describe(&error),
-            };
-            self.pieces = None;
-            self.pause(why).await?;
         }
+    }
+
+    async fn attempt(&mut self) -> Result<Try<Option<Bytes>>, StoreError> {
+        if self.at >= self.end && self.end < self.descriptor.size {
+            return Ok(Try::Done(None));
+        }
+        let Some(pieces) = &mut self.pieces else {
+            self.open().await?;
+            return Ok(Try::Next);
+        };
+        let why = match pieces.next().await {
+            Some(Ok(piece)) => {
+                let skipped = usize::try_from(self.skip).map_or(piece.len(), |skip| skip.min(piece.len()));
+                self.skip -= skipped as u64;
+                let piece = self.wanted(piece.slice(skipped..));
+                if piece.is_empty() {
+                    return Ok(Try::Next);
+                }
+                self.at += piece.len() as u64;
+                return Ok(Try::Done(Some(piece)));
+            }
+            None if self.at >= self.end => return Ok(Try::Done(None)),
+            None => "the connection was closed early".to_owned(),
+            Some(Err(why)) => why,
+        };
+        self.pieces = None;
+        let why = format!("{why}, at byte {} of {}", self.at, self.descriptor.size);
+        Ok(Try::Again(Failure::Passing(None), why))
     }
 
     /// Cuts off what is behind the range; what is behind the blob's end shows that it is too long, and stays.
@@ -214,19 +240,31 @@ impl Reading {
             _ => piece,
         }
     }
+}
 
-    async fn pause(&mut self, why: String) -> Result<(), StoreError> {
-        let asked = self.call().asked;
-        let mut attempts = Attempts::after(&self.place.client.wire.retry, self.breaks);
-        if attempts.pause(Failure::Passing(None), &asked.place, &why).await {
-            self.breaks = attempts.made();
-            return Ok(());
-        }
-        Err(asked.unavailable(format!(
-            "{why}, at byte {} of {}, {} times",
-            self.at,
-            self.descriptor.size,
-            attempts.made()
-        )))
-    }
+/// Decompresses an answer that comes compressed, a little at a time, so that little memory can become much only by pieces.
+fn decompressed(
+    pieces: impl Stream<Item = Result<Bytes, String>> + Send + 'static,
+) -> BoxStream<'static, Result<Bytes, String>> {
+    let small = pieces.map_ok(|piece| {
+        let parts = piece.len().div_ceil(COMPRESSED_STEP);
+        let part = move |index| {
+            let at: usize = index * COMPRESSED_STEP;
+            Ok(piece.slice(at..piece.len().min(at + COMPRESSED_STEP)))
+        };
+        futures::stream::iter((0..parts).map(part))
+    });
+    let plain = small
+        .try_flatten()
+        .scan(GzDecoder::new(Vec::new()), |decoder, piece| {
+            let plain = piece.and_then(|piece| {
+                decoder
+                    .write_all(&piece)
+                    .and_then(|()| decoder.flush())
+                    .map_err(|_| "it says that it is gzip and is not".to_owned())?;
+                Ok(Bytes::from(std::mem::take(decoder.get_mut())))
+            });
+            std::future::ready(Some(plain))
+        });
+    plain.boxed()
 }

@@ -13,10 +13,10 @@ use samebundle_spec::manifest::{Document, Index};
 use samebundle_spec::{Descriptor, Digest, MediaType, Tag, limits};
 
 use super::RemoteRepository;
-use super::answer::{self, next};
+use super::answer::{Asked, next};
 use super::manifest::Condition;
 use super::profile::ReferrersBy;
-use super::retry::{Attempts, Failure};
+use super::retry::{Failure, Try};
 use super::wire::Call;
 use crate::StoreError;
 
@@ -30,6 +30,17 @@ enum Fallback {
     List(Box<Index>, String),
     /// The subject itself: some registries read the tag as its digest. No list, and not to be overwritten.
     Subject,
+}
+
+/// How far the writing of a list of referrers came.
+#[derive(Default)]
+struct Writing {
+    /// Our list was taken, and not seen since.
+    written: bool,
+    /// Our entry was seen, and is looked at once more.
+    settling: bool,
+    /// A list that was taken was gone when it was read.
+    unseen: bool,
 }
 
 /// The descriptor of a referrer as listings show it.
@@ -100,7 +111,7 @@ impl RemoteRepository {
             &self.place,
             Method::GET,
             &format!("referrers/{subject}{query}"),
-            "list referrers",
+            "list referrers in",
             &format!("referrers of {subject}"),
         )
         .with("accept", MediaType::OCI_INDEX.as_str());
@@ -117,9 +128,7 @@ impl RemoteRepository {
             let following = next(response.headers())
                 .map(|address| self.place.own(&call.url, address, &call.asked))
                 .transpose()?;
-            let body = answer::read(response, limits::MANIFEST_BYTES)
-                .await
-                .map_err(|why| call.asked.unavailable(why))?;
+            let body = call.asked.read(response, limits::MANIFEST_BYTES).await?;
             let page = match Document::parse(&body, &MediaType::OCI_INDEX) {
                 Ok(Document::Index(index)) => index.manifests,
                 Ok(Document::Manifest(_)) => return Err(call.asked.broken("it is no index")),
@@ -147,26 +156,38 @@ impl RemoteRepository {
             Some(ReferrersBy::Tag) => return Ok(false),
             None => {}
         }
-        let place = self.place.repository.to_string();
-        let mut attempts = Attempts::new(&self.client.wire.retry);
+        let asked = self.asked("list referrers in", format!("referrers of {subject}"));
+        let mut attempts = self.client.wire.retry.attempts(&asked);
         loop {
-            let Some(listed) = self.ask_referrers(subject, None).await? else {
-                tracing::info!(place, "the registry claims to list referrers and does not");
-                self.known.lists_referrers(ReferrersBy::Tag);
-                return Ok(false);
+            let tried = match self.ask_referrers(subject, None).await? {
+                None => {
+                    tracing::info!(
+                        place = asked.place,
+                        "the registry claims to list referrers and does not"
+                    );
+                    Try::Done(ReferrersBy::Tag)
+                }
+                Some(listed) if listed.iter().any(|entry| entry.digest == *referrer) => {
+                    Try::Done(ReferrersBy::Api)
+                }
+                Some(_) => {
+                    let why = "it says that it recorded a referrer, and does not list it";
+                    Try::Again(Failure::Odd, why.to_owned())
+                }
             };
-            if listed.iter().any(|entry| entry.digest == *referrer) {
-                self.known.lists_referrers(ReferrersBy::Api);
-                return Ok(true);
+            if let Some(by) = attempts.after(tried).await? {
+                self.known.lists_referrers(by);
+                return Ok(by == ReferrersBy::Api);
             }
-            let why = "it says that it recorded a referrer, and does not list it";
-            if !attempts.pause(Failure::Passing(None), &place, why).await {
-                return Err(StoreError::Broken {
-                    place,
-                    operation: "list referrers",
-                    why: why.to_owned(),
-                });
-            }
+        }
+    }
+
+    fn asked(&self, operation: &'static str, subject: String) -> Asked {
+        Asked {
+            place: self.place.name.clone(),
+            operation,
+            subject,
+            digest: None,
         }
     }
 
@@ -197,68 +218,80 @@ impl RemoteRepository {
         subject: &Digest,
         entry: Descriptor,
     ) -> Result<(), StoreError> {
-        let tag = Tag::referrers(subject);
-        let conflict = |why: &str| StoreError::Conflict {
-            subject: format!("{tag} of {}", self.place.repository),
-            why: why.to_owned(),
-        };
         // One writer in this process; others elsewhere are met by the condition and by reading again.
         let _writer = self.client.fallback.lock().await;
-        let mut attempts = Attempts::new(&self.client.wire.retry);
-        let place = self.place.repository.to_string();
-        let (mut written, mut settling, mut unseen) = (false, false, false);
+        let tag = Tag::referrers(subject);
+        let asked = self.asked("list a referrer in", tag.to_string());
+        let mut writing = Writing::default();
+        let mut attempts = self.client.wire.retry.attempts(&asked);
         loop {
-            let (mut index, condition) = match self.read_fallback(subject).await? {
-                Fallback::Absent => {
-                    unseen |= written;
-                    (Box::new(Index::new(Vec::new())), Condition::Absent)
-                }
-                Fallback::List(index, etag) => (index, Condition::Is(etag)),
-                Fallback::Subject => {
-                    return Err(conflict(
-                        "the registry has no referrers API and resolves this tag to the subject itself, so that it cannot hold \
-                         signatures; export to a file, or push to another registry",
-                    ));
-                }
-            };
-            if index.manifests.iter().any(|listed| listed.digest == entry.digest) {
-                if !written || settling || condition.is_known() {
-                    return Ok(());
-                }
-                // Without conditions somebody who read before us may write after us: look once more.
-                settling = true;
-                let why = "letting other writers of the list of referrers end";
-                if !attempts.pause(Failure::Passing(None), &place, why).await {
-                    return Ok(());
-                }
-                continue;
-            }
-            // The last writer wins, and it was not us.
-            settling = false;
-            let mut lost = std::mem::take(&mut written);
-            if !lost {
-                index.manifests.push(entry.clone());
-                let bytes = Bytes::from(index.to_bytes());
-                let media_type = MediaType::OCI_INDEX;
-                match self
-                    .put_manifest(tag.as_str(), &bytes, &media_type, &condition)
-                    .await
-                {
-                    Ok(_) => written = true,
-                    Err(StoreError::Conflict { .. }) => lost = true,
-                    Err(error) => return Err(error),
-                }
-            }
-            let why = if unseen {
-                "the registry takes the list of referrers under this tag and does not give it back, so that it cannot hold \
-                 signatures; export to a file, or push to another registry"
-            } else {
-                "others keep changing the list of referrers; try again"
-            };
-            if lost && !attempts.pause(Failure::Passing(None), &place, why).await {
-                return Err(conflict(why));
+            let tried = self.write_fallback(subject, &tag, &entry, &mut writing).await?;
+            match attempts.after(tried).await {
+                Ok(None) => {}
+                Ok(Some(())) => return Ok(()),
+                // It was listed when it was last looked at.
+                Err(_) if writing.settling => return Ok(()),
+                Err(error) => return Err(error),
             }
         }
+    }
+
+    /// One attempt to list a referrer under the fallback tag.
+    async fn write_fallback(
+        &self,
+        subject: &Digest,
+        tag: &Tag,
+        entry: &Descriptor,
+        writing: &mut Writing,
+    ) -> Result<Try<()>, StoreError> {
+        let (mut index, condition) = match self.read_fallback(subject).await? {
+            Fallback::Absent => {
+                writing.unseen |= writing.written;
+                (Box::new(Index::new(Vec::new())), Condition::Absent)
+            }
+            Fallback::List(index, etag) => (index, Condition::Is(etag)),
+            Fallback::Subject => {
+                return Err(StoreError::Conflict {
+                    subject: format!("{tag} of {}", self.place.repository),
+                    why: "the registry has no referrers API and resolves this tag to the subject itself, so that it cannot \
+                          hold signatures; export to a file, or push to another registry"
+                        .to_owned(),
+                });
+            }
+        };
+        if index.manifests.iter().any(|listed| listed.digest == entry.digest) {
+            if !writing.written || writing.settling || condition.is_known() {
+                return Ok(Try::Done(()));
+            }
+            // Without conditions somebody who read before us may write after us: look once more.
+            writing.settling = true;
+            let why = "letting other writers of the list of referrers end";
+            return Ok(Try::Again(Failure::Contended, why.to_owned()));
+        }
+        // The last writer wins, and it was not us.
+        writing.settling = false;
+        let mut lost = std::mem::take(&mut writing.written);
+        if !lost {
+            index.manifests.push(entry.clone());
+            let bytes = Bytes::from(index.to_bytes());
+            let put = self.put_manifest(tag.as_str(), &bytes, &MediaType::OCI_INDEX, &condition);
+            match put.await {
+                Ok(_) => writing.written = true,
+                Err(StoreError::Conflict { .. }) => lost = true,
+                Err(error) => return Err(error),
+            }
+        }
+        if !lost {
+            return Ok(Try::Next);
+        }
+        let why = match writing.unseen {
+            true => {
+                "the registry takes the list of referrers under this tag and does not give it back, so that it cannot hold \
+                 signatures; export to a file, or push to another registry"
+            }
+            false => "others keep changing the list of referrers; try again",
+        };
+        Ok(Try::Again(Failure::Contended, why.to_owned()))
     }
 
     /// Sees to it that a manifest that was there before is listed: its push may have ended before it was.

@@ -12,6 +12,9 @@ use reqwest::StatusCode;
 use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 use samebundle_spec::limits;
 
+use super::answer::Asked;
+use crate::StoreError;
+
 /// Hears of every wait, so that somebody who looks on knows why nothing moves. Must not block.
 pub trait Waits: Debug + Send + Sync {
     /// A request to `place` failed for the reason `why` and is sent again after `wait`.
@@ -63,7 +66,7 @@ pub(super) fn passes(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
 }
 
-/// What failed, for [`Attempts::wait`].
+/// What failed: how long it is waited for, and what error it becomes when it is given up ([`Asked::given_up`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
     /// No connection.
@@ -72,66 +75,88 @@ pub(super) enum Failure {
     Passing(Option<Duration>),
     /// The registry asks to be spared; with the wait that was asked for.
     Throttled(Option<Duration>),
+    /// The registry contradicts itself.
+    Odd,
+    /// Others keep changing the same thing.
+    Contended,
+    /// What does not pass by itself.
+    Lasting,
 }
 
-/// The attempts of one request.
+/// What an attempt came to, if it did not end in an error.
+pub(super) enum Try<T> {
+    /// The end.
+    Done(T),
+    /// It goes on, further than before: failures are counted anew.
+    Further,
+    /// It goes on.
+    Next,
+    /// It failed, for this reason, and may be tried again.
+    Again(Failure, String),
+}
+
+/// The attempts at one thing.
 #[derive(Debug)]
 pub(super) struct Attempts<'a> {
     policy: &'a RetryPolicy,
+    asked: &'a Asked,
     made: u32,
 }
 
-impl<'a> Attempts<'a> {
-    pub(super) fn new(policy: &'a RetryPolicy) -> Self {
-        Self { policy, made: 0 }
-    }
-
-    /// Goes on counting after `made` failures.
-    pub(super) fn after(policy: &'a RetryPolicy, made: u32) -> Self {
-        Self { policy, made }
-    }
-
-    pub(super) fn made(&self) -> u32 {
-        self.made
-    }
-
-    /// Counts a failure; returns how long to wait before the next attempt, or `None` if there is none.
-    pub(super) fn wait(&mut self, failure: Failure) -> Option<Duration> {
+impl Attempts<'_> {
+    /// Takes what an attempt came to, and waits if it failed: the end, or `None` if there is to be another attempt.
+    ///
+    /// # Errors
+    /// If it has failed too often, or does not get better by waiting.
+    pub(super) async fn after<T>(&mut self, tried: Try<T>) -> Result<Option<T>, StoreError> {
+        let (failure, why) = match tried {
+            Try::Done(done) => return Ok(Some(done)),
+            Try::Further => {
+                self.made = 0;
+                return Ok(None);
+            }
+            Try::Next => return Ok(None),
+            Try::Again(failure, why) => (failure, why),
+        };
         self.made += 1;
-        let (most, asked) = match failure {
-            Failure::Connect => (self.policy.connects.min(self.policy.attempts), None),
-            Failure::Passing(asked) | Failure::Throttled(asked) => (self.policy.attempts, asked),
+        let made = self.made;
+        let Some(wait) = self.policy.wait(failure, made) else {
+            return Err(self.asked.given_up(failure, why, made));
         };
-        if self.made >= most || asked.is_some_and(|asked| asked > self.policy.longest_asked) {
-            return None;
-        }
-        let doublings = (self.made - 1).min(16);
-        let full = self
-            .policy
-            .first
-            .saturating_mul(1 << doublings)
-            .min(self.policy.longest);
-        let own = full.mul_f64(0.5 + 0.5 * fraction());
-        Some(asked.map_or(own, |asked| asked.max(own)))
-    }
-
-    /// Waits, or says that it is over.
-    pub(super) async fn pause(&mut self, failure: Failure, place: &str, why: &str) -> bool {
-        let Some(wait) = self.wait(failure) else {
-            return false;
-        };
-        tracing::info!(
-            place,
-            why,
-            made = self.made,
-            wait_ms = wait.as_millis(),
-            "asking again"
-        );
+        let (place, wait_ms) = (&self.asked.place, wait.as_millis());
+        tracing::info!(place, why, made, wait_ms, "asking again");
         if let Some(waits) = &self.policy.waits {
-            waits.waiting(place, why, wait);
+            waits.waiting(place, &why, wait);
         }
         tokio::time::sleep(wait).await;
-        true
+        Ok(None)
+    }
+}
+
+impl RetryPolicy {
+    pub(super) fn attempts<'a>(&'a self, asked: &'a Asked) -> Attempts<'a> {
+        Attempts {
+            policy: self,
+            asked,
+            made: 0,
+        }
+    }
+
+    /// How long to wait after `made` failures; `None` if it is not tried again.
+    fn wait(&self, failure: Failure, made: u32) -> Option<Duration> {
+        let (most, asked) = match failure {
+            Failure::Lasting => return None,
+            Failure::Connect => (self.connects.min(self.attempts), None),
+            Failure::Passing(asked) | Failure::Throttled(asked) => (self.attempts, asked),
+            Failure::Odd | Failure::Contended => (self.attempts, None),
+        };
+        if made >= most || asked.is_some_and(|asked| asked > self.longest_asked) {
+            return None;
+        }
+        let doublings = (made - 1).min(16);
+        let full = self.first.saturating_mul(1 << doublings).min(self.longest);
+        let own = full.mul_f64(0.5 + 0.5 * fraction());
+        Some(asked.map_or(own, |asked| asked.max(own)))
     }
 }
 
@@ -189,11 +214,8 @@ mod tests {
     #[test]
     fn waits_longer_and_longer_and_then_stops() {
         let policy = RetryPolicy::default();
-        let mut attempts = Attempts::new(&policy);
-        let mut waits = Vec::new();
-        while let Some(wait) = attempts.wait(Failure::Passing(None)) {
-            waits.push(wait.as_secs_f64());
-        }
+        let waits = (1..).map_while(|made| policy.wait(Failure::Passing(None), made));
+        let waits: Vec<_> = waits.map(|wait| wait.as_secs_f64()).collect();
         assert_eq!(waits.len(), 7);
         for (index, wait) in waits.iter().enumerate() {
             let full = 0.5 * f64::from(1 << index);
@@ -205,14 +227,10 @@ mod tests {
     fn waits_as_long_as_asked_but_not_for_ever() {
         let policy = RetryPolicy::default();
         let asked = |seconds| Failure::Passing(Some(Duration::from_secs(seconds)));
-        assert_eq!(
-            Attempts::new(&policy).wait(asked(40)),
-            Some(Duration::from_secs(40))
-        );
-        assert_eq!(Attempts::new(&policy).wait(asked(901)), None);
-        let mut connects = Attempts::new(&policy);
-        assert!(connects.wait(Failure::Connect).is_some());
-        assert!(connects.wait(Failure::Connect).is_some());
-        assert!(connects.wait(Failure::Connect).is_none());
+        assert_eq!(policy.wait(asked(40), 1), Some(Duration::from_secs(40)));
+        assert_eq!(policy.wait(asked(901), 1), None);
+        let connects = [1, 2, 3].map(|made| policy.wait(Failure::Connect, made).is_some());
+        assert_eq!(connects, [true, true, false]);
+        assert_eq!(policy.wait(Failure::Lasting, 1), None);
     }
 }

@@ -1,18 +1,18 @@
-//! Pushing a blob in parts, over breaks and kills.
+//! Pushing a blob, in one request or in parts, over breaks and kills.
 //!
 //! ```text
 //! POST                    opens an upload; its address is noted (`notes`)
 //! PATCH part, PATCH part  each answer gives the next address, which is noted
-//! PUT                     with the last part, or empty
+//! PUT                     with the last part, or empty; or with the whole
 //! ```
 //!
-//! After whatever goes wrong the registry is asked how far it came (GET, end-13) and gets the rest: a part that broke, an
-//! answer that was lost, 416, another process that goes on. 404 opens a new upload, if the blob is not there by now; 401
-//! gets a new token for the same address. What passes by itself is waited for, and only attempts that bring nothing further
-//! are counted.
+//! After whatever goes wrong with a part the registry is asked how far it came (GET, end-13) and gets the rest: a part that
+//! broke, an answer that was lost, 416, another process that goes on. 404 opens a new upload, if the blob is not there by
+//! now, and so does whatever goes wrong with a whole blob; 401 gets a new token for the same address. What passes by itself
+//! is waited for, and only attempts that bring nothing further are counted.
 //!
-//! Who checks: the registry, at the PUT. Content of a source that is not known to have checked it is hashed here, too, and
-//! the PUT is left out when the digest is wrong.
+//! Who checks: the registry, at the PUT. Content that is not known to have been checked is hashed here, too, and its end is
+//! left out when the digest is wrong.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,19 +20,18 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use reqwest::{Body, Method, Response, StatusCode, Url};
-use samebundle_spec::{Descriptor, Digester};
+use samebundle_spec::{Descriptor, Digester, limits};
 
 use super::RemoteRepository;
 use super::answer::{compare, header};
 use super::auth::{Right, Scope};
-use super::blob::Fault;
+use super::blob::{Fault, Supply};
 use super::http::Broken;
 use super::notes::Note;
 use super::part::Part;
-use super::retry::{self, Attempts, Failure};
+use super::retry::{self, Failure, Try};
 use super::wire::{Call, Once, Redirects};
 use crate::StoreError;
-use crate::store::Source;
 use crate::store::blocking::blocking;
 
 /// Where a step of an upload leads.
@@ -55,12 +54,18 @@ enum Step {
 struct Upload<'a> {
     place: &'a RemoteRepository,
     descriptor: &'a Descriptor,
-    source: &'a dyn Source,
+    supply: Supply<'a>,
+    /// All bytes go in one request; of such an upload nobody asks how far it came.
+    whole: bool,
     note: Option<Note>,
     /// Where to send the next part; `None` before an upload is open.
     url: Option<Url>,
     /// What the registry has, bytes.
     at: u64,
+    /// The most that it had, bytes.
+    furthest: u64,
+    /// Something went wrong, so that it must be asked what the registry has.
+    unsure: bool,
     part: Part,
     /// How often the registry sent a part on.
     redirects: Redirects,
@@ -105,34 +110,44 @@ pub(super) fn received(response: &Response) -> u64 {
 }
 
 impl RemoteRepository {
-    /// Pushes a blob in parts. `false` if the registry takes none.
-    pub(super) async fn upload_parts(
-        &self,
-        descriptor: &Descriptor,
-        source: &dyn Source,
-        part: Part,
-    ) -> Result<bool, StoreError> {
+    /// Pushes a blob that is not there yet.
+    pub(super) async fn upload(&self, descriptor: &Descriptor, supply: Supply<'_>) -> Result<(), StoreError> {
+        let (part, checked) = match &supply {
+            Supply::Source(source) if descriptor.size >= limits::RANGES_FROM => {
+                (self.known.part(descriptor.size, 0), source.was_checked())
+            }
+            _ => (None, true),
+        };
+        let hashed = || Hashed {
+            digester: Digester::new(descriptor.digest.algorithm()),
+            until: 0,
+        };
         let mut upload = Upload {
             place: self,
             descriptor,
-            source,
-            note: self.note(descriptor).await,
+            supply,
+            whole: part.is_none(),
+            note: None,
             url: None,
             at: 0,
-            part,
+            furthest: 0,
+            unsure: false,
+            part: part.unwrap_or_else(Part::whole),
             redirects: Redirects::default(),
             inherited: false,
             refused_at: None,
             doubted_at: None,
-            hashed: (!source.was_checked()).then(|| {
-                Arc::new(Mutex::new(Hashed {
-                    digester: Digester::new(descriptor.digest.algorithm()),
-                    until: 0,
-                }))
-            }),
+            hashed: (!checked).then(|| Arc::new(Mutex::new(hashed()))),
         };
-        upload.inherit().await?;
-        upload.run().await
+        if !upload.whole {
+            upload.note = self.note(descriptor).await;
+            upload.inherit().await?;
+            upload.furthest = upload.at;
+        }
+        let (asked, retry) = (upload.call(Method::PUT).asked, &self.client.wire.retry);
+        let mut attempts = retry.attempts(&asked);
+        while attempts.after(upload.attempt().await?).await?.is_none() {}
+        Ok(())
     }
 
     async fn note(&self, descriptor: &Descriptor) -> Option<Note> {
@@ -151,64 +166,61 @@ impl RemoteRepository {
 }
 
 impl Upload<'_> {
-    async fn run(&mut self) -> Result<bool, StoreError> {
-        let policy = self.place.client.wire.retry.clone();
-        let mut attempts = Attempts::new(&policy);
-        let mut furthest = self.at;
-        loop {
-            let (failure, why) = match self.step().await? {
-                Step::Done => {
-                    if let Some(note) = self.note.take() {
-                        note.remove();
-                    }
-                    return Ok(true);
-                }
-                Step::On => {
-                    if self.at > furthest {
-                        furthest = self.at;
-                        attempts = Attempts::new(&policy);
-                    }
-                    continue;
-                }
-                Step::Refused(error) => {
-                    tracing::info!(%error, "the registry takes no parts; the blob is sent whole");
-                    self.give_up().await;
-                    return Ok(false);
-                }
-                Step::Lost(why) => {
-                    if self.place.has(self.descriptor).await? {
-                        return Ok(true);
-                    }
-                    self.url = None;
-                    (Failure::Passing(None), why)
-                }
-                Step::Wait(failure, why) => (failure, why),
-                Step::Ask(why) => (Failure::Passing(Some(Duration::ZERO)), why),
-            };
-            let call = self.call(Method::GET, "take a blob");
-            if !attempts.pause(failure, &call.asked.place, &why).await {
-                let made = attempts.made();
-                let (at, size) = (self.at, self.descriptor.size);
-                let why = format!("{why}, at byte {at} of {size}, after {made} attempts");
-                return Err(call.asked.given_up(failure, why));
+    /// Asks how far it came, if that is not known, and sends what is next.
+    async fn attempt(&mut self) -> Result<Try<()>, StoreError> {
+        if std::mem::take(&mut self.unsure) {
+            if self.whole {
+                (self.url, self.at) = (None, 0);
             }
-            if self.url.is_some() && !self.ask().await? {
-                if self.place.has(self.descriptor).await? {
-                    return Ok(true);
-                }
-                self.url = None;
+            if (self.url.is_none() || !self.ask().await?) && self.place.has(self.descriptor).await? {
+                return Ok(Try::Done(()));
             }
-            if self.at > furthest {
-                furthest = self.at;
-                attempts = Attempts::new(&policy);
+            if self.is_further() {
+                return Ok(Try::Further);
             }
         }
+        let (failure, why) = match self.step().await? {
+            Step::Done => {
+                if let Some(note) = self.note.take() {
+                    note.remove();
+                }
+                return Ok(Try::Done(()));
+            }
+            Step::On if self.is_further() => return Ok(Try::Further),
+            Step::On => return Ok(Try::Next),
+            Step::Refused(error) => {
+                tracing::info!(%error, "the registry takes no parts; the blob is sent whole");
+                self.give_up().await;
+                self.place.known.takes_no_parts();
+                (self.whole, self.part) = (true, Part::whole());
+                (self.url, self.at) = (None, 0);
+                return Ok(Try::Next);
+            }
+            Step::Lost(why) => {
+                self.url = None;
+                (Failure::Passing(None), why)
+            }
+            Step::Wait(failure, why) => (failure, why),
+            Step::Ask(why) => (Failure::Passing(Some(Duration::ZERO)), why),
+        };
+        self.unsure = true;
+        let why = match self.whole {
+            true => why,
+            false => format!("{why}, at byte {} of {}", self.at, self.descriptor.size),
+        };
+        Ok(Try::Again(failure, why))
     }
 
-    fn call(&self, method: Method, operation: &'static str) -> Call {
+    fn is_further(&mut self) -> bool {
+        let further = self.at > self.furthest;
+        self.furthest = self.furthest.max(self.at);
+        further
+    }
+
+    fn call(&self, method: Method) -> Call {
         let digest = self.descriptor.digest;
-        let mut call =
-            Call::new(&self.place.place, method, "", operation, &digest.to_string()).about(&digest);
+        let subject = digest.to_string();
+        let mut call = Call::new(&self.place.place, method, "", "push a blob to", &subject).about(&digest);
         call.scope = Scope::new(&self.place.place.repository, Right::Push);
         if let Some(url) = &self.url {
             call.url = url.clone();
@@ -221,7 +233,7 @@ impl Upload<'_> {
         let Some(location) = self.note.as_ref().and_then(|note| note.location.clone()) else {
             return Ok(());
         };
-        let call = self.call(Method::GET, "say how far an upload came");
+        let call = self.call(Method::GET);
         if let Ok(url) = self.place.upload_address(&call, location.as_str()) {
             self.url = Some(url);
             self.inherited = self.ask().await?;
@@ -231,7 +243,7 @@ impl Upload<'_> {
 
     /// Asks how far the upload came; `false` if it is gone.
     async fn ask(&mut self) -> Result<bool, StoreError> {
-        let call = self.call(Method::GET, "say how far an upload came");
+        let call = self.call(Method::GET);
         let response = self.place.client.wire.send(&self.place.place, &call).await?;
         if !response.status().is_success() {
             if matches!(response.status().as_u16(), 401 | 403) {
@@ -251,9 +263,13 @@ impl Upload<'_> {
         if !header(response.headers(), "location").is_empty() {
             self.url = Some(self.place.sent_on(call, response)?);
         }
+        self.write_note().await
+    }
+
+    /// Notes where to go on.
+    async fn write_note(&mut self) -> Result<(), StoreError> {
         if let (Some(mut note), Some(url)) = (self.note.take(), self.url.clone()) {
-            let written = blocking(move || Ok(note.write(&url).map(|()| note))).await?;
-            match written {
+            match blocking(move || Ok(note.write(&url).map(|()| note))).await? {
                 Ok(note) => self.note = Some(note),
                 Err(error) => tracing::warn!(%error, "an upload cannot be noted"),
             }
@@ -264,27 +280,19 @@ impl Upload<'_> {
     async fn open(&mut self) -> Result<(), StoreError> {
         (self.at, self.inherited) = (0, false);
         let (url, least) = self.place.open_upload(self.descriptor).await?;
-        // One part of all bytes, if what was said when the upload was opened leaves no other.
-        let part = self.place.known.part(self.descriptor.size, least);
-        self.part = part.unwrap_or_else(Part::whole);
-        let call = self.call(Method::POST, "open an upload");
-        self.url = Some(url.clone());
-        if let Some(mut note) = self.note.take() {
-            let written = blocking(move || Ok(note.write(&url).map(|()| note))).await?;
-            self.note = written
-                .inspect_err(
-                    |error| tracing::warn!(%error, place = call.asked.place, "an upload cannot be noted"),
-                )
-                .ok();
+        if !self.whole {
+            // One part of all bytes, if what was said when the upload was opened leaves no other.
+            let part = self.place.known.part(self.descriptor.size, least);
+            self.part = part.unwrap_or_else(Part::whole);
         }
-        Ok(())
+        self.url = Some(url);
+        self.write_note().await
     }
 
     /// Ends an upload that is not gone on with.
     async fn give_up(&mut self) {
         if self.url.is_some() {
-            let mut call = self.call(Method::DELETE, "end an upload");
-            call.scope = Scope::new(&self.place.place.repository, Right::Push);
+            let call = self.call(Method::DELETE);
             // It ends by itself if this does not end it.
             let _ = self.place.client.wire.attempt(&self.place.place, &call).await;
         }
@@ -301,7 +309,8 @@ impl Upload<'_> {
         let size = self.descriptor.size;
         let end = self.part.end(self.at, size);
         let mut last = end == size;
-        if last && self.hashed.is_some() {
+        let alone = last && self.at == 0;
+        if last && !alone && self.hashed.is_some() {
             // The last bytes go by themselves, so that the digest is known before the blob can be complete.
             last = self.at == size;
             if last && !self.is_right() {
@@ -315,7 +324,7 @@ impl Upload<'_> {
         let call = self.part_call(end, last);
         let fault = Fault::default();
         let once = Once {
-            body: self.body(end, &fault).await?,
+            body: self.body(&call, end, &fault).await?,
             length: end - self.at,
         };
         let begun = Instant::now();
@@ -333,9 +342,7 @@ impl Upload<'_> {
 
     fn part_call(&self, end: u64, last: bool) -> Call {
         let method = if last { Method::PUT } else { Method::PATCH };
-        let mut call = self
-            .call(method, "take a blob")
-            .with("content-type", "application/octet-stream");
+        let mut call = self.call(method).with("content-type", "application/octet-stream");
         // No unit, both ends included (distribution-spec); an empty or a whole body needs none.
         if end > self.at && !(last && self.at == 0) {
             call = call.with("content-range", &format!("{}-{}", self.at, end - 1));
@@ -348,14 +355,23 @@ impl Upload<'_> {
         call
     }
 
-    async fn body(&self, end: u64, fault: &Fault) -> Result<Body, StoreError> {
+    async fn body(&self, call: &Call, end: u64, fault: &Fault) -> Result<Body, StoreError> {
+        let alone = self.at == 0 && end == self.descriptor.size;
+        let whole = self.whole || (alone && self.hashed.is_some());
+        let source = match &self.supply {
+            Supply::Source(source) if !whole => source,
+            supply => {
+                let whole = supply.whole(self.descriptor, fault).await?;
+                return whole.ok_or_else(|| {
+                    let why = "the connection broke and the content cannot be read a second time; push again";
+                    call.asked.unavailable(why)
+                });
+            }
+        };
         if self.at == end {
             return Ok(Body::from(""));
         }
-        let pieces = self
-            .source
-            .pieces_unverified(self.descriptor, self.at..end)
-            .await?;
+        let pieces = source.pieces_unverified(self.descriptor, self.at..end).await?;
         let (fault, hashed, mut at) = (fault.clone(), self.hashed.clone(), self.at);
         let mut left = end - self.at;
         Ok(Body::wrap_stream(pieces.map(move |piece| {
@@ -395,7 +411,7 @@ impl Upload<'_> {
         let status = response.status();
         Ok(match status.as_u16() {
             _ if retry::passes(status) => {
-                let (failure, why) = self.place.client.wire.passing(&response);
+                let (failure, why) = self.place.client.wire.passing(&call.asked, response).await;
                 Err(Step::Wait(failure, why))
             }
             401 if self.refused_at != Some(self.at)
@@ -508,7 +524,7 @@ impl Upload<'_> {
         }
         let too_large = response.status() == StatusCode::PAYLOAD_TOO_LARGE;
         let error = call.asked.refused(response).await;
-        if too_large && self.smaller(length) {
+        if too_large && !self.whole && self.smaller(length) {
             return Ok(Step::Ask(error.to_string()));
         }
         if self.inherited {

@@ -13,7 +13,7 @@ use samebundle_spec::{Digest, Repository, limits};
 use super::answer::{Asked, header};
 use super::auth::{Auth, Right, Scope};
 use super::http::{Broken, Http, authority};
-use super::retry::{self, Attempts, Failure, RetryPolicy};
+use super::retry::{self, Failure, RetryPolicy, Try};
 use crate::StoreError;
 
 /// What every request of one client goes through.
@@ -58,7 +58,7 @@ impl Call {
             body: Bytes::new(),
             scope: Scope::new(&place.repository, right),
             asked: Asked {
-                place: place.repository.to_string(),
+                place: place.name.clone(),
                 operation,
                 subject: subject.to_owned(),
                 digest: None,
@@ -86,6 +86,8 @@ impl Call {
 pub(super) struct Place {
     pub(super) repository: Repository,
     pub(super) base: Url,
+    /// What errors call it: the proxy on the way is named, because it may be what is wrong.
+    pub(super) name: String,
 }
 
 impl Place {
@@ -130,60 +132,29 @@ pub(super) struct Once {
 impl Wire {
     /// Sends a request until it is answered by something that does not pass by itself.
     pub(super) async fn send(&self, place: &Place, call: &Call) -> Result<Response, StoreError> {
-        let mut attempts = Attempts::new(&self.retry);
+        let mut attempts = self.retry.attempts(&call.asked);
         loop {
-            let (failure, why, response) = match self.attempt(place, call).await? {
-                Ok(response) if !retry::passes(response.status()) => return Ok(response),
+            let tried = match self.attempt(place, call).await? {
+                Ok(response) if !retry::passes(response.status()) => Try::Done(response),
                 Ok(response) => {
-                    let (failure, why) = self.passing(&response);
-                    (failure, why, Some(response))
+                    let (failure, why) = self.passing(&call.asked, response).await;
+                    Try::Again(failure, why)
                 }
-                Err(broken) => (broken.failure, broken.why, None),
+                Err(broken) => Try::Again(broken.failure, broken.why),
             };
-            if !attempts.pause(failure, &call.asked.place, &why).await {
-                return Err(self.given_up(call, failure, attempts.made(), why, response).await);
+            if let Some(response) = attempts.after(tried).await? {
+                return Ok(response);
             }
         }
     }
 
     /// The failure that an answer stands for which passes by itself.
-    pub(super) fn passing(&self, response: &Response) -> (Failure, String) {
-        let asked = retry::asked(response.headers(), self.retry.now());
-        let spare = response.status() == StatusCode::TOO_MANY_REQUESTS;
-        if spare || asked.is_some() {
+    pub(super) async fn passing(&self, asked: &Asked, response: Response) -> (Failure, String) {
+        let spare = retry::asked(response.headers(), self.retry.now());
+        if spare.is_some() || response.status() == StatusCode::TOO_MANY_REQUESTS {
             self.throttled.fetch_add(1, Ordering::Relaxed);
         }
-        let failure = if spare {
-            Failure::Throttled(asked)
-        } else {
-            Failure::Passing(asked)
-        };
-        (failure, response.status().to_string())
-    }
-
-    async fn given_up(
-        &self,
-        call: &Call,
-        failure: Failure,
-        made: u32,
-        why: String,
-        response: Option<Response>,
-    ) -> StoreError {
-        let why = match response {
-            Some(response) => match call.asked.refused(response).await {
-                StoreError::Unavailable { why, .. } | StoreError::Throttled { why, .. } => why,
-                other => return other,
-            },
-            None => why,
-        };
-        let asked = match failure {
-            Failure::Passing(Some(wait)) | Failure::Throttled(Some(wait)) => {
-                format!("; it asks to wait {} s", wait.as_secs())
-            }
-            _ => String::new(),
-        };
-        call.asked
-            .given_up(failure, format!("{why}, after {made} attempts{asked}"))
+        asked.passing(response, spare).await
     }
 
     /// Sends a request once: with authentication and redirects, without asking again.

@@ -6,7 +6,7 @@ use crate::StoreError;
 pub(super) fn random(bytes: &mut [u8]) -> Result<(), StoreError> {
     getrandom::fill(bytes).map_err(|error| StoreError::Unavailable {
         place: "the system".to_owned(),
-        operation: "give random bytes",
+        operation: "get random bytes from",
         why: error.to_string(),
     })
 }

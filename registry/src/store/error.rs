@@ -74,51 +74,61 @@ pub enum StoreError {
         why: String,
     },
     /// Credentials are missing or do not suffice.
-    #[error("{place} denied {operation}: {why}")]
+    #[error("could not {operation} {place}: {why}")]
     Denied {
         /// The registry and repository.
         place: String,
-        /// What was asked.
+        /// What was asked, an infinitive with its preposition: "could not {operation} {place}".
         operation: &'static str,
         /// The registry's answer, shortened.
         why: String,
     },
     /// The other side did not answer, or answered with an error that passes, after all retries.
-    #[error("{place} could not {operation}: {why}")]
+    #[error("could not {operation} {place}: {why}")]
     Unavailable {
         /// The registry and repository.
         place: String,
-        /// What was asked.
+        /// What was asked, an infinitive with its preposition: "could not {operation} {place}".
         operation: &'static str,
         /// The last failure.
         why: String,
     },
+    /// The other side cannot be reached as things are set up: a name, a certificate, a proxy. Asking again does not help.
+    #[error("could not {operation} {place}: {why}")]
+    Unreachable {
+        /// The registry and repository.
+        place: String,
+        /// What was asked, an infinitive with its preposition: "could not {operation} {place}".
+        operation: &'static str,
+        /// What is wrong, and what to do about it.
+        why: String,
+    },
     /// The other side asks to be spared, after all waits that are made.
-    #[error("{place} is throttling and could not {operation}: {why}")]
+    #[error("could not {operation} {place}, which asks to be spared: {why}")]
     Throttled {
         /// The registry and repository.
         place: String,
-        /// What was asked.
+        /// What was asked, an infinitive with its preposition: "could not {operation} {place}".
         operation: &'static str,
         /// The registry's answer, shortened.
         why: String,
     },
     /// The answer of the other side breaks its protocol: a web page, a proxy, a defect.
-    #[error("the answer of {place} to \"{operation}\" is not a registry's: {why}")]
+    #[error("could not {operation} {place}, whose answer is not a registry's: {why}")]
     Broken {
         /// The registry and repository.
         place: String,
-        /// What was asked.
+        /// What was asked, an infinitive with its preposition: "could not {operation} {place}".
         operation: &'static str,
         /// What is wrong with it.
         why: String,
     },
     /// The other side does not do that at all.
-    #[error("{place} does not support {operation}")]
+    #[error("could not {operation} {place}: that is not supported there")]
     Unsupported {
         /// The place.
         place: String,
-        /// What was asked.
+        /// What was asked, an infinitive with its preposition: "could not {operation} {place}".
         operation: &'static str,
     },
     /// Somebody else holds the lock, or the place refuses to overwrite.
@@ -195,6 +205,7 @@ impl Classify for StoreError {
             Self::TooLarge { .. } | Self::Invalid { .. } | Self::Unsupported { .. } => ErrorKind::Input,
             Self::Denied { .. } => ErrorKind::Denied,
             Self::Unavailable { .. } => ErrorKind::Unavailable,
+            Self::Unreachable { .. } => ErrorKind::Unreachable,
             Self::Throttled { .. } => ErrorKind::Throttled,
             Self::Broken { .. } => ErrorKind::Broken,
             Self::Conflict { .. } => ErrorKind::Conflict,

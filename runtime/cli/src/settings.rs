@@ -108,7 +108,11 @@ impl Settings {
     /// Where docker and podman look for certificates of registries, the user's own first.
     pub(crate) fn certificates(&self) -> Vec<PathBuf> {
         let user = self.user_home.as_ref();
-        let own = [".config/containers/certs.d", ".config/docker/certs.d"];
+        let own = [
+            ".config/containers/certs.d",
+            ".config/docker/certs.d",
+            ".docker/certs.d",
+        ];
         let own = own.into_iter().filter_map(|folder| Some(user?.join(folder)));
         let system = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
         own.chain(system).collect()

@@ -215,7 +215,7 @@ impl Classify for ImageError {
         match self {
             Self::Unavailable { source, .. } => source.kind(),
             Self::Unusable { source, .. } => source.kind(),
-            Self::Offline { .. } => ErrorKind::Unavailable,
+            Self::Offline { .. } => ErrorKind::Unreachable,
             _ => ErrorKind::Input,
         }
     }

@@ -305,7 +305,7 @@ async fn an_image_that_nobody_gives_is_named() {
         &MANIFEST_TEXT.replace("  base:1: {from: \"layout:images/base\"}\n", "  {}\n"),
     );
     let error = sandbox.build().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert_eq!(error.kind(), ErrorKind::Unreachable);
     assert!(
         error.to_string().contains("base:1") && error.to_string().contains("layout:DIR"),
         "{error}"
@@ -359,7 +359,7 @@ async fn packages_are_resolved_once_and_locked() {
         let mut sandbox = sandbox;
         sandbox.tools.pip_arguments = vec!["--no-index".into(), format!("--find-links={}", wheels.display())];
         let refused = sandbox.build().await.unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::Unavailable, "offline: {refused}");
+        assert_eq!(refused.kind(), ErrorKind::Unreachable, "offline: {refused}");
         sandbox.context.offline = false;
         let first = sandbox.build().await.unwrap();
         assert!(first.wheelhouse.is_some());

@@ -128,12 +128,12 @@ fn refused(place: &str, error: &VerbError) -> StoreError {
     match error.kind() {
         ErrorKind::Denied => StoreError::Denied {
             place,
-            operation: "the login",
+            operation: "log in to",
             why,
         },
         _ => StoreError::Unavailable {
             place,
-            operation: "be asked",
+            operation: "ask",
             why,
         },
     }

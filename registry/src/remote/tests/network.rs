@@ -122,11 +122,10 @@ async fn a_registrys_own_authority_is_believed_and_no_other() {
         let task = tokio::spawn(serving.serve(listener, cancel.clone()));
         let folder = tempfile::tempdir().unwrap();
         let ca = authority.path().join(ca.file_name().unwrap());
-        let mut config = RemoteConfig {
+        let config = RemoteConfig {
             certificates: certs_d(folder.path(), &address, &ca),
             ..super::config()
         };
-        config.retry.connects = 1;
         let place = repository_at(&address, config);
         let pushed = place.push_bytes(MediaType::OCI_LAYER, "x".into()).await;
         match works {
@@ -136,11 +135,14 @@ async fn a_registrys_own_authority_is_believed_and_no_other() {
             }
             false => {
                 let error = pushed.unwrap_err();
-                assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-                assert!(
-                    error.to_string().to_lowercase().contains("certificate"),
-                    "{error}"
-                );
+                // No repetition helps, so none is made.
+                assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+                let text = error.to_string();
+                let expected = match name {
+                    "IP:127.0.0.1" => "SSL_CERT_FILE",
+                    _ => "its certificate is for elsewhere.example, not for 127.0.0.1",
+                };
+                assert!(text.contains(expected) && !text.contains("attempts"), "{text}");
             }
         }
         cancel.cancel();
@@ -151,12 +153,16 @@ async fn a_registrys_own_authority_is_believed_and_no_other() {
 #[tokio::test]
 async fn certificates_that_cannot_be_read_are_an_error_that_names_them() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, text) in [("ca.crt", "nonsense"), ("client.cert", "without a key")] {
+    for (name, text) in [
+        ("ca.crt", "nonsense"),
+        ("empty.crt", ""),
+        ("der.crt", "0\u{82}\u{1}"),
+        ("client.cert", "without a key"),
+    ] {
         let own = folder.path().join(name).join("r.example");
         std::fs::create_dir_all(&own).unwrap();
         std::fs::write(own.join(name), text).unwrap();
         if name == "ca.crt" {
-            // No section at all is no certificate; a broken one is an error.
             std::fs::write(
                 own.join(name),
                 "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
@@ -170,7 +176,189 @@ async fn certificates_that_cannot_be_read_are_an_error_that_names_them() {
         let client = Arc::new(RemoteClient::new(config).unwrap());
         let error = RemoteRepository::new(client, Repository::new("r.example", "x").unwrap()).unwrap_err();
         let text = error.to_string();
-        assert!(text.contains("client.") || text.contains("ca.crt"), "{text}");
+        assert!(text.contains("client.key") || text.contains(name), "{text}");
+        assert!(!text.contains("{ "), "{text}");
+    }
+}
+
+/// A certificate as `openssl req -x509` makes it for a server: it signs itself, and says that it is an authority's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_that_is_trusted_itself_is_believed() {
+    let made = tempfile::tempdir().unwrap();
+    let make = |name: &str, names: &str| {
+        let at = |ending: &str| made.path().join(format!("{name}.{ending}"));
+        let words = format!(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN={name} -addext \
+             subjectAltName={names} -keyout {name}.key -out {name}.crt"
+        );
+        let ran = Command::new("openssl")
+            .args(words.split(' '))
+            .current_dir(made.path())
+            .output();
+        ran.is_ok_and(|ran| ran.status.success())
+            .then(|| (at("crt"), at("key")))
+    };
+    let Some((certificate, key)) = make("own", "IP:127.0.0.1") else {
+        println!("skipped: openssl is not installed");
+        return;
+    };
+    let other = make("other", "IP:127.0.0.1").unwrap();
+    let named = make("named", "DNS:elsewhere.example").unwrap();
+    for (served, trusted, expected) in [
+        ((&certificate, &key), &certificate, None),
+        ((&certificate, &key), &other.0, Some("CA:TRUE")),
+        ((&named.0, &named.1), &named.0, Some("not for 127.0.0.1")),
+    ] {
+        let acceptor = super::spy::acceptor(served.0, served.1);
+        let spy = Spy::start_tls(
+            "200 OK\r\ncontent-type: application/json",
+            "{\"tags\":[\"a\"]}",
+            acceptor,
+        )
+        .await;
+        let folder = tempfile::tempdir().unwrap();
+        let config = RemoteConfig {
+            certificates: certs_d(folder.path(), &spy.address(), trusted),
+            ..config()
+        };
+        match (repository_at(&spy.address(), config).tags().await, expected) {
+            (Ok(tags), None) => assert_eq!(tags.len(), 1),
+            (Err(error), Some(expected)) => {
+                assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+                assert!(error.to_string().contains(expected), "{error}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Plain http where TLS is spoken, and TLS where it is not: said at once, with the setting that changes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_and_plain_http_taken_for_each_other_are_told() {
+    let made = tempfile::tempdir().unwrap();
+    let Some((_, certificate, key)) = certificate(made.path(), "IP:127.0.0.1") else {
+        return;
+    };
+    let tell = |error: StoreError, setting: &str| {
+        let text = error.to_string();
+        assert_eq!(error.kind(), ErrorKind::Unreachable, "{text}");
+        assert!(text.contains("TLS") && text.contains(setting), "{text}");
+        assert!(!text.contains("attempts"), "{text}");
+    };
+    let spy = Spy::start_tls("200 OK", "", super::spy::acceptor(&certificate, &key)).await;
+    let error = repository_at(&spy.address(), config()).tags().await.unwrap_err();
+    tell(error, "SAMEBUNDLE_SECURE_REGISTRIES");
+    let error = repository_at(&spy.address(), config())
+        .push_bytes(MediaType::OCI_LAYER, "x".into())
+        .await
+        .unwrap_err();
+    tell(error, "SAMEBUNDLE_SECURE_REGISTRIES");
+
+    let home = super::front::Front::start(|_, _| super::front::Fault::None).await;
+    let secure = RemoteConfig {
+        secure: [home.address.clone()].into(),
+        ..config()
+    };
+    let error = repository_at(&home.address, secure).tags().await.unwrap_err();
+    tell(error, "SAMEBUNDLE_SECURE_REGISTRIES");
+    // A plain registry that says 400 is asked nothing by TLS once it has answered.
+    let home = super::front::Front::start(|_, number| match number {
+        0 => super::front::Fault::None,
+        _ => super::front::answer(400, &[], "no"),
+    })
+    .await;
+    let place = repository_at(&home.address, config());
+    place.tags().await.unwrap();
+    assert!(matches!(place.tags().await, Err(StoreError::Invalid { .. })));
+}
+
+#[tokio::test]
+async fn a_name_that_no_host_has_is_not_asked_again() {
+    let place = repository_at("samebundle-no-such-host:5000", config());
+    let error = place.tags().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unreachable, "{error}");
+    assert!(error.to_string().contains("docker.io/library/NAME"), "{error}");
+}
+
+#[tokio::test]
+async fn trouble_with_a_proxy_names_the_proxy() {
+    let head = "407 Proxy Authentication Required\r\nproxy-authenticate: Basic realm=\"corp\"";
+    let spy = Spy::start(head, "").await;
+    for (address, kind) in [
+        (spy.address(), ErrorKind::Unreachable),
+        ("127.0.0.1:1".to_owned(), ErrorKind::Unavailable),
+    ] {
+        for registry in ["plain.example:5000", "tls.example:5000"] {
+            let proxy = || Some(format!("http://bird:{CANARY}@{address}").into());
+            let config = RemoteConfig {
+                proxies: Proxies {
+                    http: proxy(),
+                    https: proxy(),
+                    except: String::new(),
+                },
+                ..through(&spy, "")
+            };
+            let error = repository_at(registry, config).tags().await.unwrap_err();
+            assert_eq!(error.kind(), kind, "{error}");
+            let text = error.to_string();
+            assert!(text.contains(&format!("the proxy {address}")), "{text}");
+            assert!(!text.contains(CANARY), "{text}");
+        }
+    }
+}
+
+#[test]
+fn exceptions_from_proxies_hold_for_hosts_addresses_and_ports() {
+    let through = |proxy: &str, except: &str, url: &str| {
+        let proxies = Proxies {
+            http: None,
+            https: Some(proxy.to_owned().into()),
+            except: except.to_owned(),
+        };
+        proxies.on_the_way_to(&url.parse().unwrap())
+    };
+    let proxy = "http://bird:secret@proxy.example:3128";
+    for (except, url, direct) in [
+        ("", "https://10.1.2.3:5000/", false),
+        ("*", "https://10.1.2.3:5000/", true),
+        ("*", "https://r.example/", true),
+        ("a.example, *", "https://[fd00::1]:5000/", true),
+        ("10.1.2.3:5000", "https://10.1.2.3:5000/", true),
+        ("10.1.2.3:5001", "https://10.1.2.3:5000/", false),
+        ("10.1.0.0/16", "https://10.1.2.3:5000/", true),
+        ("*.example", "https://r.example/", true),
+        ("r.example:5000", "https://r.example:5000/", true),
+        ("other.example", "https://r.example/", false),
+    ] {
+        let expected = (!direct).then(|| "proxy.example:3128".to_owned());
+        assert_eq!(through(proxy, except, url), expected, "{except} {url}");
+    }
+    let socks = through("socks5h://proxy.example:1080", "", "https://r.example/");
+    assert_eq!(socks.as_deref(), Some("proxy.example:1080"));
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_told_before_anything_is_asked() {
+    let client = |proxy: &str| {
+        RemoteClient::new(RemoteConfig {
+            proxies: Proxies {
+                https: Some(proxy.to_owned().into()),
+                ..Proxies::default()
+            },
+            ..config()
+        })
+    };
+    for proxy in [
+        "proxy.example:3128",
+        "http://p.example",
+        "socks5h://p.example:1080",
+        "socks5://p.example",
+    ] {
+        assert!(client(proxy).is_ok(), "{proxy}");
+    }
+    for proxy in ["gopher://p.example:70", "http://"] {
+        let error = client(proxy).unwrap_err();
+        assert!(error.to_string().contains("https_proxy"), "{error}");
     }
 }
 

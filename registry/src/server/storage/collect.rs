@@ -48,7 +48,7 @@ impl Storage {
             Refusal::Storage(error) => error,
             other => StoreError::Unavailable {
                 place: "the registry".to_owned(),
-                operation: "collect garbage",
+                operation: "collect garbage of",
                 why: other.to_string(),
             },
         })

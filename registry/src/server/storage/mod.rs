@@ -253,7 +253,7 @@ fn check(root: &Path) -> Result<(), StoreError> {
 pub(super) fn stopped(error: &tokio::task::JoinError) -> Refusal {
     Refusal::Storage(StoreError::Unavailable {
         place: "the registry".to_owned(),
-        operation: "finish the request",
+        operation: "finish a request to",
         why: error.to_string(),
     })
 }

@@ -85,7 +85,7 @@ struct Faulty {
 fn unavailable() -> StoreError {
     StoreError::Unavailable {
         place: "faulty".to_owned(),
-        operation: "answer",
+        operation: "ask",
         why: "on purpose".to_owned(),
     }
 }
@@ -174,7 +174,7 @@ impl Sink for Faulty {
         if self.fault == Fault::NoSha512 && descriptor.digest.algorithm() == Algorithm::Sha512 {
             return Err(StoreError::Unsupported {
                 place: "faulty".to_owned(),
-                operation: "sha512",
+                operation: "push sha512 to",
             });
         }
         if self.fault != Fault::ReadsWhatIsThere && self.good.contains(descriptor).await? {

@@ -92,6 +92,7 @@ fn general_hint(kind: ErrorKind) -> Option<&'static str> {
         | ErrorKind::Failed
         | ErrorKind::NotTrusted
         | ErrorKind::NotFound
+        | ErrorKind::Unreachable
         | ErrorKind::Environment
         | ErrorKind::Conflict
         | ErrorKind::CannotProvision

@@ -118,7 +118,7 @@ impl Classify for WheelhouseError {
             | Self::Lock { .. }
             | Self::NoWheel { .. }
             | Self::Twice { .. } => ErrorKind::Input,
-            Self::Offline { .. } => ErrorKind::Unavailable,
+            Self::Offline { .. } => ErrorKind::Unreachable,
             Self::Gone { .. } => ErrorKind::NotFound,
             Self::Io { .. } => ErrorKind::Environment,
             Self::Tool(error) => error.kind(),
