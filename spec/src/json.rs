@@ -64,8 +64,11 @@ pub enum JsonFault {
     #[error("the document starts with a byte-order mark; write plain UTF-8")]
     ByteOrderMark,
     /// Nested too deeply.
-    #[error("nested deeper than {} levels", limits::DOCUMENT_DEPTH)]
-    Depth,
+    #[error("nested deeper than {deepest} levels")]
+    Depth {
+        /// What is allowed, levels.
+        deepest: usize,
+    },
     /// An integer that not every reader reads alike.
     #[error("integer {text} is beyond ±{largest}; write it as a string")]
     Integer {
@@ -105,7 +108,7 @@ impl Classify for JsonError {
 /// # Errors
 /// See the module's head.
 pub fn value(bytes: &[u8], limit: u64) -> Result<Value, JsonError> {
-    read(bytes, limit, limits::JSON_INTEGER)
+    read(bytes, limit, limits::JSON_INTEGER, limits::DOCUMENT_DEPTH)
 }
 
 /// As [`value`], but integers may have 64 bits. For values that nothing signs or canonicalizes: parameters and outputs.
@@ -113,15 +116,15 @@ pub fn value(bytes: &[u8], limit: u64) -> Result<Value, JsonError> {
 /// # Errors
 /// As [`value`].
 pub fn value_wide(bytes: &[u8], limit: u64) -> Result<Value, JsonError> {
-    read(bytes, limit, u64::MAX)
+    read(bytes, limit, u64::MAX, limits::DOCUMENT_DEPTH)
 }
 
-fn read(bytes: &[u8], limit: u64, largest: u64) -> Result<Value, JsonError> {
+fn read(bytes: &[u8], limit: u64, largest: u64, deepest: usize) -> Result<Value, JsonError> {
     let size = bytes.len() as u64;
     if size > limit {
         return Err(fault_at(bytes, 0, JsonFault::TooLarge { size, limit }));
     }
-    scan::check(bytes, largest).map_err(|(offset, fault)| fault_at(bytes, offset, fault))?;
+    scan::check(bytes, largest, deepest).map_err(|(offset, fault)| fault_at(bytes, offset, fault))?;
     strict::parse(bytes)
 }
 
@@ -134,13 +137,13 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8], limit: u64) -> Result<T, Js
     typed(bytes)
 }
 
-/// As [`from_slice`], but integers may have 64 bits. For records, which nothing signs or canonicalizes: a task's output
-/// may be such an integer, and what was written must be readable.
+/// As [`from_slice`], but integers may have 64 bits, and values be nested as in a document within the record. For records,
+/// which nothing signs or canonicalizes: a task's output may be such a value, and what was written must be readable.
 ///
 /// # Errors
 /// As [`from_slice`].
 pub fn from_slice_wide<T: DeserializeOwned>(bytes: &[u8], limit: u64) -> Result<T, JsonError> {
-    read(bytes, limit, u64::MAX)?;
+    read(bytes, limit, u64::MAX, limits::RECORD_DEPTH)?;
     typed(bytes)
 }
 

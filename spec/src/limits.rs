@@ -12,6 +12,8 @@ pub const AUTHORING_BYTES: u64 = 1 << 20;
 pub const PIPELINE_BYTES: u64 = 8 << 20;
 /// Deepest nesting of JSON or YAML, levels (serde_json's own guard is 128).
 pub const DOCUMENT_DEPTH: usize = 64;
+/// Deepest nesting of a record, levels: of a value as deep as a document, with the record around it.
+pub const RECORD_DEPTH: usize = DOCUMENT_DEPTH + 16;
 /// Largest integer in a strict JSON document: 2^53-1, beyond it RFC 8785 cannot tell numbers apart.
 pub const JSON_INTEGER: u64 = (1 << 53) - 1;
 /// Most descriptors in one manifest or index.

@@ -3,10 +3,9 @@
 //! It is no parser: on a document that is not JSON it may say nothing, and the parser then refuses.
 
 use super::JsonFault;
-use crate::limits;
 
 /// Checks for a byte-order mark, depth and integers that are too large. An error holds the byte offset.
-pub(super) fn check(bytes: &[u8], largest: u64) -> Result<(), (usize, JsonFault)> {
+pub(super) fn check(bytes: &[u8], largest: u64, deepest: usize) -> Result<(), (usize, JsonFault)> {
     if bytes.starts_with(b"\xef\xbb\xbf") {
         return Err((0, JsonFault::ByteOrderMark));
     }
@@ -17,8 +16,8 @@ pub(super) fn check(bytes: &[u8], largest: u64) -> Result<(), (usize, JsonFault)
             b'"' => at = string_end(bytes, at + 1),
             b'[' | b'{' => {
                 depth += 1;
-                if depth > limits::DOCUMENT_DEPTH {
-                    return Err((at, JsonFault::Depth));
+                if depth > deepest {
+                    return Err((at, JsonFault::Depth { deepest }));
                 }
                 at += 1;
             }

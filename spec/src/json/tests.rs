@@ -3,6 +3,9 @@ use serde::Deserialize;
 use super::*;
 use crate::vectors;
 
+const DEPTH: JsonFault = JsonFault::Depth {
+    deepest: limits::DOCUMENT_DEPTH,
+};
 const LIMIT: u64 = 1 << 20;
 
 fn fault(text: &str) -> JsonError {
@@ -22,8 +25,8 @@ fn refuses_a_key_twice_at_any_level_and_says_where() {
 fn refuses_depth_one_beyond_the_limit() {
     let nest = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
     assert!(value(nest(limits::DOCUMENT_DEPTH).as_bytes(), LIMIT).is_ok());
-    assert_eq!(fault(&nest(limits::DOCUMENT_DEPTH + 1)).fault, JsonFault::Depth);
-    assert_eq!(fault(&"[".repeat(100_000)).fault, JsonFault::Depth);
+    assert_eq!(fault(&nest(limits::DOCUMENT_DEPTH + 1)).fault, DEPTH);
+    assert_eq!(fault(&"[".repeat(100_000)).fault, DEPTH);
     // Brackets in a string are no depth.
     assert!(value(format!("\"\\\"{}\"", "[".repeat(100)).as_bytes(), LIMIT).is_ok());
 }

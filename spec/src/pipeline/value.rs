@@ -5,6 +5,7 @@
 use serde_json::{Number, Value};
 
 use super::types::ParameterType;
+use crate::limits;
 
 /// Why a value does not have a type.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +33,14 @@ impl ValueError {
 /// # Errors
 /// [`ValueError`] if the value is of another type.
 pub fn conform(value: &Value, wanted: ParameterType) -> Result<Value, ValueError> {
+    if depth(value) > limits::DOCUMENT_DEPTH {
+        // The record of the run could be written and not be read.
+        let value = format!(
+            "a value that is nested deeper than {} levels",
+            limits::DOCUMENT_DEPTH
+        );
+        return Err(ValueError { value, wanted });
+    }
     let found = match (wanted, value) {
         (ParameterType::Integer, Value::Number(number)) => integer(number).map(Value::from),
         (ParameterType::Double, Value::Number(number)) => {
@@ -67,7 +76,10 @@ pub fn from_text(text: &str, wanted: ParameterType) -> Result<Value, ValueError>
         },
         _ => {
             let value = serde_json::from_str(text.trim()).map_err(|_| wrong())?;
-            conform(&value, wanted).map_err(|_| wrong())
+            conform(&value, wanted).map_err(|error| match depth(&value) > limits::DOCUMENT_DEPTH {
+                true => error,
+                false => wrong(),
+            })
         }
     }
 }
@@ -92,6 +104,16 @@ pub fn text_of(value: &Value) -> String {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         other => plain_numbers(other.clone()).to_string(),
+    }
+}
+
+/// How many lists and structs are in each other. Whoever read the value bounded them (serde_json: 128).
+fn depth(value: &Value) -> usize {
+    let deepest = |inner: Option<usize>| 1 + inner.unwrap_or(0);
+    match value {
+        Value::Array(items) => deepest(items.iter().map(depth).max()),
+        Value::Object(fields) => deepest(fields.values().map(depth).max()),
+        _ => 0,
     }
 }
 
@@ -153,6 +175,20 @@ mod tests {
         assert!(conform(&json!(1.5), ParameterType::Integer).is_err());
         assert!(conform(&json!("1"), ParameterType::Integer).is_err());
         assert!(conform(&json!(1), ParameterType::String).is_err());
+    }
+
+    /// The deepest value that is taken can be read in a record, and what is deeper is refused with the reason.
+    #[test]
+    fn a_value_is_nested_as_deeply_as_a_record_can_be_read() {
+        let nest = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+        let value = from_text(&nest(limits::DOCUMENT_DEPTH), ParameterType::List).unwrap();
+        let record = json!({"tasks": [{"outputs": {"x": {"value": value}}}]}).to_string();
+        assert!(crate::json::from_slice_wide::<Value>(record.as_bytes(), 1 << 20).is_ok());
+        let error = from_text(&nest(limits::DOCUMENT_DEPTH + 1), ParameterType::List).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "a value that is nested deeper than 64 levels is not a LIST"
+        );
     }
 
     #[test]
