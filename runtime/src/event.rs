@@ -1,11 +1,15 @@
-//! What happens, as typed values. The terminal, JSON output and the record are three readers of the same events.
+//! What a command is doing, as typed values for whoever watches.
+//!
+//! Two things are told apart. An [`Event`] is emitted and forgotten: a step, the progress of a copy, a notice. What happens in
+//! a run is appended to the run's log (`record`) as a `RunEvent`; whoever watches is given it after that.
 
 use std::fmt::Debug;
 use std::time::Duration;
 
 use samebundle_spec::Digest;
+use samebundle_spec::record::{LogLine, RunEvent};
 
-/// Something that happened.
+/// Something that happened and is not kept.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
@@ -57,37 +61,24 @@ pub enum Event {
         /// The message with its fields.
         text: String,
     },
-    /// A task was started.
-    TaskStarted {
-        /// Name of the task, with its parents' separated by '/'.
-        task: String,
-        /// The attempt, from 1.
-        attempt: u32,
-    },
-    /// A line that a task printed.
-    TaskLog {
-        /// Name of the task.
-        task: String,
-        /// The line without its line end; bytes that are not UTF-8 are replaced.
-        line: String,
-        /// Whether it came by standard error.
-        stderr: bool,
-    },
-    /// A task ended.
-    TaskFinished {
-        /// Name of the task.
-        task: String,
-        /// What came of it, in one word: succeeded, failed, cancelled, skipped.
-        status: String,
-        /// How long it took.
-        took: Duration,
-    },
+}
+
+/// What was appended in the folder of a run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Logged<'a> {
+    /// An event of the run.
+    Event(&'a RunEvent),
+    /// A line that one of its tasks printed.
+    Line(&'a LogLine),
 }
 
 /// Takes events. Must not block.
 pub trait Events: Debug + Send + Sync {
     /// Takes one event.
     fn emit(&self, event: Event);
+
+    /// Takes what a run of this process appended to its log, in that order. Whoever does not watch runs leaves it out.
+    fn logged(&self, _logged: Logged<'_>) {}
 }
 
 /// Takes events and forgets them.

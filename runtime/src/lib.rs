@@ -20,5 +20,5 @@ pub mod upkeep;
 pub mod verbs;
 
 pub use context::{Clock, Context};
-pub use event::{Event, Events};
+pub use event::{Event, Events, Logged};
 pub use home::Home;

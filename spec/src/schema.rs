@@ -9,7 +9,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use crate::authoring::{Constraints, Data, ImageOrigin, ImageSource, OtherManifest, ProgramManifest, Runs};
 use crate::bundle::ProgramExtension;
 use crate::bundle::quantity::Quantity;
-use crate::record::{Format, Installation, Run};
+use crate::record::{Format, Installation, Run, RunEvent, RunId};
 use crate::signing::{KeyId, Scope};
 use crate::{BundleName, Digest, EntryPath, MediaType, Reference, Repository, Tag, Timestamp, Version};
 
@@ -35,6 +35,7 @@ text_schema! {
     Digest = "^(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128})$";
     MediaType = "^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}$";
     Format = "^[0-9]+\\.[0-9]+$";
+    RunId = "^[0-9A-Z]{26}$";
     Runs = "^(none|all|last:[0-9]+)$";
     ImageOrigin = "^.+$";
     Repository = "^[^/]+(/[^/]+)+$";
@@ -109,6 +110,7 @@ pub fn all() -> Vec<(&'static str, Schema)> {
         ("other.schema.json", generate::<OtherManifest>()),
         ("program-extension.schema.json", generate::<ProgramExtension>()),
         ("run.schema.json", generate::<Run>()),
+        ("run-event.schema.json", generate::<RunEvent>()),
         ("installation.schema.json", generate::<Installation>()),
     ]
 }

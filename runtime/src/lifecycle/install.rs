@@ -106,7 +106,7 @@ fn succeeded(run: Run) -> Result<Run, LifecycleError> {
         RunStatus::Succeeded => Ok(run),
         RunStatus::Cancelled => Err(LifecycleError::Cancelled),
         _ => Err(LifecycleError::ActionFailed {
-            run: run.id,
+            run: run.id.to_string(),
             message: run.message.unwrap_or_default(),
         }),
     }

@@ -2,9 +2,7 @@
 //! `Verified<`[`OpenedBundle`](crate::opened::OpenedBundle)`>` -> [`Plan`](crate::plan::Plan) -> run -> record.
 
 mod action;
-mod claim;
 mod error;
-mod events;
 mod install;
 mod run;
 

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use samebundle_registry::store::Store;
-use samebundle_spec::record::{Format, Run, RunStatus};
-use samebundle_spec::time::Timestamp;
+use samebundle_spec::record::{Claim, Format, OutputRecord, Run, RunFinished, RunId, RunStarted, RunStatus};
+use samebundle_spec::{json, limits};
+use serde_json::Value;
 
-use super::events::{Recorded, TaskLog};
-use super::{Action, LifecycleError, claim};
+use super::{Action, LifecycleError};
 use crate::context::Context;
 use crate::driver::{Candidate, Driver, Limits, Outcome};
 use crate::event::Event;
@@ -16,7 +16,7 @@ use crate::home::LAYERS_LOCK;
 use crate::opened::Program;
 use crate::plan::{Plan, Work};
 use crate::program::{self, Data, ProgramOutcome, ProgramPlan, Wheelhouse};
-use crate::record::{RunHandle, Runs};
+use crate::record::{Mask, RunLog, Runs, TaskLines};
 
 /// Runs a plan to its end and returns its record, whatever came of it.
 ///
@@ -32,54 +32,64 @@ pub async fn run(
     plan.admit()?;
     let layers = context.home.lock_shared(LAYERS_LOCK).await;
     let _layers = layers.map_err(LifecycleError::io("lock", &context.home.layers()))?;
-    let mut record = begin(context, driver.name(), &plan);
-    let runs = Runs::new(&context.home);
-    let handle = Arc::new(runs.begin(&record)?);
-    claim::write_claim(&handle, &record, &plan)?;
-    let context = Context {
-        events: Arc::new(Recorded::new(Arc::clone(&context.events), Arc::clone(&handle))),
-        ..context.clone()
+    let started = started(context, driver.name(), &plan);
+    let secrets = plan.resolved.secrets.iter();
+    let secrets = secrets.filter_map(|name| plan.resolved.values.get(name));
+    let log = Runs::new(&context.home).begin(context, started, Mask::new(secrets))?;
+    let result = execute(context, store, driver, &plan, &log).await;
+    let ended = match &result {
+        Ok(ended) => ended.clone(),
+        Err(error) => Ended {
+            status: match context.cancel.is_cancelled() {
+                true => RunStatus::Cancelled,
+                false => RunStatus::Failed,
+            },
+            message: Some(error.to_string()),
+            outputs: BTreeMap::new(),
+        },
     };
-    let result = execute(&context, store, driver, &plan, &handle, &mut record).await;
-    if let Err(error) = &result {
-        record.status = if context.cancel.is_cancelled() {
-            RunStatus::Cancelled
-        } else {
-            RunStatus::Failed
-        };
-        record.message = Some(error.to_string());
+    let record = log.finish(ended.finished(context))?;
+    result.map(|_| record)
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+struct Ended {
+    status: RunStatus,
+    message: Option<String>,
+    outputs: BTreeMap<String, OutputRecord>,
+}
+
+impl Ended {
+    fn finished(self, context: &Context) -> RunFinished {
+        RunFinished {
+            status: self.status,
+            message: self.message,
+            outputs: self.outputs,
+            result: new_id(context),
+        }
     }
-    record.finished = Some(now(&context));
-    handle.update(&record)?;
-    claim::write_result(&handle, &record, &context.clock.new_id())?;
-    result.map(|()| record)
 }
 
-fn now(context: &Context) -> String {
-    Timestamp::from(context.clock.now()).to_string()
+fn new_id(context: &Context) -> RunId {
+    let id = context.clock.new_id();
+    id.parse().expect("ids of the clock are ULIDs")
 }
 
-fn begin(context: &Context, driver: &str, plan: &Plan) -> Run {
+fn started(context: &Context, driver: &str, plan: &Plan) -> RunStarted {
     let bundle = plan.bundle.get();
     let view = bundle.bundle.view();
-    Run {
+    RunStarted {
         format: Format::CURRENT,
-        id: context.clock.new_id(),
+        id: new_id(context),
         installation: plan.installation.clone(),
         action: plan.action.clone(),
         bundle: view.name.clone(),
-        version: view.version.to_string(),
+        version: view.version.clone(),
         bundle_digest: bundle.index.digest,
         verification: plan.bundle.verification(),
         driver: driver.to_owned(),
         parameters: plan.parameters.clone(),
-        status: RunStatus::Running,
-        message: None,
-        started: now(context),
-        finished: None,
-        tasks: Vec::new(),
-        outputs: BTreeMap::new(),
-        imported_with: None,
     }
 }
 
@@ -88,19 +98,21 @@ async fn execute(
     store: Arc<dyn Store>,
     driver: Arc<dyn Driver>,
     plan: &Plan,
-    handle: &RunHandle,
-    record: &mut Run,
-) -> Result<(), LifecycleError> {
+    log: &RunLog,
+) -> Result<Ended, LifecycleError> {
+    let bundle = plan.bundle.get().bundle.raw();
+    let bundle = json::value(bundle, limits::BUNDLE_JSON_BYTES).unwrap_or(Value::Null);
+    log.write("claim.json", &Claim::of(&log.run(), bundle))?;
     match &plan.work {
         Work::Pipeline(program) => {
-            let outcome = run_program(context, store, driver, plan, program, handle, record).await?;
-            record.status = outcome.status;
-            record.message = outcome.message;
-            record.tasks = outcome.tasks;
-            record.outputs = outcome.outputs;
-            Ok(())
+            let outcome = run_program(context, store, driver, plan, program, log).await?;
+            Ok(Ended {
+                status: outcome.status,
+                message: outcome.message,
+                outputs: outcome.outputs,
+            })
         }
-        Work::Action => run_action(context, store, driver, plan, handle, record).await,
+        Work::Action => run_action(context, store, driver, plan, log).await,
     }
 }
 
@@ -110,8 +122,7 @@ async fn run_program(
     driver: Arc<dyn Driver>,
     plan: &Plan,
     program: &Program,
-    handle: &RunHandle,
-    record: &Run,
+    log: &RunLog,
 ) -> Result<ProgramOutcome, LifecycleError> {
     let mut images = BTreeMap::new();
     for (name, image) in &program.images {
@@ -133,8 +144,8 @@ async fn run_program(
         pipeline: Arc::clone(&program.pipeline),
         parameters: plan.resolved.values.clone(),
         images,
-        run_id: record.id.clone(),
-        run_dir: handle.folder().to_owned(),
+        run_id: log.run().id.to_string(),
+        run_dir: log.folder().to_owned(),
         wheelhouse,
         data,
         installed: Some(context.home.layers().join("installed")),
@@ -144,7 +155,7 @@ async fn run_program(
         },
         parallelism: plan.parallelism,
     };
-    let mut outcome = program::run(&program_plan, driver.as_ref(), store.as_ref(), context).await?;
+    let mut outcome = program::run(&program_plan, driver.as_ref(), store.as_ref(), context, log).await?;
     match outcome.error.take() {
         Some(error) => Err(error.into()),
         None => Ok(outcome),
@@ -156,69 +167,76 @@ async fn run_action(
     store: Arc<dyn Store>,
     driver: Arc<dyn Driver>,
     plan: &Plan,
-    handle: &RunHandle,
-    record: &mut Run,
-) -> Result<(), LifecycleError> {
+    log: &RunLog,
+) -> Result<Ended, LifecycleError> {
     let bundle = plan.bundle.get();
+    let run_id = log.run().id;
     let image = crate::image::read(store.as_ref(), &bundle.layout.invocation.bare())
         .await?
         .manifest;
     let action = Action {
-        run_id: &record.id,
+        run_id: &run_id,
         installation: plan.installation.as_str(),
         name: &plan.action,
         bundle_json: bundle.bundle.raw(),
         view: bundle.bundle.view(),
         image,
         injection: plan.resolved.injection.clone(),
-        folder: handle.folder(),
+        folder: log.folder(),
     };
     let operation = action.prepare()?;
-    let log = TaskLog {
+    let lines = TaskLines {
         task: &plan.action,
-        events: context.events.as_ref(),
+        log,
     };
     context.events.emit(Event::Step {
         name: format!("run action {} of {}", plan.action, bundle.bundle.view().name),
     });
-    let outcome = driver.run(&operation, &log, &context.cancel).await;
+    let outcome = driver.run(&operation, &lines, &context.cancel).await;
     action.clean_up()?;
+    let mut ended = Ended {
+        status: RunStatus::Succeeded,
+        message: None,
+        outputs: BTreeMap::new(),
+    };
     match outcome? {
-        Outcome::Succeeded => {
-            record.outputs = action.outputs()?;
-            record.status = RunStatus::Succeeded;
-        }
+        Outcome::Succeeded => ended.outputs = action.outputs()?,
         Outcome::Failed { code, .. } => {
-            record.status = RunStatus::Failed;
-            record.message = Some(format!("action {} exited with code {code}", plan.action));
+            ended.status = RunStatus::Failed;
+            ended.message = Some(format!("action {} exited with code {code}", plan.action));
         }
-        Outcome::Cancelled => record.status = RunStatus::Cancelled,
+        Outcome::Cancelled => ended.status = RunStatus::Cancelled,
     }
-    Ok(())
+    Ok(ended)
 }
 
-/// Finds runs whose process was killed, ends what is left of them, and records them as interrupted.
+/// Finds runs whose process was killed, ends what is left of them, and records them: as interrupted, or as they had ended
+/// if only their record is missing.
 ///
 /// # Errors
 /// If a record cannot be read or written, or something that is left cannot be ended.
 pub async fn resolve_interrupted(context: &Context, drivers: &[Candidate]) -> Result<usize, LifecycleError> {
-    let interrupted = Runs::new(&context.home).interrupted()?;
+    let interrupted = Runs::new(&context.home).interrupted(context)?;
     let count = interrupted.len();
-    for (mut run, handle) in interrupted {
+    for log in interrupted {
+        let run = log.run();
         if let Some(candidate) = drivers.iter().find(|candidate| candidate.name == run.driver) {
             // An engine that does not answer runs nothing that could be ended.
             if let Ok(driver) = candidate.open().await {
                 driver.recover(&run.id).await?;
             }
         }
-        run.status = RunStatus::Interrupted;
-        run.message = Some("the process that ran it was killed".to_owned());
-        run.finished = Some(now(context));
-        handle.update(&run)?;
-        claim::write_result(&handle, &run, &context.clock.new_id())?;
-        context.events.emit(Event::Notice {
-            text: format!("run {} was interrupted; it is recorded so", run.id),
-        });
+        let ended = Ended {
+            status: RunStatus::Interrupted,
+            message: Some("the process that ran it was killed".to_owned()),
+            outputs: BTreeMap::new(),
+        };
+        let run = log.finish(ended.finished(context))?;
+        if run.status == RunStatus::Interrupted {
+            context.events.emit(Event::Notice {
+                text: format!("run {} was interrupted; it is recorded so", run.id),
+            });
+        }
     }
     Ok(count)
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use samebundle_registry::store::archive::volumes::Volume;
 use samebundle_registry::store::{Layout, Overlay, Sink, SinkExt, archive};
 use samebundle_spec::manifest::Manifest;
-use samebundle_spec::record::{Installation, Run, RunStatus};
+use samebundle_spec::record::{Installation, Run, RunId, RunStatus};
 use samebundle_spec::{Algorithm, Descriptor, Digest, MediaType, Version};
 
 use super::{PortableError, history};
@@ -36,7 +36,7 @@ pub struct Exported {
     /// The history artifact.
     pub history: Descriptor,
     /// Ids of the runs that went along, newest first.
-    pub runs: Vec<String>,
+    pub runs: Vec<RunId>,
     /// Bytes that were left out because the other side has them.
     pub omitted: u64,
     /// The file, or its volumes.
@@ -98,7 +98,7 @@ pub async fn attach_history(
     index: &Descriptor,
     installation: &Installation,
     most: usize,
-) -> Result<Vec<String>, PortableError> {
+) -> Result<Vec<RunId>, PortableError> {
     let runs = finished_runs(context, installation, most)?;
     if !runs.is_empty() {
         let scratch = tempfile::Builder::new()

@@ -6,12 +6,12 @@ use std::path::Path;
 
 use samebundle_registry::store::tar_entries::{Entries, Rules};
 use samebundle_spec::limits;
-use samebundle_spec::record::{self, Installation, Run};
+use samebundle_spec::record::{self, Installation, Run, RunId};
 
 use super::PortableError;
 use crate::record::Runs;
 
-/// The files of a run that travel; outputs stay where they are.
+/// The files of a run that travel. Outputs stay where they are; so do the events, which the record is made of.
 const FILES: [&str; 4] = ["run.json", "claim.json", "result.json", "log.jsonl"];
 
 /// Writes the history: the same bytes for the same records.
@@ -58,7 +58,7 @@ fn append(tar: &mut tar::Builder<impl Write>, path: &str, bytes: &[u8]) -> io::R
 pub(super) struct History {
     pub(super) installation: Installation,
     /// Files of runs: id, name, content.
-    pub(super) files: Vec<(String, &'static str, Vec<u8>)>,
+    pub(super) files: Vec<(RunId, &'static str, Vec<u8>)>,
 }
 
 /// Reads a history strictly: an entry that has no place in it refuses the whole.
@@ -83,12 +83,13 @@ pub(super) fn read(tar: impl Read) -> Result<History, PortableError> {
                 let parsed = record::parse(&bytes, limits::BUNDLE_JSON_BYTES);
                 installation = Some(parsed.map_err(|error| invalid(&error.to_string()))?);
             }
-            ["runs", id, name] if crate::record::is_id(id) => {
+            ["runs", id, name] => {
+                let id: RunId = id.parse().map_err(|_| invalid("no run has this id"))?;
                 let name = FILES
                     .into_iter()
                     .find(|known| known == name)
                     .ok_or_else(|| invalid("no file of a run"))?;
-                files.push(((*id).to_owned(), name, bytes));
+                files.push((id, name, bytes));
             }
             _ => return Err(invalid("has no place in a history")),
         }

@@ -9,7 +9,7 @@ use samebundle_registry::Origin;
 use samebundle_registry::durable;
 use samebundle_registry::store::SourceExt;
 use samebundle_spec::manifest::Document;
-use samebundle_spec::record::{self, Installation, Run};
+use samebundle_spec::record::{self, Installation, Run, RunId};
 use samebundle_spec::{BundleName, Descriptor, MediaType, limits};
 
 use super::PortableError;
@@ -71,7 +71,7 @@ pub fn import_runs(
 ) -> Result<usize, PortableError> {
     let mut taken = 0;
     for history in &imported.histories {
-        let mut runs: BTreeMap<&str, Vec<(&'static str, &[u8])>> = BTreeMap::new();
+        let mut runs: BTreeMap<&RunId, Vec<(&'static str, &[u8])>> = BTreeMap::new();
         for (id, file, bytes) in &history.files {
             runs.entry(id).or_default().push((file, bytes));
         }
@@ -84,12 +84,12 @@ pub fn import_runs(
 
 fn import_run(
     context: &Context,
-    id: &str,
+    id: &RunId,
     files: &[(&'static str, &[u8])],
     index: &Descriptor,
     name: &BundleName,
 ) -> Result<bool, PortableError> {
-    let folder = context.home.runs().join(id);
+    let folder = context.home.runs().join(id.as_str());
     if folder.join("run.json").exists() {
         return Ok(false);
     }
@@ -101,7 +101,7 @@ fn import_run(
         record::parse(document, limits::RUN_BYTES).map_err(|error| PortableError::History {
             why: format!("run {id}: {error}"),
         })?;
-    if run.id != id {
+    if run.id != *id {
         return Err(PortableError::History {
             why: format!("the record of run {id} says it is {}", run.id),
         });

@@ -94,7 +94,10 @@ impl Values {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum TaskEnd {
     Done(Produced),
-    Failed,
+    Failed {
+        /// Why, where it is not that something within it failed or that the driver did.
+        message: Option<String>,
+    },
     Cancelled,
     Skipped,
 }

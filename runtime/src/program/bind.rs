@@ -28,7 +28,7 @@ impl Surroundings<'_> {
     fn produced(&self, output: &OutputOf) -> Option<&Values> {
         match self.ended.get(output.task.as_str())? {
             TaskEnd::Done(produced) => Some(produced),
-            TaskEnd::Failed | TaskEnd::Cancelled | TaskEnd::Skipped => None,
+            TaskEnd::Failed { .. } | TaskEnd::Cancelled | TaskEnd::Skipped => None,
         }
     }
 }

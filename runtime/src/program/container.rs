@@ -15,7 +15,7 @@ use super::facts::ROOT;
 use super::resolve::{ContainerView, Resolver};
 use super::{Engine, collect, executor_input, folder, wheelhouse};
 use crate::driver::{Limits, LogSink, Mount, Operation, Outcome};
-use crate::event::{Event, Events};
+use crate::record::{RunLog, TaskLines};
 
 /// Why an attempt failed, as a sentence with the last lines that were printed.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(super) struct Failure {
     task: String,
     why: String,
     lines: Vec<String>,
+    /// What the container exited with, if it did.
+    pub(super) exit_code: Option<i32>,
 }
 
 impl fmt::Display for Failure {
@@ -49,6 +51,7 @@ impl Engine<'_> {
             task: path.to_owned(),
             why: error.to_string(),
             lines: Vec::new(),
+            exit_code: None,
         };
         let Some(container) = self.plan.pipeline.container_of(component) else {
             return Ok(TaskEnd::Skipped);
@@ -56,7 +59,6 @@ impl Engine<'_> {
         let Some(image) = self.plan.images.get(container.image.as_str()) else {
             return Ok(TaskEnd::Skipped);
         };
-        self.records().task(path).image = Some(image.digest);
         let permit = tokio::select! {
             permit = self.permits.acquire() => permit,
             () = self.halt.cancelled() => return Ok(TaskEnd::Cancelled),
@@ -72,18 +74,17 @@ impl Engine<'_> {
         if self.halt.is_cancelled() {
             return Ok(TaskEnd::Cancelled);
         }
-        let log = TaskLog::new(path, &*self.context.events);
+        let log = TaskLog::new(path, self.log);
         let outcome = self.driver.run(&operation, &log, &self.halt).await;
         drop(permit);
         match outcome {
             Err(source) => {
                 let task = path.to_owned();
                 self.stop(ProgramError::Driver { task, source });
-                Ok(TaskEnd::Failed)
+                Ok(TaskEnd::Failed { message: None })
             }
             Ok(Outcome::Cancelled) => Ok(TaskEnd::Cancelled),
             Ok(Outcome::Failed { code, out_of_memory }) => {
-                self.records().task(path).exit_code = Some(code);
                 let memory = if out_of_memory {
                     ", its memory limit was reached"
                 } else {
@@ -93,10 +94,10 @@ impl Engine<'_> {
                     task: path.to_owned(),
                     why: format!("it exited with code {code}{memory}"),
                     lines: log.last(),
+                    exit_code: Some(code),
                 })
             }
             Ok(Outcome::Succeeded) => {
-                self.records().task(path).exit_code = Some(0);
                 let (component, path) = (component.clone(), path.to_owned());
                 let collected = tokio::task::spawn_blocking(move || {
                     collect::outputs(&component, &planned, &host, &target, &path)
@@ -105,7 +106,10 @@ impl Engine<'_> {
                 collected
                     .and_then(|outputs| outputs)
                     .map(TaskEnd::Done)
-                    .map_err(failure)
+                    .map_err(|error| Failure {
+                        exit_code: Some(0),
+                        ..failure(error)
+                    })
             }
         }
     }
@@ -278,8 +282,7 @@ pub(super) fn operation_name(path: &str, attempt: u32) -> String {
 
 /// Passes a task's lines on and keeps the last.
 struct TaskLog<'a> {
-    task: &'a str,
-    events: &'a dyn Events,
+    lines: TaskLines<'a>,
     last: Mutex<VecDeque<String>>,
 }
 
@@ -287,10 +290,9 @@ impl<'a> TaskLog<'a> {
     /// How many lines stand in the message of a failure.
     const LINES: usize = 10;
 
-    fn new(task: &'a str, events: &'a dyn Events) -> Self {
+    fn new(task: &'a str, log: &'a RunLog) -> Self {
         Self {
-            task,
-            events,
+            lines: TaskLines { task, log },
             last: Mutex::default(),
         }
     }
@@ -309,10 +311,6 @@ impl LogSink for TaskLog<'_> {
         }
         last.push_back(line.to_owned());
         drop(last);
-        self.events.emit(Event::TaskLog {
-            task: self.task.to_owned(),
-            line: line.to_owned(),
-            stderr,
-        });
+        self.lines.line(line, stderr);
     }
 }

@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use samebundle_spec::pipeline::{Component, Dag, DagOutput, Task, coerce};
-use samebundle_spec::record::RunStatus;
+use samebundle_spec::record::{RunEventKind, RunStatus, TaskFinished};
 
 use super::Engine;
 use super::artifact::{Produced, TaskEnd, Values};
 use super::bind::{self, Surroundings};
 use super::error::TaskError;
-use crate::event::Event;
 
 type Running<'f> = FuturesUnordered<BoxFuture<'f, (&'f str, TaskEnd)>>;
 
@@ -94,22 +93,24 @@ impl Engine<'_> {
                     (name, self.task(full, task, component, values).await)
                 })),
                 Err(error) => {
-                    self.records().begin(&full, self.context.clock.now());
-                    self.fail(&full, &error);
-                    self.finished(&full, RunStatus::Failed, self.context.clock.now());
-                    ended.insert(name, TaskEnd::Failed);
+                    let end = self.unbound(&full, component, failed(&full, &error));
+                    ended.insert(name, end);
                 }
             }
         }
     }
 
     fn skip(&self, path: &str) {
-        self.records().task(path).status = RunStatus::Skipped;
-        self.context.events.emit(Event::TaskFinished {
+        self.log.append(RunEventKind::TaskFinished(TaskFinished {
             task: path.to_owned(),
-            status: RunStatus::Skipped.word().to_owned(),
-            took: std::time::Duration::ZERO,
-        });
+            attempt: 0,
+            status: RunStatus::Skipped,
+            started: None,
+            exit_code: None,
+            will_retry: false,
+            message: None,
+            outputs: BTreeMap::new(),
+        }));
     }
 
     fn dag_end(
@@ -119,8 +120,8 @@ impl Engine<'_> {
         path: &str,
         ended: &BTreeMap<&str, TaskEnd>,
     ) -> TaskEnd {
-        if ended.values().any(|end| *end == TaskEnd::Failed) {
-            return TaskEnd::Failed;
+        if ended.values().any(|end| matches!(end, TaskEnd::Failed { .. })) {
+            return TaskEnd::Failed { message: None };
         }
         if self.halt.is_cancelled() && ended.values().any(|end| !matches!(end, TaskEnd::Done(_))) {
             return TaskEnd::Cancelled;
@@ -133,15 +134,15 @@ impl Engine<'_> {
                 } else {
                     path
                 };
-                self.fail(name, &error);
-                TaskEnd::Failed
+                failed(name, &error)
             }
         }
     }
+}
 
-    /// Notes why a task failed.
-    pub(super) fn fail(&self, path: &str, error: &TaskError) {
-        self.records().fail(format!("task {path} failed: {error}"));
+fn failed(path: &str, error: &TaskError) -> TaskEnd {
+    TaskEnd::Failed {
+        message: Some(format!("task {path} failed: {error}")),
     }
 }
 

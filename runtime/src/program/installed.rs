@@ -19,8 +19,9 @@ use samebundle_spec::{Algorithm, Descriptor, Digest, Digester, MediaType, limits
 
 use super::container::operation_name;
 use super::{Engine, wheelhouse};
-use crate::driver::{DriverError, LogSink, Operation, Outcome};
+use crate::driver::{DriverError, Operation, Outcome};
 use crate::event::Event;
+use crate::record::TaskLines;
 
 /// Part of every key; changes when what is run to install changes.
 const FORM: &str = "2";
@@ -158,7 +159,10 @@ impl Engine<'_> {
             keep_upper: Some(tar.to_owned()),
             working_dir: None,
         };
-        let log = InstallLog { engine: self };
+        let log = TaskLines {
+            task: "install",
+            log: self.log,
+        };
         match self.driver.run(&operation, &log, &self.halt).await? {
             Outcome::Succeeded => Ok(()),
             Outcome::Failed { code, .. } => Err(InstallError::Failed(code)),
@@ -235,21 +239,6 @@ async fn describe(tar: &Path) -> Result<Descriptor, InstallError> {
     let hashed = hashed.await.map_err(io::Error::from).and_then(|hashed| hashed);
     let (digest, size) = hashed.map_err(file("read", tar))?;
     Ok(Descriptor::new(MediaType::OCI_LAYER, digest, size))
-}
-
-/// What pip prints while it installs for all; shown under one name.
-struct InstallLog<'a> {
-    engine: &'a Engine<'a>,
-}
-
-impl LogSink for InstallLog<'_> {
-    fn line(&self, line: &str, stderr: bool) {
-        self.engine.context.events.emit(Event::TaskLog {
-            task: "install".to_owned(),
-            line: line.to_owned(),
-            stderr,
-        });
-    }
 }
 
 #[cfg(test)]

@@ -27,7 +27,6 @@ mod executor_input;
 mod facts;
 mod folder;
 mod installed;
-mod records;
 mod resolve;
 mod task;
 mod unpacked;
@@ -43,17 +42,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use samebundle_registry::store::Store;
 use samebundle_spec::Descriptor;
 use samebundle_spec::pipeline::{Implementation, Pipeline, coerce};
-use samebundle_spec::record::{OutputRecord, RunStatus, TaskRecord};
+use samebundle_spec::record::{OutputRecord, RunStatus};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::driver::{Driver, Limits};
+use crate::record::RunLog;
 
 use artifact::{Produced, TaskEnd, Values};
 use facts::Facts;
-use records::Records;
 
 pub use data::Data;
 pub use error::{ProgramError, TaskError};
@@ -92,8 +91,6 @@ pub struct ProgramOutcome {
     pub status: RunStatus,
     /// Why it failed: the task and the last lines that it printed.
     pub message: Option<String>,
-    /// All tasks in the order in which they began, skipped ones last.
-    pub tasks: Vec<TaskRecord>,
     /// The pipeline's outputs by name; empty unless it succeeded. What single tasks left is with the tasks.
     pub outputs: BTreeMap<String, OutputRecord>,
     /// Set if the driver failed, not the program.
@@ -102,7 +99,7 @@ pub struct ProgramOutcome {
 
 /// Runs a pipeline to its end.
 ///
-/// `store` holds the images; installed layers are kept there.
+/// `store` holds the images; installed layers are kept there. What happens to tasks is appended to `log`.
 ///
 /// # Errors
 /// [`ProgramError`] if nothing was started: the pipeline is faulty or needs what is not there yet, a parameter is wrong,
@@ -112,6 +109,7 @@ pub async fn run(
     driver: &dyn Driver,
     store: &dyn Store,
     context: &Context,
+    log: &RunLog,
 ) -> Result<ProgramOutcome, ProgramError> {
     let pipeline = &*plan.pipeline;
     admit(plan)?;
@@ -129,10 +127,10 @@ pub async fn run(
         driver,
         store,
         context,
+        log,
         outputs,
         facts: Facts::new(pipeline, context.clock.now()),
         permits: Semaphore::new(plan.parallelism.max(1)),
-        records: Mutex::new(Records::default()),
         halt: context.cancel.child_token(),
         broken: Mutex::new(None),
     };
@@ -203,21 +201,17 @@ struct Engine<'a> {
     driver: &'a dyn Driver,
     store: &'a dyn Store,
     context: &'a Context,
+    log: &'a RunLog,
     /// `RUN/outputs`
     outputs: PathBuf,
     facts: Facts,
     permits: Semaphore,
-    records: Mutex<Records>,
     /// Cancelled by the user, or because the driver failed.
     halt: CancellationToken,
     broken: Mutex<Option<ProgramError>>,
 }
 
 impl Engine<'_> {
-    fn records(&self) -> std::sync::MutexGuard<'_, Records> {
-        self.records.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Stops the run because of an error that is not the program's. The first one counts.
     fn stop(&self, error: ProgramError) {
         let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
@@ -227,22 +221,18 @@ impl Engine<'_> {
 
     fn outcome(self, end: TaskEnd) -> ProgramOutcome {
         let error = self.broken.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let records = self.records.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let (status, produced) = match end {
-            TaskEnd::Done(produced) => (RunStatus::Succeeded, produced),
-            TaskEnd::Failed | TaskEnd::Skipped => (RunStatus::Failed, Produced::default()),
-            TaskEnd::Cancelled if error.is_some() => (RunStatus::Failed, Produced::default()),
-            TaskEnd::Cancelled => (RunStatus::Cancelled, Produced::default()),
+        let failed = |message| (RunStatus::Failed, Produced::default(), message);
+        let (status, produced, message) = match end {
+            TaskEnd::Done(produced) => (RunStatus::Succeeded, produced, None),
+            TaskEnd::Failed { message } => failed(message),
+            TaskEnd::Skipped => failed(None),
+            TaskEnd::Cancelled if error.is_some() => failed(None),
+            TaskEnd::Cancelled => (RunStatus::Cancelled, Produced::default(), None),
         };
-        let (tasks, message) = records.finish();
+        let first = || self.log.run().message.filter(|_| status == RunStatus::Failed);
         ProgramOutcome {
             status,
-            message: error
-                .as_ref()
-                .map(ToString::to_string)
-                .or(message)
-                .filter(|_| status == RunStatus::Failed),
-            tasks,
+            message: error.as_ref().map(ToString::to_string).or(message).or_else(first),
             outputs: produced.to_records(),
             error,
         }

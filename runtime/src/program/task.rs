@@ -1,13 +1,27 @@
 //! Runs one task: a container or a DAG, again and again as its retry policy says.
 
-use std::time::{Duration, SystemTime};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use samebundle_spec::pipeline::{Component, Implementation, Retry, Task};
-use samebundle_spec::record::RunStatus;
+use samebundle_spec::record::{RunEventKind, RunStatus, TaskFinished, TaskStarted};
+use samebundle_spec::{Digest, Timestamp};
 
 use super::Engine;
 use super::artifact::{TaskEnd, Values};
-use crate::event::Event;
+
+/// How an attempt ended, and with which exit code its container did.
+struct Attempt {
+    end: TaskEnd,
+    exit_code: Option<i32>,
+}
+
+/// An attempt that began, and when the first one of its task did.
+struct Begun<'a> {
+    task: &'a str,
+    attempt: u32,
+    first: Timestamp,
+}
 
 impl Engine<'_> {
     /// Runs a task to its end. `path` is its name with its parents'.
@@ -18,77 +32,101 @@ impl Engine<'_> {
         component: &Component,
         inputs: Values,
     ) -> TaskEnd {
-        let began = self.context.clock.now();
-        self.records().task(&path).inputs = inputs.to_records();
-        let mut attempt = 1;
-        let end = loop {
-            self.records().begin(&path, self.context.clock.now());
-            self.context.events.emit(Event::TaskStarted {
-                task: path.clone(),
-                attempt,
-            });
-            let last = attempt > task.retry.as_ref().map_or(0, |retry| retry.retries);
-            let end = self
-                .attempt(&path, component, inputs.clone(), attempt, last)
-                .await;
-            let again = end == TaskEnd::Failed && !last && !self.halt.is_cancelled();
-            let Some(retry) = task.retry.as_ref().filter(|_| again) else {
-                break end;
+        let mut first = None;
+        let mut number = 1;
+        loop {
+            let began = self.started(&path, number, component, &inputs);
+            let begun = Begun {
+                task: &path,
+                attempt: number,
+                first: *first.get_or_insert(began),
             };
-            self.context.events.emit(Event::Notice {
-                text: format!("task {path} failed in attempt {attempt} and is tried again"),
-            });
+            let attempt = self.attempt(&path, component, inputs.clone(), number).await;
+            let failed = matches!(attempt.end, TaskEnd::Failed { .. });
+            let retry = task.retry.as_ref().filter(|retry| number <= retry.retries);
+            let Some(retry) = retry.filter(|_| failed && !self.halt.is_cancelled()) else {
+                self.finished(&begun, &attempt, false);
+                return attempt.end;
+            };
+            self.finished(&begun, &attempt, true);
             tokio::select! {
-                () = tokio::time::sleep(wait(retry, attempt)) => {}
-                () = self.halt.cancelled() => break TaskEnd::Cancelled,
+                () = tokio::time::sleep(wait(retry, number)) => {}
+                () = self.halt.cancelled() => {
+                    let cancelled = Attempt { end: TaskEnd::Cancelled, ..attempt };
+                    self.finished(&begun, &cancelled, false);
+                    return cancelled.end;
+                }
             }
-            attempt += 1;
-        };
-        if let TaskEnd::Done(produced) = &end {
-            self.records().task(&path).outputs = produced.to_records();
+            number += 1;
         }
-        let status = match &end {
-            TaskEnd::Done(_) => RunStatus::Succeeded,
-            TaskEnd::Failed => RunStatus::Failed,
-            TaskEnd::Cancelled => RunStatus::Cancelled,
-            TaskEnd::Skipped => RunStatus::Skipped,
-        };
-        self.finished(&path, status, began);
-        end
     }
 
-    /// One try. Why it failed is noted only if it is the last one.
-    async fn attempt(
-        &self,
-        path: &str,
-        component: &Component,
-        inputs: Values,
-        attempt: u32,
-        last: bool,
-    ) -> TaskEnd {
+    /// One try.
+    async fn attempt(&self, path: &str, component: &Component, inputs: Values, number: u32) -> Attempt {
         match &component.implementation {
-            Implementation::Dag(dag) => self.dag(component, dag, path, inputs).await,
-            Implementation::Executor(_) => match self.container(path, component, &inputs, attempt).await {
-                Ok(end) => end,
-                Err(failure) => {
-                    if last {
-                        self.records().fail(failure.to_string());
-                    }
-                    TaskEnd::Failed
-                }
+            Implementation::Dag(dag) => Attempt {
+                end: self.dag(component, dag, path, inputs).await,
+                exit_code: None,
+            },
+            Implementation::Executor(_) => match self.container(path, component, &inputs, number).await {
+                Ok(end) => Attempt {
+                    exit_code: matches!(end, TaskEnd::Done(_)).then_some(0),
+                    end,
+                },
+                Err(failure) => Attempt {
+                    exit_code: failure.exit_code,
+                    end: TaskEnd::Failed {
+                        message: Some(failure.to_string()),
+                    },
+                },
             },
         }
     }
 
-    /// Notes that a task ended.
-    pub(super) fn finished(&self, path: &str, status: RunStatus, began: SystemTime) {
-        let now = self.context.clock.now();
-        self.records().end(path, status, now);
-        self.context.events.emit(Event::TaskFinished {
+    /// A task whose inputs cannot be made ends before its container begins.
+    pub(super) fn unbound(&self, path: &str, component: &Component, end: TaskEnd) -> TaskEnd {
+        let begun = Begun {
+            task: path,
+            attempt: 1,
+            first: self.started(path, 1, component, &Values::default()),
+        };
+        let attempt = Attempt { end, exit_code: None };
+        self.finished(&begun, &attempt, false);
+        attempt.end
+    }
+
+    fn started(&self, path: &str, attempt: u32, component: &Component, inputs: &Values) -> Timestamp {
+        self.log.append(RunEventKind::TaskStarted(TaskStarted {
             task: path.to_owned(),
-            status: status.word().to_owned(),
-            took: now.duration_since(began).unwrap_or_default(),
-        });
+            attempt,
+            image: self.image(component),
+            inputs: inputs.to_records(),
+        }))
+    }
+
+    fn image(&self, component: &Component) -> Option<Digest> {
+        let container = self.plan.pipeline.container_of(component)?;
+        let image = self.plan.images.get(container.image.as_str())?;
+        Some(image.digest)
+    }
+
+    fn finished(&self, begun: &Begun<'_>, attempt: &Attempt, will_retry: bool) {
+        let (status, message, outputs) = match &attempt.end {
+            TaskEnd::Done(produced) => (RunStatus::Succeeded, None, produced.to_records()),
+            TaskEnd::Failed { message } => (RunStatus::Failed, message.clone(), BTreeMap::new()),
+            TaskEnd::Cancelled => (RunStatus::Cancelled, None, BTreeMap::new()),
+            TaskEnd::Skipped => (RunStatus::Skipped, None, BTreeMap::new()),
+        };
+        self.log.append(RunEventKind::TaskFinished(TaskFinished {
+            task: begun.task.to_owned(),
+            attempt: begun.attempt,
+            status,
+            started: Some(begun.first),
+            exit_code: attempt.exit_code,
+            will_retry,
+            message,
+            outputs,
+        }));
     }
 }
 

@@ -22,6 +22,12 @@ pub enum RecordError {
         /// The id, or the beginning of one, that was asked for.
         id: String,
     },
+    /// The run was imported, or is of a version that kept no log of events.
+    #[error("run {id} has a record and no log of its events: it was imported, or an earlier version did it")]
+    NoLog {
+        /// Its id.
+        id: String,
+    },
     /// Several runs begin so.
     #[error("{id} is the beginning of {count} runs; give more of it")]
     AmbiguousRun {
@@ -74,11 +80,11 @@ impl RecordError {
     pub(crate) fn unreadable(path: &Path) -> impl FnOnce(ReadError) -> Self {
         let path = path.display().to_string();
         move |error| match error {
-            ReadError::Json(error) => Self::Damaged {
+            ReadError::Format(source) => Self::Format { path, source },
+            ReadError::Json(_) | ReadError::Sequence { .. } => Self::Damaged {
                 path,
                 why: error.to_string(),
             },
-            ReadError::Format(source) => Self::Format { path, source },
         }
     }
 }
@@ -86,7 +92,7 @@ impl RecordError {
 impl Classify for RecordError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoInstallation { .. } | Self::NoRun { .. } => ErrorKind::NotFound,
+            Self::NoInstallation { .. } | Self::NoRun { .. } | Self::NoLog { .. } => ErrorKind::NotFound,
             Self::AmbiguousRun { .. } => ErrorKind::Usage,
             Self::Damaged { .. } | Self::Format { .. } => ErrorKind::Input,
             Self::Io { .. } => ErrorKind::Environment,

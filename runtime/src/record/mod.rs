@@ -1,10 +1,22 @@
-//! History on disk: installations and runs.
+//! History on disk: installations, and runs with their logs.
 
 mod error;
+mod follow;
 mod installations;
+mod lines;
+mod log;
+mod mask;
 mod runs;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use error::RecordError;
+pub use follow::{Cursor, Follow};
 pub use installations::Installations;
-pub use runs::{LogLine, RunHandle, Runs};
-pub(crate) use runs::{is_id, write_run};
+pub use lines::RunEvents;
+pub use log::RunLog;
+pub(crate) use log::TaskLines;
+pub use mask::Mask;
+pub use runs::Runs;
+pub(crate) use runs::write_run;
+pub use samebundle_spec::record::LogLine;

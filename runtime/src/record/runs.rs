@@ -1,51 +1,37 @@
-//! Runs: a folder each, with the record, the CNAB claim and result, the log and the outputs.
+//! Runs: a folder each, with the log, the record and the CNAB claim and result that it folds to, and the outputs.
 //!
-//! Layout: `runs/ID/run.json`, `claim.json`, `result.json`, `log.jsonl`, `outputs/`, `lock`.
+//! Layout: `runs/ID/events.jsonl`, `run.json`, `claim.json`, `result.json`, `log.jsonl`, `outputs/`, `offsets/`, `lock`.
+//! What tasks print is apart from the events: it is of any length, nothing else is made of it, and it is not worth a sync.
 //!
 //! Concurrency: the process that runs holds the kernel lock on `lock` from beginning to end. A record that says `running`
 //! and whose lock nobody holds belongs to a process that was killed; [`Runs::interrupted`] finds it.
 //!
-//! Failure: `run.json` is replaced whole at every change; the log is appended to and its last line may be cut.
+//! Failure: `run.json` is written at the beginning and at the end, each time whole; what happened between is read from the
+//! log, whose last line may be cut. A run of an earlier version, or one that was imported, has a record and no log.
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use samebundle_registry::durable;
-use samebundle_spec::record::{self, Run, RunStatus};
+use samebundle_spec::record::{self, LogLine, Run, RunId, RunStarted, RunStatus};
 use samebundle_spec::{BundleName, limits};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::RecordError;
+use super::follow::{Cursor, Follow};
+use super::lines::{self, Lines, RunEvents};
+use super::{Mask, RecordError, RunLog};
+use crate::context::Context;
 use crate::home::Home;
+
+pub(super) const EVENTS: &str = "events.jsonl";
+pub(super) const LOG: &str = "log.jsonl";
+pub(super) const LOCK: &str = "lock";
 
 /// The runs of a home.
 #[derive(Debug)]
 pub struct Runs<'a> {
     home: &'a Home,
-}
-
-/// A line that a task printed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct LogLine {
-    /// Name of the task.
-    pub task: String,
-    /// The line without its line end.
-    pub line: String,
-    /// Whether it came by standard error.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub stderr: bool,
-}
-
-/// A run that this process is doing.
-#[derive(Debug)]
-pub struct RunHandle {
-    folder: PathBuf,
-    log: Mutex<BufWriter<File>>,
-    _lock: File,
 }
 
 impl<'a> Runs<'a> {
@@ -54,57 +40,57 @@ impl<'a> Runs<'a> {
         Self { home }
     }
 
-    /// The folder of a run. `id` comes from a record or from [`Runs::find_id`].
-    pub fn folder(&self, id: &str) -> PathBuf {
-        self.home.runs().join(id)
+    /// The folder of a run.
+    pub fn folder(&self, id: &RunId) -> PathBuf {
+        self.home.runs().join(id.as_str())
     }
 
-    /// Begins a run: makes its folder, takes its lock and writes its record.
+    /// Begins a run: makes its folder, takes its lock, and writes the first event and the record. `mask` hides its secrets.
     ///
     /// # Errors
     /// If a file cannot be written.
-    pub fn begin(&self, run: &Run) -> Result<RunHandle, RecordError> {
-        let folder = self.folder(&run.id);
+    pub fn begin(&self, context: &Context, started: RunStarted, mask: Mask) -> Result<RunLog, RecordError> {
+        let folder = self.folder(&started.id);
         DirBuilder::new()
             .mode(0o700)
             .create(&folder)
             .map_err(RecordError::io("make", &folder))?;
-        let lock_path = folder.join("lock");
+        let lock_path = folder.join(LOCK);
         let lock = durable::lock(&lock_path).map_err(RecordError::io("lock", &lock_path))?;
-        write_run(&folder, run)?;
-        durable::sync_folder(&self.home.runs()).map_err(RecordError::io("sync", &folder))?;
-        let log_path = folder.join("log.jsonl");
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(&log_path);
-        let log = log.map_err(RecordError::io("write", &log_path))?;
-        Ok(RunHandle {
-            folder,
-            log: Mutex::new(BufWriter::new(log)),
-            _lock: lock,
-        })
+        let log = RunLog::begin(folder, lock, context, started, mask)?;
+        let runs = self.home.runs();
+        durable::sync_folder(&runs).map_err(RecordError::io("sync", &runs))?;
+        Ok(log)
     }
 
-    /// Reads one by its full id.
+    /// Reads one by its full id. The record of a run that goes on is made of the events until now.
     ///
     /// # Errors
     /// [`RecordError::NoRun`] if there is none; otherwise why it cannot be read.
-    pub fn get(&self, id: &str) -> Result<Run, RecordError> {
+    pub fn get(&self, id: &RunId) -> Result<Run, RecordError> {
+        let no_run = || RecordError::NoRun { id: id.to_string() };
+        match self.written(id)? {
+            Some(run) if run.status != RunStatus::Running => Ok(run),
+            written => match lines::prefix(&self.folder(id).join(EVENTS))? {
+                Some(prefix) => Ok(prefix.run),
+                None => written.ok_or_else(no_run),
+            },
+        }
+    }
+
+    /// Reads `run.json`, if it is there.
+    fn written(&self, id: &RunId) -> Result<Option<Run>, RecordError> {
         let path = self.folder(id).join("run.json");
-        let bytes = std::fs::read(&path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => RecordError::NoRun { id: id.to_owned() },
-            _ => RecordError::io("read", &path)(error),
-        })?;
-        record::parse(&bytes, limits::RUN_BYTES).map_err(RecordError::unreadable(&path))
+        let bytes = durable::read(&path, limits::RUN_BYTES).map_err(RecordError::io("read", &path))?;
+        let run = bytes.map(|bytes| record::parse(&bytes, limits::RUN_BYTES));
+        run.transpose().map_err(RecordError::unreadable(&path))
     }
 
     /// Finds a run by its id, the beginning of it, or `last`.
     ///
     /// # Errors
     /// [`RecordError::NoRun`] or [`RecordError::AmbiguousRun`].
-    pub fn find_id(&self, text: &str) -> Result<String, RecordError> {
+    pub fn find_id(&self, text: &str) -> Result<RunId, RecordError> {
         let wanted = text.to_ascii_uppercase();
         let ids = self.ids()?;
         let no_run = || RecordError::NoRun { id: text.to_owned() };
@@ -139,80 +125,101 @@ impl<'a> Runs<'a> {
         Ok(runs)
     }
 
-    /// Finds runs whose process was killed.
+    /// Finds runs whose process was killed before their record had its end, and takes their locks.
     ///
     /// # Errors
     /// If one cannot be read.
-    pub fn interrupted(&self) -> Result<Vec<(Run, RunHandle)>, RecordError> {
+    pub fn interrupted(&self, context: &Context) -> Result<Vec<RunLog>, RecordError> {
         let mut found = Vec::new();
-        for run in self
-            .list(None)?
-            .into_iter()
-            .filter(|run| run.status == RunStatus::Running)
-        {
-            let folder = self.folder(&run.id);
-            let lock_path = folder.join("lock");
-            let lock = durable::try_lock(&lock_path).map_err(RecordError::io("lock", &lock_path))?;
+        for id in self.ids()? {
+            let folder = self.folder(&id);
+            let open = match self.written(&id)? {
+                Some(run) => run.status == RunStatus::Running,
+                None => folder.join(EVENTS).exists(),
+            };
+            if !open {
+                continue;
+            }
+            let path = folder.join(LOCK);
+            let lock = durable::try_lock(&path).map_err(RecordError::io("lock", &path))?;
             if let Some(lock) = lock {
-                let log = OpenOptions::new()
-                    .create(true)
-                    .append(true)
-                    .mode(0o600)
-                    .open(folder.join("log.jsonl"));
-                let log = log.map_err(RecordError::io("write", &folder))?;
-                found.push((
-                    run,
-                    RunHandle {
-                        folder,
-                        log: Mutex::new(BufWriter::new(log)),
-                        _lock: lock,
-                    },
-                ));
+                // It may have ended between the first look and the lock.
+                let run = self.written(&id)?;
+                if run.as_ref().is_none_or(|run| run.status == RunStatus::Running) {
+                    found.extend(RunLog::resume(folder, lock, context, run)?);
+                }
             }
         }
         Ok(found)
     }
 
-    /// Reads the log of a run; a last line that was cut is left out.
+    /// The events of a run as they are appended, from the first to the end of the run or of its process.
+    ///
+    /// # Errors
+    /// [`RecordError::NoLog`] if the run has no log.
+    pub fn follow(&self, id: &RunId) -> Result<Follow, RecordError> {
+        Ok(Follow::new(self.events(id)?, &self.folder(id)))
+    }
+
+    /// The events of a run that a sink has not had yet. `sink` names it in the run's folder: letters, digits and `-`.
+    ///
+    /// # Errors
+    /// [`RecordError::NoLog`] if the run has no log; otherwise why the sink's place in it cannot be read.
+    pub fn cursor(&self, id: &RunId, sink: &'static str) -> Result<Cursor, RecordError> {
+        Cursor::open(self.events(id)?, self.folder(id), sink)
+    }
+
+    /// The events of a run until now.
+    ///
+    /// # Errors
+    /// [`RecordError::NoLog`] if the run has no log.
+    pub fn events(&self, id: &RunId) -> Result<RunEvents, RecordError> {
+        let events = RunEvents::open(&self.folder(id).join(EVENTS))?;
+        events.ok_or_else(|| RecordError::NoLog { id: id.to_string() })
+    }
+
+    /// Reads what the tasks of a run printed; a last line that was cut is left out.
     ///
     /// # Errors
     /// If the file cannot be read.
-    pub fn log(&self, id: &str) -> Result<Vec<LogLine>, RecordError> {
-        let path = self.folder(id).join("log.jsonl");
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(RecordError::io("read", &path)(error)),
+    pub fn log(&self, id: &RunId) -> Result<Vec<LogLine>, RecordError> {
+        let mut log = Vec::new();
+        let Some(mut lines) = Lines::open(&self.folder(id).join(LOG))? else {
+            return Ok(log);
         };
-        let lines = BufReader::new(file).lines().map_while(Result::ok);
-        Ok(lines.map_while(|line| serde_json::from_str(&line).ok()).collect())
+        while let Some(line) = lines.next()? {
+            match serde_json::from_slice(&line) {
+                Ok(line) => log.push(line),
+                Err(_) => break,
+            }
+        }
+        Ok(log)
     }
 
     /// All ids, oldest first: a ULID sorts by time.
-    fn ids(&self) -> Result<Vec<String>, RecordError> {
+    fn ids(&self) -> Result<Vec<RunId>, RecordError> {
         let folder = self.home.runs();
         let entries = std::fs::read_dir(&folder).map_err(RecordError::io("list", &folder))?;
-        let mut ids = Vec::new();
+        let mut ids: Vec<RunId> = Vec::new();
         for entry in entries {
             let name = entry.map_err(RecordError::io("list", &folder))?.file_name();
-            ids.extend(name.into_string().ok().filter(|name| is_id(name)));
+            ids.extend(name.to_str().and_then(|name| name.parse().ok()));
         }
         ids.sort();
         Ok(ids)
     }
 }
 
-/// Tells whether a text has the form of a run's id, so that it is safe in a path.
-pub(crate) fn is_id(text: &str) -> bool {
-    text.len() == 26 && text.chars().all(|c| c.is_ascii_digit() || c.is_ascii_uppercase())
-}
-
-/// Writes a run that was done elsewhere.
+/// Writes the record of a run.
 pub(crate) fn write_run(folder: &Path, run: &Run) -> Result<(), RecordError> {
     write_document(folder, "run.json", run)
 }
 
-fn write_document(folder: &Path, name: &str, document: &impl Serialize) -> Result<(), RecordError> {
+pub(super) fn write_document(
+    folder: &Path,
+    name: &str,
+    document: &impl Serialize,
+) -> Result<(), RecordError> {
     let path = folder.join(name);
     let bytes = serde_json::to_vec_pretty(document).map_err(|error| RecordError::Damaged {
         path: path.display().to_string(),
@@ -221,60 +228,5 @@ fn write_document(folder: &Path, name: &str, document: &impl Serialize) -> Resul
     durable::write(&path, &bytes, 0o600).map_err(RecordError::io("write", &path))
 }
 
-impl RunHandle {
-    /// The run's folder.
-    pub fn folder(&self) -> &Path {
-        &self.folder
-    }
-
-    /// Replaces the record.
-    ///
-    /// # Errors
-    /// If it cannot be written.
-    pub fn update(&self, run: &Run) -> Result<(), RecordError> {
-        write_run(&self.folder, run)
-    }
-
-    /// Writes a document beside the record, e.g. `claim.json`.
-    ///
-    /// # Errors
-    /// If it cannot be written.
-    pub fn write(&self, name: &str, document: &impl Serialize) -> Result<(), RecordError> {
-        write_document(&self.folder, name, document)
-    }
-
-    /// Appends to the log. A log that cannot be written does not stop the run.
-    pub fn log(&self, line: &LogLine) {
-        let mut log = self.log.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let written = serde_json::to_writer(&mut *log, line).is_ok() && log.write_all(b"\n").is_ok();
-        if written {
-            drop(log.flush());
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A program may output any integer of 64 bits; the record of its run must stay readable.
-    #[test]
-    fn reads_back_what_it_wrote_with_integers_of_64_bits() {
-        let folder = tempfile::tempdir().unwrap();
-        let home = Home::open(folder.path()).unwrap();
-        let id = "01K00000000000000000000000";
-        let document = serde_json::json!({
-            "format": "1.0", "id": id, "installation": "digits", "action": "run", "bundle": "digits",
-            "version": "1.0.0", "driver": "embedded", "parameters": {}, "status": "succeeded",
-            "bundleDigest": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-            "verification": {"by": "consent", "reason": "--allow-unsigned"},
-            "started": "2026-11-22T05:06:13Z",
-            "outputs": {"n": {"value": i64::MAX}},
-        });
-        let run: Run = serde_json::from_value(document).unwrap();
-        let runs = Runs::new(&home);
-        drop(runs.begin(&run).unwrap());
-        assert_eq!(runs.get(id).unwrap(), run);
-        assert_eq!(runs.list(None).unwrap(), [run]);
-    }
-}
+mod tests;

@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use samebundle_spec::limits;
-use samebundle_spec::record::RunStatus;
+use samebundle_spec::record::{RunId, RunStatus};
 
 use super::{Swept, size_of};
 use crate::home::{Home, ROOM};
 use crate::image::beneath;
-use crate::record::{RecordError, Runs, is_id};
+use crate::record::{RecordError, Runs};
 
 /// Removes the folders of processes that were killed. Quick where there are none: every start does it.
 ///
@@ -60,12 +60,14 @@ pub fn sweep_scratch(home: &Home, now: SystemTime, grace: Duration, dry_run: boo
 
 /// A run whose record cannot be read may go on.
 fn goes_on(home: &Home, name: &str) -> bool {
-    is_id(name)
-        && match Runs::new(home).get(name) {
-            Ok(run) => run.status == RunStatus::Running,
-            Err(RecordError::NoRun { .. }) => false,
-            Err(_) => true,
-        }
+    let Ok(id) = name.parse::<RunId>() else {
+        return false;
+    };
+    match Runs::new(home).get(&id) {
+        Ok(run) => run.status == RunStatus::Running,
+        Err(RecordError::NoRun { .. }) => false,
+        Err(_) => true,
+    }
 }
 
 fn entries(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {

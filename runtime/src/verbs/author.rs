@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use samebundle_registry::durable;
 use samebundle_registry::store::{Memory, Resolve};
 use samebundle_registry::{Origin, Store, StoreError};
+use samebundle_spec::record::RunId;
 use samebundle_spec::{BundleName, Classify, Descriptor, Digest, ErrorKind, Reference, Tag, Version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -91,7 +92,7 @@ pub struct BuildReport {
     /// Its tags in the local store.
     pub tags: Vec<Tag>,
     /// The ids of the author's runs that are attached to it.
-    pub runs: Vec<String>,
+    pub runs: Vec<RunId>,
 }
 
 /// Opens the registries of a site.
@@ -294,7 +295,7 @@ fn inputs<'a>(
 }
 
 /// Attaches the author's runs if `history:` asks for some.
-async fn attach_history(site: &Site, built: &Built) -> Result<Vec<String>, VerbError> {
+async fn attach_history(site: &Site, built: &Built) -> Result<Vec<RunId>, VerbError> {
     let most = built.history.limit();
     if most == 0 {
         return Ok(Vec::new());

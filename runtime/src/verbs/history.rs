@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use samebundle_spec::BundleName;
-use samebundle_spec::record::{ArtifactRecord, Installation, OutputRecord, Run, RunStatus};
+use samebundle_spec::record::{ArtifactRecord, Installation, OutputRecord, Run, RunId, RunStatus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -67,7 +67,7 @@ pub struct LogsRequest {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct LogsReport {
     /// The run.
-    pub run: String,
+    pub run: RunId,
     /// The lines in the order in which they came.
     pub log: Vec<LogLine>,
 }
@@ -87,7 +87,7 @@ pub struct OutputsRequest {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct OutputsReport {
     /// The run.
-    pub run: String,
+    pub run: RunId,
     /// What came of it.
     pub status: RunStatus,
     /// The outputs by name.

@@ -8,9 +8,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::RunStatus;
+use super::{OutputRecord, Run, RunId, RunStatus};
 use crate::json::{self, JsonError, null_as_default};
-use crate::limits;
+use crate::{Digest, limits};
+
+/// Version of the claim's and the result's schema (cnab-spec 400).
+const SCHEMA_VERSION: &str = "1.0.0";
 
 /// The value of `CNAB_CLAIMS_VERSION` in an invocation image.
 pub const CLAIMS_VERSION: &str = "CNAB-Claims-1.0.0";
@@ -122,6 +125,27 @@ pub struct ClaimOutput {
 }
 
 impl Claim {
+    /// The claim of a run of `bundle`, a `bundle.json`. Parameters are stored resolved; secrets are not (a deviation that we
+    /// choose: cnab-spec wants all of them, `spec/500-records.md` R4 wants secrets by name).
+    pub fn of(run: &Run, bundle: Value) -> Self {
+        let shown = run
+            .parameters
+            .iter()
+            .filter_map(|(name, parameter)| Some((name.clone(), parameter.value.clone()?)));
+        Self {
+            schema_version: Some(SCHEMA_VERSION.to_owned()),
+            id: run.id.to_string(),
+            installation: run.installation.to_string(),
+            revision: run.id.to_string(),
+            created: run.started.to_string(),
+            action: run.action.clone(),
+            bundle,
+            bundle_reference: Some(run.bundle_digest.to_string()),
+            parameters: shown.collect(),
+            custom: None,
+        }
+    }
+
     /// Reads a claim.
     ///
     /// # Errors
@@ -137,6 +161,31 @@ impl Claim {
 }
 
 impl ClaimResult {
+    /// The result of a run that ended, with this id.
+    pub fn of(run: &Run, id: &RunId) -> Self {
+        let digest = |output: &OutputRecord| match output {
+            OutputRecord::Value(value) => Some(Digest::sha256(value.to_string().as_bytes())),
+            OutputRecord::Artifacts(artifacts) => artifacts.first().and_then(|artifact| artifact.digest),
+        };
+        let outputs = run.outputs.iter().map(|(name, output)| {
+            let output = ClaimOutput {
+                content_digest: digest(output).map(|digest| digest.to_string()),
+                metadata: Map::new(),
+            };
+            (name.clone(), output)
+        });
+        Self {
+            schema_version: Some(SCHEMA_VERSION.to_owned()),
+            id: id.to_string(),
+            claim_id: run.id.to_string(),
+            created: run.finished.unwrap_or(run.started).to_string(),
+            message: run.message.clone(),
+            status: run.status.into(),
+            outputs: outputs.collect(),
+            custom: None,
+        }
+    }
+
     /// Reads a result.
     ///
     /// # Errors

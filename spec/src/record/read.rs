@@ -16,6 +16,14 @@ pub enum ReadError {
     /// Of a format that is not read.
     #[error("{0}")]
     Format(#[from] FormatError),
+    /// Another event than the next one.
+    #[error("event {found} stands where event {wanted} should be")]
+    Sequence {
+        /// Its number.
+        found: u64,
+        /// The number of the next one.
+        wanted: u64,
+    },
 }
 
 impl Classify for ReadError {
@@ -30,7 +38,7 @@ struct Header {
     format: Format,
 }
 
-/// Reads a record of at most `limit` bytes: a [`super::Run`] or a [`super::Installation`].
+/// Reads a record of at most `limit` bytes: a [`super::Run`], a [`super::Installation`], or the first line of a log.
 ///
 /// # Errors
 /// [`ReadError::Format`] for another major, whatever else the record holds; otherwise why it is damaged.
@@ -49,7 +57,7 @@ mod tests {
 
     fn run() -> serde_json::Value {
         json!({
-            "format": "1.0", "id": "01J", "installation": "digits", "action": "run", "bundle": "digits",
+            "format": "1.0", "id": "01ARZ3NDEKTSV4RRFFQ69G5FAV", "installation": "digits", "action": "run", "bundle": "digits",
             "version": "1.0.0", "driver": "embedded", "parameters": {}, "status": "succeeded",
             "bundleDigest": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             "verification": {"by": "consent", "reason": "--allow-unsigned"},

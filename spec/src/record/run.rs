@@ -1,15 +1,15 @@
 //! One run of a program or one action of a bundle: what went in, what was done, what came out.
 //!
-//! A run is also a CNAB claim and result (cnab-spec 400), written beside it; this document holds what those have no field
-//! for: tasks, images, inputs and outputs by digest.
+//! The record is the fold of the run's log ([`super::RunEvent`]). A run is also a CNAB claim and result (cnab-spec 400),
+//! written beside it; this document holds what those have no field for: tasks, images, inputs and outputs by digest.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Format, Verification};
-use crate::{BundleName, Digest};
+use super::{Format, RunId, Verification};
+use crate::{BundleName, Digest, Timestamp, Version};
 
 /// The record of one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,7 +19,7 @@ pub struct Run {
     /// Format of this document.
     pub format: Format,
     /// The run's id, a ULID; also the id of its CNAB claim.
-    pub id: String,
+    pub id: RunId,
     /// The installation that ran.
     pub installation: BundleName,
     /// What ran: `run` for a program, otherwise the CNAB action.
@@ -27,7 +27,7 @@ pub struct Run {
     /// Name of the bundle.
     pub bundle: String,
     /// Version of the bundle.
-    pub version: String,
+    pub version: Version,
     /// Digest of the bundle's index.
     pub bundle_digest: Digest,
     /// Why the bundle was trusted when it ran.
@@ -42,10 +42,10 @@ pub struct Run {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// When it began, RFC 3339 in UTC.
-    pub started: String,
+    pub started: Timestamp,
     /// When it ended; absent while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub finished: Option<String>,
+    pub finished: Option<Timestamp>,
     /// The tasks, in the order in which they began.
     #[serde(default)]
     pub tasks: Vec<TaskRecord>,
@@ -145,10 +145,10 @@ pub struct TaskRecord {
     pub image: Option<Digest>,
     /// When it began first, RFC 3339 in UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started: Option<String>,
+    pub started: Option<Timestamp>,
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub finished: Option<String>,
+    pub finished: Option<Timestamp>,
     /// Exit code of the last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
@@ -158,6 +158,23 @@ pub struct TaskRecord {
     /// Outputs by name.
     #[serde(default)]
     pub outputs: BTreeMap<String, OutputRecord>,
+}
+
+impl TaskRecord {
+    /// The record of a task of which nothing happened yet.
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            status: RunStatus::Running,
+            attempts: 0,
+            image: None,
+            started: None,
+            finished: None,
+            exit_code: None,
+            inputs: BTreeMap::new(),
+            outputs: BTreeMap::new(),
+        }
+    }
 }
 
 /// A value that went in or came out: a parameter as it is, artifacts by digest.
@@ -189,4 +206,17 @@ pub struct ArtifactRecord {
     /// What the component said about it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, Value>,
+}
+
+/// A line that a task printed, as `log.jsonl` has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+pub struct LogLine {
+    /// Name of the task.
+    pub task: String,
+    /// The line without its line end; bytes that are not UTF-8 are replaced.
+    pub line: String,
+    /// Whether it came by standard error.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stderr: bool,
 }

@@ -52,7 +52,7 @@ fn row(run: &Run) -> Vec<String> {
     vec![
         run.id.to_string(),
         run.installation.to_string(),
-        safe(&run.version),
+        run.version.to_string(),
         safe(&run.action),
         run.status.word().to_owned(),
         run.started.to_string(),

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use samebundle_runtime::{Event, Events};
+use samebundle_runtime::{Event, Events, Logged};
 use samebundle_spec::Digest;
+use samebundle_spec::record::{RunEvent, RunEventKind, TaskFinished};
 use serde_json::{Value, json};
 
 use super::{safe, safe_lines, size};
@@ -40,22 +41,45 @@ fn line(event: &Event, verbose: u8) -> Option<String> {
             safe(place),
             safe(why)
         )),
-        Event::TaskStarted { task, attempt: 1 } => Some(format!("task {} started", safe(task))),
-        Event::TaskStarted { task, attempt } => {
-            Some(format!("task {} started again, attempt {attempt}", safe(task)))
-        }
-        Event::TaskLog { task, line, .. } => Some(format!("  {} | {}", safe(task), safe(line))),
-        Event::TaskFinished { task, status, took } => Some(format!(
-            "task {} {} in {}",
-            safe(task),
-            safe(status),
-            size::duration(*took)
-        )),
         Event::Transfer { digest, done, total } if verbose > 0 && done == total => {
             Some(format!("{} {}", digest.short(), size::bytes(*total)))
         }
         _ => None,
     }
+}
+
+/// A line for what a run logs.
+fn logged_line(logged: Logged<'_>) -> Option<String> {
+    let event = match logged {
+        Logged::Line(line) => return Some(format!("  {} | {}", safe(&line.task), safe(&line.line))),
+        Logged::Event(event) => event,
+    };
+    match &event.kind {
+        RunEventKind::TaskStarted(started) => Some(match started.attempt {
+            1 => format!("task {} started", safe(&started.task)),
+            attempt => format!("task {} started again, attempt {attempt}", safe(&started.task)),
+        }),
+        RunEventKind::TaskFinished(finished) if finished.will_retry => Some(format!(
+            "note: task {} failed in attempt {} and is tried again",
+            safe(&finished.task),
+            finished.attempt
+        )),
+        RunEventKind::TaskFinished(finished) => Some(format!(
+            "task {} {} in {}",
+            safe(&finished.task),
+            finished.status.word(),
+            size::duration(took(event, finished))
+        )),
+        _ => None,
+    }
+}
+
+/// How long a task took, with all of its attempts.
+fn took(event: &RunEvent, finished: &TaskFinished) -> Duration {
+    let began = SystemTime::from(finished.started.unwrap_or(event.time));
+    SystemTime::from(event.time)
+        .duration_since(began)
+        .unwrap_or_default()
 }
 
 /// How far a copy is, its rate, and the time that is left.
@@ -115,6 +139,12 @@ impl Events for Lines {
             drop(writeln!(std::io::stderr().lock(), "{line}"));
         }
     }
+
+    fn logged(&self, logged: Logged<'_>) {
+        if let Some(line) = logged_line(logged) {
+            drop(writeln!(std::io::stderr().lock(), "{line}"));
+        }
+    }
 }
 
 /// One JSON object a line, on standard error.
@@ -125,6 +155,25 @@ impl Events for JsonLines {
     fn emit(&self, event: Event) {
         drop(writeln!(std::io::stderr().lock(), "{}", as_json(&event)));
     }
+
+    fn logged(&self, logged: Logged<'_>) {
+        drop(writeln!(std::io::stderr().lock(), "{}", logged_as_json(logged)));
+    }
+}
+
+/// An event of a run as its log has it, with the time that a task took; a line that a task printed as `task-log`.
+fn logged_as_json(logged: Logged<'_>) -> Value {
+    let event = match logged {
+        Logged::Line(line) => {
+            return json!({"event": "task-log", "task": line.task, "line": line.line, "stderr": line.stderr});
+        }
+        Logged::Event(event) => event,
+    };
+    let mut json = json!(event);
+    if let RunEventKind::TaskFinished(finished) = &event.kind {
+        json["seconds"] = took(event, finished).as_secs_f64().into();
+    }
+    json
 }
 
 fn as_json(event: &Event) -> Value {
@@ -148,15 +197,6 @@ fn as_json(event: &Event) -> Value {
         Event::Notice { text } => json!({"event": "notice", "text": text}),
         Event::Log { level, target, text } => {
             json!({"event": "log", "level": level, "target": target, "text": text})
-        }
-        Event::TaskStarted { task, attempt } => {
-            json!({"event": "task-started", "task": task, "attempt": attempt})
-        }
-        Event::TaskLog { task, line, stderr } => {
-            json!({"event": "task-log", "task": task, "line": line, "stderr": stderr})
-        }
-        Event::TaskFinished { task, status, took } => {
-            json!({"event": "task-finished", "task": task, "status": status, "seconds": took.as_secs_f64()})
         }
         _ => json!({"event": "other"}),
     }
@@ -225,20 +265,20 @@ impl Terminal {
     }
 
     /// Shows a task while it runs, so that a silent one is seen to be at work.
-    fn task(&self, event: &Event) {
+    fn task(&self, kind: &RunEventKind) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        match event {
-            Event::TaskStarted { task, .. } if !tasks.contains_key(task) => {
+        match kind {
+            RunEventKind::TaskStarted(started) if !tasks.contains_key(&started.task) => {
                 let bar = self.bars.add(ProgressBar::new_spinner());
                 if let Ok(style) = ProgressStyle::with_template("  {spinner} {msg} {elapsed}") {
                     bar.set_style(style);
                 }
-                bar.set_message(safe(task));
+                bar.set_message(safe(&started.task));
                 bar.enable_steady_tick(Duration::from_millis(250));
-                tasks.insert(task.clone(), bar);
+                tasks.insert(started.task.clone(), bar);
             }
-            Event::TaskFinished { task, .. } => {
-                if let Some(bar) = tasks.remove(task) {
+            RunEventKind::TaskFinished(finished) if !finished.will_retry => {
+                if let Some(bar) = tasks.remove(&finished.task) {
                     bar.finish_and_clear();
                 }
             }
@@ -260,12 +300,20 @@ impl Terminal {
 
 impl Events for Terminal {
     fn emit(&self, event: Event) {
-        self.task(&event);
         if let Event::Transfer { digest, done, total } = event {
             self.transfer(digest, done, total);
         } else if let (Event::Moved { done, total, .. }, Some(text)) = (&event, moved(&event)) {
             self.moved(*done, *total, text);
         } else if let Some(line) = line(&event, self.verbose) {
+            drop(self.bars.println(line));
+        }
+    }
+
+    fn logged(&self, logged: Logged<'_>) {
+        if let Logged::Event(event) = logged {
+            self.task(&event.kind);
+        }
+        if let Some(line) = logged_line(logged) {
             drop(self.bars.println(line));
         }
     }

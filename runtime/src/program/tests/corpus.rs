@@ -112,7 +112,7 @@ async fn verdict(file: &Path) -> (bool, String) {
         format!(
             "{} with {tasks} containers {}",
             outcome.status.word(),
-            outcome.message.unwrap_or_default()
+            outcome.message.clone().unwrap_or_default()
         ),
     )
 }

@@ -111,6 +111,7 @@ async fn nothing_that_a_task_sees_differs_between_runs() {
         let driver = Fake::immediate(play);
         let outcome = bench.run(&driver).await;
         let outputs: Vec<_> = outcome
+            .record
             .tasks
             .into_iter()
             .map(|task| (task.name, task.outputs))
@@ -206,7 +207,7 @@ async fn environment_and_limits_take_placeholders() {
         .await;
     assert_eq!(outcome.status, RunStatus::Failed);
     assert_eq!(
-        outcome.message.unwrap(),
+        outcome.message.clone().unwrap(),
         "task c failed: \"many\" is not a number of cores above zero, such as 500m or 2"
     );
 }

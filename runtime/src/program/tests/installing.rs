@@ -92,7 +92,7 @@ async fn where_installing_does_not_go_the_task_does_it_itself() {
             .into_iter()
             .all(|operation| operation.extra_layers.is_empty())
     );
-    let notices = bench.seen.0.lock().unwrap();
+    let notices = bench.seen.events.lock().unwrap();
     let said = notices
         .iter()
         .any(|event| matches!(event, Event::Notice { text } if text.contains("pip exited with code 1")));

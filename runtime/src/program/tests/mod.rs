@@ -3,6 +3,7 @@
 mod corpus;
 mod inputs;
 mod installing;
+mod log;
 mod order;
 mod outputs;
 
@@ -13,7 +14,9 @@ use std::time::{Duration, SystemTime};
 
 use samebundle_registry::store::Memory;
 use samebundle_spec::pipeline::Pipeline;
-use samebundle_spec::record::{OutputRecord, RunStatus, TaskRecord};
+use samebundle_spec::record::{
+    OutputRecord, Run, RunEvent, RunEventKind, RunFinished, RunStatus, TaskRecord,
+};
 use samebundle_spec::{Descriptor, Digest, MediaType};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -22,8 +25,9 @@ use super::{ProgramError, ProgramOutcome, ProgramPlan, Wheelhouse, run};
 use crate::context::{Clock, Context};
 use crate::driver::fake::{Fake, FakeContainer};
 use crate::driver::{Limits, Outcome};
-use crate::event::{Event, Events};
+use crate::event::{Event, Events, Logged};
 use crate::home::Home;
+use crate::record::{Mask, Runs, testing};
 
 /// Goes on by a second every time it is asked.
 #[derive(Debug, Default)]
@@ -40,11 +44,35 @@ impl Clock for Ticks {
 }
 
 #[derive(Debug, Default)]
-struct Seen(Mutex<Vec<Event>>);
+struct Seen {
+    events: Mutex<Vec<Event>>,
+    logged: Mutex<Vec<RunEvent>>,
+}
 
 impl Events for Seen {
     fn emit(&self, event: Event) {
-        self.0.lock().unwrap().push(event);
+        self.events.lock().unwrap().push(event);
+    }
+
+    fn logged(&self, logged: Logged<'_>) {
+        if let Logged::Event(event) = logged {
+            self.logged.lock().unwrap().push(event.clone());
+        }
+    }
+}
+
+/// What came of a run, and what its log folds to.
+#[derive(Debug)]
+struct Ran {
+    outcome: ProgramOutcome,
+    record: Run,
+}
+
+impl std::ops::Deref for Ran {
+    type Target = ProgramOutcome;
+
+    fn deref(&self) -> &ProgramOutcome {
+        &self.outcome
     }
 }
 
@@ -55,6 +83,7 @@ struct Bench {
     context: Context,
     seen: Arc<Seen>,
     store: Memory,
+    secrets: Vec<Value>,
 }
 
 impl Bench {
@@ -92,6 +121,7 @@ impl Bench {
             _folder: folder,
             seen,
             store: Memory::new(),
+            secrets: Vec::new(),
         }
     }
 
@@ -100,17 +130,29 @@ impl Bench {
         self
     }
 
-    async fn try_run(&self, driver: &Fake) -> Result<ProgramOutcome, ProgramError> {
-        run(&self.plan, driver, &self.store, &self.context).await
+    async fn try_run(&self, driver: &Fake) -> Result<Ran, ProgramError> {
+        let runs = Runs::new(&self.context.home);
+        let number = runs.list(None).unwrap().len();
+        let mask = Mask::new(&self.secrets);
+        let log = runs.begin(&self.context, testing::started(number), mask).unwrap();
+        let outcome = run(&self.plan, driver, &self.store, &self.context, &log).await?;
+        let record = log.finish(RunFinished {
+            status: outcome.status,
+            message: outcome.message.clone(),
+            outputs: outcome.outputs.clone(),
+            result: testing::started(0).id,
+        });
+        let record = record.unwrap();
+        Ok(Ran { outcome, record })
     }
 
-    async fn run(&self, driver: &Fake) -> ProgramOutcome {
+    async fn run(&self, driver: &Fake) -> Ran {
         self.try_run(driver).await.unwrap()
     }
 }
 
-fn task<'a>(outcome: &'a ProgramOutcome, name: &str) -> &'a TaskRecord {
-    outcome.tasks.iter().find(|task| task.name == name).unwrap()
+fn task<'a>(ran: &'a Ran, name: &str) -> &'a TaskRecord {
+    ran.record.tasks.iter().find(|task| task.name == name).unwrap()
 }
 
 /// One component `comp-c` with one container, and the tasks and root given.

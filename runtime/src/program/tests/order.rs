@@ -20,8 +20,8 @@ fn tasks(tasks: &str) -> String {
     pipeline(WORD, SAY, &format!("dag: {{tasks: {{{tasks}}}}}"))
 }
 
-fn statuses(outcome: &ProgramOutcome) -> Vec<(&str, &str)> {
-    outcome
+fn statuses(ran: &Ran) -> Vec<(&str, &str)> {
+    ran.record
         .tasks
         .iter()
         .map(|task| (task.name.as_str(), task.status.word()))
@@ -56,7 +56,12 @@ async fn nested_dags_pass_values_in_and_out() {
     assert_eq!(outcome.status, RunStatus::Succeeded, "{outcome:?}");
     assert_eq!(outcome.outputs["r"], OutputRecord::Value(json!("v..")));
     assert_eq!(outcome.outputs["s"], OutputRecord::Value(json!("d..")));
-    let names: Vec<&str> = outcome.tasks.iter().map(|task| task.name.as_str()).collect();
+    let names: Vec<&str> = outcome
+        .record
+        .tasks
+        .iter()
+        .map(|task| task.name.as_str())
+        .collect();
     assert!(
         names.contains(&"given/a") && names.contains(&"not-given/b"),
         "{names:?}"
@@ -100,7 +105,7 @@ async fn a_failure_stops_what_depends_on_it_and_nothing_else() {
         ("later", "skipped"),
     ];
     assert_eq!(found, wanted);
-    let message = outcome.message.unwrap();
+    let message = outcome.message.clone().unwrap();
     assert!(
         message.starts_with("task bad failed: it exited with code 3, its memory limit was reached; its last lines were:\n    line 3\n"),
         "{message}"
@@ -144,15 +149,15 @@ async fn a_task_is_tried_again_with_clean_outputs() {
         .map(|operation| operation.name)
         .collect();
     assert!(names[0].ends_with("-1") && names[2].ends_with("-3"), "{names:?}");
-    let attempts = bench
-        .seen
-        .0
-        .lock()
-        .unwrap()
+    let logged = bench.seen.logged.lock().unwrap();
+    let ends: Vec<_> = logged
         .iter()
-        .filter(|event| matches!(event, Event::TaskStarted { .. }))
-        .count();
-    assert_eq!(attempts, 3);
+        .filter_map(|event| match &event.kind {
+            RunEventKind::TaskFinished(finished) => Some((finished.exit_code, finished.will_retry)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ends, [(Some(1), true), (Some(1), true), (Some(0), false)]);
 }
 
 #[tokio::test]
@@ -197,6 +202,7 @@ async fn a_cancel_stops_what_runs_and_starts_no_more() {
     assert_eq!(outcome.status, RunStatus::Cancelled);
     assert!(
         outcome
+            .record
             .tasks
             .iter()
             .all(|task| task.status != RunStatus::Succeeded),

@@ -25,7 +25,7 @@ fn write_parameters(container: &FakeContainer) {
     }
 }
 
-async fn outcome(program: impl Fn(&FakeContainer) -> Outcome + Send + Sync + 'static) -> ProgramOutcome {
+async fn outcome(program: impl Fn(&FakeContainer) -> Outcome + Send + Sync + 'static) -> Ran {
     let text = pipeline(DEFINITIONS, "command: [x]", ROOT);
     Bench::new(&text).run(&Fake::immediate(program)).await
 }
@@ -39,10 +39,10 @@ async fn refusal(program: impl Fn(&FakeContainer) + Send + Sync + 'static) -> St
     });
     let outcome = outcome.await;
     assert_eq!(outcome.status, RunStatus::Failed, "{outcome:?}");
-    outcome.message.unwrap()
+    outcome.message.clone().unwrap()
 }
 
-fn model(outcome: &ProgramOutcome) -> &samebundle_spec::record::ArtifactRecord {
+fn model(outcome: &Ran) -> &samebundle_spec::record::ArtifactRecord {
     match &outcome.outputs["m"] {
         OutputRecord::Artifacts(list) => &list[0],
         OutputRecord::Value(value) => panic!("{value}"),

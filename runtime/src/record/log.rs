@@ -1,0 +1,355 @@
+//! The log of a run that this process is doing: it appends events, and keeps the record that they fold to.
+//!
+//! Concurrency: one process writes, the one that holds the run's lock; its tasks may append from any thread, and the order
+//! of their events is the order of the file. Failure: an event that cannot be written waits and is tried again with the next
+//! one, so that the file is always a prefix of the log; the end of the run says if some are missing.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use samebundle_spec::Timestamp;
+use samebundle_spec::record::{
+    ClaimResult, LogLine, Run, RunEvent, RunEventKind, RunFinished, RunStarted, RunStatus,
+};
+use serde::Serialize;
+
+use super::RecordError;
+use super::lines::{self, Prefix};
+use super::mask::Mask;
+use super::runs::{EVENTS, LOG, write_document, write_run};
+use crate::context::{Clock, Context};
+use crate::driver::LogSink;
+use crate::event::{Event, Events, Logged};
+
+/// The log of a run that this process is doing.
+#[derive(Debug)]
+pub struct RunLog {
+    folder: PathBuf,
+    clock: Arc<dyn Clock>,
+    watcher: Arc<dyn Events>,
+    writer: Mutex<Writer>,
+    lines: Mutex<File>,
+    mask: Mask,
+    _lock: File,
+}
+
+#[derive(Debug)]
+struct Writer {
+    file: File,
+    /// Bytes of the events that were written whole.
+    whole: u64,
+    /// Events that are not written yet.
+    waiting: Vec<u8>,
+    /// Whether the file may have more than the whole events: the last try to write failed, or none was made.
+    failed: bool,
+    /// Number of the last event.
+    last: u64,
+    run: Run,
+    finished: Option<RunFinished>,
+}
+
+impl Writer {
+    fn write(&mut self, sync: bool) -> io::Result<()> {
+        if self.failed {
+            // Half a line would be the end of what can be read.
+            self.file.set_len(self.whole)?;
+        }
+        self.file.write_all(&self.waiting)?;
+        if sync {
+            self.file.sync_data()?;
+        }
+        self.whole += self.waiting.len() as u64;
+        self.waiting.clear();
+        Ok(())
+    }
+}
+
+impl RunLog {
+    /// Begins the log of a run in its folder, whose lock the caller took.
+    pub(super) fn begin(
+        folder: PathBuf,
+        lock: File,
+        context: &Context,
+        started: RunStarted,
+        mask: Mask,
+    ) -> Result<Self, RecordError> {
+        let path = folder.join(EVENTS);
+        let event = RunEvent {
+            sequence: 1,
+            time: Timestamp::from(context.clock.now()),
+            kind: RunEventKind::RunStarted(Box::new(started)),
+        };
+        let run = Run::begin(&event).expect("it is the event of a start");
+        let mut writer = Writer {
+            file: append(&path)?,
+            whole: 0,
+            waiting: event.to_line(),
+            failed: true,
+            last: 1,
+            run,
+            finished: None,
+        };
+        writer.write(true).map_err(RecordError::io("write", &path))?;
+        writer.failed = false;
+        write_run(&folder, &writer.run)?;
+        context.events.logged(Logged::Event(&event));
+        Self::over(folder, lock, context, writer, mask)
+    }
+
+    /// Goes on with the log of a run whose process was killed: the caller took its lock. `run` is the record that lies in
+    /// the folder. What is behind the last event that can be read is removed.
+    pub(super) fn resume(
+        folder: PathBuf,
+        lock: File,
+        context: &Context,
+        run: Option<Run>,
+    ) -> Result<Option<Self>, RecordError> {
+        let path = folder.join(EVENTS);
+        let prefix = match (lines::prefix(&path)?, run) {
+            (Some(prefix), _) => prefix,
+            // A version before the log began it.
+            (None, Some(run)) => Prefix {
+                run,
+                finished: None,
+                last: 0,
+                bytes: 0,
+            },
+            (None, None) => return Ok(None),
+        };
+        let writable = prefix.run.format.check_writable();
+        writable.map_err(|source| RecordError::Format {
+            path: path.display().to_string(),
+            source,
+        })?;
+        let mut writer = Writer {
+            file: append(&path)?,
+            whole: prefix.bytes,
+            waiting: Vec::new(),
+            failed: true,
+            last: prefix.last,
+            run: prefix.run,
+            finished: prefix.finished,
+        };
+        if writer.last == 0 {
+            let first = RunEvent {
+                sequence: 1,
+                time: writer.run.started,
+                kind: RunEventKind::RunStarted(Box::new(RunStarted::of(&writer.run))),
+            };
+            writer.waiting = first.to_line();
+            writer.last = 1;
+        }
+        writer.write(true).map_err(RecordError::io("write", &path))?;
+        writer.failed = false;
+        Self::over(folder, lock, context, writer, Mask::default()).map(Some)
+    }
+
+    fn over(
+        folder: PathBuf,
+        lock: File,
+        context: &Context,
+        writer: Writer,
+        mask: Mask,
+    ) -> Result<Self, RecordError> {
+        let lines = append(&folder.join(LOG))?;
+        Ok(Self {
+            folder,
+            clock: Arc::clone(&context.clock),
+            watcher: Arc::clone(&context.events),
+            writer: Mutex::new(writer),
+            lines: Mutex::new(lines),
+            mask,
+            _lock: lock,
+        })
+    }
+
+    /// The run's folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The record of all events until now.
+    pub fn run(&self) -> Run {
+        self.writer().run.clone()
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends an event and returns its time. It is durable afterwards if it ends a task or the run.
+    pub fn append(&self, mut kind: RunEventKind) -> Timestamp {
+        self.mask.event(&mut kind);
+        let mut writer = self.writer();
+        let event = RunEvent {
+            sequence: writer.last + 1,
+            time: Timestamp::from(self.clock.now()),
+            kind,
+        };
+        writer.last = event.sequence;
+        writer.waiting.extend(event.to_line());
+        writer.run.apply(&event);
+        let sync = match &event.kind {
+            RunEventKind::TaskFinished(finished) => !finished.will_retry,
+            RunEventKind::RunFinished(finished) => {
+                writer.finished = Some(finished.clone());
+                true
+            }
+            _ => false,
+        };
+        if let Err(error) = writer.write(sync) {
+            if !writer.failed {
+                let text = format!("the log of run {} cannot be written: {error}", writer.run.id);
+                tracing::warn!("{text}");
+                self.watcher.emit(Event::Notice { text });
+            }
+            writer.failed = true;
+        } else {
+            writer.failed = false;
+        }
+        // Watchers see events in the order of the file.
+        self.watcher.logged(Logged::Event(&event));
+        event.time
+    }
+
+    /// Appends to what the tasks printed. A line that cannot be written does not stop the run.
+    pub fn line(&self, task: &str, line: &str, stderr: bool) {
+        let line = LogLine {
+            task: task.to_owned(),
+            line: self.mask.text(line).into_owned(),
+            stderr,
+        };
+        let mut bytes = serde_json::to_vec(&line).expect("a struct of texts serializes");
+        bytes.push(b'\n');
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(lines.write_all(&bytes));
+        self.watcher.logged(Logged::Line(&line));
+    }
+
+    /// Writes a document beside the log, e.g. `claim.json`.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn write(&self, name: &str, document: &impl Serialize) -> Result<(), RecordError> {
+        write_document(&self.folder, name, document)
+    }
+
+    /// Ends the run, unless its log has the end already, and writes what it folds to: the record and the CNAB result.
+    ///
+    /// # Errors
+    /// If the record or the log cannot be written.
+    pub fn finish(self, finished: RunFinished) -> Result<Run, RecordError> {
+        let open = self.writer().run.status == RunStatus::Running;
+        if open {
+            self.append(RunEventKind::RunFinished(finished));
+        }
+        let mut writer = self.writer();
+        let logged = writer.write(true);
+        if let Some(finished) = &writer.finished {
+            let result = ClaimResult::of(&writer.run, &finished.result);
+            self.write("result.json", &result)?;
+        }
+        // A record that has an end is what says that nothing is left to do.
+        write_run(&self.folder, &writer.run)?;
+        logged.map_err(RecordError::io("write", &self.folder.join(EVENTS)))?;
+        Ok(writer.run.clone())
+    }
+}
+
+fn append(path: &Path) -> Result<File, RecordError> {
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(path);
+    file.map_err(RecordError::io("write", path))
+}
+
+/// Appends what the container of one task prints.
+#[derive(Debug)]
+pub(crate) struct TaskLines<'a> {
+    pub(crate) task: &'a str,
+    pub(crate) log: &'a RunLog,
+}
+
+impl LogSink for TaskLines<'_> {
+    fn line(&self, line: &str, stderr: bool) {
+        self.log.line(self.task, line, stderr);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use samebundle_spec::record::{RunId, TaskStarted};
+
+    use super::*;
+    use crate::event::Silent;
+    use crate::home::Home;
+    use crate::record::{Runs, testing};
+
+    #[derive(Debug)]
+    struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> SystemTime {
+            SystemTime::UNIX_EPOCH
+        }
+
+        fn new_id(&self) -> String {
+            unreachable!("ids are given")
+        }
+    }
+
+    /// A disk that is full for a while: events wait in memory, and the file stays a prefix of the log.
+    #[test]
+    fn events_that_could_not_be_written_are_written_with_the_next_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let context = Context {
+            clock: Arc::new(Still),
+            home: Home::open(folder.path()).unwrap(),
+            cancel: Default::default(),
+            events: Arc::new(Silent),
+            offline: true,
+        };
+        let runs = Runs::new(&context.home);
+        let started = testing::started(1);
+        let id: RunId = started.id.clone();
+        let log = runs.begin(&context, started, Mask::default()).unwrap();
+        let begin = |task: &str| {
+            log.append(RunEventKind::TaskStarted(TaskStarted {
+                task: task.to_owned(),
+                attempt: 1,
+                image: None,
+                inputs: Default::default(),
+            }))
+        };
+        let written = || {
+            let mut events = runs.events(&id).unwrap();
+            std::iter::from_fn(|| events.next().unwrap()).count()
+        };
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let whole = std::mem::replace(&mut log.writer().file, full);
+        begin("a");
+        begin("b");
+        assert_eq!((written(), log.run().tasks.len()), (1, 2));
+        log.writer().file = whole;
+        begin("c");
+        assert_eq!((written(), log.run().tasks.len()), (4, 3));
+        log.writer().file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let finished = RunFinished {
+            status: RunStatus::Succeeded,
+            message: None,
+            outputs: Default::default(),
+            result: id.clone(),
+        };
+        let error = log.finish(finished).unwrap_err().to_string();
+        assert!(error.starts_with("could not write "), "{error}");
+        // The record has its own way to the disk.
+        assert_eq!(runs.get(&id).unwrap().status, RunStatus::Succeeded);
+    }
+}

@@ -1,0 +1,163 @@
+//! Keeps the values of secret parameters out of a run's log, of what its tasks print, and so of all that is made of them.
+//!
+//! A secret reaches a task as an input, and the task may print it or pass it on. Wherever it stands it becomes `***`: as a
+//! value, inside a text, and as JSON escapes it. Inside a text shorter ones than [`SHORTEST`] stay: there they would be
+//! everywhere.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use samebundle_spec::record::{OutputRecord, RunEventKind};
+use serde_json::Value;
+
+/// What stands for a secret.
+const MASK: &str = "***";
+
+/// The shortest secret that is looked for inside of texts, bytes.
+const SHORTEST: usize = 4;
+
+/// The secrets of a run.
+#[derive(Default)]
+pub struct Mask {
+    values: Vec<Value>,
+    /// The longest first: one may hold another.
+    texts: Vec<String>,
+}
+
+impl Mask {
+    /// Hides these values.
+    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a Value>) -> Self {
+        let mut mask = Self::default();
+        for secret in secrets {
+            mask.add(secret);
+        }
+        mask.texts.retain(|text| text.len() >= SHORTEST);
+        mask.texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        mask
+    }
+
+    fn add(&mut self, secret: &Value) {
+        match secret {
+            Value::Null => return,
+            Value::String(text) => {
+                let quoted = secret.to_string();
+                self.texts.push(quoted[1..quoted.len() - 1].to_owned());
+                // What is printed comes line by line.
+                self.texts.extend(text.lines().map(str::to_owned));
+                self.texts.push(text.clone());
+            }
+            Value::Array(items) => items.iter().for_each(|item| self.add(item)),
+            Value::Object(entries) => entries.values().for_each(|entry| self.add(entry)),
+            Value::Bool(_) | Value::Number(_) => self.texts.push(secret.to_string()),
+        }
+        self.values.push(secret.clone());
+    }
+
+    /// A text without secrets.
+    pub(super) fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
+        let mut shown = Cow::Borrowed(text);
+        for secret in &self.texts {
+            if shown.contains(secret) {
+                shown = Cow::Owned(shown.replace(secret, MASK));
+            }
+        }
+        shown
+    }
+
+    /// Hides the secrets of an event. The parameters of the run have none already.
+    pub(super) fn event(&self, kind: &mut RunEventKind) {
+        if self.values.is_empty() {
+            return;
+        }
+        match kind {
+            RunEventKind::TaskStarted(started) => self.records(&mut started.inputs),
+            RunEventKind::TaskFinished(finished) => {
+                self.records(&mut finished.outputs);
+                self.message(&mut finished.message);
+            }
+            RunEventKind::RunFinished(finished) => {
+                self.records(&mut finished.outputs);
+                self.message(&mut finished.message);
+            }
+            _ => {}
+        }
+    }
+
+    fn message(&self, message: &mut Option<String>) {
+        if let Some(text) = message {
+            *text = self.text(text).into_owned();
+        }
+    }
+
+    fn records(&self, records: &mut BTreeMap<String, OutputRecord>) {
+        for record in records.values_mut() {
+            match record {
+                OutputRecord::Value(value) => self.value(value),
+                OutputRecord::Artifacts(artifacts) => {
+                    let metadata = artifacts
+                        .iter_mut()
+                        .flat_map(|artifact| artifact.metadata.values_mut());
+                    metadata.for_each(|value| self.value(value));
+                }
+            }
+        }
+    }
+
+    fn value(&self, value: &mut Value) {
+        if self.values.contains(value) {
+            *value = Value::from(MASK);
+            return;
+        }
+        match value {
+            Value::String(text) => *text = self.text(text).into_owned(),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.value(item)),
+            Value::Object(entries) => entries.values_mut().for_each(|entry| self.value(entry)),
+            _ => {}
+        }
+    }
+}
+
+impl std::fmt::Debug for Mask {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Mask of {} secrets", self.values.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_is_hidden_wherever_it_stands() {
+        let secrets = [
+            json!("hunter2"),
+            json!(42),
+            json!("a\"b\nlonger line"),
+            json!(null),
+        ];
+        let mask = Mask::new(&secrets);
+        for (value, wanted) in [
+            (json!("hunter2"), json!("***")),
+            (json!(42), json!("***")),
+            (json!(43), json!(43)),
+            // Too short to be looked for inside of a text.
+            (json!("42 is the answer"), json!("42 is the answer")),
+            (
+                json!({"h": ["Bearer hunter2", null]}),
+                json!({"h": ["Bearer ***", null]}),
+            ),
+            (
+                json!("{\"k\": \"a\\\"b\\nlonger line\"}"),
+                json!("{\"k\": \"***\"}"),
+            ),
+        ] {
+            let mut shown = value;
+            mask.value(&mut shown);
+            assert_eq!(shown, wanted);
+        }
+        assert_eq!(mask.text("longer line: hunter2"), "***: ***");
+        assert_eq!(format!("{mask:?}"), "Mask of 3 secrets");
+    }
+}

@@ -1,0 +1,24 @@
+//! Runs for tests.
+
+use std::collections::BTreeMap;
+
+use samebundle_spec::Digest;
+use samebundle_spec::record::{Format, RunStarted, Verification};
+
+/// The start of a run; each number has an id of its own.
+pub(crate) fn started(number: usize) -> RunStarted {
+    RunStarted {
+        format: Format::CURRENT,
+        id: format!("{number:026}").parse().unwrap(),
+        installation: "digits".parse().unwrap(),
+        action: "run".to_owned(),
+        bundle: "digits".to_owned(),
+        version: "1.0.0".parse().unwrap(),
+        bundle_digest: Digest::sha256(b""),
+        verification: Verification::Consent {
+            reason: "a test".to_owned(),
+        },
+        driver: "fake".to_owned(),
+        parameters: BTreeMap::new(),
+    }
+}
