@@ -27,6 +27,7 @@ mod powercut;
 mod readme;
 mod registries;
 mod rootless;
+mod runs;
 mod scenarios;
 mod services;
 mod serving;
