@@ -49,6 +49,14 @@ pub enum LocationError {
         /// The text.
         text: String,
     },
+    /// An address of a kind that bundles do not come from.
+    #[error("{text:?} is no location: bundles do not come by {scheme}; give registry/repository:tag, archive:FILE or layout:DIR")]
+    Scheme {
+        /// The text.
+        text: String,
+        /// What stands before `://`.
+        scheme: String,
+    },
     /// The first part is no host.
     #[error(
         "{text:?} names no registry: {host:?} has neither a dot nor a port; images of Docker Hub are written docker.io/{text}"
@@ -129,6 +137,10 @@ impl FromStr for Location {
         }
         if let Some(rest) = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme)) {
             return reference(rest);
+        }
+        if let Some((scheme, _)) = text.split_once("://") {
+            let (text, scheme) = (owned(), scheme.to_owned());
+            return Err(LocationError::Scheme { text, scheme });
         }
         if text == "-" {
             return Err(LocationError::Stream);
@@ -379,7 +391,7 @@ mod tests {
         for (text, said) in [
             ("Digits", "is no location"),
             ("--x", "is no location"),
-            ("ftp://x/y", "neither a dot nor a port"),
+            ("ftp://x/y", "do not come by ftp"),
             ("out.tar.zst", ".tar.zst, a form"),
             ("a/b.zip", ".zip, a form"),
             ("./x", "archive:./x for a file"),
