@@ -2,30 +2,210 @@
 //!
 //! Concurrency: two writers of one path do not disturb each other's temporary file; the last rename wins. Who needs a
 //! read-modify-write holds a [`lock`] around it. Failure: an error leaves the old file in place and no temporary one.
+//!
+//! A rename replaces whatever has the name. So [`target`] looks first: links are followed to the file that they name, and
+//! a pipe, a device, a socket or a folder is refused.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use rustix::io::Errno;
 use samebundle_spec::limits;
+use tempfile::NamedTempFile;
 
-/// Writes `bytes` to `path` durably with these permission bits.
+/// A path that does not lead to what is wanted there. It is inside an [`io::Error`] of kind
+/// [`InvalidInput`](io::ErrorKind::InvalidInput).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotAFile(String);
+
+impl From<NotAFile> for io::Error {
+    fn from(why: NotAFile) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, why)
+    }
+}
+
+fn not_a_file(why: impl Into<String>) -> io::Error {
+    NotAFile(why.into()).into()
+}
+
+/// Tells what something is that is not a regular file.
+fn kind_of(metadata: &Metadata) -> Option<&'static str> {
+    let kind = metadata.file_type();
+    if kind.is_file() {
+        None
+    } else if kind.is_dir() {
+        Some("a folder")
+    } else if kind.is_fifo() {
+        Some("a pipe")
+    } else if kind.is_socket() {
+        Some("a socket")
+    } else {
+        Some("a device")
+    }
+}
+
+/// Returns the file that writing to `path` replaces: a regular file, or a name that is free. Symbolic links are followed,
+/// also to a name that is free.
 ///
 /// # Errors
-/// The system's error; then `path` is as it was before.
-pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut temporary = tempfile::Builder::new()
+/// [`NotAFile`] if a folder, a pipe, a device or a socket is there, or if the path cannot name a file; otherwise the
+/// system's error, such as a name that is too long.
+pub fn target(path: &Path) -> io::Result<PathBuf> {
+    let bytes = path.as_os_str().as_bytes();
+    let ends_as_folder = bytes.ends_with(b"/") || bytes.ends_with(b"/.");
+    let Some(name) = path.file_name().filter(|_| !ends_as_folder) else {
+        return Err(not_a_file("it names a folder; give the name of a file"));
+    };
+    if name == "-" {
+        return Err(not_a_file(
+            "nothing is written to standard output; give the name of a file",
+        ));
+    }
+    let there = match fs::metadata(path) {
+        Ok(metadata) => Some(metadata),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error),
+    };
+    if let Some(kind) = there.as_ref().and_then(kind_of) {
+        let why = format!("it is {kind}, and only files are written; give the name of a file");
+        return Err(not_a_file(why));
+    }
+    let resolved = follow(path)?;
+    let found = fs::symlink_metadata(&resolved).ok();
+    let same = |a: &Metadata, b: &Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
+    match (&there, &found) {
+        (None, None) => Ok(resolved),
+        (Some(there), Some(found)) if same(there, found) => Ok(resolved),
+        // A link of the kernel's, below `/proc`, to a file without a name.
+        _ => Err(not_a_file(
+            "it leads to a file that has no name; give the name of a file",
+        )),
+    }
+}
+
+/// Follows symbolic links to the last name, whether something is there or not.
+fn follow(path: &Path) -> io::Result<PathBuf> {
+    /// The kernel follows as many.
+    const LINKS: usize = 40;
+    let mut named = path.to_owned();
+    for _ in 0..LINKS {
+        match fs::read_link(&named) {
+            Ok(next) => named = folder_of(&named).join(next),
+            Err(error) if [io::ErrorKind::InvalidInput, io::ErrorKind::NotFound].contains(&error.kind()) => {
+                return Ok(named);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Errno::LOOP.into())
+}
+
+/// Returns the regular file that `path` leads to, through symbolic links.
+///
+/// # Errors
+/// [`NotAFile`] if it is something else; otherwise the system's error.
+pub fn source(path: &Path) -> io::Result<PathBuf> {
+    let hint = match kind_of(&fs::metadata(path)?) {
+        None => return follow(path),
+        Some("a folder") => "it is a folder; an OCI image layout is named as layout:FOLDER",
+        Some("a pipe") => "it is a pipe, and it has to be read more than once; save it to a file first",
+        Some("a socket") => "it is a socket, and no file",
+        Some(_) => "it is a device, and no file",
+    };
+    Err(not_a_file(hint))
+}
+
+/// The folder that a file is in.
+pub fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// A file that is being written beside the one that it will replace. Dropped, it is gone.
+#[derive(Debug)]
+pub struct NewFile {
+    temporary: NamedTempFile,
+    target: PathBuf,
+}
+
+impl NewFile {
+    /// Starts a file that will have the name `path`, with these permission bits, from which the system takes the process's
+    /// mask.
+    ///
+    /// # Errors
+    /// Those of [`target`], and the system's.
+    pub fn create(path: &Path, mode: u32) -> io::Result<Self> {
+        let target = target(path)?;
+        let temporary = temporary_in(folder_of(&target), mode)?;
+        Ok(Self { temporary, target })
+    }
+
+    /// The file, to write to.
+    pub fn file(&self) -> &File {
+        self.temporary.as_file()
+    }
+
+    /// Makes the file durable and gives it its name.
+    ///
+    /// # Errors
+    /// The system's error; then what had the name still has it.
+    pub fn commit(self) -> io::Result<()> {
+        sync(self.temporary.as_file())?;
+        self.temporary
+            .persist(&self.target)
+            .map_err(|error| error.error)?;
+        sync_folder(folder_of(&self.target))
+    }
+}
+
+/// Makes a file with a name of its own in `folder`. The system takes the process's mask from `mode`.
+///
+/// # Errors
+/// The system's error.
+pub(crate) fn temporary_in(folder: &Path, mode: u32) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new()
         .prefix(".new-")
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(mode))
-        .tempfile_in(folder)?;
-    temporary.write_all(bytes)?;
-    temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|error| error.error)?;
-    sync_folder(folder)
+        .permissions(PermissionsExt::from_mode(mode))
+        .tempfile_in(folder)
+}
+
+/// Writes `bytes` to `path` durably with these permission bits, from which the system takes the process's mask.
+///
+/// # Errors
+/// Those of [`target`], and the system's; then `path` is as it was before.
+pub fn write(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let new = NewFile::create(path, mode)?;
+    new.file().write_all(bytes)?;
+    new.commit()
+}
+
+/// Makes a file's content durable, as far as its file system can.
+///
+/// # Errors
+/// The system's error. It is final: a second call may say that all is well when it is not.
+pub fn sync(file: &File) -> io::Result<()> {
+    as_far_as_it_can(file.sync_all())
+}
+
+/// Some file systems (FUSE, CIFS) have no such call; `cp` and `tar` go on there as well.
+fn as_far_as_it_can(synced: io::Result<()>) -> io::Result<()> {
+    match synced {
+        Err(error) if is_one_of(&error, &[Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP]) => Ok(()),
+        synced => synced,
+    }
+}
+
+fn is_one_of(error: &io::Error, errnos: &[Errno]) -> bool {
+    let raw = error.raw_os_error();
+    errnos.iter().any(|errno| Some(errno.raw_os_error()) == raw)
 }
 
 /// Syncs a large file on the way, by a thread of its own: the disk works while the bytes still come, and the sync at the end
@@ -52,7 +232,7 @@ impl EarlySync {
         self.end()?;
         self.bytes = 0;
         let file = Arc::clone(file);
-        self.thread = Some(std::thread::spawn(move || file.sync_data()));
+        self.thread = Some(std::thread::spawn(move || as_far_as_it_can(file.sync_data())));
         Ok(())
     }
 
@@ -121,7 +301,7 @@ pub fn make_folder(folder: &Path, mode: u32) -> io::Result<()> {
 /// # Errors
 /// The system's error.
 pub fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+    sync(&File::open(folder)?)
 }
 
 /// Takes an exclusive kernel lock on a file, made if absent, and waits for it. Released when dropped, also by a kill.
@@ -130,7 +310,7 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
 /// The system's error.
 pub fn lock(path: &Path) -> io::Result<File> {
     let file = open_lock(path)?;
-    file.lock()?;
+    with_hint(file.lock())?;
     Ok(file)
 }
 
@@ -140,7 +320,7 @@ pub fn lock(path: &Path) -> io::Result<File> {
 /// The system's error.
 pub fn lock_shared(path: &Path) -> io::Result<File> {
     let file = open_lock(path)?;
-    file.lock_shared()?;
+    with_hint(file.lock_shared())?;
     Ok(file)
 }
 
@@ -150,11 +330,40 @@ pub fn lock_shared(path: &Path) -> io::Result<File> {
 /// The system's error.
 pub fn try_lock(path: &Path) -> io::Result<Option<File>> {
     let file = open_lock(path)?;
+    Ok(try_lock_open(&file)?.then_some(file))
+}
+
+/// Takes an exclusive kernel lock on an open file and waits for it.
+///
+/// # Errors
+/// The system's error.
+pub(crate) fn lock_open(file: &File) -> io::Result<()> {
+    with_hint(file.lock())
+}
+
+/// Takes an exclusive kernel lock on an open file; `false` if another holds it.
+///
+/// # Errors
+/// The system's error.
+pub fn try_lock_open(file: &File) -> io::Result<bool> {
     match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-        Err(std::fs::TryLockError::Error(error)) => Err(error),
+        Ok(()) => Ok(true),
+        Err(fs::TryLockError::WouldBlock) => Ok(false),
+        Err(fs::TryLockError::Error(error)) => with_hint(Err(error)),
     }
+}
+
+/// Says what to do on a file system that has no locks.
+fn with_hint<T>(locked: io::Result<T>) -> io::Result<T> {
+    locked.map_err(|error| {
+        if is_one_of(&error, &[Errno::NOLCK, Errno::OPNOTSUPP, Errno::NOSYS]) {
+            let hint = "this file system has no locks (NFS without its lock service, Lustre without the option flock); \
+                        use a folder on a local disk";
+            io::Error::new(error.kind(), format!("{error}: {hint}"))
+        } else {
+            error
+        }
+    })
 }
 
 /// Of some open files, those that were last written more than `seconds` ago, by the clock of the file system that has
@@ -180,18 +389,30 @@ pub fn older_than(
     Ok(old)
 }
 
+/// Opens the file of a lock. Where nothing can be written, a lock is taken all the same, so that what is there can be read: on
+/// the file as it is, or on its folder, which nobody can change either.
 fn open_lock(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
+    let made = OpenOptions::new()
         .create(true)
         .truncate(false)
         .read(true)
         .write(true)
-        .open(path)
+        .open(path);
+    let error = match made {
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => error,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return File::open(path).map_err(|_| error);
+        }
+        made => return made,
+    };
+    File::open(path)
+        .or_else(|_| File::open(folder_of(path)))
+        .map_err(|_| error)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{OpenOptionsExt, symlink};
 
     use super::*;
 
@@ -211,9 +432,13 @@ mod tests {
 
     #[test]
     fn an_early_sync_that_failed_is_told_until_the_end() {
-        // A pipe cannot be synced.
-        let (_reader, writer) = std::io::pipe().unwrap();
-        let file = Arc::new(File::from(std::os::fd::OwnedFd::from(writer)));
+        // A file that was opened only to be named cannot be synced.
+        let folder = tempfile::tempdir().unwrap();
+        let named = OpenOptions::new()
+            .read(true)
+            .custom_flags(rustix::fs::OFlags::PATH.bits().cast_signed())
+            .open(folder.path());
+        let file = Arc::new(named.unwrap());
         let mut early = EarlySync::default();
         early.written(&file, limits::EARLY_SYNC_BYTES - 1).unwrap();
         early.end().unwrap();
@@ -232,5 +457,79 @@ mod tests {
         assert!(try_lock(&path).unwrap().is_none());
         drop(held);
         assert!(try_lock(&path).unwrap().is_some());
+    }
+
+    fn refusal(path: &Path) -> String {
+        let error = write(path, b"new", 0o666).unwrap_err();
+        assert!(
+            error.get_ref().is_some_and(|why| why.is::<NotAFile>()),
+            "{error:?}"
+        );
+        error.to_string()
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_and_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::create_dir(at("folder")).unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            at("pipe"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from_raw_mode(0o600),
+            0,
+        )
+        .unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        for (name, kind) in [("folder", "a folder"), ("pipe", "a pipe"), ("socket", "a socket")] {
+            symlink(name, at(&format!("to-{name}"))).unwrap();
+            for name in [name, &format!("to-{name}")] {
+                let why = refusal(&at(name));
+                assert!(why.contains(kind), "{name}: {why}");
+            }
+        }
+        assert!(refusal(Path::new("/dev/null")).contains("a device"));
+        assert!(refusal(&at("-")).contains("standard output"));
+        assert!(refusal(&at("new/")).contains("names a folder"));
+        let pipe = fs::symlink_metadata(at("pipe")).unwrap().file_type();
+        assert!(pipe.is_fifo());
+        assert!(
+            source(&at("to-pipe"))
+                .unwrap_err()
+                .to_string()
+                .contains("save it to a file first")
+        );
+        let long = write(&at(&"x".repeat(300)), b"", 0o666).unwrap_err();
+        assert!(is_one_of(&long, &[Errno::NAMETOOLONG]), "{long:?}");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 6);
+    }
+
+    #[test]
+    fn a_link_stays_and_what_it_names_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("file"), "old").unwrap();
+        for (link, to) in [("one", "file"), ("two", "one"), ("dangling", "made")] {
+            symlink(to, at(link)).unwrap();
+        }
+        for (link, file) in [("two", "file"), ("dangling", "made")] {
+            write(&at(link), link.as_bytes(), 0o666).unwrap();
+            assert!(fs::symlink_metadata(at(link)).unwrap().is_symlink());
+            assert_eq!(fs::read(at(file)).unwrap(), link.as_bytes());
+        }
+        assert_eq!(source(&at("two")).unwrap(), at("file"));
+        symlink("loop", at("loop")).unwrap();
+        write(&at("loop"), b"", 0o666).unwrap_err();
+    }
+
+    #[test]
+    fn a_lock_that_cannot_be_made_is_taken_on_what_is_there() {
+        let error = open_lock(Path::new("/proc/self/none")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        // Nobody can write below it, and nobody can make a file there.
+        if let Ok(file) = open_lock(Path::new("/sys/kernel/none")) {
+            assert!(file.metadata().unwrap().is_dir());
+        }
     }
 }

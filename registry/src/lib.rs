@@ -10,6 +10,7 @@ pub mod chunk;
 pub mod copy;
 pub mod durable;
 mod graph;
+mod path_error;
 pub mod remote;
 #[cfg(any(test, feature = "server"))]
 pub mod server;
@@ -17,4 +18,5 @@ pub mod store;
 pub mod trust;
 
 pub use copy::copy;
+pub use path_error::PathError;
 pub use store::{Origin, Referrers, Resolve, Sink, Source, Store, StoreError, Tags, Target};

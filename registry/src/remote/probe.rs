@@ -72,11 +72,9 @@ fn limited(size: u64) -> usize {
 /// What is random is nobody else's.
 fn scratch(length: usize) -> Result<Bytes, StoreError> {
     let mut bytes = vec![0; length];
-    getrandom::fill(&mut bytes).map_err(|error| StoreError::Io {
-        operation: "read",
-        path: "randomness".to_owned(),
-        source: std::io::Error::other(error.to_string()),
-    })?;
+    getrandom::fill(&mut bytes)
+        .map_err(std::io::Error::other)
+        .map_err(StoreError::io("read", std::path::Path::new("randomness")))?;
     Ok(bytes.into())
 }
 

@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::io;
+use std::path::{Path, PathBuf};
 
-use samebundle_spec::{Classify, Digest, ErrorKind};
+use samebundle_spec::{Classify, Digest, ErrorKind, MediaType};
+
+use crate::path_error::PathError;
 
 /// Which end of a copy an error comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,15 +143,40 @@ pub enum StoreError {
         why: String,
     },
     /// A file could not be read or written.
-    #[error("could not {operation} {path}")]
-    Io {
-        /// What was tried, as an infinitive.
-        operation: &'static str,
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// A file is sound, as far as can be told, and of a form that is not read.
+    #[error("{} is {what}, which is not read here; {remedy}", path.display())]
+    OtherForm {
         /// The file.
-        path: String,
-        /// The system's answer.
-        #[source]
-        source: io::Error,
+        path: PathBuf,
+        /// What it is.
+        what: String,
+        /// How it becomes readable.
+        remedy: String,
+    },
+    /// A document names other content in a way that is not known here: it could only be moved without its parts.
+    #[error(
+        "{digest} is of the type {media_type}, whose parts are not known here, so it cannot be moved whole; take it with the tool that made it, or have that tool make an OCI image manifest of it"
+    )]
+    UnknownParts {
+        /// The document.
+        digest: Digest,
+        /// Its type.
+        media_type: MediaType,
+    },
+    /// A layer is kept by its publisher alone, and is not there.
+    #[error(
+        "{digest} is a foreign layer, which {place} does not hold: its publisher offers it at {}, and such addresses are not followed; put it there first, or take an image without foreign layers",
+        urls.join(", ")
+    )]
+    Foreign {
+        /// The layer.
+        digest: Digest,
+        /// Where it was looked for.
+        place: String,
+        /// Where its publisher offers it.
+        urls: Vec<String>,
     },
     /// The user cancelled.
     #[error("cancelled")]
@@ -178,21 +206,21 @@ impl StoreError {
                 why: source.to_string(),
             }
         } else {
-            Self::Io {
-                operation: "read",
-                path: digest.to_string(),
-                source,
-            }
+            PathError::into("read", Path::new(&digest.to_string()))(source)
         }
     }
 
     /// Makes the error of a failed file operation.
-    pub fn io(operation: &'static str, path: &std::path::Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.display().to_string();
-        move |source| Self::Io {
-            operation,
-            path,
-            source,
+    pub fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        PathError::into(operation, path)
+    }
+
+    /// Tells whether bytes are not what they should be: altered, cut or damaged, or against the rules of their format.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Mismatch { .. } | Self::Invalid { .. } | Self::TooLarge { .. } => true,
+            Self::Copy { source, .. } => source.is_damage(),
+            _ => false,
         }
     }
 }
@@ -200,16 +228,20 @@ impl StoreError {
 impl Classify for StoreError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound { .. } | Self::LeftOut { .. } => ErrorKind::NotFound,
+            Self::NotFound { .. } | Self::LeftOut { .. } | Self::Foreign { .. } => ErrorKind::NotFound,
             Self::Mismatch { .. } => ErrorKind::NotTrusted,
-            Self::TooLarge { .. } | Self::Invalid { .. } | Self::Unsupported { .. } => ErrorKind::Input,
+            Self::TooLarge { .. }
+            | Self::Invalid { .. }
+            | Self::Unsupported { .. }
+            | Self::OtherForm { .. }
+            | Self::UnknownParts { .. } => ErrorKind::Input,
             Self::Denied { .. } => ErrorKind::Denied,
             Self::Unavailable { .. } => ErrorKind::Unavailable,
             Self::Unreachable { .. } => ErrorKind::Unreachable,
             Self::Throttled { .. } => ErrorKind::Throttled,
             Self::Broken { .. } => ErrorKind::Broken,
             Self::Conflict { .. } => ErrorKind::Conflict,
-            Self::Io { .. } => ErrorKind::Environment,
+            Self::Path(error) => error.kind(),
             Self::Cancelled => ErrorKind::Interrupted,
             Self::Copy { source, .. } => source.kind(),
         }

@@ -180,7 +180,14 @@ impl Marks {
             path: self.path.display().to_string(),
             why: error.to_string(),
         })?;
-        Ok(durable::write(&self.path, &bytes, 0o600).map_err(GuardError::io("write", &self.path))?)
+        match durable::write(&self.path, &bytes, 0o600) {
+            // What cannot be remembered does not make what was verified wrong, and what was seen before is still there.
+            Err(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
+                tracing::warn!(path = %self.path.display(), "the release is not noted: the file system is read-only");
+                Ok(())
+            }
+            written => Ok(written.map_err(GuardError::io("write", &self.path))?),
+        }
     }
 }
 

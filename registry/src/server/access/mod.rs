@@ -76,7 +76,7 @@ impl Access {
     /// Reads the users, and what each may do; without rules every user may do everything, and nobody else anything.
     ///
     /// # Errors
-    /// [`StoreError::Io`] and [`StoreError::Invalid`] for a file that cannot be read or is not of the form.
+    /// [`StoreError::Path`] and [`StoreError::Invalid`] for a file that cannot be read or is not of the form.
     pub fn open(
         scheme: Scheme,
         users: &Path,

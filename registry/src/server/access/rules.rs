@@ -67,7 +67,7 @@ impl RuleSet {
     /// Reads the file.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; [`StoreError::Invalid`] with line and column.
+    /// [`StoreError::Path`]; [`StoreError::Invalid`] with line and column.
     pub(super) fn read(paths: &[PathBuf]) -> Result<Self, StoreError> {
         let [path] = paths else {
             return Ok(Self {

@@ -34,7 +34,7 @@ impl Users {
     /// Reads the file: `name:hash` a line, `#` begins a comment.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; [`StoreError::Invalid`] with the line for any hash that is not bcrypt.
+    /// [`StoreError::Path`]; [`StoreError::Invalid`] with the line for any hash that is not bcrypt.
     pub(super) fn read(paths: &[PathBuf]) -> Result<Self, StoreError> {
         let mut users = BTreeMap::new();
         for path in paths {
@@ -76,7 +76,7 @@ const COST: u32 = 10;
 /// Sets the password of a user in an htpasswd file, made if absent; the other lines stay as they are.
 ///
 /// # Errors
-/// [`StoreError::Invalid`] for a name or password that cannot be, or a file that is none; [`StoreError::Io`].
+/// [`StoreError::Invalid`] for a name or password that cannot be, or a file that is none; [`StoreError::Path`].
 pub fn set_password(file: &Path, name: &str, password: &str) -> Result<(), StoreError> {
     let invalid = |subject: &str, why: &str| StoreError::Invalid {
         subject: subject.to_owned(),

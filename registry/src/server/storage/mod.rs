@@ -103,7 +103,7 @@ impl Storage {
     /// Opens a folder, made if absent, and locks it.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if another process serves it; [`StoreError::Io`] otherwise.
+    /// [`StoreError::Conflict`] if another process serves it; [`StoreError::Path`] otherwise.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         Self::open_with(root, Rules::default())
     }

@@ -1,11 +1,10 @@
 //! Writes archives, the same bytes for the same content.
 
 use std::collections::BTreeMap;
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::{self, BufWriter, IoSlice, Write};
 use std::ops::Range;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,7 +19,7 @@ use super::delta::{self, Since, Treatment, pack};
 use super::volumes::{self, Cut, Volume};
 use crate::chunk;
 use crate::copy::Options as Copy;
-use crate::durable::{self, EarlySync};
+use crate::durable::{self, EarlySync, NewFile};
 use crate::graph::{Beside, Graph, Node};
 use crate::store::blocking::blocking;
 use crate::store::layout_index::{LAYOUT_FILE, LayoutIndex};
@@ -85,16 +84,54 @@ enum Piece {
 /// How many batches may wait for the disk.
 const WAITING: usize = 2;
 
+/// Endings of archives that are not written here: under such a name the file would not be what it is taken for.
+const NOT_WRITTEN: [&str; 13] = [
+    "zst", "zstd", "xz", "txz", "bz2", "tbz2", "lz", "lz4", "zip", "7z", "gpg", "age", "enc",
+];
+
+/// Tells whether a file name has the ending of an archive of a form that is not written here.
+pub fn is_not_written(path: &Path) -> bool {
+    let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
+    ending.is_some_and(|ending| NOT_WRITTEN.iter().any(|other| ending == *other))
+}
+
+/// Looks whether a file can be written at a path, before anything is read for it.
+///
+/// # Errors
+/// [`StoreError::OtherForm`] for the ending of another form; [`StoreError::Path`] for what is there and is no file.
+fn examine(path: &Path, options: &Options) -> Result<(), StoreError> {
+    if is_not_written(path) {
+        return Err(StoreError::OtherForm {
+            path: path.to_owned(),
+            what: "the name of a compressed or encrypted file".to_owned(),
+            remedy: "archives are written as .tar or .tgz; compress or encrypt the file afterwards"
+                .to_owned(),
+        });
+    }
+    let first = match options.cut {
+        Some(_) => volumes::first(path),
+        None => path.to_owned(),
+    };
+    // The name of the whole says what is wrong with it, also where volumes are written.
+    for path in [path, &first] {
+        durable::target(path).map_err(StoreError::io("write", path))?;
+    }
+    Ok(())
+}
+
 /// Writes everything that belongs to `roots` into one file, which appears whole or not at all.
 ///
 /// # Errors
-/// [`StoreError::Copy`] with the side that failed, or [`StoreError::Cancelled`].
+/// [`StoreError::OtherForm`] or [`StoreError::Path`] if such a file cannot be written there; [`StoreError::Copy`] with the
+/// side that failed, or [`StoreError::Cancelled`].
 pub async fn write<O: Origin + ?Sized>(
     source: &O,
     roots: &[(Descriptor, Option<Tag>)],
     path: &Path,
     options: &Options,
 ) -> Result<Written, StoreError> {
+    let (target, asked) = (path.to_owned(), options.clone());
+    blocking(move || examine(&target, &asked)).await?;
     let (pieces, waiting) = mpsc::channel(WAITING);
     let (target, form) = (path.to_owned(), options.form);
     let (cut, cancel) = (options.cut, options.copy.cancel.clone());
@@ -225,7 +262,7 @@ async fn send_content<O: Origin + ?Sized>(
         None => source
             .pieces_unverified(descriptor, all.clone())
             .await
-            .map_err(|error| on(Side::Source, error))?,
+            .map_err(|error| on(Side::Source, graph.explain(&digest, error)))?,
     };
     let digester = Arc::new(Mutex::new(Digester::new(digest.algorithm())));
     // The network, the hash and the disk each work on a batch of their own.
@@ -353,14 +390,6 @@ fn index(graph: &Graph, roots: &[(Descriptor, Option<Tag>)]) -> LayoutIndex {
     index
 }
 
-/// The folder that a file is in.
-pub(super) fn folder_of(path: &Path) -> PathBuf {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
-        _ => PathBuf::from("."),
-    }
-}
-
 /// Writes the archive in its form; gives the writer back, or none if the reading side went away.
 fn write_form<W: Write>(writer: W, form: Form, pieces: mpsc::Receiver<Piece>) -> io::Result<Option<W>> {
     match form {
@@ -393,15 +422,8 @@ fn write_volumes(
 }
 
 fn write_file(path: &Path, form: Form, pieces: mpsc::Receiver<Piece>) -> Result<Vec<Volume>, StoreError> {
-    let folder = folder_of(path);
-    let temporary = tempfile::Builder::new()
-        .prefix(".new-")
-        .tempfile_in(&folder)
-        .map_err(StoreError::io("create a file in", &folder))?;
-    let handle = temporary
-        .as_file()
-        .try_clone()
-        .map_err(StoreError::io("open", path))?;
+    let new = NewFile::create(path, 0o666).map_err(StoreError::io("write", path))?;
+    let handle = new.file().try_clone().map_err(StoreError::io("open", path))?;
     let growing = Growing {
         file: Arc::new(handle),
         early: EarlySync::default(),
@@ -412,26 +434,11 @@ fn write_file(path: &Path, form: Form, pieces: mpsc::Receiver<Piece>) -> Result<
         return Err(StoreError::Cancelled);
     };
     growing.early.end().map_err(StoreError::io("sync", path))?;
-    temporary
-        .as_file()
-        .set_permissions(Permissions::from_mode(0o644))
-        .map_err(StoreError::io("set the mode of", path))?;
-    temporary
-        .as_file()
-        .sync_all()
-        .map_err(StoreError::io("sync", path))?;
-    let bytes = temporary
-        .as_file()
-        .metadata()
-        .map_err(StoreError::io("look at", path))?
-        .len();
-    temporary
-        .persist(path)
-        .map_err(|error| StoreError::io("rename a file to", path)(error.error))?;
-    durable::sync_folder(&folder).map_err(StoreError::io("sync the folder", &folder))?;
+    let metadata = new.file().metadata().map_err(StoreError::io("look at", path))?;
+    new.commit().map_err(StoreError::io("write", path))?;
     Ok(vec![Volume {
         path: path.to_owned(),
-        bytes,
+        bytes: metadata.len(),
     }])
 }
 

@@ -15,8 +15,8 @@ use crate::store::StoreError;
 use crate::store::layout_index::{LAYOUT_FILE, LayoutIndex, check_layout_file};
 use crate::store::listing::{self, Listing};
 
-/// Content is read-only, also for its owner.
-const BLOB_MODE: u32 = 0o444;
+/// Content is read-only, also for its owner, and as far for others as the process's mask allows.
+pub(super) const BLOB_MODE: u32 = 0o444;
 
 #[derive(Debug)]
 pub(super) struct Disk {
@@ -162,7 +162,7 @@ impl Disk {
     pub(super) fn commit(&self, ingest: Ingest, digest: &Digest) -> Result<(), StoreError> {
         make_folder(&self.blobs(digest))?;
         let _step = lease::step(&self.root)?;
-        ingest.rename(&blob_path(&self.root, digest), BLOB_MODE)
+        ingest.rename(&blob_path(&self.root, digest))
     }
 
     /// Makes the name of this content durable, and with it those of everything that came before.
@@ -177,13 +177,13 @@ impl Disk {
         let _step = lease::step(&self.root)?;
         // If the system does not allow it the file was written by now, or it could not have been.
         lease.touch(file);
-        ingest::publish(file, path, &blob_path(&self.root, digest), BLOB_MODE)
+        ingest::publish(file, path, &blob_path(&self.root, digest))
     }
 
     /// Writes small content whole.
     pub(super) fn write(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
         self.lease()?;
-        let ingest = Ingest::begin(&ingest_folder(&self.root))?;
+        let ingest = Ingest::begin(&ingest_folder(&self.root), BLOB_MODE)?;
         ingest
             .handle()?
             .write_all(bytes)

@@ -12,7 +12,7 @@ use crate::store::StoreError;
 use crate::store::layout_index::LayoutIndex;
 
 /// `index.json` and `oci-layout`.
-const FILE_MODE: u32 = 0o644;
+const FILE_MODE: u32 = 0o666;
 
 /// Where content is. A digest holds raw bytes, so the path cannot leave the root.
 pub(super) fn blob_path(root: &Path, digest: &Digest) -> PathBuf {
@@ -48,11 +48,11 @@ pub(super) fn read_file(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
 
 /// Replaces a small file durably.
 pub(super) fn write_file(root: &Path, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-    let ingest = Ingest::begin(&ingest_folder(root))?;
+    let ingest = Ingest::begin(&ingest_folder(root), FILE_MODE)?;
     let mut file: File = ingest.handle()?;
     let target = root.join(name);
     file.write_all(bytes).map_err(StoreError::io("write", &target))?;
-    ingest.commit(&target, FILE_MODE)
+    ingest.commit(&target)
 }
 
 /// Reads `index.json`.

@@ -5,7 +5,7 @@
 //! an unlocked file, which [`sweep`] removes; a `.partial` file (see [`Partial`](super::partial)) stays for a week, so that the
 //! next attempt goes on with it.
 
-use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -24,22 +24,21 @@ pub(super) struct Ingest {
 }
 
 impl Ingest {
-    /// Starts a file in the folder `ingest`, and locks it.
-    pub(super) fn begin(ingest: &Path) -> Result<Self, StoreError> {
-        Self::begin_named(ingest, "")
+    /// Starts a file in the folder `ingest`, and locks it. The system takes the process's mask from `mode`.
+    pub(super) fn begin(ingest: &Path, mode: u32) -> Result<Self, StoreError> {
+        Self::begin_named(ingest, "", mode)
     }
 
     /// The same, with a name that begins with `prefix`.
-    pub(super) fn begin_named(ingest: &Path, prefix: &str) -> Result<Self, StoreError> {
+    pub(super) fn begin_named(ingest: &Path, prefix: &str, mode: u32) -> Result<Self, StoreError> {
         make_folder(ingest)?;
         loop {
             let file = tempfile::Builder::new()
                 .prefix(prefix)
+                .permissions(Permissions::from_mode(mode))
                 .tempfile_in(ingest)
                 .map_err(StoreError::io("create a file in", ingest))?;
-            file.as_file()
-                .lock()
-                .map_err(StoreError::io("lock", file.path()))?;
+            durable::lock_open(file.as_file()).map_err(StoreError::io("lock", file.path()))?;
             // A sweep may have taken it for a leftover before it was locked; then it has no name any more.
             let links = file
                 .as_file()
@@ -68,10 +67,10 @@ impl Ingest {
             .map_err(StoreError::io("examine", self.file.path()))
     }
 
-    /// Makes the file durable and gives it the name `target` and the mode given, in place of what is there. The name
-    /// becomes durable when the folder is synced.
-    pub(super) fn rename(self, target: &Path, mode: u32) -> Result<(), StoreError> {
-        seal(self.file.as_file(), self.file.path(), mode)?;
+    /// Makes the file durable and gives it the name `target`, in place of what is there. The name becomes durable when the
+    /// folder is synced.
+    pub(super) fn rename(self, target: &Path) -> Result<(), StoreError> {
+        durable::sync(self.file.as_file()).map_err(StoreError::io("sync", self.file.path()))?;
         self.file
             .persist(target)
             .map_err(|error| StoreError::io("rename a file to", target)(error.error))?;
@@ -79,23 +78,22 @@ impl Ingest {
     }
 
     /// The same, and makes the name durable.
-    pub(super) fn commit(self, target: &Path, mode: u32) -> Result<(), StoreError> {
-        self.rename(target, mode)?;
+    pub(super) fn commit(self, target: &Path) -> Result<(), StoreError> {
+        self.rename(target)?;
         sync_folder(target.parent().unwrap_or(Path::new(".")))
     }
 }
 
-/// Makes a file durable and gives it the name `target` and the mode given, in place of what is there.
-pub(super) fn publish(file: &File, from: &Path, target: &Path, mode: u32) -> Result<(), StoreError> {
-    seal(file, from, mode)?;
+/// Makes a file read-only and durable and gives it the name `target`, in place of what is there.
+pub(super) fn publish(file: &File, from: &Path, target: &Path) -> Result<(), StoreError> {
+    let mode = file.metadata().map(|metadata| metadata.permissions().mode());
+    let mode = mode.map_err(StoreError::io("examine", from))? & 0o444;
+    if let Err(error) = file.set_permissions(Permissions::from_mode(mode)) {
+        // A file system without permissions refuses this, and none of what is relied on depends on it.
+        tracing::debug!(path = %from.display(), %error, "the file stays writable");
+    }
+    durable::sync(file).map_err(StoreError::io("sync", from))?;
     fs::rename(from, target).map_err(StoreError::io("rename a file to", target))
-}
-
-fn seal(file: &File, path: &Path, mode: u32) -> Result<(), StoreError> {
-    file.set_permissions(Permissions::from_mode(mode))
-        .map_err(StoreError::io("set the mode of", path))?;
-    // An error of fsync is final: a second call may say that all is well when it is not. The file is not renamed.
-    file.sync_all().map_err(StoreError::io("sync", path))
 }
 
 /// Ends the name of a file with content that is kept when it is not finished.
@@ -116,14 +114,12 @@ pub(super) fn open_partial(ingest: &Path, digest: &Digest) -> Result<Option<(Pat
             .write(true)
             .create(true)
             .truncate(false)
-            .mode(0o600)
+            .mode(0o644)
             .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
             .open(&path)
             .map_err(StoreError::io("open", &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
+        if !durable::try_lock_open(&file).map_err(StoreError::io("lock", &path))? {
+            return Ok(None);
         }
         // It may have been finished and renamed, or removed, before it was locked here: then the name is another file's.
         let mine = file.metadata().map_err(StoreError::io("examine", &path))?;
@@ -148,10 +144,18 @@ pub(super) fn make_folder(folder: &Path) -> Result<(), StoreError> {
 /// Opens a regular file for reading. Links are not followed, and a pipe does not block.
 pub(in crate::store) fn open_plain(path: &Path) -> io::Result<File> {
     let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let file = OpenOptions::new()
+    let opened = OpenOptions::new()
         .read(true)
         .custom_flags(flags.bits().cast_signed())
-        .open(path)?;
+        .open(path);
+    let file = match opened {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            let why =
+                "it is a symbolic link, and none is followed in there; put the file itself in its place";
+            return Err(io::Error::new(error.kind(), why));
+        }
+        opened => opened?,
+    };
     if file.metadata()?.is_file() {
         Ok(file)
     } else {
@@ -186,11 +190,7 @@ pub(super) fn look(
         }
         // Its writer may rename it away at any time.
         let Ok(file) = open_plain(&path) else { continue };
-        let dead = match file.try_lock() {
-            Ok(()) => true,
-            Err(TryLockError::WouldBlock) => false,
-            Err(TryLockError::Error(error)) => return Err(StoreError::io("lock", &path)(error)),
-        };
+        let dead = durable::try_lock_open(&file).map_err(StoreError::io("lock", &path))?;
         all.push((path, Found { file, dead }));
     }
     Ok(all)

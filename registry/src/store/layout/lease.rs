@@ -16,7 +16,7 @@
 //! a killed process is unlocked by the kernel and counts no more.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -36,10 +36,11 @@ pub(super) struct Lease {
 
 impl Lease {
     pub(super) fn take(root: &Path) -> Result<Self, StoreError> {
-        let file = Ingest::begin_named(&ingest_folder(root), PREFIX)?;
-        // Only now that it is locked: a collector that saw it unlocked did not count it, and its time must be later.
-        let handle = file.handle()?;
-        now(&handle).map_err(|error| StoreError::io("set the time of", root)(error.into()))?;
+        let file = Ingest::begin_named(&ingest_folder(root), PREFIX, 0o644)?;
+        // Only now that it is locked: a collector that saw it unlocked did not count it, and its time must be later. Some
+        // file systems let nobody set a time, but a write sets it everywhere.
+        let written = file.handle()?.write_all(b"\n");
+        written.map_err(StoreError::io("write a file in", &ingest_folder(root)))?;
         Ok(Self {
             began: file.modified()?,
             _file: file,
@@ -88,7 +89,7 @@ fn lock_path(root: &Path) -> PathBuf {
 /// The time before which content must have been written or found last to be collected.
 pub(super) fn cutoff(root: &Path, grace: Duration) -> Result<SystemTime, StoreError> {
     // Before the leases are read: whoever takes one later touches what it finds with a later time than this.
-    let now = Ingest::begin(&ingest_folder(root))?.modified()?;
+    let now = Ingest::begin(&ingest_folder(root), 0o644)?.modified()?;
     let mut cutoff = now.checked_sub(grace).unwrap_or(SystemTime::UNIX_EPOCH);
     for began in living(root)? {
         cutoff = cutoff.min(if began > now {

@@ -3,7 +3,7 @@
 //! ```text
 //! ROOT/oci-layout              {"imageLayoutVersion":"1.0.0"}
 //! ROOT/index.json              tags, and referrers without a tag
-//! ROOT/blobs/ALGORITHM/HEX     content, mode 0444, never changed
+//! ROOT/blobs/ALGORITHM/HEX     content, read-only, never changed
 //! ROOT/ingest/                 files that are being written, or half there, and leases of writers; not of the standard
 //! ROOT/trash/                  content between being taken away and being removed
 //! ROOT/lock                    held while index.json is read, changed and written
@@ -78,7 +78,8 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Opens a layout, makes it if it is not there, and removes what killed processes left in it.
+    /// Opens a layout, makes it if it is not there, and removes what killed processes left in it. A layout on a file system
+    /// that is read-only is opened as by [`Layout::open`].
     ///
     /// # Errors
     /// If a file cannot be written, or what is there is not a layout of this version.
@@ -86,7 +87,14 @@ impl Layout {
         let layout = Self {
             disk: Arc::new(Disk::at(root)),
         };
-        layout.run(Disk::create).await?;
+        layout
+            .run(|disk| match disk.create() {
+                Err(StoreError::Path(error)) if error.source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                    disk.examine().map_err(|_| error.into())
+                }
+                created => created,
+            })
+            .await?;
         Ok(layout)
     }
 

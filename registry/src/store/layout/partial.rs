@@ -30,7 +30,7 @@ use bytes::Bytes;
 use samebundle_spec::{Algorithm, Descriptor, Digest, Digester, limits};
 use tokio::sync::oneshot;
 
-use super::disk::Disk;
+use super::disk::{BLOB_MODE, Disk};
 use super::files::ingest_folder;
 use super::ingest::{Ingest, open_partial};
 use crate::durable::EarlySync;
@@ -108,7 +108,7 @@ impl Partial {
 
     /// Begins content that is not kept if it is not finished.
     pub(super) fn nameless(disk: &Arc<Disk>, descriptor: &Descriptor) -> Result<Self, StoreError> {
-        let ingest = Ingest::begin(&ingest_folder(&disk.root))?;
+        let ingest = Ingest::begin(&ingest_folder(&disk.root), BLOB_MODE)?;
         let file = ingest.handle()?;
         Ok(Self::new(
             disk,

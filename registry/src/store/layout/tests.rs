@@ -118,7 +118,7 @@ async fn leftovers_of_the_dead_go_and_those_of_the_living_stay() {
     let layout = Layout::create(folder.path()).await.unwrap();
     let ingest = folder.path().join("ingest");
     fs::write(ingest.join("dead"), "half").unwrap();
-    let living = ingest::Ingest::begin(&ingest).unwrap();
+    let living = ingest::Ingest::begin(&ingest, 0o644).unwrap();
     let report = check(folder.path(), false).await.unwrap();
     assert_eq!(
         report.findings,

@@ -101,11 +101,7 @@ pub async fn push_layer(
     packing: Packing,
 ) -> Result<(Descriptor, Digest), StoreError> {
     let diff_id = Digest::sha256(&tar);
-    let failed = |source| StoreError::Io {
-        operation: "compress",
-        path: diff_id.to_string(),
-        source,
-    };
+    let failed = |source| StoreError::io("compress", Path::new(&diff_id.to_string()))(source);
     let (media_type, bytes) = match packing {
         Packing::Plain => (MediaType::OCI_LAYER, tar),
         Packing::Gzip => {
@@ -145,11 +141,8 @@ pub async fn push_image(
         },
         ..ImageConfig::default()
     };
-    let bytes = serde_json::to_vec(&config).map_err(|error| StoreError::Io {
-        operation: "write",
-        path: "image configuration".to_owned(),
-        source: error.into(),
-    })?;
+    let bytes = serde_json::to_vec(&config)
+        .map_err(|error| StoreError::io("write", Path::new("image configuration"))(error.into()))?;
     let config = sink.push_bytes(MediaType::OCI_CONFIG, Bytes::from(bytes)).await?;
     let blobs = layers.iter().map(|(blob, _)| blob.clone()).collect();
     let manifest = Manifest::new(config, blobs).to_bytes();
@@ -178,11 +171,7 @@ const PROGRAMS: [&str; 25] = [
 /// # Errors
 /// If `busybox` cannot be read, or the place's error.
 pub async fn busybox_image(sink: &dyn Sink, busybox: &Path) -> Result<Busybox, StoreError> {
-    let failed = |source| StoreError::Io {
-        operation: "read",
-        path: busybox.display().to_string(),
-        source,
-    };
+    let failed = |source| StoreError::io("read", busybox)(source);
     let program = std::fs::read(busybox).map_err(failed)?;
     let lower = lower(&program).map_err(failed)?;
     let upper = upper().map_err(failed)?;

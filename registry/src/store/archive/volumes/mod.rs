@@ -42,6 +42,11 @@ pub struct Volume {
     pub bytes: u64,
 }
 
+/// The name of the first volume of an archive.
+pub(super) fn first(path: &Path) -> PathBuf {
+    named(path, "v001")
+}
+
 /// `NAME` and an ending.
 fn named(path: &Path, ending: &str) -> PathBuf {
     let mut name: OsString = path.as_os_str().to_owned();
@@ -60,7 +65,7 @@ pub fn whole_of(volume: &Path) -> Option<PathBuf> {
 /// Every file beside an archive's path that has the name of one of its volumes, sorted.
 fn beside(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(super::write::folder_of(path))? {
+    for entry in std::fs::read_dir(crate::durable::folder_of(path))? {
         let entry = entry?.path();
         let same = whole_of(&entry).is_some_and(|whole| whole.file_name() == path.file_name());
         if same && path.file_name().is_some() {

@@ -1,8 +1,7 @@
 //! Cuts what is written into volumes.
 
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use samebundle_spec::volume::{HEAD_BYTES, VolumeHead, VolumeSet};
@@ -11,9 +10,8 @@ use tempfile::NamedTempFile;
 use tokio_util::sync::CancellationToken;
 
 use super::{Cut, Volume, beside, named, parity};
-use crate::durable;
+use crate::durable::{self, folder_of};
 use crate::store::StoreError;
-use crate::store::archive::write::folder_of;
 
 /// A volume that grows. Its head is written when the whole set is known.
 #[derive(Debug)]
@@ -33,7 +31,7 @@ struct Grown {
 
 impl Growing {
     fn new(folder: &Path) -> io::Result<Self> {
-        let file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+        let file = durable::temporary_in(folder, 0o666)?;
         let mut file = BufWriter::with_capacity(limits::STREAM_BUFFER, file);
         file.seek(SeekFrom::Start(HEAD_BYTES))?;
         Ok(Self {
@@ -81,7 +79,7 @@ impl Pieces {
         };
         let content_bytes = VolumeSet::content_of(cut.size).map_err(|error| invalid(error.to_string()))?;
         let folder = folder_of(path);
-        let there = beside(path).map_err(StoreError::io("list", &folder))?;
+        let there = beside(path).map_err(StoreError::io("list", folder))?;
         let there = path
             .exists()
             .then(|| path.to_owned())
@@ -150,7 +148,7 @@ impl Pieces {
             persisted.map_err(|error| StoreError::io("rename a file to", &written.path)(error.error))?;
         }
         let folder = folder_of(&self.path);
-        durable::sync_folder(&folder).map_err(StoreError::io("sync the folder", &folder))?;
+        durable::sync_folder(folder).map_err(StoreError::io("sync the folder", folder))?;
         Ok(written)
     }
 
@@ -175,7 +173,7 @@ impl Pieces {
             )));
         }
         let folder = folder_of(&self.path);
-        let growing: io::Result<Vec<Growing>> = (0..parity).map(|_| Growing::new(&folder)).collect();
+        let growing: io::Result<Vec<Growing>> = (0..parity).map(|_| Growing::new(folder)).collect();
         let mut growing = growing.map_err(self.failed())?;
         let files: Vec<&File> = self.grown.iter().map(|volume| volume.file.as_file()).collect();
         parity::encode(&set, &files, |number, bytes| {
@@ -199,8 +197,7 @@ impl Pieces {
 fn seal(file: &mut File, head: &[u8]) -> io::Result<()> {
     file.seek(SeekFrom::Start(0))?;
     file.write_all(head)?;
-    file.set_permissions(Permissions::from_mode(0o644))?;
-    file.sync_all()
+    durable::sync(file)
 }
 
 impl Write for Pieces {
@@ -224,7 +221,7 @@ impl Write for Pieces {
         }
         let growing = match &mut self.growing {
             Some(growing) => growing,
-            None => self.growing.insert(Growing::new(&folder_of(&self.path))?),
+            None => self.growing.insert(Growing::new(folder_of(&self.path))?),
         };
         let room = (self.content_bytes - growing.bytes).min(bytes.len() as u64) as usize;
         growing.write_all(&bytes[..room])?;

@@ -1,0 +1,49 @@
+//! What went wrong with a file or folder.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use samebundle_spec::{Classify, ErrorKind};
+
+use crate::durable::NotAFile;
+
+/// An operation on a file or folder failed.
+#[derive(Debug, thiserror::Error)]
+#[error("could not {operation} {}", path.display())]
+pub struct PathError {
+    /// What was tried, as an infinitive.
+    pub operation: &'static str,
+    /// The file or folder.
+    pub path: PathBuf,
+    /// The system's answer.
+    #[source]
+    pub source: io::Error,
+}
+
+impl PathError {
+    /// Makes the error of a failed operation.
+    pub fn of(operation: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self {
+            operation,
+            path,
+            source,
+        }
+    }
+
+    /// The same as the error of a room.
+    pub fn into<E: From<Self>>(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> E {
+        let of = Self::of(operation, path);
+        move |source| of(source).into()
+    }
+}
+
+impl Classify for PathError {
+    fn kind(&self) -> ErrorKind {
+        // The path that was given is the wrong one; all else is the matter of this machine.
+        match self.source.get_ref() {
+            Some(why) if why.is::<NotAFile>() => ErrorKind::Input,
+            _ => ErrorKind::Environment,
+        }
+    }
+}
