@@ -195,6 +195,7 @@ where
             running.push(async move {
                 let sent = job.send(node).await;
                 drop(lane);
+                let sent = sent.map_err(|error| job.graph.explain(&node.descriptor.digest, error));
                 sent.map(|sent| (node, sent))
             });
         }

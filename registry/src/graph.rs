@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use samebundle_spec::{Descriptor, Digest, Tag, limits};
+use samebundle_spec::{Descriptor, Digest, Document, Tag, limits};
+use serde_json::Value;
 
 use crate::chunk::{Chunked, Finder};
 use crate::store::{Origin, SourceExt, StoreError, document};
@@ -33,8 +34,13 @@ pub(crate) struct Node {
 #[derive(Debug, Default)]
 pub(crate) struct Graph {
     nodes: BTreeMap<Key, Node>,
-    /// Manifests that were small enough to keep.
+    /// Manifests that were small enough to keep, and their length together, bytes.
     kept: BTreeMap<Digest, Bytes>,
+    kept_bytes: usize,
+    /// What is known by its own digest and is of a type that is no manifest here: it may be one elsewhere.
+    unknown: Vec<Descriptor>,
+    /// Where the publishers of foreign layers offer them.
+    foreign: BTreeMap<Digest, Vec<String>>,
     /// Layers that have a chunk index in the graph, by their digest.
     pub(crate) chunked: BTreeMap<Digest, Chunked>,
     finder: Finder,
@@ -51,11 +57,21 @@ pub(crate) enum Beside {
     Referrers,
 }
 
+/// How content came into the graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    /// As a root, an entry of an index, a referrer or a signature: where manifests are.
+    Document,
+    /// As a part of a manifest.
+    Part,
+}
+
 /// What was learned of one manifest.
 struct Seen {
     key: Key,
     bytes: Bytes,
     refers: bool,
+    role_of_children: Role,
     children: Vec<Descriptor>,
     referrers: Vec<Descriptor>,
     cosign: Vec<(Tag, Descriptor)>,
@@ -79,12 +95,15 @@ impl Graph {
         let mut graph = Self::default();
         let mut frontier: Vec<Key> = Vec::new();
         for root in roots {
-            graph.add(root, false, &mut frontier)?;
+            graph.add(root, Role::Document, false, &mut frontier)?;
         }
         // One round finds the children and referrers of all manifests of the round before. Indexes nest, and signatures
         // may be signed again.
         for _ in 0..=2 * limits::GRAPH_DEPTH {
             if frontier.is_empty() {
+                for unknown in std::mem::take(&mut graph.unknown) {
+                    look_for_parts(source, &unknown).await?;
+                }
                 graph.measure()?;
                 let chunked = std::mem::take(&mut graph.finder);
                 let chunked = chunked.chunked().map(|chunked| (chunked.layer.digest, chunked));
@@ -112,21 +131,24 @@ impl Graph {
         let beside = self.nodes.get(&seen.key).is_some_and(|node| node.beside);
         self.finder.look(&seen.children);
         for child in &seen.children {
-            self.add(child, beside, frontier)?;
+            self.add(child, seen.role_of_children, beside, frontier)?;
+            if !child.urls.is_empty() {
+                self.foreign.insert(child.digest, child.urls.clone());
+            }
         }
         for (tag, signature) in seen.cosign {
-            self.add(&signature, true, frontier)?;
+            self.add(&signature, Role::Document, true, frontier)?;
             self.cosign.insert(tag, signature);
         }
         for referrer in &seen.referrers {
-            self.add(&referrer.bare(), true, frontier)?;
+            self.add(&referrer.bare(), Role::Document, true, frontier)?;
         }
         if let Some(node) = self.nodes.get_mut(&seen.key) {
             node.children = seen.children.iter().map(key).collect();
             node.refers = seen.refers;
         }
-        let kept: usize = self.kept.values().map(Bytes::len).sum();
-        if kept + seen.bytes.len() <= limits::GRAPH_MANIFEST_BYTES {
+        if self.kept_bytes + seen.bytes.len() <= limits::GRAPH_MANIFEST_BYTES {
+            self.kept_bytes += seen.bytes.len();
             self.kept.insert(seen.key.1, seen.bytes);
         }
         Ok(())
@@ -135,6 +157,7 @@ impl Graph {
     fn add(
         &mut self,
         descriptor: &Descriptor,
+        role: Role,
         beside: bool,
         frontier: &mut Vec<Key>,
     ) -> Result<(), StoreError> {
@@ -159,6 +182,8 @@ impl Graph {
         }
         if key.0 {
             frontier.push(key);
+        } else if role == Role::Document {
+            self.unknown.push(descriptor.bare());
         }
         let node = Node {
             descriptor: descriptor.bare(),
@@ -198,6 +223,22 @@ impl Graph {
     fn above(&self, node: &Node) -> usize {
         let children = node.children.iter().filter_map(|child| self.nodes.get(child));
         1 + children.map(|child| child.height).max().unwrap_or(0)
+    }
+
+    /// Names a foreign layer as what it is, where an error says that it is not there.
+    pub(crate) fn explain(&self, digest: &Digest, error: StoreError) -> StoreError {
+        match (error, self.foreign.get(digest)) {
+            (StoreError::NotFound { place, .. }, Some(urls)) => StoreError::Foreign {
+                digest: *digest,
+                place,
+                urls: urls.clone(),
+            },
+            (StoreError::Copy { side, source }, Some(_)) => StoreError::Copy {
+                side,
+                source: Box::new(self.explain(digest, *source)),
+            },
+            (error, _) => error,
+        }
     }
 
     /// Every piece of content, sorted by kind and digest.
@@ -272,11 +313,50 @@ async fn see<O: Origin + ?Sized>(
     Ok(Seen {
         key: key(&descriptor),
         refers: document.subject().is_some(),
+        role_of_children: match document {
+            Document::Index(_) => Role::Document,
+            Document::Manifest(_) | Document::Artifact(_) => Role::Part,
+        },
         children: document.children().cloned().collect(),
         bytes,
         referrers,
         cosign,
     })
+}
+
+/// Refuses content that names other content in a way that is not known: alone it would be a loss. Where manifests are there
+/// may also be layers and configurations, as BuildKit's caches have them.
+async fn look_for_parts<O: Origin + ?Sized>(source: &O, unknown: &Descriptor) -> Result<(), StoreError> {
+    let refused = || StoreError::UnknownParts {
+        digest: unknown.digest,
+        media_type: unknown.media_type.clone(),
+    };
+    let text = unknown.media_type.as_str();
+    if text.contains("manifest") {
+        return Err(refused());
+    }
+    if text.contains(".layer.") || text.contains(".rootfs.") || unknown.size > limits::MANIFEST_BYTES {
+        return Ok(());
+    }
+    let bytes = source.fetch_bytes(unknown, limits::MANIFEST_BYTES).await?;
+    match serde_json::from_slice(&bytes) {
+        Ok(value) if names_content(&value) => Err(refused()),
+        _ => Ok(()),
+    }
+}
+
+/// Tells whether there is a descriptor in a document, or what a manifest of schema 1 has instead.
+fn names_content(value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => {
+            let digest = fields.get("digest").and_then(Value::as_str);
+            let is_descriptor = digest.is_some_and(|digest| digest.parse::<Digest>().is_ok())
+                && fields.get("size").is_some_and(Value::is_u64);
+            is_descriptor || fields.contains_key("blobSum") || fields.values().any(names_content)
+        }
+        Value::Array(items) => items.iter().any(names_content),
+        _ => false,
+    }
 }
 
 async fn cosign_tags<O: Origin + ?Sized>(

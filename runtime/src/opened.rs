@@ -236,9 +236,9 @@ async fn document(source: &dyn Source, descriptor: &Descriptor) -> Result<Docume
 async fn manifest(source: &dyn Source, descriptor: &Descriptor) -> Result<Manifest, OpenError> {
     match document(source, descriptor).await? {
         Document::Manifest(manifest) => Ok(manifest),
-        Document::Index(_) => Err(OpenError::Part {
+        _ => Err(OpenError::Part {
             digest: descriptor.digest,
-            why: "an index stands where a manifest should".to_owned(),
+            why: "another document stands where an image manifest should".to_owned(),
         }),
     }
 }

@@ -16,8 +16,9 @@ pub const DOCUMENT_DEPTH: usize = 64;
 pub const RECORD_DEPTH: usize = DOCUMENT_DEPTH + 16;
 /// Largest integer in a strict JSON document: 2^53-1, beyond it RFC 8785 cannot tell numbers apart.
 pub const JSON_INTEGER: u64 = (1 << 53) - 1;
-/// Most descriptors in one manifest or index.
-pub const DESCRIPTORS: usize = 1_000;
+/// Most descriptors in one manifest or index. A document of [`MANIFEST_BYTES`] has hardly room for more: none is shorter than
+/// 113 bytes. Artifacts of one file a layer have thousands.
+pub const DESCRIPTORS: usize = 32_000;
 /// Deepest nesting of indexes: a bundle's index, an image's index, a platform manifest.
 pub const GRAPH_DEPTH: usize = 8;
 /// Most contents in the graph of one root: a hundred images of a hundred layers, ten times over.

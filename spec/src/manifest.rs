@@ -181,6 +181,31 @@ pub struct Index {
     pub annotations: BTreeMap<String, String>,
 }
 
+/// An artifact manifest, which drafts of image-spec 1.1 had and the standard has not. Registries and ORAS 1.0 still hold
+/// some; it is only moved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ArtifactManifest {
+    /// The manifest's own type.
+    pub media_type: MediaType,
+    /// What kind of artifact this is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<MediaType>,
+    /// What it is made of.
+    #[serde(default, deserialize_with = "json::null_as_default")]
+    pub blobs: Vec<Descriptor>,
+    /// What this refers to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Descriptor>,
+    /// Free-form labels.
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "json::null_as_default"
+    )]
+    pub annotations: BTreeMap<String, String>,
+}
+
 /// A manifest or an index.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(
@@ -192,6 +217,8 @@ pub enum Document {
     Manifest(Manifest),
     /// An index.
     Index(Index),
+    /// An artifact manifest.
+    Artifact(ArtifactManifest),
 }
 
 impl Manifest {
@@ -300,6 +327,11 @@ impl Document {
             ("index", &["layers", "config", "fsLayers"])
         } else if expected.is_manifest() {
             ("manifest", &["manifests", "fsLayers"])
+        } else if *expected == MediaType::OCI_ARTIFACT {
+            (
+                "artifact manifest",
+                &["manifests", "layers", "config", "fsLayers"],
+            )
         } else {
             return Err(ManifestError::Kind {
                 media_type: expected.clone(),
@@ -319,18 +351,22 @@ impl Document {
         }
         let document = if expected.is_index() {
             Self::Index(json::from_slice(bytes, limits::MANIFEST_BYTES).map_err(readable)?)
-        } else {
+        } else if expected.is_manifest() {
             Self::Manifest(json::from_slice(bytes, limits::MANIFEST_BYTES).map_err(readable)?)
+        } else {
+            Self::Artifact(json::from_slice(bytes, limits::MANIFEST_BYTES).map_err(readable)?)
         };
         document.check_descriptors()?;
         Ok(document)
     }
 
-    /// Returns what the document is made of: configuration, layers or manifests. Not its subject: that refers elsewhere.
+    /// Returns what the document is made of: configuration, layers, manifests or blobs. Not its subject: that refers
+    /// elsewhere.
     pub fn children(&self) -> impl Iterator<Item = &Descriptor> {
         let (config, rest) = match self {
             Self::Manifest(manifest) => (Some(&manifest.config), &manifest.layers),
             Self::Index(index) => (None, &index.manifests),
+            Self::Artifact(artifact) => (None, &artifact.blobs),
         };
         config.into_iter().chain(rest)
     }
@@ -340,14 +376,24 @@ impl Document {
         match self {
             Self::Manifest(manifest) => manifest.subject.as_ref(),
             Self::Index(index) => index.subject.as_ref(),
+            Self::Artifact(artifact) => artifact.subject.as_ref(),
         }
     }
 
-    /// Returns the artifact type of an index, or [`Manifest::kind`] of a manifest.
+    /// Returns the artifact type that the document itself names.
+    pub fn artifact_type(&self) -> Option<&MediaType> {
+        match self {
+            Self::Manifest(manifest) => manifest.artifact_type.as_ref(),
+            Self::Index(index) => index.artifact_type.as_ref(),
+            Self::Artifact(artifact) => artifact.artifact_type.as_ref(),
+        }
+    }
+
+    /// Returns the artifact type, or for a manifest [`Manifest::kind`].
     pub fn kind(&self) -> Option<&MediaType> {
         match self {
             Self::Manifest(manifest) => Some(manifest.kind()),
-            Self::Index(index) => index.artifact_type.as_ref(),
+            Self::Index(_) | Self::Artifact(_) => self.artifact_type(),
         }
     }
 
@@ -356,6 +402,7 @@ impl Document {
         match self {
             Self::Manifest(manifest) => &manifest.annotations,
             Self::Index(index) => &index.annotations,
+            Self::Artifact(artifact) => &artifact.annotations,
         }
     }
 

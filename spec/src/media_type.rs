@@ -35,6 +35,8 @@ known! {
     OCI_INDEX = "application/vnd.oci.image.index.v1+json";
     /// OCI image manifest.
     OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json";
+    /// OCI artifact manifest, of drafts of image-spec 1.1 and of ORAS 1.0; read only.
+    OCI_ARTIFACT = "application/vnd.oci.artifact.manifest.v1+json";
     /// OCI image configuration.
     OCI_CONFIG = "application/vnd.oci.image.config.v1+json";
     /// OCI layer, plain tar.
@@ -108,7 +110,7 @@ impl MediaType {
 
     /// Tells whether content of this type has children in the content graph.
     pub fn has_children(&self) -> bool {
-        self.is_index() || self.is_manifest()
+        self.is_index() || self.is_manifest() || *self == Self::OCI_ARTIFACT
     }
 
     /// Tells whether this is `type/subtype` with names as RFC 6838 has them, and nothing else.

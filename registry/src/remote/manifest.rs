@@ -26,6 +26,7 @@ pub(super) fn accept() -> String {
         MediaType::OCI_MANIFEST,
         MediaType::DOCKER_LIST,
         MediaType::DOCKER_MANIFEST,
+        MediaType::OCI_ARTIFACT,
     ]
     .map(|media_type| media_type.to_string())
     .join(", ")
@@ -381,10 +382,7 @@ async fn examine(response: Response, asked: &Asked) -> Result<Read, StoreError> 
     )?;
     let bytes = Bytes::from(body);
     let mut descriptor = Descriptor::new(media_type, digest, bytes.len() as u64);
-    descriptor.artifact_type = match &document {
-        Document::Manifest(manifest) => manifest.artifact_type.clone(),
-        Document::Index(index) => index.artifact_type.clone(),
-    };
+    descriptor.artifact_type = document.artifact_type().cloned();
     Ok(Read {
         descriptor,
         bytes,

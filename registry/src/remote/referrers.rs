@@ -131,7 +131,7 @@ impl RemoteRepository {
             let body = call.asked.read(response, limits::MANIFEST_BYTES).await?;
             let page = match Document::parse(&body, &MediaType::OCI_INDEX) {
                 Ok(Document::Index(index)) => index.manifests,
-                Ok(Document::Manifest(_)) => return Err(call.asked.broken("it is no index")),
+                Ok(_) => return Err(call.asked.broken("it is no index")),
                 Err(error) => return Err(call.asked.broken(error.to_string())),
             };
             let empty = page.is_empty();
@@ -208,7 +208,7 @@ impl RemoteRepository {
                 limits::REFERRERS
             ))),
             Document::Index(index) => Ok(Fallback::List(Box::new(index), read.etag)),
-            Document::Manifest(_) => Err(invalid("the fallback tag of referrers holds no index".to_owned())),
+            _ => Err(invalid("the fallback tag of referrers holds no index".to_owned())),
         }
     }
 

@@ -22,9 +22,8 @@ fn invalid(why: impl ToString) -> Refusal {
 /// entries of an index that are of other types are blobs for all we know, and are not looked for.
 fn needed(document: &Document) -> (Vec<Digest>, Vec<Digest>) {
     match document {
-        Document::Manifest(manifest) => {
-            let layers = manifest.layers.iter().filter(|layer| layer.urls.is_empty());
-            let blobs = std::iter::once(&manifest.config).chain(layers);
+        Document::Manifest(_) | Document::Artifact(_) => {
+            let blobs = document.children().filter(|blob| blob.urls.is_empty());
             (blobs.map(|blob| blob.digest).collect(), Vec::new())
         }
         Document::Index(index) => {

@@ -166,9 +166,9 @@ pub(super) async fn read_manifest<S: Source + ?Sized>(
     let bytes = store.fetch_bytes(found, limits::MANIFEST_BYTES).await?;
     match Document::parse(&bytes, &found.media_type) {
         Ok(Document::Manifest(manifest)) => Ok(manifest),
-        Ok(Document::Index(_)) => Err(StoreError::Conflict {
+        Ok(_) => Err(StoreError::Conflict {
             subject: format!("tag {tag}"),
-            why: "it holds an index, not signatures of cosign".to_owned(),
+            why: "it holds no image manifest, as signatures of cosign have".to_owned(),
         }),
         Err(error) => Err(StoreError::Invalid {
             subject: format!("tag {tag}"),

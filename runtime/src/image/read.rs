@@ -57,6 +57,7 @@ pub async fn read(source: &dyn Source, image: &Descriptor) -> Result<Image, Imag
     for _ in 0..limits::GRAPH_DEPTH {
         match document(source, &manifest).await? {
             Document::Manifest(content) => return read_manifest(source, manifest, content).await,
+            Document::Artifact(_) => return Err(wrong(image, "it is an artifact, and no image")),
             Document::Index(index) => manifest = pick(&manifest, &index.manifests)?,
         }
     }

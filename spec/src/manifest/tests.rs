@@ -163,8 +163,31 @@ fn checks_inline_data_counts_and_sizes() {
         .collect();
     assert!(matches!(
         read(&with(manifest(), json!({"layers": layers}))),
-        Err(ManifestError::TooMany { count: 1001, .. })
+        Err(ManifestError::TooMany { count, .. }) if count == limits::DESCRIPTORS + 1
     ));
+}
+
+#[test]
+fn an_artifact_manifest_has_its_blobs_and_its_subject() {
+    let mut artifact = json!({
+        "mediaType": MediaType::OCI_ARTIFACT, "artifactType": "application/vnd.x",
+        "blobs": [descriptor("text/plain")], "subject": descriptor("application/vnd.oci.image.manifest.v1+json"),
+    });
+    let parse = |value: &Value| Document::parse(value.to_string().as_bytes(), &MediaType::OCI_ARTIFACT);
+    let read = parse(&artifact).unwrap();
+    assert_eq!(read.children().count(), 1);
+    assert!(read.subject().is_some());
+    assert_eq!(read.kind().unwrap().as_str(), "application/vnd.x");
+    for key in ["manifests", "layers", "config", "fsLayers"] {
+        let mut other = artifact.clone();
+        other[key] = json!([]);
+        assert!(
+            matches!(parse(&other), Err(ManifestError::Ambiguous { .. })),
+            "{key}"
+        );
+    }
+    artifact["blobs"] = json!(null);
+    assert_eq!(parse(&artifact).unwrap().children().count(), 0);
 }
 
 #[test]

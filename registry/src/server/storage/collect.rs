@@ -185,13 +185,7 @@ impl Storage {
 
 /// All that a manifest names, also what need not be there.
 fn all_named(document: &Document) -> Vec<Digest> {
-    match document {
-        Document::Manifest(manifest) => std::iter::once(&manifest.config)
-            .chain(&manifest.layers)
-            .map(|blob| blob.digest)
-            .collect(),
-        Document::Index(index) => index.manifests.iter().map(|entry| entry.digest).collect(),
-    }
+    document.children().map(|child| child.digest).collect()
 }
 
 fn touch(file: &File) -> std::io::Result<()> {
