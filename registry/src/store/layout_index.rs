@@ -22,7 +22,14 @@ const SEAL: &str = "dev.samebundle.index";
 /// The annotation of a delta archive's `index.json`: the digest of the root that the other side holds.
 const DELTA: &str = "dev.samebundle.delta";
 /// The fields of the file.
-const FIELDS: [&str; 4] = ["schemaVersion", "mediaType", "manifests", "annotations"];
+const FIELDS: [&str; 6] = [
+    "schemaVersion",
+    "mediaType",
+    "artifactType",
+    "manifests",
+    "subject",
+    "annotations",
+];
 
 /// A parsed `index.json`. Entries that say the same are held once.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -101,8 +108,12 @@ impl LayoutIndex {
         sealed.to_bytes()
     }
 
-    /// Checks the seal, if there is one; other tools write none, but nothing else either that is not known here, which a
-    /// damaged seal would be.
+    /// Tells whether it has a seal.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.annotations.contains_key(SEAL)
+    }
+
+    /// Checks the seal, if there is one; other tools write none, and nothing that a damaged one would look like.
     pub(super) fn check_seal(&self, bytes: &[u8], subject: &str) -> Result<(), StoreError> {
         let value = json::value(bytes, limits::LAYOUT_INDEX_BYTES)
             .map_err(|error| invalid(subject, error.to_string()))?;
@@ -113,18 +124,20 @@ impl LayoutIndex {
                 format!("the field {field:?} has no place in it"),
             ));
         }
-        let known = |key: &&String| [SEAL, DELTA].contains(&key.as_str());
-        match self.annotations.keys().find(|key| !known(key)) {
-            Some(key) => Err(invalid(
-                subject,
-                format!("the annotation {key:?} has no place in it"),
-            )),
-            None if self.annotations.is_empty() || self.sealed() == bytes => Ok(()),
-            None => Err(invalid(
-                subject,
-                "it was altered: it is not what its seal says".to_owned(),
-            )),
+        // Those of other tools say other things; a seal whose name is damaged still is a digest.
+        let is_unknown = |(key, value): &(&String, &String)| {
+            ![SEAL, DELTA].contains(&key.as_str()) && value.parse::<Digest>().is_ok()
+        };
+        if let Some((key, _)) = self.annotations.iter().find(is_unknown) {
+            let why = format!("the annotation {key:?} has no place in it");
+            return Err(invalid(subject, why));
         }
+        let is_ours = self.is_sealed() || self.annotations.contains_key(DELTA);
+        if is_ours && self.sealed() != bytes {
+            let why = "it was altered: it is not what its seal says".to_owned();
+            return Err(invalid(subject, why));
+        }
+        Ok(())
     }
 
     /// Says that this is the index of a delta archive for a side that holds `root`.

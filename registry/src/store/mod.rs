@@ -23,6 +23,7 @@ mod memory;
 mod overlay;
 pub(crate) mod pieces;
 mod section;
+mod select;
 pub mod tar_entries;
 #[cfg(test)]
 pub(crate) mod watched;
@@ -46,6 +47,7 @@ pub use memory::Memory;
 pub use overlay::Overlay;
 pub use pieces::{Begun, Pace, Parts, Pieces};
 pub(crate) use pieces::{Stopped, digest_of, pump};
+pub use select::{SelectError, select};
 
 /// Bytes that stream. Nothing of the size of a blob is ever held in memory.
 pub type ByteStream = Pin<Box<dyn AsyncRead + Send>>;

@@ -7,8 +7,10 @@
 //! ```
 //!
 //! Writing is deterministic: the same content under the same tags gives the same bytes. Reading is strict: see
-//! [`tar_entries`](super::tar_entries); besides, every content must have the digest that names it, everything that is
-//! pointed at must be there with its declared size, and nothing may be there that is not pointed at.
+//! [`tar_entries`](super::tar_entries); besides, every content must have the digest that names it, and the size that is
+//! declared where it is pointed at. In an archive of ours, which is sealed, everything that is pointed at must be there, and
+//! nothing else. Those of other tools may lack content, which then cannot be copied, and may have more, which is not used:
+//! `manifest.json` and `repositories` of `docker save`, an `ingest` folder, blobs that nothing names.
 //!
 //! An archive is read in place, plain, in our form of gzip, or in [`volumes`] (see [`body`]). One that another program
 //! compressed is unpacked once, into a file without a name beneath the folder that the caller gives, and a volume that is
@@ -18,6 +20,7 @@
 mod body;
 mod delta;
 mod read;
+mod recognise;
 pub mod thick;
 pub mod volumes;
 mod write;
@@ -31,7 +34,7 @@ use samebundle_spec::{Descriptor, Digest, MediaType, Tag, limits};
 use tokio::io::AsyncReadExt;
 
 pub use delta::Since;
-pub use write::{Form, Options, Written, write};
+pub use write::{Form, Options, Written, is_not_written, write};
 
 use super::blocking::blocking;
 use super::layout_index::LayoutIndex;
@@ -45,8 +48,6 @@ use read::Contents;
 const PLAIN: read::Form = read::Form {
     layout: "",
     files: &[],
-    others: false,
-    dot_slash: false,
     ours: true,
     hash_later: false,
 };
@@ -65,7 +66,8 @@ pub struct ArchiveStore {
 /// `path` may also be one of the [`volumes`] of an archive, or the name of an archive that is there in volumes only.
 ///
 /// # Errors
-/// [`StoreError::Invalid`] or [`StoreError::Mismatch`] if anything in the archive is not as it must be.
+/// [`StoreError::Invalid`] or [`StoreError::Mismatch`] if anything in the archive is not as it must be;
+/// [`StoreError::OtherForm`] if the file is sound and something else.
 pub async fn open(path: &Path, quarantine: &Path) -> Result<ArchiveStore, StoreError> {
     open_as(path, quarantine, PLAIN).await
 }
@@ -90,6 +92,36 @@ async fn open_as(path: &Path, quarantine: &Path, form: read::Form) -> Result<Arc
         Ok(ArchiveStore::new(path, contents))
     })
     .await
+}
+
+/// A file that was opened: an archive of an image layout, or a CNAB thick bundle.
+#[derive(Clone, Debug)]
+pub enum Opened {
+    /// An image layout.
+    Layout(ArchiveStore),
+    /// A thick bundle.
+    Thick(thick::ThickBundle),
+}
+
+/// Opens a file of either kind. With `copied`, large contents of an image layout are not hashed, as in [`open_to_copy`].
+///
+/// # Errors
+/// Those of [`open`], or those of [`thick::open`] if there is a `bundle.json` in it.
+pub async fn open_any(path: &Path, quarantine: &Path, copied: bool) -> Result<Opened, StoreError> {
+    let opened = match copied {
+        true => open_to_copy(path, quarantine).await,
+        false => open(path, quarantine).await,
+    };
+    let error = match opened {
+        Ok(layout) => return Ok(Opened::Layout(layout)),
+        Err(error) if !matches!(error, StoreError::Invalid { .. }) => return Err(error),
+        Err(error) => error,
+    };
+    let named = path.to_owned();
+    if blocking(move || Ok(recognise::is_thick(&named))).await? {
+        return thick::open(path, quarantine).await.map(Opened::Thick);
+    }
+    Err(error)
 }
 
 impl ArchiveStore {

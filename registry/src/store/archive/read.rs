@@ -1,18 +1,20 @@
 //! Indexes an archive: checks all of it once, or all but large contents, and remembers where each content is.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use samebundle_spec::{Descriptor, Digest, Digester, EntryPath, limits};
+use samebundle_spec::{Descriptor, Digest, Digester, limits};
 
 use super::body::{Body, Parts, Reader};
 use super::delta::pack::{self, Run};
-use super::volumes;
+use super::{recognise, volumes};
 use crate::chunk::{self, Chunked, Finder};
+use crate::durable;
+use crate::store::layout::open_plain;
 use crate::store::layout_index::{LayoutIndex, check_layout_file};
 use crate::store::listing::{self, Listing};
 use crate::store::tar_entries::{Entries, Entry, Input, Rules, TarError};
@@ -51,10 +53,6 @@ pub(super) struct Form {
     pub(super) layout: &'static str,
     /// Files beside the layout that are kept, with the most bytes that they may have.
     pub(super) files: &'static [(&'static str, u64)],
-    /// Other files outside the layout's folder are allowed, and ignored.
-    pub(super) others: bool,
-    /// Names may start with `./`.
-    pub(super) dot_slash: bool,
     /// Gzip of stored blocks must have the one form that we write.
     pub(super) ours: bool,
     /// Contents that are too large for a manifest are not hashed, unless the archive has to be unpacked.
@@ -64,16 +62,43 @@ pub(super) struct Form {
 /// Opens the archive and checks everything in it. One that another program compressed is unpacked into a file without a
 /// name in `quarantine`, which the system removes when it is closed.
 pub(super) fn read(path: &Path, quarantine: &Path, form: Form) -> Result<Contents, StoreError> {
-    let found = if form.ours { volumes::find(path)? } else { None };
+    let found = durable::source(path);
+    let file = match found {
+        Ok(file) => file,
+        // It may be there in volumes.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
+        Err(error) => return Err(StoreError::io("read", path)(error)),
+    };
+    let found = if form.ours { volumes::find(&file)? } else { None };
     let (parts, mended) = match found {
         Some(found) => {
             let joined = found.join(quarantine)?;
             (joined.parts, joined.faults)
         }
-        None => (Parts::of(open(path)?), Vec::new()),
+        None => (Parts::of(open(&file, path)?), Vec::new()),
     };
     let parts = Arc::new(parts);
-    let reader = Reader::new(&parts);
+    let contents = match read_form(path, &parts, quarantine, form) {
+        // Others store as well, and not in our form. What is sealed is ours, and has it.
+        Err(error) if error.is_damage() && form.ours && is_stored(&parts) => {
+            let others = Form { ours: false, ..form };
+            match read_form(path, &parts, quarantine, others) {
+                Ok(contents) if !contents.is_sealed() => Ok(contents),
+                _ => Err(error),
+            }
+        }
+        Err(error) if form.ours => Err(recognise::explain(&file, error)),
+        read => read,
+    };
+    Ok(Contents { mended, ..contents? })
+}
+
+fn is_stored(parts: &Arc<Parts>) -> bool {
+    matches!(Input::ours(Reader::new(parts)), Ok(Input::Stored(_)))
+}
+
+fn read_form(path: &Path, parts: &Arc<Parts>, quarantine: &Path, form: Form) -> Result<Contents, StoreError> {
+    let reader = Reader::new(parts);
     let input = if form.ours {
         Input::ours(reader)
     } else {
@@ -83,26 +108,23 @@ pub(super) fn read(path: &Path, quarantine: &Path, form: Form) -> Result<Content
     let body = match input.map_err(StoreError::io("read", path))? {
         Input::Plain(plain) => {
             scan.run(plain, form.hash_later.then_some(Entries::pass_over))?;
-            Body::plain(parts)
+            Body::plain(Arc::clone(parts))
         }
         Input::Stored(stored) => {
             // What is not read is read for the checksum at the next step.
             scan.run(stored, form.hash_later.then_some(|_| Ok(())))?;
-            Body::stored(parts)
+            Body::stored(Arc::clone(parts))
         }
         Input::Gzip(compressed) => {
             let unpacked = scan.run_unpacking(compressed, quarantine)?;
             Body::plain(Arc::new(Parts::of(unpacked)))
         }
     };
-    Ok(Contents {
-        mended,
-        ..scan.finish(body)?
-    })
+    scan.finish(body)
 }
 
-fn open(path: &Path) -> Result<File, StoreError> {
-    crate::store::layout::open_plain(path).map_err(|error| match error.kind() {
+fn open(file: &Path, path: &Path) -> Result<File, StoreError> {
+    open_plain(file).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => StoreError::NotFound {
             subject: "the archive".to_owned(),
             place: path.display().to_string(),
@@ -115,13 +137,20 @@ fn open(path: &Path) -> Result<File, StoreError> {
 struct Tee<R> {
     inner: R,
     copy: BufWriter<File>,
+    /// What was copied, bytes.
+    bytes: u64,
+    /// The copy could not be written: that is not the fault of what is read.
+    failed: Option<io::Error>,
 }
 
 impl<R: Read> Read for Tee<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let got = self.inner.read(buffer)?;
-        // A full disk is not the archive's fault.
-        self.copy.write_all(&buffer[..got]).map_err(io::Error::other)?;
+        if let Err(error) = self.copy.write_all(&buffer[..got]) {
+            self.failed = Some(error);
+            return Err(io::ErrorKind::Other.into());
+        }
+        self.bytes += got as u64;
         Ok(got)
     }
 }
@@ -136,6 +165,8 @@ struct Scan<'a> {
     index: Option<Vec<u8>>,
     files: BTreeMap<String, Vec<u8>>,
     hashed: bool,
+    /// The first entry that does not belong to the form.
+    stray: Option<String>,
 }
 
 /// Passes over the content of an entry.
@@ -148,7 +179,10 @@ enum Role {
     Blob(Digest),
     Pack(Digest),
     Kept(&'static str, u64),
-    Ignored,
+    /// A folder that content is in.
+    Folder,
+    /// What does not belong to the form.
+    Stray,
 }
 
 impl<'a> Scan<'a> {
@@ -162,6 +196,7 @@ impl<'a> Scan<'a> {
             index: None,
             files: BTreeMap::new(),
             hashed: true,
+            stray: None,
         }
     }
 
@@ -175,6 +210,11 @@ impl<'a> Scan<'a> {
     fn tar(&self, error: TarError) -> StoreError {
         match error {
             TarError::Io { source, .. } => StoreError::io("read", self.path)(source),
+            TarError::Refused { why, .. } if why.is_other_form() => StoreError::OtherForm {
+                path: self.path.to_owned(),
+                what: format!("a tar archive with {why}"),
+                remedy: recognise::PACK.to_owned(),
+            },
             refused @ TarError::Refused { .. } => self.invalid(refused.to_string()),
         }
     }
@@ -182,12 +222,13 @@ impl<'a> Scan<'a> {
     /// With `pass_over`, contents that are too large for a manifest are not hashed.
     fn run<R: Read>(&mut self, reader: R, pass_over: Option<PassOver<R>>) -> Result<R, StoreError> {
         let rules = Rules {
-            dot_slash: self.form.dot_slash,
-            ..Rules::default()
+            others: true,
+            // One of ours has an entry for each content of a graph.
+            entries: limits::GRAPH_CONTENTS + limits::ARCHIVE_ENTRIES,
         };
         let mut entries = Entries::new(reader, rules);
         while let Some(entry) = entries.next_entry().map_err(|error| self.tar(error))? {
-            match self.role(&entry)? {
+            match self.role(&entry) {
                 Role::LayoutFile => {
                     self.layout_file = Some(self.small(&mut entries, &entry, limits::LAYOUT_INDEX_BYTES)?);
                 }
@@ -211,7 +252,10 @@ impl<'a> Scan<'a> {
                     let bytes = self.small(&mut entries, &entry, limit)?;
                     self.files.insert(name.to_owned(), bytes);
                 }
-                Role::Ignored => {}
+                Role::Folder => {}
+                Role::Stray => {
+                    self.stray.get_or_insert(entry.path.to_string());
+                }
             }
         }
         Ok(entries.into_inner())
@@ -224,65 +268,58 @@ impl<'a> Scan<'a> {
         let copy = unpacked
             .try_clone()
             .map_err(StoreError::io("open a file in", quarantine))?;
-        let tee = Tee {
+        let mut tee = Tee {
             inner: input,
             copy: BufWriter::with_capacity(limits::STREAM_BUFFER, copy),
+            bytes: 0,
+            failed: None,
         };
-        let mut tee = self.run(tee, None)?;
-        tee.copy
-            .flush()
-            .map_err(StoreError::io("write a file in", quarantine))?;
-        Ok(unpacked)
+        let run = self.run(&mut tee, None).map(|_| ());
+        let failed = tee.failed.take().or_else(|| tee.copy.flush().err());
+        match failed {
+            None => run.map(|()| unpacked),
+            Some(error) => {
+                let length = fs::metadata(self.path).map_or(0, |metadata| metadata.len());
+                let why = format!(
+                    "{error}; {} is unpacked there and needs more than {} bytes: make room, or decompress the file first",
+                    self.path.display(),
+                    tee.bytes.max(length)
+                );
+                let error = io::Error::new(error.kind(), why);
+                Err(StoreError::io("write a file in", quarantine)(error))
+            }
+        }
     }
 
-    fn role(&self, entry: &Entry) -> Result<Role, StoreError> {
+    fn role(&self, entry: &Entry) -> Role {
         let path = entry.path.as_str();
         if entry.is_folder {
             let above = format!("{path}/");
-            let expected = [
-                format!("{}blobs/", self.form.layout),
-                format!("{}blobs/sha256/", self.form.layout),
-                format!("{}blobs/sha512/", self.form.layout),
-                format!("{}chunks/sha256/", self.form.layout),
-            ];
-            let known = expected.iter().any(|folder| folder.starts_with(&above));
-            return if known || self.is_other(&entry.path) {
-                Ok(Role::Ignored)
-            } else {
-                Err(self.invalid(format!("the folder {path:?} has no place in it")))
-            };
+            let expected = ["blobs/sha256/", "blobs/sha512/", "chunks/sha256/"];
+            let known = expected
+                .iter()
+                .any(|folder| format!("{}{folder}", self.form.layout).starts_with(&above));
+            return if known { Role::Folder } else { Role::Stray };
         }
         if let Some((name, limit)) = self.form.files.iter().find(|(name, _)| *name == path) {
-            return Ok(Role::Kept(name, *limit));
+            return Role::Kept(name, *limit);
         }
-        match path.strip_prefix(self.form.layout) {
-            Some("oci-layout") => return Ok(Role::LayoutFile),
-            Some("index.json") => return Ok(Role::Index),
-            Some(inside) => {
-                let named = |folder: &str| {
-                    let name = inside.strip_prefix(folder)?.replacen('/', ":", 1);
-                    name.parse().ok()
-                };
-                if let Some(digest) = named("blobs/") {
-                    return Ok(Role::Blob(digest));
-                }
-                if let Some(digest) = named("chunks/").filter(|_| self.form.ours) {
-                    return Ok(Role::Pack(digest));
-                }
-            }
-            None => {}
+        let Some(inside) = path.strip_prefix(self.form.layout) else {
+            return Role::Stray;
+        };
+        let named = |folder: &str| {
+            let name = inside.strip_prefix(folder)?.replacen('/', ":", 1);
+            name.parse().ok()
+        };
+        match inside {
+            "oci-layout" => Role::LayoutFile,
+            "index.json" => Role::Index,
+            _ => match (named("blobs/"), named("chunks/").filter(|_| self.form.ours)) {
+                (Some(digest), _) => Role::Blob(digest),
+                (None, Some(digest)) => Role::Pack(digest),
+                (None, None) => Role::Stray,
+            },
         }
-        if self.is_other(&entry.path) {
-            Ok(Role::Ignored)
-        } else {
-            Err(self.invalid(format!("the file {path:?} has no place in it")))
-        }
-    }
-
-    /// Outside the top folder of the layout, where a form may allow anything.
-    fn is_other(&self, path: &EntryPath) -> bool {
-        let top = |path: &str| path.split('/').next().map(str::to_owned);
-        self.form.others && top(path.as_str()) != top(self.form.layout)
     }
 
     fn small<R: Read>(
@@ -315,7 +352,7 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    /// Checks that the layout is whole: everything that is reachable is there, and nothing else.
+    /// Checks that the layout is whole: everything that is reachable is there, and in one that is sealed nothing else.
     fn finish(mut self, body: Body) -> Result<Contents, StoreError> {
         let place = |name: &str| format!("{name} of archive {}", self.path.display());
         let index = match (self.layout_file.take(), self.index.take()) {
@@ -327,7 +364,7 @@ impl<'a> Scan<'a> {
                 }
                 Some(parsed)
             }
-            (None, None) if self.form.others && self.blobs.is_empty() => None,
+            (None, None) if !self.form.ours && self.blobs.is_empty() => None,
             _ => {
                 return Err(self.invalid(
                     "it is no whole OCI image layout: oci-layout or index.json is missing".to_owned(),
@@ -353,6 +390,12 @@ impl<'a> Scan<'a> {
         };
         contents.reached = self.reach(&mut contents)?;
         self.unpack(&mut contents)?;
+        if !contents.is_sealed() {
+            return Ok(contents);
+        }
+        if let Some(name) = &self.stray {
+            return Err(self.invalid(format!("{name:?} has no place in it")));
+        }
         let mut there = contents.blobs.keys().chain(contents.packs.keys());
         match there.find(|digest| !contents.reached.contains(*digest)) {
             None => Ok(contents),
@@ -404,6 +447,8 @@ impl<'a> Scan<'a> {
                     )));
                 }
                 None if contents.delta.is_some() && !descriptor.media_type.has_children() => {}
+                // Foreign layers, images of other platforms: whoever wants them learns that they are not there.
+                None if !contents.is_sealed() => continue,
                 None => {
                     return Err(
                         self.invalid(format!("{digest} is not in it, but something in it points there"))
@@ -426,6 +471,11 @@ impl<'a> Scan<'a> {
 }
 
 impl Contents {
+    /// Only archives of ours are.
+    fn is_sealed(&self) -> bool {
+        self.index.as_ref().is_some_and(LayoutIndex::is_sealed)
+    }
+
     /// Reads small content and checks it, also what was hashed a moment ago.
     fn small(&self, descriptor: &Descriptor, limit: u64) -> Result<Bytes, StoreError> {
         let (offset, size) = self.blobs.get(&descriptor.digest).copied().unwrap_or_default();

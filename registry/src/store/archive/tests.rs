@@ -1,3 +1,5 @@
+mod others;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};

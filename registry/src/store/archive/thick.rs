@@ -1,7 +1,7 @@
 //! CNAB thick bundles (cnab-spec 104): `bundle.json`, and an OCI image layout below `artifacts/layout/`, in a gzip tar.
 //!
-//! Written by others (Porter, cnab-go, signy), only read here. The rules are those of our own archives, except that names
-//! may start with `./` and that other files may be in it outside `artifacts/`; they are never used.
+//! Written by others (Porter, cnab-go, signy), only read here. The rules are those of archives of other tools: other files may
+//! be in it, and are never used.
 
 use std::path::Path;
 
@@ -21,8 +21,6 @@ const THICK: read::Form = read::Form {
         (BUNDLE, limits::BUNDLE_JSON_BYTES),
         (RELOCATION, limits::BUNDLE_JSON_BYTES),
     ],
-    others: true,
-    dot_slash: true,
     ours: false,
     hash_later: false,
 };

@@ -24,8 +24,21 @@ pub(super) fn long_name(bytes: &[u8]) -> Result<Extension, Refusal> {
     }
 }
 
+pub(super) const OTHER_RECORD: &str = "a record of a kind that is not accepted";
+
+/// How records begin that `others` write of a file's attributes, which may be any bytes.
+const ATTRIBUTES: [&[u8]; 7] = [
+    b"SCHILY.xattr.",
+    b"SCHILY.acl.",
+    b"SCHILY.fflags",
+    b"SCHILY.dev",
+    b"SCHILY.ino",
+    b"LIBARCHIVE.xattr.",
+    b"RHT.security.",
+];
+
 /// Reads PAX records, `LENGTH KEY=VALUE\n` each.
-pub(super) fn pax(mut bytes: &[u8]) -> Result<Extension, Refusal> {
+pub(super) fn pax(mut bytes: &[u8], others: bool) -> Result<Extension, Refusal> {
     let mut extension = Extension::default();
     let mut seen: Vec<&[u8]> = Vec::new();
     while !bytes.is_empty() {
@@ -34,7 +47,9 @@ pub(super) fn pax(mut bytes: &[u8]) -> Result<Extension, Refusal> {
             return Err(fault("a record twice"));
         }
         seen.push(key);
-        apply(&mut extension, key, value)?;
+        if !(others && ATTRIBUTES.iter().any(|attribute| key.starts_with(attribute))) {
+            apply(&mut extension, key, value)?;
+        }
         bytes = rest;
     }
     Ok(extension)
@@ -56,13 +71,13 @@ fn record(bytes: &[u8]) -> Result<[&[u8]; 3], Refusal> {
     let equals = pair.iter().position(|&byte| byte == b'=');
     let equals = equals.ok_or(fault("a record without '='"))?;
     let (key, value) = (&pair[..equals], &pair[equals + 1..]);
-    if key.is_empty() || value.is_empty() || value.contains(&0) {
-        return Err(fault("a record with an empty or cut key or value"));
-    }
     Ok([key, value, rest])
 }
 
 fn apply(extension: &mut Extension, key: &[u8], value: &[u8]) -> Result<(), Refusal> {
+    if key.is_empty() || value.is_empty() || value.contains(&0) {
+        return Err(fault("a record with an empty or cut key or value"));
+    }
     match key {
         b"path" => extension.path = Some(value.to_vec()),
         b"size" => extension.size = Some(decimal(value).ok_or(fault("a size that is not a number"))?),
@@ -76,7 +91,7 @@ fn apply(extension: &mut Extension, key: &[u8], value: &[u8]) -> Result<(), Refu
         }
         b"uname" | b"gname" | b"comment" => {}
         // Links, sparse maps, extended attributes, and what only some readers know.
-        _ => return Err(fault("a record of a kind that is not accepted")),
+        _ => return Err(fault(OTHER_RECORD)),
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
-//! Gzip (RFC 1952), strictly: one member, nothing behind it, and not too small for what comes out.
+//! Gzip (RFC 1952), strictly: one member or several, nothing else behind them, and not too small for what comes out.
 
 use std::io::{self, BufRead, BufReader, Read};
 
-use flate2::bufread::GzDecoder;
+use flate2::bufread::MultiGzDecoder;
 use samebundle_spec::limits;
 
 use super::stored;
@@ -48,7 +48,7 @@ impl<R: Read> Input<R> {
     fn of(mut reader: BufReader<R>) -> io::Result<Self> {
         if is_gzip(reader.fill_buf()?) {
             Ok(Self::Gzip(Box::new(Inflate {
-                decoder: GzDecoder::new(Counted {
+                decoder: MultiGzDecoder::new(Counted {
                     inner: reader,
                     bytes: 0,
                 }),
@@ -70,10 +70,10 @@ impl<R: Read> Read for Input<R> {
     }
 }
 
-/// Decompresses one gzip member. Errors that the data causes are `InvalidData` or `UnexpectedEof`.
+/// Decompresses gzip. Errors that the data causes are `InvalidData`, `InvalidInput` or `UnexpectedEof`.
 #[derive(Debug)]
 pub struct Inflate<R: Read> {
-    decoder: GzDecoder<Counted<R>>,
+    decoder: MultiGzDecoder<Counted<R>>,
     produced: u64,
 }
 
@@ -84,11 +84,6 @@ fn fault(why: String) -> io::Error {
 impl<R: Read> Read for Inflate<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let got = self.decoder.read(buffer)?;
-        if got == 0 && !buffer.is_empty() && !self.decoder.get_mut().fill_buf()?.is_empty() {
-            return Err(fault(
-                "there is more behind the end of the gzip stream".to_owned(),
-            ));
-        }
         self.produced += got as u64;
         let consumed = self.decoder.get_ref().bytes;
         let allowed = consumed

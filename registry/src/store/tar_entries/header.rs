@@ -7,6 +7,9 @@ pub(super) const BLOCK: usize = 512;
 /// Largest size that the octal field holds, bytes: beyond it, and only there, sizes are written another way.
 pub(crate) const OCTAL_SIZE: u64 = 0o77_777_777_777;
 
+pub(super) const OTHER_MAGIC: &str = "neither POSIX ustar nor GNU tar";
+pub(super) const OTHER_FORMAT: &str = "not empty: sparse, of many volumes, or of another format";
+
 /// What a header announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -38,19 +41,16 @@ fn fault(field: &'static str, why: &'static str) -> Refusal {
 
 impl Header {
     /// Reads a block that is not all zero.
-    pub(super) fn parse(block: &[u8; BLOCK]) -> Result<Self, Refusal> {
+    pub(super) fn parse(block: &[u8; BLOCK], others: bool) -> Result<Self, Refusal> {
         check_sum(block)?;
         let magic = &block[257..265];
         if magic != POSIX && magic != GNU {
-            return Err(fault("magic", "neither POSIX ustar nor GNU tar"));
+            return Err(fault("magic", OTHER_MAGIC));
         }
         let posix = magic == POSIX;
         let unused = if posix { &block[500..] } else { &block[369..] };
         if unused.iter().any(|&byte| byte != 0) {
-            return Err(fault(
-                "unused part",
-                "not empty: sparse, of many volumes, or of another format",
-            ));
+            return Err(fault("unused part", OTHER_FORMAT));
         }
         for (field, range) in [("uid", 108..116), ("gid", 116..124), ("mtime", 136..148)] {
             optional_number(field, &block[range])?;
@@ -74,7 +74,7 @@ impl Header {
             kind,
             path,
             size,
-            executable: mode(kind, number("mode", &block[100..108])?)?,
+            executable: mode(kind, number("mode", &block[100..108])?, others)?,
         })
     }
 }
@@ -90,7 +90,7 @@ fn kind(flag: u8) -> Result<Kind, Refusal> {
 }
 
 /// Checks the permission bits. They are never applied; those that would matter if they were are refused.
-fn mode(kind: Kind, mode: u64) -> Result<bool, Refusal> {
+fn mode(kind: Kind, mode: u64, others: bool) -> Result<bool, Refusal> {
     let file_type = mode & 0o170_000;
     let expected = if kind == Kind::Folder {
         0o040_000
@@ -100,7 +100,7 @@ fn mode(kind: Kind, mode: u64) -> Result<bool, Refusal> {
     if mode > 0o177_777 || (file_type != 0 && file_type != expected) {
         return Err(fault("mode", "of another kind of file"));
     }
-    if mode & 0o7000 != 0 {
+    if mode & 0o7000 != 0 && !others {
         return Err(fault("mode", "setuid, setgid or sticky"));
     }
     Ok(mode & 0o100 != 0)

@@ -92,6 +92,18 @@ pub enum Refusal {
     },
 }
 
+impl Refusal {
+    /// Tells whether the archive may be sound, and only has what is not read here.
+    pub fn is_other_form(&self) -> bool {
+        match self {
+            Self::Kind { .. } => true,
+            Self::Header { why, .. } => [header::OTHER_MAGIC, header::OTHER_FORMAT].contains(why),
+            Self::Extension { why } => *why == extension::OTHER_RECORD,
+            _ => false,
+        }
+    }
+}
+
 /// An error of reading an archive.
 #[derive(Debug, thiserror::Error)]
 pub enum TarError {
@@ -128,8 +140,9 @@ impl Classify for TarError {
 /// What may be in an archive besides the rules that always hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// Names may start with `./`, and there may be an entry for the folder `./` itself (Porter writes both).
-    pub dot_slash: bool,
+    /// What other programs write as well, and what changes no content: names that start with `./` and an entry for the folder
+    /// `./` itself, setgid folders, extended attributes.
+    pub others: bool,
     /// Most entries.
     pub entries: usize,
 }
@@ -137,7 +150,7 @@ pub struct Rules {
 impl Default for Rules {
     fn default() -> Self {
         Self {
-            dot_slash: false,
+            others: false,
             entries: limits::ARCHIVE_ENTRIES,
         }
     }
@@ -206,7 +219,7 @@ impl<R: Read> Entries<R> {
                     })),
                 };
             };
-            let header = Header::parse(&block).map_err(|why| self.refuse(why))?;
+            let header = Header::parse(&block, self.rules.others).map_err(|why| self.refuse(why))?;
             if matches!(header.kind, Kind::File | Kind::Folder) {
                 if let Some(entry) = self.entry(header, extension.take().unwrap_or_default())? {
                     return Ok(Some(entry));
@@ -259,7 +272,7 @@ impl<R: Read> Entries<R> {
         if is_folder {
             text = text.strip_suffix('/').unwrap_or(text);
         }
-        if self.rules.dot_slash {
+        if self.rules.others {
             if is_folder && text == "." {
                 return Ok(None);
             }
@@ -288,7 +301,7 @@ impl<R: Read> Entries<R> {
         result.map_err(|error| self.fail(error))?;
         self.skip()?;
         let parsed = match header.kind {
-            Kind::Pax => extension::pax(&bytes),
+            Kind::Pax => extension::pax(&bytes, self.rules.others),
             _ => extension::long_name(&bytes),
         };
         parsed.map_err(|why| self.refuse(why))

@@ -130,11 +130,11 @@ fn names_that_some_system_takes_for_another_are_refused() {
 }
 
 #[test]
-fn dot_slash_is_only_for_those_who_ask() {
+fn what_others_write_is_only_for_those_who_ask() {
     let bytes = archive(&[folder("./"), folder("./d/"), entry("./d/a", "1")]);
     assert!(read(&bytes, Rules::default()).is_err());
     let rules = Rules {
-        dot_slash: true,
+        others: true,
         ..Rules::default()
     };
     assert_eq!(
