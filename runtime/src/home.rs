@@ -69,17 +69,23 @@ const FOLDERS: [&str; 10] = [
 ];
 
 impl Home {
-    /// Opens a home and makes what is missing of its folders.
+    /// Opens a home and makes what is missing of its folders. On a file system that is read-only nothing is made: what is
+    /// there can be read.
     ///
     /// # Errors
     /// If a folder cannot be made.
     pub fn open(root: &Path) -> Result<Self, HomeError> {
         for folder in FOLDERS {
-            let made = durable::make_folder(&root.join(folder), 0o700);
-            made.map_err(|source| HomeError {
-                path: root.display().to_string(),
-                source,
-            })?;
+            match durable::make_folder(&root.join(folder), 0o700) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem && root.is_dir() => {}
+                Err(source) => {
+                    return Err(HomeError {
+                        path: root.display().to_string(),
+                        source,
+                    });
+                }
+            }
         }
         Ok(Self {
             root: root.to_owned(),

@@ -14,7 +14,7 @@ use super::*;
 use crate::store::watched::Watched;
 use crate::store::{
     ByteStream, Layout, Memory, Pace, Referrers, Resolve, Sink, SinkExt, Source, SourceExt, Store, Tags,
-    layout,
+    archive, layout,
 };
 
 /// A bundle: an index of two images that share a layer, a signature of the index and of an image, a receipt of the
@@ -526,4 +526,114 @@ async fn what_is_asked_for_and_not_recorded_is_bounded_and_small_content_is_one_
     );
     assert!(questions >= 8, "{questions}");
     assert_eq!(ask_for(limits::ASKED_WHOLE).await, (limits::ASKED_WHOLE, 1));
+}
+
+mod parts {
+    //! Documents that are no image manifests.
+
+    use samebundle_spec::{Classify, ErrorKind};
+
+    use super::*;
+
+    fn typed(text: &str) -> MediaType {
+        text.parse().unwrap()
+    }
+
+    async fn push(store: &Memory, media_type: &MediaType, content: impl Into<Bytes>) -> Descriptor {
+        store
+            .push_bytes(media_type.clone(), content.into())
+            .await
+            .unwrap()
+    }
+
+    async fn index_of(store: &Memory, entry: &Descriptor) -> Descriptor {
+        let index = Index::new(vec![entry.clone()]);
+        push(store, &MediaType::OCI_INDEX, index.to_bytes()).await
+    }
+
+    #[tokio::test]
+    async fn an_artifact_manifest_goes_with_its_blobs() {
+        let folder = tempfile::tempdir().unwrap();
+        let from = Memory::new();
+        let subject = push_manifest(&from, &Manifest::artifact(typed("application/vnd.x"), Vec::new())).await;
+        push(&from, &MediaType::OCI_EMPTY, "{}").await;
+        let blob = push(&from, &typed("text/plain"), "scan result").await;
+        let artifact = serde_json::json!({
+            "mediaType": MediaType::OCI_ARTIFACT, "artifactType": "application/vnd.scan", "blobs": [blob],
+            "subject": subject,
+        });
+        let artifact = push(&from, &MediaType::OCI_ARTIFACT, artifact.to_string()).await;
+        // As an entry of an index, by itself, and as what refers to the root.
+        for root in [index_of(&from, &artifact).await, artifact.clone(), subject] {
+            let path = folder.path().join(format!("{}.tar", root.digest.hex()));
+            let options = archive::Options {
+                form: archive::Form::Tar,
+                copy: Options::default(),
+                since: None,
+                cut: None,
+            };
+            archive::write(&from, &[(root.clone(), Some(tag()))], &path, &options)
+                .await
+                .unwrap();
+            let archive = archive::open(&path, folder.path()).await.unwrap();
+            let layout = Layout::create(&folder.path().join(root.digest.hex()))
+                .await
+                .unwrap();
+            copy(&archive, &layout, &root, &Options::default()).await.unwrap();
+            assert!(layout.contains(&blob).await.unwrap());
+            assert_eq!(layout::check(layout.root(), true).await.unwrap().findings, []);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_has_parts_that_are_not_known_is_refused() {
+        let schema1 = typed("application/vnd.docker.distribution.manifest.v1+prettyjws");
+        let part = r#"{"a": [{"digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a", "size": 2}]}"#;
+        let layers = r#"{"schemaVersion": 1, "fsLayers": [{"blobSum": "sha256:4413"}]}"#;
+        for (media_type, content, refused) in [
+            (&schema1, "{}", true),
+            (&typed("application/vnd.thing+json"), part, true),
+            (&typed("application/vnd.thing+json"), layers, true),
+            (
+                &typed("application/vnd.thing+json"),
+                r#"{"digest": "sha256", "size": 2}"#,
+                false,
+            ),
+            (&typed("text/plain"), "text", false),
+            // The cache of BuildKit has layers as entries of an index.
+            (&MediaType::OCI_LAYER_GZIP, part, false),
+        ] {
+            let (from, to) = (Memory::new(), Memory::new());
+            let entry = push(&from, media_type, content).await;
+            for root in [index_of(&from, &entry).await, entry] {
+                match copy(&from, &to, &root, &Options::default()).await {
+                    Ok(_) => assert!(!refused, "{media_type} {content}"),
+                    Err(error) => {
+                        assert_eq!(error.kind(), ErrorKind::Input);
+                        let why = std::error::Error::source(&error).unwrap().to_string();
+                        assert!(refused && why.contains(media_type.as_str()), "{why}");
+                        assert!(to.digests().is_empty());
+                    }
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_foreign_layer_is_named_as_one() {
+        let from = Memory::new();
+        let config = push(&from, &MediaType::OCI_CONFIG, "{}").await;
+        let mut layer = Descriptor::of(MediaType::OCI_LAYER, b"elsewhere");
+        layer.urls = vec!["https://publisher.example/layer".to_owned()];
+        let root = push_manifest(&from, &Manifest::new(config, vec![layer])).await;
+        let error = copy(&from, &Memory::new(), &root, &Options::default())
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        let why = std::error::Error::source(&error).unwrap().to_string();
+        assert!(
+            why.contains("foreign") && why.contains("publisher.example"),
+            "{why}"
+        );
+    }
 }

@@ -52,6 +52,7 @@ pub async fn export(
     store: &Layout,
     request: ExportRequest,
 ) -> Result<Exported, PortableError> {
+    archive::examine(&request.path, request.archive.cut)?;
     let runs = finished_runs(context, &request.installation, request.runs)?;
     let scratch = tempfile::Builder::new()
         .prefix("export-")

@@ -177,6 +177,7 @@ mod tests {
         std::fs::create_dir(path("installed".to_owned())).unwrap();
         for name in [
             format!("installed/{}.json", dead.hex()),
+            format!("installed/{}.lock", dead.hex()),
             format!("{}.lock", dead.hex()),
         ] {
             std::fs::write(path(name), "{}").unwrap();
@@ -205,6 +206,7 @@ mod tests {
             "wheels/.new-x".to_owned(),
             format!("data/{}.model", dead.hex()),
             format!("installed/{}.json", dead.hex()),
+            format!("installed/{}.lock", dead.hex()),
         ];
         wanted.sort();
         assert_eq!(gone, wanted);

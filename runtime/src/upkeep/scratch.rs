@@ -1,8 +1,8 @@
 //! What killed processes left in `scratch/`.
 //!
 //! A process keeps what is half-made in a folder of its own, locked by the kernel while it lives ([`Home::scratch`]): a
-//! folder that can be locked is nobody's. Roots of tasks (`scratch/RUN`) are removed when the run is resolved; what of them
-//! is left, of runs that do not go on, and anything else there goes by age.
+//! folder that can be locked is nobody's. Of a run (`scratch/RUN`) an empty folder is left when its tasks have ended, which
+//! the next start removes; what else is left of runs that do not go on, and anything else there, goes by age.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -17,7 +17,7 @@ use crate::home::{Home, ROOM};
 use crate::image::beneath;
 use crate::record::{RecordError, Runs};
 
-/// Removes the folders of processes that were killed. Quick where there are none: every start does it.
+/// Removes the folders of processes that were killed, and empty ones of runs that have ended. Quick where there are none: every start does it.
 ///
 /// # Errors
 /// If the folder cannot be listed, or something cannot be removed.
@@ -32,6 +32,10 @@ pub fn sweep_rooms(home: &Home, dry_run: bool) -> io::Result<Vec<Swept>> {
                 swept.push(remove(&path, "left by a process that was killed", dry_run)?);
             }
             drop(lock);
+        }
+        if is_id(&name) && !dry_run && !goes_on(home, &name) {
+            // One that is not empty stays, as does one that cannot be removed: it takes no space.
+            let _ = std::fs::remove_dir(&path);
         }
     }
     Ok(swept)
@@ -133,12 +137,29 @@ mod tests {
     }
 
     #[test]
+    fn empty_folders_of_runs_that_ended_go_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(folder.path()).unwrap();
+        let [ended, unreadable] = ["01J00000000000000000000000", "01J00000000000000000000001"];
+        for name in [ended, unreadable, "probe-1"] {
+            std::fs::create_dir(home.scratches().join(name)).unwrap();
+        }
+        std::fs::create_dir(home.runs().join(unreadable)).unwrap();
+        std::fs::write(home.runs().join(unreadable).join("run.json"), "{").unwrap();
+        assert_eq!(sweep_rooms(&home, true).unwrap(), []);
+        assert!(home.scratches().join(ended).exists());
+        assert_eq!(sweep_rooms(&home, false).unwrap(), []);
+        assert!(!home.scratches().join(ended).exists());
+        assert!(home.scratches().join(unreadable).exists() && home.scratches().join("probe-1").exists());
+    }
+
+    #[test]
     fn the_rest_goes_by_age() {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::open(folder.path()).unwrap();
         let [gone, unreadable] = ["01J00000000000000000000000", "01J00000000000000000000001"];
         for name in [gone, unreadable, "export-x", "probe-1"] {
-            std::fs::create_dir(home.scratches().join(name)).unwrap();
+            std::fs::create_dir_all(home.scratches().join(name).join("root")).unwrap();
         }
         std::fs::create_dir(home.runs().join(unreadable)).unwrap();
         std::fs::write(home.runs().join(unreadable).join("run.json"), "{").unwrap();

@@ -34,7 +34,7 @@ use samebundle_spec::{Descriptor, Digest, MediaType, Tag, limits};
 use tokio::io::AsyncReadExt;
 
 pub use delta::Since;
-pub use write::{Form, Options, Written, is_not_written, write};
+pub use write::{Form, Options, Written, examine, is_not_written, write};
 
 use super::blocking::blocking;
 use super::layout_index::LayoutIndex;

@@ -95,11 +95,11 @@ pub fn is_not_written(path: &Path) -> bool {
     ending.is_some_and(|ending| NOT_WRITTEN.iter().any(|other| ending == *other))
 }
 
-/// Looks whether a file can be written at a path, before anything is read for it.
+/// Looks whether an archive can be written at a path, before anything is read for it. [`write`] does so first.
 ///
 /// # Errors
 /// [`StoreError::OtherForm`] for the ending of another form; [`StoreError::Path`] for what is there and is no file.
-fn examine(path: &Path, options: &Options) -> Result<(), StoreError> {
+pub fn examine(path: &Path, cut: Option<Cut>) -> Result<(), StoreError> {
     if is_not_written(path) {
         return Err(StoreError::OtherForm {
             path: path.to_owned(),
@@ -108,7 +108,7 @@ fn examine(path: &Path, options: &Options) -> Result<(), StoreError> {
                 .to_owned(),
         });
     }
-    let first = match options.cut {
+    let first = match cut {
         Some(_) => volumes::first(path),
         None => path.to_owned(),
     };
@@ -130,8 +130,7 @@ pub async fn write<O: Origin + ?Sized>(
     path: &Path,
     options: &Options,
 ) -> Result<Written, StoreError> {
-    let (target, asked) = (path.to_owned(), options.clone());
-    blocking(move || examine(&target, &asked)).await?;
+    examine(path, options.cut)?;
     let (pieces, waiting) = mpsc::channel(WAITING);
     let (target, form) = (path.to_owned(), options.form);
     let (cut, cancel) = (options.cut, options.copy.cancel.clone());
