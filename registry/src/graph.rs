@@ -331,7 +331,7 @@ async fn look_for_parts<O: Origin + ?Sized>(source: &O, unknown: &Descriptor) ->
         digest: unknown.digest,
         media_type: unknown.media_type.clone(),
     };
-    let text = unknown.media_type.as_str();
+    let text = unknown.media_type.as_str().to_ascii_lowercase();
     if text.contains("manifest") {
         return Err(refused());
     }

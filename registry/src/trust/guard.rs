@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use samebundle_spec::{Classify, ErrorKind};
 
+use crate::PathError;
+
 /// Why a file that decides trust is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum GuardError {
@@ -51,26 +53,13 @@ pub enum GuardError {
         limit: u64,
     },
     /// The system's answer.
-    #[error("could not {operation} {path}")]
-    Io {
-        /// What was tried, as an infinitive.
-        operation: &'static str,
-        /// The file or folder.
-        path: String,
-        /// The system's answer.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Path(#[from] PathError),
 }
 
 impl GuardError {
     pub(super) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.display().to_string();
-        move |source| Self::Io {
-            operation,
-            path,
-            source,
-        }
+        PathError::into(operation, path)
     }
 }
 
@@ -81,7 +70,7 @@ impl Classify for GuardError {
                 ErrorKind::NotTrusted
             }
             Self::TooLarge { .. } => ErrorKind::Input,
-            Self::Io { .. } => ErrorKind::Environment,
+            Self::Path(error) => error.kind(),
         }
     }
 }

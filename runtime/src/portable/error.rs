@@ -3,8 +3,8 @@
 use std::io;
 use std::path::Path;
 
-use samebundle_registry::StoreError;
 use samebundle_registry::store::tar_entries::TarError;
+use samebundle_registry::{PathError, StoreError};
 use samebundle_spec::{Classify, ErrorKind};
 
 use crate::record::RecordError;
@@ -29,26 +29,13 @@ pub enum PortableError {
         why: String,
     },
     /// A file could not be read or written.
-    #[error("could not {operation} {path}")]
-    Io {
-        /// What was tried, as an infinitive.
-        operation: &'static str,
-        /// The file.
-        path: String,
-        /// The system's answer.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Path(#[from] PathError),
 }
 
 impl PortableError {
     pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.display().to_string();
-        move |source| Self::Io {
-            operation,
-            path,
-            source,
-        }
+        PathError::into(operation, path)
     }
 }
 
@@ -58,7 +45,7 @@ impl Classify for PortableError {
             Self::Store(error) => error.kind(),
             Self::Record(error) => error.kind(),
             Self::Tar(_) | Self::History { .. } => ErrorKind::NotTrusted,
-            Self::Io { .. } => ErrorKind::Environment,
+            Self::Path(error) => error.kind(),
         }
     }
 }

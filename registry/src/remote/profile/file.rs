@@ -10,7 +10,7 @@ use samebundle_spec::{Classify, ErrorKind, Timestamp, limits};
 use serde::{Deserialize, Serialize};
 
 use super::Profile;
-use crate::durable;
+use crate::{PathError, durable};
 
 const VERSION: u32 = 1;
 
@@ -32,16 +32,8 @@ pub struct ProfileFile {
 #[non_exhaustive]
 pub enum ProfileError {
     /// The file cannot be read or written.
-    #[error("could not {operation} the registry profile {path}")]
-    Io {
-        /// What was tried, as an infinitive.
-        operation: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The system's answer.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Path(#[from] PathError),
     /// The file is not of the form.
     #[error(
         "the registry profile {path} is not valid: {why}; remove it, or make it anew with `registry doctor`"
@@ -57,7 +49,7 @@ pub enum ProfileError {
 impl Classify for ProfileError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Io { .. } => ErrorKind::Environment,
+            Self::Path(error) => error.kind(),
             Self::Form { .. } => ErrorKind::Input,
         }
     }
@@ -85,11 +77,7 @@ impl ProfileFile {
     /// If it is there and cannot be read, or is not of the form.
     pub fn read(folder: &Path, registry: &str) -> Result<Option<Self>, ProfileError> {
         let path = path(folder, registry);
-        let failed = |source| ProfileError::Io {
-            operation: "read",
-            path: path.clone(),
-            source,
-        };
+        let failed = |source| PathError::of("read", &path)(source);
         let form = |why: String| ProfileError::Form {
             path: path.clone(),
             why,
@@ -98,7 +86,7 @@ impl ProfileFile {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => return Err(form(error.to_string())),
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(failed(error).into()),
         };
         let read: Self = serde_json::from_slice(&bytes).map_err(|error| form(error.to_string()))?;
         if read.version != VERSION {
@@ -116,11 +104,7 @@ impl ProfileFile {
     /// If the file cannot be written.
     pub fn write(&self, folder: &Path) -> Result<PathBuf, ProfileError> {
         let path = path(folder, &self.registry);
-        let failed = |source| ProfileError::Io {
-            operation: "write",
-            path: path.clone(),
-            source,
-        };
+        let failed = |source| PathError::of("write", &path)(source);
         let mut bytes = serde_json::to_vec_pretty(self).map_err(|error| failed(error.into()))?;
         bytes.push(b'\n');
         durable::make_folder(folder, 0o700).map_err(failed)?;

@@ -22,7 +22,7 @@ use samebundle_spec::signing::{KeyAlgorithm, KeyError, PublicKey, SigningKey};
 use samebundle_spec::{Classify, ErrorKind, limits};
 use zeroize::Zeroizing;
 
-use crate::durable;
+use crate::{PathError, durable};
 
 /// A passphrase. Wiped when dropped.
 pub type Passphrase = Zeroizing<String>;
@@ -93,16 +93,8 @@ pub enum KeyFileError {
         path: String,
     },
     /// The file could not be read or written.
-    #[error("could not {operation} {path}")]
-    Io {
-        /// What was tried, as an infinitive.
-        operation: &'static str,
-        /// The file.
-        path: String,
-        /// The system's answer.
-        #[source]
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Path(#[from] PathError),
     /// The system gave no random bytes.
     #[error("the system gave no random bytes: {why}")]
     Random {
@@ -121,8 +113,9 @@ impl Classify for KeyFileError {
             Self::WrongPassphrase { .. } => ErrorKind::Denied,
             Self::Public { .. } | Self::Exposed { .. } => ErrorKind::NotTrusted,
             Self::Exists { .. } => ErrorKind::Conflict,
-            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-            Self::Io { .. } | Self::Random { .. } => ErrorKind::Environment,
+            Self::Path(error) if error.source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+            Self::Path(error) => error.kind(),
+            Self::Random { .. } => ErrorKind::Environment,
         }
     }
 }
@@ -151,12 +144,7 @@ impl Fault {
 }
 
 fn io(operation: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> KeyFileError {
-    let path = path.display().to_string();
-    move |source| KeyFileError::Io {
-        operation,
-        path,
-        source,
-    }
+    PathError::into(operation, path)
 }
 
 fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, KeyFileError> {
