@@ -9,11 +9,12 @@
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use samebundle_spec::limits;
 use tempfile::NamedTempFile;
@@ -119,6 +120,28 @@ pub fn source(path: &Path) -> io::Result<PathBuf> {
         Some(_) => "it is a device, and no file",
     };
     Err(not_a_file(hint))
+}
+
+/// Opens a regular file for reading. Links are not followed, and a pipe does not block.
+pub(crate) fn open_plain(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path);
+    let file = match opened {
+        Err(error) if is_one_of(&error, &[Errno::LOOP]) => {
+            let why =
+                "it is a symbolic link, and none is followed in there; put the file itself in its place";
+            return Err(io::Error::new(error.kind(), why));
+        }
+        opened => opened?,
+    };
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+    }
 }
 
 /// The folder that a file is in.
@@ -412,7 +435,7 @@ fn open_lock(path: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{OpenOptionsExt, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -436,7 +459,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let named = OpenOptions::new()
             .read(true)
-            .custom_flags(rustix::fs::OFlags::PATH.bits().cast_signed())
+            .custom_flags(OFlags::PATH.bits().cast_signed())
             .open(folder.path());
         let file = Arc::new(named.unwrap());
         let mut early = EarlySync::default();

@@ -10,8 +10,8 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use samebundle_spec::{Descriptor, Digest, Document, Tag, limits};
 use serde_json::Value;
 
-use crate::chunk::{Chunked, Finder};
-use crate::store::{Origin, SourceExt, StoreError, document};
+use crate::chunk::Finder;
+use crate::store::{Chunked, Origin, SourceExt, StoreError, document};
 
 /// What a piece of content is known by: the same bytes may be both a manifest and a plain file of some layer.
 pub(crate) type Key = (bool, Digest);

@@ -23,20 +23,11 @@ use std::collections::BTreeMap;
 
 use samebundle_spec::{ChunkIndex, Descriptor, Digest, chunks, limits};
 
-use crate::store::{Source, SourceExt, StoreError};
+use crate::store::{Chunked, Source, SourceExt, StoreError};
 
 pub use cut::{Codec, Cut, Cutter};
 pub(crate) use places::Places;
 pub(crate) use reuse::reuse;
-
-/// A layer with its chunk index.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chunked {
-    /// The layer.
-    pub layer: Descriptor,
-    /// Its index.
-    pub index: Descriptor,
-}
 
 /// Collects layers and chunk indexes from the manifests that name them.
 #[derive(Clone, Debug, Default)]

@@ -8,9 +8,9 @@ use samebundle_spec::{Chunk, ChunkIndex, Descriptor, Digest, limits};
 use tokio::io::AsyncReadExt;
 
 use super::places::{Place, Places};
-use super::{Chunked, read};
+use super::read;
 use crate::store::blocking::blocking;
-use crate::store::{Parts, Source, StoreError};
+use crate::store::{Chunked, Parts, Source, StoreError};
 
 /// Batches that are read and hashed while one is written.
 const AHEAD: usize = 2;

@@ -112,7 +112,10 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
         let read = AtomicU64::new(0);
         let mut parts = parts;
         // Only once: if what was put together is wrong, an index lies, and everything is fetched.
-        read.fetch_add(self.reuse(descriptor, &*parts).await?, Ordering::Relaxed);
+        if let Some(chunked) = self.graph.chunked.get(&descriptor.digest) {
+            let filled = self.reuse.fill(self.source, self.sink, chunked, &*parts).await?;
+            read.fetch_add(filled, Ordering::Relaxed);
+        }
         loop {
             let missing = parts.missing();
             let whole = missing.first() == Some(&(0..descriptor.size));

@@ -37,15 +37,13 @@ use bytes::Bytes;
 use samebundle_spec::{Descriptor, MediaType, Tag};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::chunk::Chunked;
-
 pub use content::{read_all, verified};
 pub use error::{Side, StoreError};
 pub use layout::Layout;
 pub(crate) use listing::document;
 pub use memory::Memory;
 pub use overlay::Overlay;
-pub use pieces::{Begun, Pace, Parts, Pieces};
+pub use pieces::{Begun, Chunked, Pace, Parts, Pieces};
 pub(crate) use pieces::{Stopped, digest_of, pump};
 pub use select::{SelectError, select};
 

@@ -6,9 +6,7 @@ use std::ops::Range;
 use async_trait::async_trait;
 use samebundle_spec::{Descriptor, MediaType, Tag};
 
-use crate::chunk::Chunked;
-
-use super::{ByteStream, Origin, Pace, Pieces, Referrers, Resolve, Source, StoreError};
+use super::{ByteStream, Chunked, Origin, Pace, Pieces, Referrers, Resolve, Source, StoreError};
 
 /// The front first, then the back.
 #[derive(Debug)]

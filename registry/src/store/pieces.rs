@@ -38,6 +38,15 @@ impl Default for Pace {
     }
 }
 
+/// A layer with its chunk index (`spec/210-chunks.md`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunked {
+    /// The layer.
+    pub layer: Descriptor,
+    /// Its index.
+    pub index: Descriptor,
+}
+
 /// What came of [`Sink::begin`](super::Sink::begin).
 #[derive(Clone, Debug)]
 pub enum Begun {

@@ -40,8 +40,7 @@ use super::blocking::blocking;
 use super::layout_index::LayoutIndex;
 use super::pieces::pieces_of;
 use super::section::{self, section};
-use super::{ByteStream, Pieces, Referrers, Resolve, Source, StoreError, listing};
-use crate::chunk::Chunked;
+use super::{ByteStream, Chunked, Pieces, Referrers, Resolve, Source, StoreError, listing};
 use read::Contents;
 
 /// Ours: nothing but the layout.

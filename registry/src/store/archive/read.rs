@@ -12,13 +12,12 @@ use samebundle_spec::{Descriptor, Digest, Digester, limits};
 use super::body::{Body, Parts, Reader};
 use super::delta::pack::{self, Run};
 use super::{recognise, volumes};
-use crate::chunk::{self, Chunked, Finder};
-use crate::durable;
-use crate::store::layout::open_plain;
+use crate::chunk::{self, Finder};
+use crate::durable::{self, open_plain};
 use crate::store::layout_index::{LayoutIndex, check_layout_file};
 use crate::store::listing::{self, Listing};
 use crate::store::tar_entries::{Entries, Entry, Input, Rules, TarError};
-use crate::store::{StoreError, document};
+use crate::store::{Chunked, StoreError, document};
 
 /// What is in an archive, checked.
 #[derive(Debug)]

@@ -10,8 +10,9 @@ use samebundle_spec::{Algorithm, Descriptor, Digest};
 
 use super::disk::Disk;
 use super::files::{blob_path, ingest_folder};
-use super::ingest::{leftovers, open_plain};
+use super::ingest::leftovers;
 use super::reach::Held;
+use crate::durable::open_plain;
 use crate::store::blocking::blocking;
 use crate::store::{StoreError, listing};
 

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use samebundle_spec::{Descriptor, Digest, limits};
 
 use super::disk::Disk;
-use crate::chunk::{Chunked, Finder};
-use crate::store::StoreError;
+use crate::chunk::Finder;
+use crate::store::{Chunked, StoreError};
 
 /// Reads every manifest that a tag leads to, the newest tag first. What cannot be read is left out.
 pub(super) fn list(disk: &Disk) -> Result<Vec<Chunked>, StoreError> {

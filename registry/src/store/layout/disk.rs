@@ -9,8 +9,9 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use samebundle_spec::{Descriptor, Digest, Digester, MediaType, Tag, limits};
 
 use super::files::{blob_path, ingest_folder, read_file, read_index, update_index, write_file};
-use super::ingest::{self, Ingest, make_folder, open_plain, sync_folder};
+use super::ingest::{self, Ingest, make_folder, sync_folder};
 use super::lease::{self, Lease};
+use crate::durable::open_plain;
 use crate::store::StoreError;
 use crate::store::layout_index::{LAYOUT_FILE, LayoutIndex, check_layout_file};
 use crate::store::listing::{self, Listing};

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use samebundle_spec::{Digest, limits};
 
-use super::ingest::{Ingest, open_plain};
-use crate::durable;
+use super::ingest::Ingest;
+use crate::durable::{self, open_plain};
 use crate::store::StoreError;
 use crate::store::layout_index::LayoutIndex;
 

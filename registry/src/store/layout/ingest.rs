@@ -14,7 +14,7 @@ use std::time::SystemTime;
 use samebundle_spec::{Digest, limits};
 use tempfile::NamedTempFile;
 
-use crate::durable;
+use crate::durable::{self, open_plain};
 use crate::store::StoreError;
 
 /// A file that is being written, not yet visible under its name.
@@ -139,28 +139,6 @@ pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
 /// Makes a folder and those above it, durably. Nothing happens if it is there.
 pub(super) fn make_folder(folder: &Path) -> Result<(), StoreError> {
     durable::make_folder(folder, 0o777).map_err(StoreError::io("make the folder", folder))
-}
-
-/// Opens a regular file for reading. Links are not followed, and a pipe does not block.
-pub(in crate::store) fn open_plain(path: &Path) -> io::Result<File> {
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits().cast_signed())
-        .open(path);
-    let file = match opened {
-        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-            let why =
-                "it is a symbolic link, and none is followed in there; put the file itself in its place";
-            return Err(io::Error::new(error.kind(), why));
-        }
-        opened => opened?,
-    };
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
-    }
 }
 
 /// A file in `ingest`.

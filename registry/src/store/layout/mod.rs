@@ -45,7 +45,6 @@ use samebundle_spec::{Descriptor, MediaType, Tag, limits};
 
 pub use check::{Finding, Report, check, check_held};
 pub use collect::{Collected, Limits, Removed, Why, collect};
-pub(super) use ingest::open_plain;
 pub use reach::Held;
 pub use usage::{Bundle, Usage, usage};
 
@@ -53,9 +52,9 @@ use super::blocking::blocking;
 use super::pieces::{Stopped, pieces_of, pump};
 use super::section::{self, section};
 use super::{
-    Begun, ByteStream, Parts, Pieces, Referrers, Resolve, Sink, Source, StoreError, Tags, listing, read_all,
+    Begun, ByteStream, Chunked, Parts, Pieces, Referrers, Resolve, Sink, Source, StoreError, Tags, listing,
+    read_all,
 };
-use crate::chunk::Chunked;
 use disk::Disk;
 use partial::Partial;
 

@@ -18,9 +18,9 @@ use std::sync::Arc;
 
 use samebundle_spec::{ChunkIndex, Digest, MediaType, limits};
 
-use crate::chunk::{self, Chunked, Places};
+use crate::chunk::{self, Places};
 use crate::graph::{Graph, Node};
-use crate::store::{Source, StoreError};
+use crate::store::{Chunked, Source, StoreError};
 
 /// What the other side holds.
 #[derive(Clone, Debug)]

@@ -10,8 +10,8 @@ use samebundle_spec::{Algorithm, Digest};
 
 use super::super::body::Parts;
 use super::{beside, parity, whole_of};
+use crate::durable::open_plain;
 use crate::store::StoreError;
-use crate::store::layout::open_plain;
 
 /// A file beside the archive's path that looks like a volume.
 #[derive(Debug)]
