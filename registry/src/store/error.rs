@@ -145,8 +145,8 @@ pub enum StoreError {
     /// A file could not be read or written.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// A file is sound, as far as can be told, and of a form that is not read.
-    #[error("{} is {what}, which is not read here; {remedy}", path.display())]
+    /// A file is sound, as far as can be told, and of a form that is neither read nor written.
+    #[error("{} is {what}, and no archive of a form that is known here; {remedy}", path.display())]
     OtherForm {
         /// The file.
         path: PathBuf,
