@@ -102,7 +102,13 @@ pub async fn collect(
         let disk = Disk::at(&root);
         disk.examine()?;
         if limits.dry_run {
-            let cutoff = lease::cutoff(&root, limits.grace)?;
+            let cutoff = match lease::cutoff(&root, limits.grace) {
+                // Nothing can be taken away there, and what is needed can be told all the same.
+                Err(StoreError::Path(error)) if error.source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                    SystemTime::UNIX_EPOCH
+                }
+                cutoff => cutoff?,
+            };
             let mut collected = plan(&disk, &reach(&disk, &held)?, cutoff)?;
             collected.removed.extend(trash(&root)?);
             return Ok(collected);
