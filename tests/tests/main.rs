@@ -17,6 +17,7 @@ mod conformance;
 mod cosign;
 mod crash;
 mod delta;
+mod disks;
 mod docker;
 mod faults;
 mod flow;

@@ -1,0 +1,126 @@
+//! What is found where a command reads and writes: links, pipes, devices, read-only file systems, and disks without room.
+
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::Path;
+use std::process::Command;
+
+use samebundle_tests::{Home, Sandbox, command_under_test, greet, is_root, skip};
+
+/// A shell script in a mount namespace of its own, with the home and the command as its arguments; `None` where this
+/// machine cannot make one.
+fn in_namespace(home: &Home, script: &str) -> Option<std::process::Output> {
+    let flags: &[&str] = if is_root() { &["-m"] } else { &["-r", "-m"] };
+    let works = Command::new("unshare").args(flags).arg("true").output();
+    if !works.is_ok_and(|out| out.status.success()) {
+        return None;
+    }
+    let mut command = Command::new("unshare");
+    command.args(flags).args(["--", "sh", "-ec", script, "sh"]);
+    command.arg(home.path()).arg(command_under_test());
+    home.furnish(&mut command);
+    Some(command.output().unwrap())
+}
+
+#[test]
+fn nothing_but_files_is_written_and_nothing_else_is_replaced() {
+    let Some(greet) = greet() else {
+        return skip("disks: the busybox image was not made (tests/setup/images)");
+    };
+    let sandbox = Sandbox::new();
+    let home = greet.publisher(&sandbox);
+    let at = |name: &str| sandbox.path().join(name);
+    let made = Command::new("mkfifo").arg(at("pipe")).status().unwrap();
+    assert!(made.success());
+    std::fs::create_dir(at("folder")).unwrap();
+    for name in ["pipe", "folder", "-", "new/", "a.tar.zst", &"x".repeat(300)] {
+        let target = format!("archive:{name}");
+        let code = home.run(["copy", "greet", &target]).code;
+        assert!(code == 1 || code == 8, "{target}: {code}");
+    }
+    assert!(
+        std::fs::symlink_metadata(at("pipe"))
+            .unwrap()
+            .file_type()
+            .is_fifo()
+    );
+    assert!(!at("-").exists() && !at("a.tar.zst").exists());
+    std::fs::write(at("file.tgz"), "old").unwrap();
+    std::os::unix::fs::symlink("file.tgz", at("link.tgz")).unwrap();
+    let _ = home.ok(["copy", "greet", "link.tgz"]);
+    assert!(std::fs::symlink_metadata(at("link.tgz")).unwrap().is_symlink());
+    assert!(std::fs::metadata(at("file.tgz")).unwrap().len() > 1_000);
+    // And read through the same link.
+    let _ = home.ok(["inspect", "link.tgz"]);
+}
+
+#[test]
+fn the_mask_of_the_process_holds_for_what_it_writes() {
+    let Some(greet) = greet() else {
+        return skip("disks: the busybox image was not made (tests/setup/images)");
+    };
+    let sandbox = Sandbox::new();
+    let home = greet.publisher(&sandbox);
+    let script = r#"
+        umask 077
+        for to in a.tgz a.tar layout:l:1; do "$2" --home "$1" copy greet "$to"; done
+        "$2" --home "$1" copy greet v.tgz --volume-size 1MiB
+    "#;
+    let mut command = Command::new("sh");
+    command
+        .args(["-ec", script, "sh"])
+        .arg(home.path())
+        .arg(command_under_test());
+    home.furnish(&mut command);
+    let out = command.output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for name in ["a.tgz", "a.tar", "l/index.json", "l/oci-layout", "v.tgz.v001"] {
+        assert_eq!(mode(&sandbox.path().join(name)), 0o600, "{name}");
+    }
+    for blob in std::fs::read_dir(sandbox.path().join("l/blobs/sha256")).unwrap() {
+        assert_eq!(mode(&blob.unwrap().path()), 0o400);
+    }
+}
+
+#[test]
+fn a_read_only_home_is_read_and_not_written() {
+    let Some(greet) = greet() else {
+        return skip("disks: the busybox image was not made (tests/setup/images)");
+    };
+    let sandbox = Sandbox::new();
+    let home = greet.publisher(&sandbox);
+    let script = r#"
+        mount --bind "$1" "$1"
+        mount -o remount,ro,bind "$1"
+        for verb in "explain greet" "inspect greet" "verify greet" "store check" "store usage" list "copy greet a.tgz"; do
+            "$2" --home "$1" $verb
+        done
+        ! "$2" --home "$1" copy greet other
+    "#;
+    let Some(out) = in_namespace(&home, script) else {
+        return skip("disks: no mount namespace can be made here (unshare -m)");
+    };
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(said.contains("Read-only file system"), "{said}");
+    assert!(sandbox.path().join("a.tgz").exists());
+}
+
+#[test]
+fn where_there_is_no_room_to_unpack_the_scratch_folder_is_named() {
+    let sandbox = Sandbox::new();
+    let home = sandbox.home("small");
+    std::fs::create_dir_all(home.path()).unwrap();
+    let script = r#"
+        mount -t tmpfs -o size=4m tmpfs "$1"
+        head -c 8000000 /dev/urandom > blob
+        tar -czf big.tgz blob
+        "$2" --home "$1" inspect big.tgz
+    "#;
+    let Some(out) = in_namespace(&home, script) else {
+        return skip("disks: no mount namespace can be made here (unshare -m)");
+    };
+    assert_eq!(out.status.code(), Some(8));
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(said.contains("scratch") && said.contains("make room"), "{said}");
+}
