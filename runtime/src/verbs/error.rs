@@ -3,12 +3,13 @@
 use std::io;
 use std::path::Path;
 
-use samebundle_registry::StoreError;
 use samebundle_registry::remote::ClientError;
 use samebundle_registry::remote::credentials::CredentialError;
 use samebundle_registry::remote::profile::ProfileError;
 use samebundle_registry::remote::registries::RegistriesError;
+use samebundle_registry::store::SelectError;
 use samebundle_registry::trust::{KeyFileError, TrustError, TrustStoreError};
+use samebundle_registry::{PathError, StoreError};
 use samebundle_spec::bundle::BundleError;
 use samebundle_spec::bundle::definition::DefinitionError;
 use samebundle_spec::name::NameError;
@@ -139,28 +140,18 @@ pub enum VerbError {
         /// What was not done, as a participle.
         undone: &'static str,
     },
+    /// An archive or a layout has nothing or too much that could be meant.
+    #[error(transparent)]
+    Select(#[from] SelectError),
     /// A file could not be read or written.
-    #[error("could not {operation} {path}")]
-    Io {
-        /// What was tried, as an infinitive.
-        operation: &'static str,
-        /// The file.
-        path: String,
-        /// The system's answer.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Path(#[from] PathError),
 }
 
 impl VerbError {
     /// Makes the error of a failed file operation.
     pub(super) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.display().to_string();
-        move |source| Self::Io {
-            operation,
-            path,
-            source,
-        }
+        PathError::into(operation, path)
     }
 }
 
@@ -194,7 +185,9 @@ impl Classify for VerbError {
             Self::Damaged(_) | Self::Receipt { .. } => ErrorKind::NotTrusted,
             Self::NoKey { .. } => ErrorKind::NotFound,
             Self::Cancelled { .. } => ErrorKind::Interrupted,
-            Self::Passphrase(PassphraseError::Read { .. }) | Self::Io { .. } => ErrorKind::Environment,
+            Self::Select(error) => error.kind(),
+            Self::Path(error) => error.kind(),
+            Self::Passphrase(PassphraseError::Read { .. }) => ErrorKind::Environment,
         }
     }
 }

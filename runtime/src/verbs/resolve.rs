@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use samebundle_registry::StoreError;
-use samebundle_registry::store::{Layout, Origin, Resolve, archive};
+use samebundle_registry::store::{Layout, Origin, Resolve, archive, select};
 use samebundle_registry::trust::{self, TrustError, TrustStore, Verified};
 use samebundle_spec::bundle::Bundle;
 use samebundle_spec::record::{Installation, Verification};
 use samebundle_spec::signing::{self, Expected, Fault, Refusal};
-use samebundle_spec::{Classify, Descriptor, ErrorKind, Reference, Tag};
+use samebundle_spec::{Descriptor, Reference, Tag};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,9 +19,6 @@ use crate::foreign;
 use crate::home::Home;
 use crate::opened::{OpenError, OpenedBundle};
 use crate::record::Installations;
-
-/// The annotation of a tag in an image layout.
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// What a person accepts although the policy does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -86,10 +83,7 @@ pub(super) async fn resolve(
         }
         Location::Layout(dir, tag) => {
             let layout = Layout::open(dir).await?;
-            let (index, tag) = match tag {
-                Some(tag) => (layout.resolve(tag).await?, Some(tag.clone())),
-                None => only_root(&layout.entries().await?, None)?,
-            };
+            let (index, tag) = select(&layout.entries().await?, tag.as_ref())?;
             let shown = format!("layout:{}", dir.display());
             Ok(local(Arc::new(layout), index, tag, &shown))
         }
@@ -144,77 +138,18 @@ async fn in_file(
     check: Check,
 ) -> Result<(Arc<dyn Origin>, (Descriptor, Option<Tag>)), VerbError> {
     let scratch = site.home().scratch();
-    let archive = match check {
-        Check::AsCopied => archive::open_to_copy(path, &scratch).await,
-        Check::First => archive::open(path, &scratch).await,
-    };
-    match archive {
-        Ok(archive) => {
+    let copied = matches!(check, Check::AsCopied);
+    match archive::open_any(path, &scratch, copied).await.map_err(damaged)? {
+        archive::Opened::Layout(archive) => {
             for fault in archive.mended() {
                 site.notice(format!("{fault}; the other volumes make up for it"));
             }
-            let root = only_root(archive.entries(), tag)?;
+            let root = select(archive.entries(), tag)?;
             Ok((Arc::new(archive), root))
         }
-        Err(ours) => match archive::thick::open(path, &scratch).await {
-            Ok(thick) => {
-                let (source, index) = foreign::compose(thick).await?;
-                Ok((source, (index, None)))
-            }
-            // What is neither is most likely a damaged one of ours.
-            Err(_) => Err(damaged(ours)),
-        },
-    }
-}
-
-/// The one bundle of an archive or layout, and its tag: the one that is named; otherwise an index that is tagged, and not
-/// with a tag that belongs to a signature; without any index, what is tagged, or what is there alone.
-fn only_root(entries: &[Descriptor], named: Option<&Tag>) -> Result<(Descriptor, Option<Tag>), VerbError> {
-    let tag = |entry: &Descriptor| entry.annotations.get(REF_NAME).cloned();
-    if let Some(named) = named {
-        let found = entries
-            .iter()
-            .find(|entry| tag(entry).as_deref() == Some(named.as_str()));
-        return match found {
-            Some(entry) => Ok((entry.bare(), Some(named.clone()))),
-            None => Err(VerbError::Store(StoreError::NotFound {
-                subject: format!("tag {named}"),
-                place: "the file".to_owned(),
-            })),
-        };
-    }
-    let is_signature = |entry: &Descriptor| tag(entry).is_some_and(|tag| tag.starts_with("sha256-"));
-    let is_bundle = |entry: &&Descriptor| entry.media_type.is_index() && !is_signature(entry);
-    let mut bundles: Vec<&Descriptor> = entries.iter().filter(is_bundle).collect();
-    if bundles.is_empty() {
-        // An image by itself, which can be copied like a bundle; signatures have no tag of their own.
-        let named = |entry: &&Descriptor| tag(entry).is_some() && !is_signature(entry);
-        bundles = entries.iter().filter(named).collect();
-    }
-    if let ([], [alone]) = (bundles.as_slice(), entries)
-        && !is_signature(alone)
-    {
-        bundles = vec![alone];
-    }
-    if bundles.len() > 1 {
-        bundles.retain(|entry| tag(entry).is_some());
-    }
-    // Several names of one digest are one bundle.
-    let mut seen = BTreeSet::new();
-    bundles.retain(|entry| seen.insert(entry.digest.to_string()));
-    match bundles.as_slice() {
-        [bundle] => {
-            let tag = tag(bundle).and_then(|tag| tag.parse().ok());
-            Ok((bundle.bare(), tag))
-        }
-        [] => Err(VerbError::Usage("there is no bundle in it".to_owned())),
-        many => {
-            let names: Vec<String> = many.iter().filter_map(|entry| tag(entry)).collect();
-            let example = names.first().cloned().unwrap_or_default();
-            Err(VerbError::Usage(format!(
-                "it holds several bundles: {}; name one by its tag, as archive:FILE:{example} or layout:DIR:{example}",
-                names.join(", ")
-            )))
+        archive::Opened::Thick(thick) => {
+            let (source, index) = foreign::compose(thick).await?;
+            Ok((source, (index, None)))
         }
     }
 }
@@ -238,9 +173,10 @@ async fn in_registry(site: &Site, reference: &Reference) -> Result<ResolvedBundl
 
 /// A file that breaks the rules of an archive is not what anybody signed.
 pub(super) fn damaged(error: StoreError) -> VerbError {
-    match error.kind() {
-        ErrorKind::NotTrusted => VerbError::Damaged(error),
-        _ => VerbError::Store(error),
+    if error.is_damage() {
+        VerbError::Damaged(error)
+    } else {
+        VerbError::Store(error)
     }
 }
 
