@@ -48,9 +48,7 @@ pub(super) fn chain(error: &dyn Error) -> String {
 
 fn cause(error: &StoreError) -> Cause {
     match error {
-        StoreError::Io {
-            operation, source, ..
-        } => (*operation, Some(source.kind())),
+        StoreError::Path(error) => (error.operation, Some(error.source.kind())),
         StoreError::Unavailable { operation, .. } => (*operation, None),
         StoreError::Invalid { .. } => ("understand", None),
         StoreError::Mismatch { .. } => ("trust", None),

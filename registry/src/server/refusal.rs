@@ -97,7 +97,7 @@ pub(super) enum Refusal {
 
 fn is_full(error: &StoreError) -> bool {
     use io::ErrorKind::{QuotaExceeded, StorageFull};
-    matches!(error, StoreError::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
+    matches!(error, StoreError::Path(error) if matches!(error.source.kind(), StorageFull | QuotaExceeded))
 }
 
 /// What a client is told of a failure of the registry: enough to know whom to ask, and no file of the machine.
@@ -107,10 +107,10 @@ fn told(error: &StoreError) -> String {
             "the storage of the registry is full; whoever runs it has to make room, then send this again"
                 .to_owned()
         }
-        StoreError::Io { source, .. } => {
-            let why = match source.raw_os_error() {
+        StoreError::Path(error) => {
+            let why = match error.source.raw_os_error() {
                 Some(number) => io::Error::from_raw_os_error(number).to_string(),
-                None => source.kind().to_string(),
+                None => error.source.kind().to_string(),
             };
             format!("the storage of the registry failed ({why}); its log has more")
         }
