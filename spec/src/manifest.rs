@@ -189,7 +189,11 @@ pub struct ArtifactManifest {
     /// The manifest's own type.
     pub media_type: MediaType,
     /// What kind of artifact this is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "json::empty_as_absent"
+    )]
     pub artifact_type: Option<MediaType>,
     /// What it is made of.
     #[serde(default, deserialize_with = "json::null_as_default")]
@@ -201,7 +205,7 @@ pub struct ArtifactManifest {
     #[serde(
         default,
         skip_serializing_if = "BTreeMap::is_empty",
-        deserialize_with = "json::null_as_default"
+        deserialize_with = "json::nulls_as_absent"
     )]
     pub annotations: BTreeMap<String, String>,
 }
@@ -327,7 +331,7 @@ impl Document {
             ("index", &["layers", "config", "fsLayers"])
         } else if expected.is_manifest() {
             ("manifest", &["manifests", "fsLayers"])
-        } else if *expected == MediaType::OCI_ARTIFACT {
+        } else if expected.has_children() {
             (
                 "artifact manifest",
                 &["manifests", "layers", "config", "fsLayers"],

@@ -110,7 +110,7 @@ impl MediaType {
 
     /// Tells whether content of this type has children in the content graph.
     pub fn has_children(&self) -> bool {
-        self.is_index() || self.is_manifest() || *self == Self::OCI_ARTIFACT
+        self.is_index() || self.is_manifest() || self.names_the_same(Self::OCI_ARTIFACT.as_str())
     }
 
     /// Tells whether this is `type/subtype` with names as RFC 6838 has them, and nothing else.

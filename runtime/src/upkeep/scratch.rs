@@ -17,7 +17,8 @@ use crate::home::{Home, ROOM};
 use crate::image::beneath;
 use crate::record::{RecordError, Runs};
 
-/// Removes the folders of processes that were killed, and empty ones of runs that have ended. Quick where there are none: every start does it.
+/// Removes the folders of processes that were killed, and empty ones of runs that have ended. Quick where there are none:
+/// every start does it.
 ///
 /// # Errors
 /// If the folder cannot be listed, or something cannot be removed.
@@ -33,7 +34,7 @@ pub fn sweep_rooms(home: &Home, dry_run: bool) -> io::Result<Vec<Swept>> {
             }
             drop(lock);
         }
-        if is_id(&name) && !dry_run && !goes_on(home, &name) {
+        if name.parse::<RunId>().is_ok() && !dry_run && !goes_on(home, &name) {
             // One that is not empty stays, as does one that cannot be removed: it takes no space.
             let _ = std::fs::remove_dir(&path);
         }
