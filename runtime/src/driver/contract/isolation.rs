@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
-use super::{Bench, Verdict, image, lines, said, same, told};
+use super::image::{self, Content, LayerBuilder, Packing};
+use super::{Bench, Verdict, lines, said, same, told};
 use crate::driver::{Mount, Outcome};
 
 pub(super) fn mount(bench: &Bench, name: &str, writable: bool) -> Result<Mount, String> {
@@ -94,6 +96,70 @@ pub(super) async fn has_a_loopback_device(bench: &Bench) -> Verdict {
         .output(&bench.shell("loopback", "grep -c 127.0.0.1 /proc/net/fib_trie"))
         .await?;
     same("an address", true, got.first().is_some_and(|count| count != "0"))
+}
+
+/// The first process of a container is a program of the driver until it executes the container's, and then finds it as
+/// `/proc/self/exe` (CVE-2019-5736). As a command it must not run, and also where it is started behind the driver's back, as
+/// the interpreter of a script, it must not be a file of the machine: whoever knows its path could write to it.
+pub(super) async fn reaches_no_program_of_the_driver(bench: &Bench) -> Verdict {
+    let image = trapped(bench).await?;
+    for command in ["/proc/self/exe", "/bin/own", "own", "/bin/script"] {
+        let mut operation = bench.shell("own-program", "");
+        operation.image = image.clone();
+        operation.command = lines(&[command]);
+        let (outcome, log) = bench.run(&operation).await;
+        let shown = format!("{command}: {}, {log:?}", told(&outcome));
+        // A Docker engine's runtime runs a sealed copy of itself, which nobody can keep it from here.
+        if command != "/bin/script" && bench.driver.name() != "docker" {
+            same(&shown, false, matches!(outcome, Ok(Outcome::Succeeded)))?;
+        }
+        let paths = log.lines(false);
+        same(&shown, false, paths.iter().any(|path| Path::new(path).is_file()))?;
+    }
+    Ok(())
+}
+
+/// An image with a link to the program that starts a container, with a script that the link interprets, and with loaders of
+/// dynamic programs that print the path of the program that they were to load.
+async fn trapped(bench: &Bench) -> Result<samebundle_spec::Descriptor, String> {
+    let layer = LayerBuilder::default()
+        .add("bin/own", 0o777, 0, Content::Link("/proc/self/exe"))
+        .and_then(|layer| layer.add("bin/script", 0o755, 0, Content::File(b"#!/bin/own\n")));
+    let mut layer = said("make a layer", layer)?;
+    for loader in ["lib64/ld-linux-x86-64.so.2", "lib/ld-musl-x86_64.so.1"] {
+        let added = layer.add(loader, 0o755, 0, Content::File(&prints_its_program()));
+        layer = said("make a layer", added)?;
+    }
+    image::over(bench, layer, Packing::Gzip).await
+}
+
+/// An ELF program for `x86_64` that prints where `/proc/self/exe` leads and ends. A C library does not start as the loader of
+/// another program, so there is none.
+fn prints_its_program() -> Vec<u8> {
+    const CODE: &[u8] = b"\x48\x81\xec\x00\x10\x00\x00\
+        \xb8\x59\x00\x00\x00\x48\x8d\x3d\x25\x00\x00\x00\x48\x89\xe6\xba\x00\x10\x00\x00\x0f\x05\
+        \x48\x89\xc2\xb8\x01\x00\x00\x00\xbf\x01\x00\x00\x00\x48\x89\xe6\x0f\x05\
+        \xb8\x3c\x00\x00\x00\x31\xff\x0f\x05\
+        /proc/self/exe\0";
+    const HEADERS: u64 = 64 + 56;
+    let size = HEADERS + CODE.len() as u64;
+    let mut program = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    let mut add = |bytes: &[u8]| program.extend_from_slice(bytes);
+    // A shared object for x86_64 (type 3, machine 62) with one header of a segment.
+    [3_u16, 62].iter().for_each(|half| add(&half.to_le_bytes()));
+    add(&1_u32.to_le_bytes());
+    [HEADERS, 64, 0].iter().for_each(|word| add(&word.to_le_bytes()));
+    add(&0_u32.to_le_bytes());
+    [64_u16, 56, 1, 64, 0, 0]
+        .iter()
+        .for_each(|half| add(&half.to_le_bytes()));
+    // To be loaded whole (type 1), readable and executable (5).
+    [1_u32, 5].iter().for_each(|word| add(&word.to_le_bytes()));
+    [0, 0, 0, size, size, 4_096]
+        .iter()
+        .for_each(|word: &u64| add(&word.to_le_bytes()));
+    add(CODE);
+    program
 }
 
 pub(super) async fn sees_only_its_own_processes(bench: &Bench) -> Verdict {

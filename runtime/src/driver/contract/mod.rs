@@ -105,6 +105,7 @@ pub const CASES: &[Case] = cases![
     isolation::has_no_network,
     isolation::has_a_loopback_device,
     isolation::sees_only_its_own_processes,
+    isolation::reaches_no_program_of_the_driver,
     isolation::has_few_rights,
     isolation::makes_no_device,
     isolation::limits_processes,

@@ -1,7 +1,7 @@
 //! The embedded driver: containers on Linux with nothing to install.
 //!
-//! Every container has a [helper process](helper_main) of its own, this program started again, in which libcontainer runs;
-//! the driver itself never makes namespaces. The helper ends when the driver does (their socket closes), the container's
+//! Every container has a [helper process](helper_main) of its own, a sealed copy of this program, in which libcontainer
+//! runs; the driver itself never makes namespaces. The helper ends when the driver does (their socket closes), the container's
 //! first process when the helper does (parent-death signal), and everything in the container with that (its own process
 //! namespace). Mounts are in the helper's namespace and go with it. So a kill of the driver leaves only folders and an
 //! empty cgroup, which [`Driver::recover`] removes.
@@ -18,6 +18,7 @@ mod helper;
 mod process;
 mod protocol;
 mod scratch;
+mod sealed;
 mod supervisor;
 
 use std::collections::BTreeMap;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use samebundle_registry::store::Source;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::{Capacity, Driver, DriverError, LogSink, Operation, Outcome};
@@ -34,6 +36,7 @@ use crate::image::{self, Form, Image, Layer, Layers};
 use cgroup::Cgroup;
 use protocol::{Bind, Report, Run, Task};
 use scratch::Scratch;
+use sealed::Sealed;
 use supervisor::{End, Supervisor};
 
 pub use helper::helper_main;
@@ -53,6 +56,8 @@ pub struct EmbeddedDriver {
     home: PathBuf,
     source: Arc<dyn Source>,
     helper: Helper,
+    /// Made when the first helper starts.
+    sealed: OnceCell<Sealed>,
     layers: Layers,
     rootless: bool,
 }
@@ -69,8 +74,24 @@ impl EmbeddedDriver {
             layers: Layers::new(home, form, Arc::clone(&source)),
             source,
             helper,
+            sealed: OnceCell::new(),
             rootless,
         }
+    }
+
+    /// Starts a helper.
+    async fn start(&self, task: &Task) -> io::Result<Supervisor> {
+        let copy = || async {
+            let program = self.helper.program.clone();
+            let copied = tokio::task::spawn_blocking(move || Sealed::copy(&program)).await;
+            copied.map_err(io::Error::other).and_then(std::convert::identity)
+        };
+        let sealed = self.sealed.get_or_try_init(copy).await?;
+        Supervisor::start(sealed, &self.helper.arguments, task).await
+    }
+
+    async fn probe_helper(&self, task: &Task) -> io::Result<Option<Report>> {
+        self.start(task).await?.report().await
     }
 
     async fn unpack(&self, image: &Image, operation: &Operation) -> Result<Vec<PathBuf>, DriverError> {
@@ -128,7 +149,8 @@ impl EmbeddedDriver {
         scratch
             .mark()
             .map_err(failed("write the marks", &operation.name))?;
-        let supervisor = Supervisor::start(&self.helper, &task)
+        let supervisor = self
+            .start(&task)
             .await
             .map_err(failed("start the helper", &operation.name))?;
         scratch.marks.helper = supervisor.seen();
@@ -240,7 +262,7 @@ impl Driver for EmbeddedDriver {
             folder: scratch.folder().to_owned(),
             rootless: self.rootless,
         };
-        let report = probe(&self.helper, &task).await;
+        let report = self.probe_helper(&task).await;
         let capacity =
             |overlay| capacity::capacity(&self.home, &scratch.marks.cgroup, self.rootless, overlay);
         let result = match report {
@@ -287,10 +309,6 @@ impl Driver for EmbeddedDriver {
             .and_then(std::convert::identity)
             .map_err(failed("end what is left", run_id))
     }
-}
-
-async fn probe(helper: &Helper, task: &Task) -> io::Result<Option<Report>> {
-    Supervisor::start(helper, task).await?.report().await
 }
 
 fn recover(folder: &Path) -> io::Result<usize> {

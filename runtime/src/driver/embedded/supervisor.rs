@@ -14,16 +14,19 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-use super::Helper;
 use super::process::Seen;
 use super::protocol::{self, Order, Report, Task};
 use super::scratch::Scratch;
+use super::sealed::Sealed;
 use crate::driver::LogSink;
 use crate::driver::log::pump;
 
 /// How long the helper has to end a container before it is killed itself, and the container with it. The driver has
 /// promised two seconds, the helper gives the container one.
 const PATIENCE: Duration = Duration::from_millis(1_500);
+
+/// What a helper is called in a list of processes.
+const NAME: &str = "samebundle";
 
 /// What became of a helper.
 #[derive(Debug)]
@@ -44,11 +47,12 @@ pub(super) struct Supervisor {
 
 impl Supervisor {
     /// Starts a helper and gives it its task.
-    pub(super) async fn start(helper: &Helper, task: &Task) -> io::Result<Self> {
+    pub(super) async fn start(program: &Sealed, arguments: &[String], task: &Task) -> io::Result<Self> {
         let (ours, theirs) = StdStream::pair()?;
         ours.set_nonblocking(true)?;
-        let child = Command::new(&helper.program)
-            .args(&helper.arguments)
+        let child = Command::new(program.path())
+            .arg0(NAME)
+            .args(arguments)
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::from(OwnedFd::from(theirs)))

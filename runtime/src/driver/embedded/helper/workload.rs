@@ -1,7 +1,8 @@
 //! The last steps in the container's first process before its program takes over.
 
+use std::io::Write;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -64,10 +65,9 @@ impl Executor for Workload {
             .into_iter()
             .flatten()
             .find_map(|variable| variable.strip_prefix("PATH="));
-        if is_found(program, path.unwrap_or_default()) {
-            Ok(())
-        } else {
-            Err(invalid(format!("the image has no program {program:?}")))
+        match find(program, path.unwrap_or_default()) {
+            Some(file) if !is_this_program(&file) => Ok(()),
+            _ => Err(invalid(format!("the image has no program {program:?}"))),
         }
     }
 
@@ -81,18 +81,34 @@ impl Executor for Workload {
                 .map_err(|error| failed(error.into()))?;
             namespace::map_ids(uid, 0, gid, 0).map_err(failed)?;
         }
-        DefaultExecutor {}.exec(spec)
+        DefaultExecutor {}.exec(spec).inspect_err(|error| {
+            // All that is left of this process is its exit code; the reason goes where the program's own would.
+            let error = error.to_string();
+            let reason = error.split(" with args").next().unwrap_or_default();
+            let _ = writeln!(std::io::stderr(), "the program could not be started: {reason}");
+        })
     }
 }
 
-fn is_found(program: &str, path: &str) -> bool {
-    let executable = |file: PathBuf| {
+fn find(program: &str, path: &str) -> Option<PathBuf> {
+    let executable = |file: &PathBuf| {
         file.metadata()
             .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
     };
     if program.contains('/') {
-        return executable(PathBuf::from(program));
+        return Some(PathBuf::from(program)).filter(executable);
     }
     path.split(':')
-        .any(|folder| executable(Path::new(folder).join(program)))
+        .map(|folder| Path::new(folder).join(program))
+        .find(executable)
+}
+
+/// Tells whether a file is the helper's own program, reached through `/proc`: no program of the image.
+fn is_this_program(file: &Path) -> bool {
+    let identity = |file: &Path| {
+        file.metadata()
+            .map(|metadata| (metadata.dev(), metadata.ino()))
+            .ok()
+    };
+    identity(file).is_some_and(|file| identity(Path::new("/proc/self/exe")) == Some(file))
 }
