@@ -30,6 +30,10 @@ use tokio_util::sync::CancellationToken;
 pub use choose::{Candidate, choose};
 pub use error::DriverError;
 
+/// The name that every container has for itself, so that nothing it computes depends on the machine.
+#[cfg(any(feature = "docker", feature = "embedded"))]
+const HOSTNAME: &str = "samebundle";
+
 /// What starts containers.
 #[async_trait]
 pub trait Driver: Debug + Send + Sync {

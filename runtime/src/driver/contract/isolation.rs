@@ -98,6 +98,26 @@ pub(super) async fn has_a_loopback_device(bench: &Bench) -> Verdict {
     same("an address", true, got.first().is_some_and(|count| count != "0"))
 }
 
+/// Programs that talk to themselves do it by these names: Ray, Spark, `torch.distributed`. Nothing listens; that the name is
+/// known shows in what is said before.
+pub(super) async fn resolves_its_own_names(bench: &Bench) -> Verdict {
+    for (name, address) in [
+        ("localhost", "127.0.0.1:9"),
+        ("samebundle", "127.0.0.1:9"),
+        ("ip6-localhost", "[::1]:9"),
+    ] {
+        let line = format!("wget -O - http://{name}:9/ 2>&1 | grep -c '^Connecting to {name}:9 ({address})'");
+        let line = line.replace('[', "[[]").replace("::1]", "::1[]]");
+        let (outcome, log) = bench.run(&bench.shell("names", &line)).await;
+        same(
+            &format!("{name} ({}, {log:?})", told(&outcome)),
+            lines(&["1"]),
+            log.lines(false),
+        )?;
+    }
+    Ok(())
+}
+
 /// The first process of a container is a program of the driver until it executes the container's, and then finds it as
 /// `/proc/self/exe` (CVE-2019-5736). As a command it must not run, and also where it is started behind the driver's back, as
 /// the interpreter of a script, it must not be a file of the machine: whoever knows its path could write to it.

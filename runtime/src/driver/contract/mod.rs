@@ -104,6 +104,7 @@ pub const CASES: &[Case] = cases![
     isolation::mounts_over_no_link,
     isolation::has_no_network,
     isolation::has_a_loopback_device,
+    isolation::resolves_its_own_names,
     isolation::sees_only_its_own_processes,
     isolation::reaches_no_program_of_the_driver,
     isolation::has_few_rights,

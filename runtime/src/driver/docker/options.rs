@@ -6,7 +6,7 @@ use std::path::Path;
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, SystemInfo};
 
 use super::RUN_LABEL;
-use crate::driver::{Capacity, Operation};
+use crate::driver::{Capacity, HOSTNAME, Operation};
 
 /// What root in a container may do: the same as in the embedded driver.
 const CAPABILITIES: [&str; 9] = [
@@ -20,8 +20,6 @@ const CAPABILITIES: [&str; 9] = [
     "NET_BIND_SERVICE",
     "SYS_CHROOT",
 ];
-
-const HOSTNAME: &str = "samebundle";
 
 /// The container to create.
 pub(super) fn body(operation: &Operation, image: &str) -> ContainerCreateBody {
@@ -57,6 +55,8 @@ fn host(operation: &Operation) -> HostConfig {
     let nano_cpus = limits.cpus.map(|cpus| (cpus * 1e9) as i64);
     HostConfig {
         network_mode: Some(if limits.network { "host" } else { "none" }.to_owned()),
+        // The engine writes no name of a container that has no network.
+        extra_hosts: Some(vec![format!("{HOSTNAME}:127.0.0.1")]),
         memory,
         // Memory and swap together: no swap.
         memory_swap: memory,

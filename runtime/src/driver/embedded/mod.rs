@@ -10,11 +10,12 @@
 //! that user, whoever owned them in the image; an image that wants another user runs as that one, mapped to the same.
 //!
 //! Layout: `HOME/layers/` (see [`crate::image`]), `HOME/scratch/RUN/NAME/` for one container: `root`, `upper`, `work`,
-//! `l` (links to layers), `bundle`, `state`, `marks.json`.
+//! `l` (links to layers), `bundle`, `state`, `hosts`, `marks.json`.
 
 mod capacity;
 mod cgroup;
 mod helper;
+mod hosts;
 mod process;
 mod protocol;
 mod scratch;
@@ -127,7 +128,7 @@ impl EmbeddedDriver {
             environment,
             working_dir: format!("/{}", working_dir.trim_start_matches('/')),
             user: image.config.config.user,
-            mounts: mounts(operation),
+            mounts: mounts(operation, folder).map_err(failed("write the names of hosts", &operation.name))?,
             network: operation.limits.network,
             pids: operation.limits.pids,
             keep_upper: operation.keep_upper.clone(),
@@ -201,7 +202,9 @@ fn command(image: &Image, operation: &Operation) -> Result<Vec<String>, DriverEr
     Ok(command)
 }
 
-fn mounts(operation: &Operation) -> Vec<Bind> {
+/// What the operation mounts, the names of hosts, and with a network where to ask for others.
+fn mounts(operation: &Operation, folder: &Path) -> io::Result<Vec<Bind>> {
+    const RESOLVER: &str = "/etc/resolv.conf";
     let mut mounts: Vec<Bind> = operation
         .mounts
         .iter()
@@ -211,18 +214,16 @@ fn mounts(operation: &Operation) -> Vec<Bind> {
             writable: mount.writable,
         })
         .collect();
-    if operation.limits.network {
-        for file in ["/etc/resolv.conf", "/etc/hosts"] {
-            if Path::new(file).is_file() && !mounts.iter().any(|mount| mount.target == file) {
-                mounts.push(Bind {
-                    source: file.into(),
-                    target: file.to_owned(),
-                    writable: false,
-                });
-            }
-        }
+    let given = mounts.iter().any(|mount| mount.target == RESOLVER);
+    if operation.limits.network && Path::new(RESOLVER).is_file() && !given {
+        mounts.push(Bind {
+            source: RESOLVER.into(),
+            target: RESOLVER.to_owned(),
+            writable: false,
+        });
     }
-    mounts
+    mounts.extend(hosts::bind(operation, folder)?);
+    Ok(mounts)
 }
 
 fn outcome(end: End, operation: &Operation, cgroup: &Cgroup) -> Result<Outcome, DriverError> {

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::protocol::{Bind, Run};
 use super::namespace;
+use crate::driver::HOSTNAME;
 use crate::image::account::Account;
 
 /// What root in a container may do: what package managers and servers need, nothing that reaches beyond the container.
@@ -22,9 +23,6 @@ const CAPABILITIES: [(&str, u32); 9] = [
     ("CAP_NET_BIND_SERVICE", 10),
     ("CAP_SYS_CHROOT", 18),
 ];
-
-/// The name that every container has for itself, so that nothing it computes depends on the machine.
-const HOSTNAME: &str = "samebundle";
 
 /// What of `/proc` and `/sys` says too much about the machine.
 const MASKED: [&str; 9] = [
