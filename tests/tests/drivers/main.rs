@@ -47,6 +47,7 @@ fn main() -> ExitCode {
     let mut trials = of_driver("embedded", EMBEDDED, sandbox.path(), &runtime);
     if is_root() {
         trials.push(Trial::test("embedded_without_root", without_root));
+        trials.push(Trial::test("embedded_in_a_change_root", in_a_change_root));
     }
     let engine = DockerEngine::start(&sandbox);
     match &engine {
@@ -83,7 +84,38 @@ fn without_root() -> Result<(), Failed> {
     }
     let mut command = Command::new(program);
     command.uid(SOMEBODY).gid(SOMEBODY).current_dir(&home);
-    let output = command.env_clear().env("TMPDIR", &home).output()?;
+    succeeds(command.env_clear().env("TMPDIR", &home))
+}
+
+/// Runs some cases in a change-root whose root is a plain folder, no mount point, and looks whether they leave mounts.
+fn in_a_change_root() -> Result<(), Failed> {
+    /// In a namespace of mounts that shares with another one, as a system's own does.
+    const SCRIPT: &str = "mount --make-rshared / && cd \"$1\" && mount -t proc proc proc && mount -t sysfs sysfs sys && \
+        mount --bind /dev dev && before=$(grep -c . /proc/self/mountinfo) && \
+        unshare -m --propagation unchanged chroot . /drivers embedded::tells && \
+        unshare -m --propagation unchanged chroot . /drivers embedded::has_no_network && \
+        after=$(grep -c . /proc/self/mountinfo) && echo \"$before mounts before, $after after\" && [ $before = $after ]";
+    let root = tempfile::tempdir()?;
+    for folder in ["proc", "sys", "dev", "tmp", "bin"] {
+        std::fs::create_dir(root.path().join(folder))?;
+    }
+    std::fs::copy(this_program(), root.path().join("drivers"))?;
+    std::fs::copy(BUSYBOX, root.path().join(BUSYBOX.trim_start_matches('/')))?;
+    let libraries = Command::new("ldd").arg(this_program()).output()?;
+    let libraries = String::from_utf8_lossy(&libraries.stdout).into_owned();
+    for library in libraries.split_whitespace().filter(|word| word.starts_with('/')) {
+        let to = root.path().join(library.trim_start_matches('/'));
+        std::fs::create_dir_all(to.parent().ok_or("a library in no folder")?)?;
+        std::fs::copy(library, to)?;
+    }
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-ec", SCRIPT, "sh"]).arg(root.path());
+    succeeds(command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"))
+}
+
+/// Runs a command, prints what it printed, and fails if it does.
+fn succeeds(command: &mut Command) -> Result<(), Failed> {
+    let output = command.output()?;
     print!("{}", String::from_utf8_lossy(&output.stdout));
     if output.status.success() {
         Ok(())

@@ -1,13 +1,15 @@
 //! The helper's own namespaces: mounts, network, and without root a user namespace in which it is root.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use libcontainer::network::link::LinkClient;
 use libcontainer::network::wrapper::create_network_client;
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
 use super::failure::{Failure, Step};
 
@@ -28,13 +30,37 @@ pub(super) fn enter(rootless: bool, network: bool) -> Result<(), Failure> {
     } else {
         unshare(flags).step("make namespaces")?;
     }
-    let none: Option<&str> = None;
-    mount(none, "/", none, MsFlags::MS_SLAVE | MsFlags::MS_REC, none).step("make mounts private")?;
+    match make_private() {
+        Err(Errno::EINVAL) => mount_the_root().step("make a mount point of the root of a change-root")?,
+        other => other.step("make mounts private")?,
+    }
     if !network {
         // Programs that talk to themselves over 127.0.0.1 expect the loopback device to be up.
         create_network_client_and_raise_loopback().step("bring up the loopback device")?;
     }
     veil_cgroups().step("hide the cgroups")
+}
+
+/// Lets no mount of this namespace reach another one.
+fn make_private() -> nix::Result<()> {
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_SLAVE | MsFlags::MS_REC, none)
+}
+
+/// Makes a mount point of this process's root, which is none in a change-root into a plain folder. It has to be one for
+/// mounts to be private and for a container to take its place. The mounts above it, which nothing in the change-root can
+/// name, are made private first, so that the new one is seen in this namespace alone.
+fn mount_the_root() -> io::Result<()> {
+    let root = File::open("/")?;
+    // Entering a namespace of mounts, even one's own, leads to its topmost root.
+    setns(File::open("/proc/self/ns/mnt")?, CloneFlags::CLONE_NEWNS)?;
+    make_private()?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::AT_RECURSIVE | OpenTreeFlags::AT_EMPTY_PATH;
+    let tree = open_tree(&root, "", flags | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(&tree, "", &root, "", flags)?;
+    rustix::process::fchdir(&tree)?;
+    Ok(rustix::process::chroot(".")?)
 }
 
 /// Maps one user and one group of the process's new namespace to those outside. The kernel allows it to anyone for
