@@ -225,6 +225,11 @@ pub const LAYER_PATH_DEPTH: usize = 256;
 pub const ZSTD_WINDOW_LOG: u32 = 26;
 /// Longest line of a container's output that is passed on whole, bytes; longer ones are cut into pieces.
 pub const LOG_LINE_BYTES: usize = 64 << 10;
+/// Longest argument or environment variable of a program, bytes without the NUL that ends it: Linux's `MAX_ARG_STRLEN`.
+pub const ARGUMENT_BYTES: usize = (128 << 10) - 1;
+/// Most bytes of arguments and environment together: a quarter of the usual limit of a stack (8 MiB), as Linux has it, less
+/// what pointers and an image's own environment take.
+pub const COMMAND_BYTES: usize = (2 << 20) - (256 << 10);
 /// Largest message between a driver and its container helper, bytes. A specification with its environment.
 pub const HELPER_MESSAGE_BYTES: u64 = 8 << 20;
 /// Largest `passwd` or `group` file of an image, bytes.

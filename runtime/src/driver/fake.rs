@@ -35,7 +35,7 @@ pub struct FakeContainer {
     pub operation: Operation,
     /// Cancelled when the container is to stop.
     pub cancel: CancellationToken,
-    lines: Arc<Mutex<Vec<String>>>,
+    lines: Arc<Mutex<Vec<(String, bool)>>>,
 }
 
 impl Fake {
@@ -67,12 +67,15 @@ impl Fake {
 }
 
 impl FakeContainer {
-    /// Prints a line.
+    /// Prints a line to standard output.
     pub fn print(&self, line: &str) {
-        self.lines
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(line.to_owned());
+        self.print_to(line, false);
+    }
+
+    /// Prints a line to standard error or to standard output.
+    pub fn print_to(&self, line: &str, stderr: bool) {
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.push((line.to_owned(), stderr));
     }
 
     /// Finds a path of the container on this machine; none if it is not mounted.
@@ -142,15 +145,15 @@ impl Driver for Fake {
         if cancel.is_cancelled() {
             return Ok(Outcome::Cancelled);
         }
-        let lines = Arc::<Mutex<Vec<String>>>::default();
+        let lines = Arc::<Mutex<Vec<(String, bool)>>>::default();
         let container = FakeContainer {
             operation: operation.clone(),
             cancel: cancel.clone(),
             lines: lines.clone(),
         };
         let outcome = (self.program)(container).await;
-        for line in lines.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            log.line(line, false);
+        for (line, stderr) in lines.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            log.line(line, *stderr);
         }
         Ok(outcome)
     }

@@ -1,42 +1,20 @@
 //! Runs one container for one attempt of a task.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
 
 use samebundle_registry::store::SourceExt;
 use samebundle_spec::bundle::quantity;
 use samebundle_spec::pipeline::{Component, Container, Located};
 use samebundle_spec::{Descriptor, Digest, ImageConfig, Manifest, limits};
+use serde_json::Value;
 
 use super::artifact::{Artifact, TaskEnd, Values};
 use super::error::{ProgramError, TaskError};
 use super::facts::ROOT;
+use super::failure::{Failure, LastLines, TaskLog};
 use super::resolve::{ContainerView, Resolver};
 use super::{Engine, collect, executor_input, folder, wheelhouse};
-use crate::driver::{Limits, LogSink, Mount, Operation, Outcome};
-use crate::record::{RunLog, TaskLines};
-
-/// Why an attempt failed, as a sentence with the last lines that were printed.
-#[derive(Debug)]
-pub(super) struct Failure {
-    task: String,
-    why: String,
-    lines: Vec<String>,
-    /// What the container exited with, if it did.
-    pub(super) exit_code: Option<i32>,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "task {} failed: {}", self.task, self.why)?;
-        if !self.lines.is_empty() {
-            write!(f, "; its last lines were:")?;
-            self.lines.iter().try_for_each(|line| write!(f, "\n    {line}"))?;
-        }
-        Ok(())
-    }
-}
+use crate::driver::{Limits, Mount, Operation, Outcome};
 
 impl Engine<'_> {
     /// Runs the container of a task once and collects its outputs.
@@ -50,7 +28,7 @@ impl Engine<'_> {
         let failure = |error: TaskError| Failure {
             task: path.to_owned(),
             why: error.to_string(),
-            lines: Vec::new(),
+            lines: LastLines::default(),
             exit_code: None,
         };
         let Some(container) = self.plan.pipeline.container_of(component) else {
@@ -149,6 +127,7 @@ impl Engine<'_> {
         for (name, value) in &container.environment {
             environment.insert(name.clone(), resolver.text(value.as_str())?);
         }
+        check_lengths(&command, &environment, &input)?;
         let limits = self.limits(path, container, &resolver)?;
         let Some(extra_layers) = self.installed_layers(path, container, image).await else {
             return Ok(None);
@@ -247,6 +226,36 @@ impl Engine<'_> {
     }
 }
 
+/// Refuses what the kernel would: then the container would exit with 255 and say nothing.
+fn check_lengths(
+    command: &[String],
+    environment: &BTreeMap<String, String>,
+    executor_input: &Value,
+) -> Result<(), TaskError> {
+    let check = |what: &dyn Fn() -> String, bytes: usize| match bytes > limits::ARGUMENT_BYTES {
+        true => Err(TaskError::ArgumentTooLong { what: what(), bytes }),
+        false => Ok(()),
+    };
+    for (number, word) in command.iter().enumerate() {
+        let what = || match *word == executor_input.to_string() {
+            true => "the executor input".to_owned(),
+            false => format!("word {} of its command", number + 1),
+        };
+        check(&what, word.len())?;
+    }
+    for (name, value) in environment {
+        let what = || format!("environment variable {name}");
+        check(&what, name.len() + "=".len() + value.len())?;
+    }
+    let words = command.iter().map(String::len);
+    let variables = environment.iter().map(|(name, value)| name.len() + value.len());
+    let all = words.chain(variables).sum();
+    match all > limits::COMMAND_BYTES {
+        true => Err(TaskError::CommandTooLong { bytes: all }),
+        false => Ok(()),
+    }
+}
+
 /// Makes the folders of an attempt, without what an earlier one left.
 fn prepare(host: &std::path::Path, planned: &Values) -> std::io::Result<()> {
     folder::remove(host)?;
@@ -278,39 +287,4 @@ pub(super) fn operation_name(path: &str, attempt: u32) -> String {
     let readable: String = readable.chars().rev().collect();
     let unique = &Digest::sha256(path.as_bytes()).hex()[..8];
     format!("{}-{unique}-{attempt}", readable.trim_matches('-'))
-}
-
-/// Passes a task's lines on and keeps the last.
-struct TaskLog<'a> {
-    lines: TaskLines<'a>,
-    last: Mutex<VecDeque<String>>,
-}
-
-impl<'a> TaskLog<'a> {
-    /// How many lines stand in the message of a failure.
-    const LINES: usize = 10;
-
-    fn new(task: &'a str, log: &'a RunLog) -> Self {
-        Self {
-            lines: TaskLines { task, log },
-            last: Mutex::default(),
-        }
-    }
-
-    fn last(&self) -> Vec<String> {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.iter().cloned().collect()
-    }
-}
-
-impl LogSink for TaskLog<'_> {
-    fn line(&self, line: &str, stderr: bool) {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.len() == Self::LINES {
-            last.pop_front();
-        }
-        last.push_back(line.to_owned());
-        drop(last);
-        self.lines.line(line, stderr);
-    }
 }

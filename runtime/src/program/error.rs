@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use samebundle_registry::StoreError;
 use samebundle_spec::bundle::quantity::QuantityError;
 use samebundle_spec::pipeline::{ExpressionError, Fault, PlaceholderError, Unsupported, ValueError};
-use samebundle_spec::{Classify, ErrorKind};
+use samebundle_spec::{Classify, ErrorKind, limits};
 
 use crate::driver::DriverError;
 
@@ -180,6 +180,26 @@ pub enum TaskError {
     /// A resource is no quantity.
     #[error(transparent)]
     Quantity(#[from] QuantityError),
+    /// An argument that the kernel does not take, nearly always the executor input.
+    #[error(
+        "{what} has {bytes} bytes, and one argument may have {}; pass what is large as an artifact",
+        limits::ARGUMENT_BYTES
+    )]
+    ArgumentTooLong {
+        /// Which argument or variable.
+        what: String,
+        /// Its length.
+        bytes: usize,
+    },
+    /// All arguments together are more than the kernel takes.
+    #[error(
+        "its command and environment have {bytes} bytes, and may have {}; pass what is large as an artifact",
+        limits::COMMAND_BYTES
+    )]
+    CommandTooLong {
+        /// Their length.
+        bytes: usize,
+    },
     /// The image names no entry point, and the component none either.
     #[error(
         "the component has arguments but no command, and the entry point of image {image} cannot be read"

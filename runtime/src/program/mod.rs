@@ -25,6 +25,7 @@ mod data;
 mod error;
 mod executor_input;
 mod facts;
+mod failure;
 mod folder;
 mod installed;
 mod resolve;

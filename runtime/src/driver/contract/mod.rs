@@ -93,6 +93,7 @@ pub const CASES: &[Case] = cases![
     process::tells_signals,
     process::says_that_there_is_no_such_program,
     process::streams_both_outputs,
+    process::reads_both_outputs_to_their_ends,
     process::cuts_long_lines,
     process::sets_the_environment,
     process::starts_in_the_working_folder,

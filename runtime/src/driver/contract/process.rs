@@ -61,6 +61,25 @@ pub(super) async fn streams_both_outputs(bench: &Bench) -> Verdict {
     same("standard error", lines(&["two"]), log.lines(true))
 }
 
+/// A driver tells an outcome only when both outputs are read to their ends: whoever explains a failure has all lines.
+pub(super) async fn reads_both_outputs_to_their_ends(bench: &Bench) -> Verdict {
+    const LINES: usize = 200;
+    let line = format!("for n in $(seq {LINES}); do echo out $n; echo err $n >&2; done; exit 1");
+    for _ in 0..10 {
+        let (_, log) = bench.run(&bench.shell("ends", &line)).await;
+        for (stderr, name) in [(false, "out"), (true, "err")] {
+            let got = log.lines(stderr);
+            same("lines", LINES, got.len())?;
+            same(
+                "the last line",
+                Some(format!("{name} {LINES}")),
+                got.last().cloned(),
+            )?;
+        }
+    }
+    Ok(())
+}
+
 pub(super) async fn cuts_long_lines(bench: &Bench) -> Verdict {
     let line = "dd if=/dev/zero bs=1000 count=200 2>/dev/null; echo; echo end";
     let got = bench.output(&bench.shell("long", line)).await?;

@@ -225,3 +225,43 @@ async fn an_accelerator_that_cannot_be_given_stops_the_run() {
     );
     assert_eq!(outcome.status, RunStatus::Failed);
 }
+
+#[tokio::test]
+async fn what_no_argument_can_hold_is_refused_before_the_container_starts() {
+    let message = |length: usize, container: &'static str| {
+        let constant = format!("text: {{runtimeValue: {{constant: {}}}}}", "x".repeat(length));
+        let root = format!(
+            "dag: {{tasks: {{c: {{componentRef: {{name: comp-c}}, inputs: {{parameters: {{{constant}}}}}}}}}}}"
+        );
+        let definitions = "inputDefinitions: {parameters: {text: {parameterType: STRING}}}";
+        async move {
+            let driver = Fake::immediate(|_| Outcome::Succeeded);
+            let outcome = Bench::new(&pipeline(definitions, container, &root))
+                .run(&driver)
+                .await;
+            assert_eq!(driver.operations().len(), usize::from(outcome.message.is_none()));
+            outcome.message.clone().unwrap_or_default()
+        }
+    };
+    let text = "command: [x, \"{{$.inputs.parameters['text']}}\"]";
+    assert_eq!(message(131_071, text).await, "");
+    assert_eq!(
+        message(131_072, text).await,
+        "task c failed: word 2 of its command has 131072 bytes, and one argument may have 131071; pass what is large as \
+         an artifact"
+    );
+    let input = message(131_000, "command: [x, '{{$}}']").await;
+    assert!(input.contains("the executor input has 1311"), "{input}");
+    let variable = "command: [x], env: [{name: V, value: \"{{$.inputs.parameters['text']}}\"}]";
+    let variable = message(131_070, variable).await;
+    assert!(
+        variable.contains("environment variable V has 131072 bytes"),
+        "{variable}"
+    );
+    let many = vec!["\"{{$.inputs.parameters['text']}}\""; 20].join(", ");
+    let many = message(100_000, Box::leak(format!("command: [{many}]").into_boxed_str())).await;
+    assert!(
+        many.contains("have 2000000 bytes, and may have 1835008"),
+        "{many}"
+    );
+}

@@ -65,7 +65,8 @@ async fn the_log_has_attempts_inputs_outputs_and_exit_codes() {
     assert_eq!(bad.inputs["in"], OutputRecord::Value(json!("fail")));
     let good = task(&ran, "good");
     assert_eq!(good.outputs["out"], OutputRecord::Value(json!(i64::MAX)));
-    let message = "task bad failed: it exited with code 3; its last lines were:\n    counting";
+    let message =
+        "task bad failed: it exited with code 3; its last lines on standard output were:\n    counting";
     assert_eq!(ran.record.message.as_deref(), Some(message));
     assert_eq!(ran.record.status, RunStatus::Failed);
 }

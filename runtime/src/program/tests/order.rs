@@ -107,11 +107,34 @@ async fn a_failure_stops_what_depends_on_it_and_nothing_else() {
     assert_eq!(found, wanted);
     let message = outcome.message.clone().unwrap();
     assert!(
-        message.starts_with("task bad failed: it exited with code 3, its memory limit was reached; its last lines were:\n    line 3\n"),
+        message.starts_with("task bad failed: it exited with code 3, its memory limit was reached; its last lines on standard output were:\n    line 3\n"),
         "{message}"
     );
     assert!(message.ends_with("line 12"));
     assert!(outcome.error.is_none());
+}
+
+#[tokio::test]
+async fn the_reason_on_standard_error_is_told_first_whatever_else_is_printed_and_when() {
+    let text = tasks("c: {componentRef: {name: comp-c}}");
+    // Which of its pipes is read first is chance: here it is decided by turns.
+    for printed_before in 0..=20 {
+        let driver = Fake::immediate(move |container| {
+            (0..printed_before).for_each(|_| container.print("\"inputs\": {"));
+            container.print_to("Traceback (most recent call last):", true);
+            container.print_to("ValueError: no data", true);
+            (printed_before..20).for_each(|_| container.print("\"inputs\": {"));
+            Outcome::Failed {
+                code: 1,
+                out_of_memory: false,
+            }
+        });
+        let outcome = Bench::new(&text).run(&driver).await;
+        let message = outcome.message.clone().unwrap();
+        let begin = "task c failed: it exited with code 1; its last lines on standard error were:\n    Traceback (most \
+                     recent call last):\n    ValueError: no data\nIts last lines on standard output were:\n    \"inputs";
+        assert!(message.starts_with(begin), "{message}");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,95 @@
+//! Why an attempt failed, with the last lines that it printed.
+//!
+//! A program's two outputs are two pipes, so in which order their lines come is chance. What counts is that they are read
+//! to their ends before a driver tells the outcome, and that each has its own last lines: a traceback on standard error is
+//! not driven out by what the program prints on standard output.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use crate::driver::LogSink;
+use crate::record::{RunLog, TaskLines};
+
+/// Why an attempt failed, as a sentence with the last lines that were printed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) task: String,
+    pub(super) why: String,
+    pub(super) lines: LastLines,
+    /// What the container exited with, if it did.
+    pub(super) exit_code: Option<i32>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "task {} failed: {}", self.task, self.why)?;
+        self.lines.fmt(f)
+    }
+}
+
+/// The last lines of standard error and of standard output.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LastLines {
+    stderr: VecDeque<String>,
+    stdout: VecDeque<String>,
+}
+
+impl LastLines {
+    /// How many lines of each output stand in the message of a failure.
+    const LINES: usize = 10;
+
+    fn add(&mut self, line: &str, stderr: bool) {
+        let last = if stderr {
+            &mut self.stderr
+        } else {
+            &mut self.stdout
+        };
+        if last.len() == Self::LINES {
+            last.pop_front();
+        }
+        last.push_back(line.to_owned());
+    }
+}
+
+impl fmt::Display for LastLines {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut begin = "; its last lines";
+        for (last, name) in [(&self.stderr, "error"), (&self.stdout, "output")] {
+            if !last.is_empty() {
+                write!(f, "{begin} on standard {name} were:")?;
+                last.iter().try_for_each(|line| write!(f, "\n    {line}"))?;
+                begin = "\nIts last lines";
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Passes a task's lines on and keeps the last.
+pub(super) struct TaskLog<'a> {
+    lines: TaskLines<'a>,
+    last: Mutex<LastLines>,
+}
+
+impl<'a> TaskLog<'a> {
+    pub(super) fn new(task: &'a str, log: &'a RunLog) -> Self {
+        Self {
+            lines: TaskLines { task, log },
+            last: Mutex::default(),
+        }
+    }
+
+    pub(super) fn last(self) -> LastLines {
+        self.last.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LogSink for TaskLog<'_> {
+    fn line(&self, line: &str, stderr: bool) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.add(line, stderr);
+        drop(last);
+        self.lines.line(line, stderr);
+    }
+}
