@@ -6,6 +6,7 @@
 pub mod build;
 pub mod context;
 pub mod driver;
+pub mod engine;
 pub mod event;
 pub mod foreign;
 pub mod home;
@@ -14,7 +15,6 @@ pub mod lifecycle;
 pub mod opened;
 pub mod plan;
 pub mod portable;
-pub mod program;
 pub mod record;
 pub mod upkeep;
 pub mod verbs;

@@ -445,7 +445,7 @@ async fn data_travels_as_a_layer_in_chunks_and_comes_out_as_it_was() {
 
     let layers = sandbox.folder.path().join("layers");
     let unpack = async |carried: CarriedData| {
-        crate::program::Data::unpack(&*sandbox.store, &carried, layer, &layers).await
+        crate::engine::native::Data::unpack(&*sandbox.store, &carried, layer, &layers).await
     };
     let mut wrong = carried.clone();
     wrong.size -= 1;
@@ -462,7 +462,7 @@ async fn data_travels_as_a_layer_in_chunks_and_comes_out_as_it_was() {
     wrong.digest = Digest::sha256(b"other");
     assert!(unpack(wrong.clone()).await.is_err(), "another file");
     let data = unpack(carried.clone()).await.unwrap();
-    assert!(std::fs::read(data.folder.join("big")).unwrap() == content);
+    assert!(std::fs::read(&data.path).unwrap() == content);
 
     let outside = tempfile::NamedTempFile::new().unwrap();
     std::fs::remove_file(&path).unwrap();

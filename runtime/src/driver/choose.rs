@@ -8,7 +8,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use super::{Capacity, Driver, DriverError};
+use super::{Driver, DriverError, Offers};
 
 type Opening = Pin<Box<dyn Future<Output = Result<Arc<dyn Driver>, DriverError>> + Send>>;
 
@@ -47,14 +47,14 @@ impl Candidate {
         (self.open)().await
     }
 
-    /// Opens the driver and asks what it can give.
+    /// Opens the driver and asks what it offers.
     ///
     /// # Errors
     /// Why it does not work here.
-    pub async fn probe(&self) -> Result<(Arc<dyn Driver>, Capacity), DriverError> {
+    pub async fn offers(&self) -> Result<(Arc<dyn Driver>, Offers), DriverError> {
         let driver = self.open().await?;
-        let capacity = driver.probe().await?;
-        Ok((driver, capacity))
+        let offers = driver.offers().await?;
+        Ok((driver, offers))
     }
 }
 
@@ -66,12 +66,12 @@ impl Candidate {
 pub async fn choose(
     candidates: &[Candidate],
     wanted: Option<&str>,
-) -> Result<(Arc<dyn Driver>, Capacity), DriverError> {
+) -> Result<(Arc<dyn Driver>, Offers), DriverError> {
     let Some(wanted) = wanted.filter(|wanted| *wanted != "local") else {
         return first_that_works(candidates).await;
     };
     match candidates.iter().find(|candidate| candidate.name == wanted) {
-        Some(candidate) => candidate.probe().await,
+        Some(candidate) => candidate.offers().await,
         None => {
             let known: Vec<&str> = candidates.iter().map(|candidate| candidate.name).collect();
             Err(DriverError::Unknown {
@@ -82,10 +82,10 @@ pub async fn choose(
     }
 }
 
-async fn first_that_works(candidates: &[Candidate]) -> Result<(Arc<dyn Driver>, Capacity), DriverError> {
+async fn first_that_works(candidates: &[Candidate]) -> Result<(Arc<dyn Driver>, Offers), DriverError> {
     let mut reasons = Vec::new();
     for candidate in candidates {
-        match candidate.probe().await {
+        match candidate.offers().await {
             Ok(found) => return Ok(found),
             Err(error) => reasons.push(error.to_string()),
         }

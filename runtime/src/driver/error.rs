@@ -61,6 +61,16 @@ pub enum DriverError {
         /// The cause.
         why: String,
     },
+    /// The container asks for something that this driver does not offer.
+    #[error("container {container} needs {what}, which the {driver} driver cannot give to a container")]
+    NotOffered {
+        /// The driver.
+        driver: &'static str,
+        /// The container.
+        container: String,
+        /// What it asks for.
+        what: String,
+    },
     /// The container ended in a way that could not be seen.
     #[error("it is not known what became of container {container}: {why}")]
     Lost {
@@ -77,6 +87,7 @@ impl Classify for DriverError {
             Self::Unusable { .. } | Self::NoneUsable { .. } | Self::Start { .. } | Self::Lost { .. } => {
                 ErrorKind::Environment
             }
+            Self::NotOffered { .. } => ErrorKind::CannotProvision,
             Self::Unknown { .. } => ErrorKind::Usage,
             Self::Image { .. } => ErrorKind::Input,
             Self::Content { source, .. } => source.kind(),

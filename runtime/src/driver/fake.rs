@@ -10,14 +10,15 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::{Capacity, Driver, DriverError, LogSink, Operation, Outcome};
+use super::{Bind, Driver, DriverError, LogSink, Offers, Operation, Outcome, Staging};
 
 type Program = dyn Fn(FakeContainer) -> BoxFuture<'static, Outcome> + Send + Sync;
 
-/// Plays containers.
+/// Plays containers. A clone plays the same ones.
+#[derive(Clone)]
 pub struct Fake {
-    program: Box<Program>,
-    operations: Mutex<Vec<Operation>>,
+    program: Arc<Program>,
+    operations: Arc<Mutex<Vec<Operation>>>,
 }
 
 impl fmt::Debug for Fake {
@@ -33,6 +34,10 @@ impl fmt::Debug for Fake {
 pub struct FakeContainer {
     /// What is to run.
     pub operation: Operation,
+    /// What it sees of this machine.
+    pub binds: Vec<Bind>,
+    /// Where the layer of what it writes into its root goes, if that is wanted.
+    pub root: Option<PathBuf>,
     /// Cancelled when the container is to stop.
     pub cancel: CancellationToken,
     lines: Arc<Mutex<Vec<(String, bool)>>>,
@@ -44,8 +49,8 @@ impl Fake {
         program: impl Fn(FakeContainer) -> BoxFuture<'static, Outcome> + Send + Sync + 'static,
     ) -> Self {
         Self {
-            program: Box::new(program),
-            operations: Mutex::default(),
+            program: Arc::new(program),
+            operations: Arc::default(),
         }
     }
 
@@ -80,17 +85,16 @@ impl FakeContainer {
 
     /// Finds a path of the container on this machine; none if it is not mounted.
     pub fn host(&self, path: &str) -> Option<PathBuf> {
-        let mounts = self.operation.mounts.iter().filter_map(|mount| {
-            let rest = path.strip_prefix(mount.target.as_str())?;
-            let whole = rest.is_empty() || rest.starts_with('/');
-            whole.then(|| {
-                (
-                    mount.target.len(),
-                    mount.source.join(rest.trim_start_matches('/')),
-                )
-            })
+        let binds = self.binds.iter().filter_map(|bind| {
+            let rest = path.strip_prefix(bind.target.as_str())?;
+            let host = match rest.strip_prefix('/') {
+                Some(below) => bind.source.join(below),
+                None if rest.is_empty() => bind.source.clone(),
+                None => return None,
+            };
+            Some((bind.target.len(), host))
         });
-        mounts.max_by_key(|(length, _)| *length).map(|(_, host)| host)
+        binds.max_by_key(|(length, _)| *length).map(|(_, host)| host)
     }
 
     /// Reads a file of the container; none if it is not there.
@@ -100,10 +104,8 @@ impl FakeContainer {
 
     /// Writes a file of the container, and tells whether it may.
     pub fn write(&self, path: &str, content: impl AsRef<[u8]>) -> bool {
-        let writable = |mount: &super::Mount| mount.writable && path.starts_with(&mount.target);
-        let host = self
-            .host(path)
-            .filter(|_| self.operation.mounts.iter().any(writable));
+        let writable = |mount: &Bind| mount.writable && path.starts_with(&mount.target);
+        let host = self.host(path).filter(|_| self.binds.iter().any(writable));
         host.is_some_and(|host| std::fs::write(host, content).is_ok())
     }
 
@@ -121,13 +123,15 @@ impl Driver for Fake {
         "fake"
     }
 
-    async fn probe(&self) -> Result<Capacity, DriverError> {
-        Ok(Capacity {
+    async fn offers(&self) -> Result<Offers, DriverError> {
+        Ok(Offers {
             cpus: 4.0,
             memory: 8 << 30,
             disk: 64 << 30,
             disk_classes: vec!["standard".to_owned()],
-            gpus: Default::default(),
+            gpus: [("nvidia.com/gpu".to_owned(), 8)].into(),
+            network: true,
+            containers: 4,
             notices: Vec::new(),
         })
     }
@@ -135,6 +139,7 @@ impl Driver for Fake {
     async fn run(
         &self,
         operation: &Operation,
+        staging: &Staging,
         log: &dyn LogSink,
         cancel: &CancellationToken,
     ) -> Result<Outcome, DriverError> {
@@ -146,7 +151,12 @@ impl Driver for Fake {
             return Ok(Outcome::Cancelled);
         }
         let lines = Arc::<Mutex<Vec<(String, bool)>>>::default();
+        let folder = tempfile::tempdir().map_err(failed(operation))?;
         let container = FakeContainer {
+            binds: staging
+                .bind(operation, folder.path())
+                .map_err(failed(operation))?,
+            root: staging.root(operation).map_err(failed(operation))?,
             operation: operation.clone(),
             cancel: cancel.clone(),
             lines: lines.clone(),
@@ -160,5 +170,14 @@ impl Driver for Fake {
 
     async fn recover(&self, _run_id: &str) -> Result<usize, DriverError> {
         Ok(0)
+    }
+}
+
+fn failed(operation: &Operation) -> impl FnOnce(std::io::Error) -> DriverError {
+    let container = operation.name.clone();
+    move |error| DriverError::Start {
+        operation: "stage the contents",
+        container,
+        why: error.to_string(),
     }
 }

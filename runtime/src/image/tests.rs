@@ -10,7 +10,7 @@ use samebundle_registry::store::Memory;
 use samebundle_spec::{Classify, ErrorKind};
 
 use super::{Form, ImageError, Layer, Layers, pack};
-use crate::driver::contract::{Content, LayerBuilder, Packing, push_layer};
+use crate::driver::contract::{Entry, LayerBuilder, Packing, push_layer};
 
 /// The tests run as whoever runs them; ownership is the contract's matter, where there is a root.
 const FORM: Form = Form::User;
@@ -30,9 +30,9 @@ async fn unpack(layer: LayerBuilder, home: &Path) -> Result<std::path::PathBuf, 
 async fn a_deleted_folder_that_is_made_again_hides_what_is_below() {
     let home = tempfile::tempdir().unwrap();
     let layer = LayerBuilder::default()
-        .add("data/.wh.sub", 0o644, 0, Content::File(b""))
-        .and_then(|layer| layer.add("data/sub/new", 0o644, 0, Content::File(b"new")))
-        .and_then(|layer| layer.add("data/.wh.gone", 0o644, 0, Content::File(b"")));
+        .add("data/.wh.sub", 0o644, 0, Entry::File(b""))
+        .and_then(|layer| layer.add("data/sub/new", 0o644, 0, Entry::File(b"new")))
+        .and_then(|layer| layer.add("data/.wh.gone", 0o644, 0, Entry::File(b"")));
     let folder = unpack(layer.unwrap(), home.path()).await.unwrap();
     assert_eq!(fs::read(folder.join("data/sub/new")).unwrap(), b"new");
     let sub = fs::File::open(folder.join("data/sub")).unwrap();
@@ -46,15 +46,15 @@ async fn later_entries_win_and_links_stay_inside() {
     let (home, outside) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let target = outside.path().to_str().unwrap();
     let layer = LayerBuilder::default()
-        .add("exit", 0o777, 0, Content::Link(target))
-        .and_then(|layer| layer.add("twice", 0o644, 0, Content::File(b"first")))
-        .and_then(|layer| layer.add("twice", 0o600, 0, Content::File(b"second")))
-        .and_then(|layer| layer.add("hard", 0o644, 0, Content::HardLink("twice")))
-        .and_then(|layer| layer.add("hard", 0o644, 0, Content::HardLink("hard")))
-        .and_then(|layer| layer.add("folder/file", 0o644, 0, Content::File(b"x")))
-        .and_then(|layer| layer.add("folder", 0o777, 0, Content::Link("elsewhere")))
-        .and_then(|layer| layer.add("exit", 0o755, 0, Content::Folder))
-        .and_then(|layer| layer.add("exit/file", 0o644, 0, Content::File(b"x")));
+        .add("exit", 0o777, 0, Entry::Link(target))
+        .and_then(|layer| layer.add("twice", 0o644, 0, Entry::File(b"first")))
+        .and_then(|layer| layer.add("twice", 0o600, 0, Entry::File(b"second")))
+        .and_then(|layer| layer.add("hard", 0o644, 0, Entry::HardLink("twice")))
+        .and_then(|layer| layer.add("hard", 0o644, 0, Entry::HardLink("hard")))
+        .and_then(|layer| layer.add("folder/file", 0o644, 0, Entry::File(b"x")))
+        .and_then(|layer| layer.add("folder", 0o777, 0, Entry::Link("elsewhere")))
+        .and_then(|layer| layer.add("exit", 0o755, 0, Entry::Folder))
+        .and_then(|layer| layer.add("exit/file", 0o644, 0, Entry::File(b"x")));
     let folder = unpack(layer.unwrap(), home.path()).await.unwrap();
     assert_eq!(fs::read(folder.join("hard")).unwrap(), b"second");
     assert_eq!(fs::metadata(folder.join("hard")).unwrap().mode() & 0o777, 0o600);
@@ -75,8 +75,8 @@ async fn later_entries_win_and_links_stay_inside() {
 async fn nothing_is_kept_of_a_refused_layer() {
     let home = tempfile::tempdir().unwrap();
     let layer = LayerBuilder::default()
-        .add("good", 0o644, 0, Content::File(b"x"))
-        .and_then(|layer| layer.add("../bad", 0o644, 0, Content::File(b"x")));
+        .add("good", 0o644, 0, Entry::File(b"x"))
+        .and_then(|layer| layer.add("../bad", 0o644, 0, Entry::File(b"x")));
     let error = unpack(layer.unwrap(), home.path()).await.unwrap_err();
     assert!(error.to_string().contains("../bad"), "{error}");
     let left: Vec<_> = fs::read_dir(home.path().join("layers/user")).unwrap().collect();
@@ -86,26 +86,26 @@ async fn nothing_is_kept_of_a_refused_layer() {
 /// Entries whose path leads nowhere are said to go through what is in the way, whatever the system answers.
 #[tokio::test]
 async fn what_is_in_the_way_of_an_entry_is_named() {
-    let file = Content::File(b"x");
+    let file = Entry::File(b"x");
     for (first, second, wanted) in [
         (
-            ("exit", Content::Link("/gone")),
+            ("exit", Entry::Link("/gone")),
             ("exit/file", file),
             "through a link, \"exit\"",
         ),
         (
-            ("exit", Content::Link("../../gone")),
+            ("exit", Entry::Link("../../gone")),
             ("exit/file", file),
             "through a link, \"exit\"",
         ),
         (
-            ("exit", Content::Link("exit")),
+            ("exit", Entry::Link("exit")),
             ("exit/a/file", file),
             "through a link, \"exit\"",
         ),
         (
-            ("a/exit", Content::Link("/gone")),
-            ("a/exit/b", Content::Folder),
+            ("a/exit", Entry::Link("/gone")),
+            ("a/exit/b", Entry::Folder),
             "through a link, \"a/exit\"",
         ),
         (
@@ -114,13 +114,13 @@ async fn what_is_in_the_way_of_an_entry_is_named() {
             "through \"a\", which is no folder",
         ),
         (
-            ("exit", Content::Link("/gone")),
-            ("x", Content::HardLink("exit/file")),
+            ("exit", Entry::Link("/gone")),
+            ("x", Entry::HardLink("exit/file")),
             "through a link, \"exit\"",
         ),
         (
             ("a", file),
-            ("x", Content::HardLink("b/file")),
+            ("x", Entry::HardLink("b/file")),
             "the layer has no \"b\"",
         ),
     ] {
@@ -168,14 +168,14 @@ async fn what_is_packed_unpacks_to_the_same() {
     let home = tempfile::tempdir().unwrap();
     let layer = || {
         LayerBuilder::default()
-            .add("a", 0o755, 0, Content::Folder)?
-            .add("a/file", 0o640, 0, Content::File(b"content"))?
-            .add("a/hard", 0o640, 0, Content::HardLink("a/file"))?
-            .add("a/soft", 0o777, 0, Content::Link("file"))?
-            .add("a/.wh.gone", 0o644, 0, Content::File(b""))?
-            .add("mounted/there/x", 0o644, 0, Content::File(b"x"))?
-            .add("opaque", 0o755, 0, Content::Folder)?
-            .add("opaque/.wh..wh..opq", 0o644, 0, Content::File(b""))
+            .add("a", 0o755, 0, Entry::Folder)?
+            .add("a/file", 0o640, 0, Entry::File(b"content"))?
+            .add("a/hard", 0o640, 0, Entry::HardLink("a/file"))?
+            .add("a/soft", 0o777, 0, Entry::Link("file"))?
+            .add("a/.wh.gone", 0o644, 0, Entry::File(b""))?
+            .add("mounted/there/x", 0o644, 0, Entry::File(b"x"))?
+            .add("opaque", 0o755, 0, Entry::Folder)?
+            .add("opaque/.wh..wh..opq", 0o644, 0, Entry::File(b""))
     };
     let folder = unpack(layer().unwrap(), home.path()).await.unwrap();
     let mut tar = Vec::new();

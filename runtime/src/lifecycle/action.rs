@@ -2,14 +2,11 @@
 //!
 //! The run tool `/cnab/app/run` is started with the environment and files of the bundle's parameters and credentials, with
 //! `/cnab/bundle.json` byte for byte, and with an empty `/cnab/app/outputs` that is read after it ended. Injected files
-//! live in the run's folder while the container does and are removed with it: credentials are not kept.
+//! are given to the driver as bytes, which removes them with the container: credentials are not kept.
 
 use std::collections::BTreeMap;
-use std::fs::DirBuilder;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use samebundle_registry::durable;
 use samebundle_spec::bundle::parameter::Injection;
 use samebundle_spec::bundle::view::{View, applies};
 use samebundle_spec::record::{ArtifactRecord, OutputRecord};
@@ -17,7 +14,7 @@ use samebundle_spec::{Descriptor, Digest, limits};
 use serde_json::Value;
 
 use super::LifecycleError;
-use crate::driver::{Limits, Mount, Operation};
+use crate::driver::{Content, Input, Limits, Operation, Output, Staging};
 
 /// Where the run tool looks for outputs.
 const OUTPUTS: &str = "/cnab/app/outputs";
@@ -44,61 +41,38 @@ pub struct Action<'a> {
 }
 
 impl Action<'_> {
-    /// Writes the files that the container sees and returns what a driver needs.
-    ///
-    /// # Errors
-    /// If a file cannot be written.
-    pub fn prepare(&self) -> Result<Operation, LifecycleError> {
-        let inputs = self.folder.join("inputs");
-        make_folder(&inputs, 0o755)?;
-        let outputs = self.outputs_folder();
-        make_folder(&outputs, 0o755)?;
-        // The image's user is not this one and must be able to write.
-        std::fs::set_permissions(&outputs, std::fs::Permissions::from_mode(0o777))
-            .map_err(LifecycleError::io("open", &outputs))?;
-        let mut mounts = vec![
-            Mount {
-                source: outputs,
-                target: OUTPUTS.to_owned(),
-                writable: true,
-            },
-            self.inject(&inputs, "bundle.json", self.bundle_json, "/cnab/bundle.json")?,
-        ];
-        for (number, (path, content)) in self.injection.files.iter().enumerate() {
-            mounts.push(self.inject(&inputs, &format!("file-{number}"), content, path)?);
-        }
-        Ok(Operation {
+    /// Returns what a driver needs.
+    pub fn prepare(&self) -> (Operation, Staging) {
+        let input = |target: &str, content: &[u8]| Input {
+            target: target.to_owned(),
+            content: Content::Bytes(content.to_vec()),
+        };
+        let mut inputs = vec![input("/cnab/bundle.json", self.bundle_json)];
+        let files = self.injection.files.iter();
+        inputs.extend(files.map(|(path, content)| input(path, content)));
+        let output = Output::Folder {
+            target: OUTPUTS.to_owned(),
+            folders: Vec::new(),
+        };
+        let mut staging = Staging::default();
+        staging.output(&output, self.outputs_folder());
+        let operation = Operation {
             run_id: self.run_id.to_owned(),
             name: self.name.replace(|c: char| !c.is_ascii_alphanumeric(), "-"),
             image: self.image.clone(),
             extra_layers: Vec::new(),
             command: vec!["/cnab/app/run".to_owned()],
             environment: self.environment(),
-            mounts,
+            inputs,
+            outputs: vec![output],
             limits: Limits::default(),
-            keep_upper: None,
             working_dir: None,
-        })
+        };
+        (operation, staging)
     }
 
     fn outputs_folder(&self) -> PathBuf {
         self.folder.join("outputs")
-    }
-
-    fn inject(
-        &self,
-        folder: &Path,
-        name: &str,
-        content: &[u8],
-        target: &str,
-    ) -> Result<Mount, LifecycleError> {
-        let source = folder.join(name);
-        durable::write(&source, content, 0o644).map_err(LifecycleError::io("write", &source))?;
-        Ok(Mount {
-            source,
-            target: target.to_owned(),
-            writable: false,
-        })
     }
 
     /// The environment; what CNAB reserves cannot be overridden by a parameter.
@@ -115,15 +89,6 @@ impl Action<'_> {
         ];
         environment.extend(reserved.map(|(name, value)| (name.to_owned(), value.to_owned())));
         environment
-    }
-
-    /// Removes the injected files.
-    ///
-    /// # Errors
-    /// If they cannot be removed.
-    pub fn clean_up(&self) -> Result<(), LifecycleError> {
-        let inputs = self.folder.join("inputs");
-        std::fs::remove_dir_all(&inputs).map_err(LifecycleError::io("remove", &inputs))
     }
 
     /// Reads the outputs that apply to the action; a missing one has its default.
@@ -156,14 +121,6 @@ impl Action<'_> {
         }
         Ok(found)
     }
-}
-
-fn make_folder(path: &Path, mode: u32) -> Result<(), LifecycleError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(mode)
-        .create(path)
-        .map_err(LifecycleError::io("make", path))
 }
 
 /// Small text and JSON outputs are values; everything else is a file by digest.

@@ -8,10 +8,10 @@ use samebundle_spec::bundle::BundleError;
 use samebundle_spec::{Classify, ErrorKind};
 
 use crate::driver::DriverError;
+use crate::engine::ProgramError;
 use crate::image::ImageError;
 use crate::opened::OpenError;
 use crate::plan::PlanError;
-use crate::program::ProgramError;
 use crate::record::RecordError;
 
 /// An error of installing, planning or running.

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::{LifecycleError, run};
 use crate::context::Context;
-use crate::driver::{Capacity, Driver};
+use crate::driver::{Driver, Offers};
 use crate::event::Event;
 use crate::opened::OpenedBundle;
 use crate::plan::{check_installed, plan};
@@ -50,7 +50,7 @@ pub struct Machine {
     /// The driver.
     pub driver: Arc<dyn Driver>,
     /// What it can give.
-    pub capacity: Capacity,
+    pub offers: Offers,
 }
 
 /// Installs a bundle that is in the store.
@@ -86,7 +86,7 @@ pub async fn install(
     };
     let runs_its_own = bundle.get().kind.runs_when_installed();
     let action = if before.is_some() { "upgrade" } else { "install" };
-    let plan = plan(bundle, &installation, action, &BTreeMap::new(), &machine.capacity)?;
+    let plan = plan(bundle, &installation, action, &BTreeMap::new(), &machine.offers)?;
     plan.admit()?;
     let run = match runs_its_own {
         false => None,
@@ -165,7 +165,7 @@ pub async fn uninstall(
                 &installation,
                 "uninstall",
                 &BTreeMap::new(),
-                &machine.capacity,
+                &machine.offers,
             )?;
             Some(succeeded(
                 run::run(context, store, Arc::clone(&machine.driver), plan).await?,

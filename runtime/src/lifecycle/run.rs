@@ -11,11 +11,12 @@ use serde_json::Value;
 use super::{Action, LifecycleError};
 use crate::context::Context;
 use crate::driver::{Candidate, Driver, Limits, Outcome};
+use crate::engine::native::Native;
+use crate::engine::{Engine, ProgramOutcome, ProgramPlan};
 use crate::event::Event;
 use crate::home::LAYERS_LOCK;
 use crate::opened::Program;
 use crate::plan::{Plan, Work};
-use crate::program::{self, Data, ProgramOutcome, ProgramPlan, Wheelhouse};
 use crate::record::{Mask, RunLog, Runs, TaskLines};
 
 /// Runs a plan to its end and returns its record, whatever came of it.
@@ -131,14 +132,6 @@ async fn run_program(
             crate::image::read(store.as_ref(), image).await?.manifest,
         );
     }
-    let wheelhouse = match &program.wheelhouse {
-        Some(layer) => Some(Wheelhouse::unpack(store.as_ref(), layer, &context.home.layers()).await?),
-        None => None,
-    };
-    let mut data = Vec::new();
-    for (carried, layer) in &program.data {
-        data.push(Data::unpack(store.as_ref(), carried, layer, &context.home.layers()).await?);
-    }
     let network = program.extension.requires.rights.network;
     let program_plan = ProgramPlan {
         pipeline: Arc::clone(&program.pipeline),
@@ -146,16 +139,16 @@ async fn run_program(
         images,
         run_id: log.run().id.to_string(),
         run_dir: log.folder().to_owned(),
-        wheelhouse,
-        data,
-        installed: Some(context.home.layers().join("installed")),
+        wheelhouse: program.wheelhouse.clone(),
+        data: program.data.clone(),
         limits: Limits {
             network,
             ..Limits::default()
         },
         parallelism: plan.parallelism,
     };
-    let mut outcome = program::run(&program_plan, driver.as_ref(), store.as_ref(), context, log).await?;
+    let engine = Native::new(driver, store);
+    let mut outcome = engine.run(&program_plan, context, log).await?;
     match outcome.error.take() {
         Some(error) => Err(error.into()),
         None => Ok(outcome),
@@ -184,7 +177,7 @@ async fn run_action(
         injection: plan.resolved.injection.clone(),
         folder: log.folder(),
     };
-    let operation = action.prepare()?;
+    let (operation, staging) = action.prepare();
     let lines = TaskLines {
         task: &plan.action,
         log,
@@ -192,8 +185,7 @@ async fn run_action(
     context.events.emit(Event::Step {
         name: format!("run action {} of {}", plan.action, bundle.bundle.view().name),
     });
-    let outcome = driver.run(&operation, &lines, &context.cancel).await;
-    action.clean_up()?;
+    let outcome = driver.run(&operation, &staging, &lines, &context.cancel).await;
     let mut ended = Ended {
         status: RunStatus::Succeeded,
         message: None,

@@ -1,40 +1,40 @@
-//! What is demanded, against what a machine has.
+//! What is demanded, against what a driver offers.
 
 use samebundle_spec::bundle::demand::{ANY_GPU, Demand};
 
 use super::Shortfall;
-use crate::driver::Capacity;
+use crate::driver::Offers;
 
-/// Compares demands with what a machine has and returns all that cannot be had.
-pub fn shortfalls(demands: &[Demand], capacity: &Capacity) -> Vec<Shortfall> {
+/// Compares demands with what a driver offers and returns all that cannot be had.
+pub fn shortfalls(demands: &[Demand], offers: &Offers) -> Vec<Shortfall> {
     demands
         .iter()
-        .flat_map(|demand| short_of(demand, capacity))
+        .flat_map(|demand| short_of(demand, offers))
         .collect()
 }
 
-fn short_of(demand: &Demand, capacity: &Capacity) -> Vec<Shortfall> {
+fn short_of(demand: &Demand, offers: &Offers) -> Vec<Shortfall> {
     let subject = || demand.subject.clone();
     let cpus = demand
         .cpus
-        .filter(|wanted| *wanted > capacity.cpus)
+        .filter(|wanted| *wanted > offers.cpus)
         .map(|wanted| Shortfall::Cpus {
             subject: subject(),
             wanted,
-            available: capacity.cpus,
+            available: offers.cpus,
         });
     let memory = demand
         .memory
-        .filter(|wanted| *wanted > capacity.memory)
+        .filter(|wanted| *wanted > offers.memory)
         .map(|wanted| Shortfall::Memory {
             subject: subject(),
             wanted,
-            available: capacity.memory,
+            available: offers.memory,
         });
     let gpus = demand.gpus.iter().filter_map(|(kind, wanted)| {
         let available = match kind.as_str() {
-            ANY_GPU => capacity.gpus.values().sum(),
-            kind => capacity.gpus.get(kind).copied().unwrap_or(0),
+            ANY_GPU => offers.gpus.values().sum(),
+            kind => offers.gpus.get(kind).copied().unwrap_or(0),
         };
         (*wanted > available).then(|| Shortfall::Gpus {
             subject: subject(),
@@ -45,20 +45,20 @@ fn short_of(demand: &Demand, capacity: &Capacity) -> Vec<Shortfall> {
     });
     let disk = demand
         .disk
-        .filter(|wanted| *wanted > capacity.disk)
+        .filter(|wanted| *wanted > offers.disk)
         .map(|wanted| Shortfall::Disk {
             subject: subject(),
             wanted,
-            available: capacity.disk,
+            available: offers.disk,
         });
     let class = demand
         .disk_class
         .as_ref()
-        .filter(|class| !capacity.disk_classes.contains(class))
+        .filter(|class| !offers.disk_classes.contains(class))
         .map(|class| Shortfall::DiskClass {
             subject: subject(),
             wanted: class.clone(),
-            available: capacity.disk_classes.clone(),
+            available: offers.disk_classes.clone(),
         });
     let others = [cpus, memory, disk, class].into_iter().flatten();
     others.chain(gpus).collect()
@@ -70,13 +70,15 @@ mod tests {
 
     use super::*;
 
-    fn machine() -> Capacity {
-        Capacity {
+    fn machine() -> Offers {
+        Offers {
             cpus: 2.0,
             memory: 4 << 30,
             disk: 10 << 30,
             disk_classes: vec!["standard".to_owned()],
             gpus: BTreeMap::from([("nvidia.com/gpu".to_owned(), 1)]),
+            network: false,
+            containers: 2,
             notices: Vec::new(),
         }
     }

@@ -18,7 +18,7 @@ use samebundle_spec::record::{Installation, ParameterRecord, SetBy};
 use samebundle_spec::signing::Right;
 use serde_json::Value;
 
-use crate::driver::Capacity;
+use crate::driver::Offers;
 use crate::opened::{Kind, OpenedBundle, Program};
 
 pub use compare::shortfalls;
@@ -44,7 +44,7 @@ pub struct Plan {
     pub resolved: Resolved,
     /// Every parameter as the record has it.
     pub parameters: BTreeMap<String, ParameterRecord>,
-    /// Most containers at the same time: one a core.
+    /// Most containers at the same time.
     pub parallelism: usize,
     /// What cannot be had here; a plan with shortfalls does not run.
     pub shortfalls: Vec<Shortfall>,
@@ -82,7 +82,7 @@ pub fn plan(
     installation: &Installation,
     action: &str,
     given: &BTreeMap<String, Value>,
-    capacity: &Capacity,
+    offers: &Offers,
 ) -> Result<Plan, PlanError> {
     check_installed(&bundle, installation)?;
     let view = bundle.get().bundle.view();
@@ -108,7 +108,7 @@ pub fn plan(
                 RUN => Work::Pipeline(Arc::clone(program)),
                 _ => Work::Action,
             };
-            (work, short_of(program, capacity)?)
+            (work, short_of(program, offers)?)
         }
         Kind::Foreign => (Work::Action, Vec::new()),
         Kind::Environment => return Err(not_yet("an environment")),
@@ -120,7 +120,7 @@ pub fn plan(
         work,
         resolved,
         parameters,
-        parallelism: (capacity.cpus.floor() as usize).clamp(1, 16),
+        parallelism: offers.containers,
         shortfalls,
         bundle,
     })
@@ -143,7 +143,7 @@ pub(crate) fn check_installed(
 }
 
 /// Returns what a program demands and this machine cannot give.
-fn short_of(program: &Program, capacity: &Capacity) -> Result<Vec<Shortfall>, PlanError> {
+fn short_of(program: &Program, offers: &Offers) -> Result<Vec<Shortfall>, PlanError> {
     let requires = &program.extension.requires;
     let mut demands: Vec<Demand> = vec![requires.resources.demand()];
     demands.extend(program.pipeline.demands().map_err(PlanError::Demand)?);
@@ -151,7 +151,12 @@ fn short_of(program: &Program, capacity: &Capacity) -> Result<Vec<Shortfall>, Pl
         subject: "the bundle".to_owned(),
         wanted: wanted.clone(),
     };
-    let mut missing = shortfalls(&demands, capacity);
+    let mut missing = shortfalls(&demands, offers);
+    if requires.rights.network && !offers.network {
+        missing.push(Shortfall::Network {
+            subject: "the bundle".to_owned(),
+        });
+    }
     // No local environment has an add-on.
     missing.extend(requires.addons.iter().map(addon));
     Ok(missing)

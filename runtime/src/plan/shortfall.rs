@@ -52,6 +52,11 @@ pub enum Shortfall {
         /// The classes that there are.
         available: Vec<String>,
     },
+    /// A network.
+    Network {
+        /// Who demands it.
+        subject: String,
+    },
     /// An add-on of the environment.
     Addon {
         /// Who demands it.
@@ -83,6 +88,7 @@ impl Shortfall {
             Self::Gpus { .. } => "gpu",
             Self::Disk { .. } => "disk",
             Self::DiskClass { .. } => "disk-class",
+            Self::Network { .. } => "network",
             Self::Addon { .. } => "addon",
         }
     }
@@ -138,6 +144,10 @@ impl fmt::Display for Shortfall {
                 f,
                 "{subject} wants a disk of class {wanted}, there is {}; put --home on such a disk",
                 available.join(", ")
+            ),
+            Self::Network { subject } => write!(
+                f,
+                "{subject} wants a network, and there is none for containers; choose an environment that has one with --env"
             ),
             Self::Addon { subject, wanted } => write!(
                 f,

@@ -50,13 +50,15 @@ async fn bundle(version: &str, custom: Value) -> (Verified<OpenedBundle>, Instal
     (verified.open(&store).await.unwrap(), installation)
 }
 
-fn machine() -> Capacity {
-    Capacity {
+fn machine() -> Offers {
+    Offers {
         cpus: 2.0,
         memory: 1 << 30,
         disk: 1 << 30,
         disk_classes: Vec::new(),
         gpus: BTreeMap::new(),
+        network: true,
+        containers: 2,
         notices: Vec::new(),
     }
 }

@@ -7,8 +7,8 @@ mod lines;
 mod log;
 mod mask;
 mod runs;
-#[cfg(test)]
-pub(crate) mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use error::RecordError;
 pub use follow::{Cursor, Follow};

@@ -6,14 +6,14 @@ use samebundle_spec::Digest;
 use samebundle_spec::record::{Format, RunStarted, Verification};
 
 /// The start of a run; each number has an id of its own.
-pub(crate) fn started(number: usize) -> RunStarted {
+pub fn started(number: usize) -> RunStarted {
     RunStarted {
         format: Format::CURRENT,
-        id: format!("{number:026}").parse().unwrap(),
-        installation: "digits".parse().unwrap(),
+        id: format!("{number:026}").parse().expect("an id"),
+        installation: "digits".parse().expect("a name"),
         action: "run".to_owned(),
         bundle: "digits".to_owned(),
-        version: "1.0.0".parse().unwrap(),
+        version: "1.0.0".parse().expect("a version"),
         bundle_digest: Digest::sha256(b""),
         verification: Verification::Consent {
             reason: "a test".to_owned(),

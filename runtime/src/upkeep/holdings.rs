@@ -6,8 +6,8 @@ use samebundle_registry::store::layout::Held;
 use samebundle_spec::authoring::Runs as Choice;
 use samebundle_spec::record::RunStatus;
 
+use crate::engine::native::kept_layer;
 use crate::home::Home;
-use crate::program::kept_layer;
 use crate::record::{Installations, RecordError, Runs};
 
 /// Everything that a home relies on: what is installed, what it was before an upgrade, what its runs ran (all that go on,

@@ -14,9 +14,9 @@ use samebundle_spec::image_config::ImageConfig;
 use samebundle_spec::{Descriptor, Digest, MediaType, limits};
 
 use super::{Swept, size_of};
+use crate::engine::native::kept_layer;
 use crate::home::{Home, LAYERS_LOCK};
 use crate::image::{ImageError, beneath};
-use crate::program::kept_layer;
 
 const REMOVED: &str = ".removed-";
 const WHY: &str = "no image in the store has this layer";

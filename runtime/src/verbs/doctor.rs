@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Site, VerbError};
-use crate::driver::{Capacity, DriverError};
+use crate::driver::{DriverError, Offers};
 
 /// What works on this machine.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -61,9 +61,9 @@ pub async fn doctor(site: &Site) -> Result<DoctorReport, VerbError> {
     let mut checks = Vec::new();
     let mut works = false;
     for candidate in site.drivers(&store) {
-        let capacity = candidate.probe().await.map(|(_, capacity)| capacity);
-        works |= capacity.is_ok();
-        checks.extend(driver(candidate.name, capacity));
+        let offers = candidate.offers().await.map(|(_, offers)| offers);
+        works |= offers.is_ok();
+        checks.extend(driver(candidate.name, offers));
     }
     checks.push(DoctorCheck {
         what: "home".to_owned(),
@@ -74,24 +74,24 @@ pub async fn doctor(site: &Site) -> Result<DoctorReport, VerbError> {
 }
 
 /// One check a driver, and a note for each limit that it cannot enforce.
-fn driver(name: &str, capacity: Result<Capacity, DriverError>) -> Vec<DoctorCheck> {
+fn driver(name: &str, offers: Result<Offers, DriverError>) -> Vec<DoctorCheck> {
     let check = |what: &str, verdict, detail| DoctorCheck {
         what: what.to_owned(),
         verdict,
         detail,
     };
-    let capacity = match capacity {
-        Ok(capacity) => capacity,
+    let offers = match offers {
+        Ok(offers) => offers,
         Err(error) => return vec![check(name, Verdict::DoesNotWork, error.to_string())],
     };
     let has = format!(
         "{} cores, {} of memory, {} of free disk, {} GPUs",
-        capacity.cpus,
-        binary(capacity.memory),
-        binary(capacity.disk),
-        capacity.gpus.values().sum::<u32>()
+        offers.cpus,
+        binary(offers.memory),
+        binary(offers.disk),
+        offers.gpus.values().sum::<u32>()
     );
-    let notices = capacity.notices.into_iter();
+    let notices = offers.notices.into_iter();
     let notices = notices.map(|notice| check("", Verdict::Note, notice));
     std::iter::once(check(name, Verdict::Works, has))
         .chain(notices)

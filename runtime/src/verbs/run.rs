@@ -145,7 +145,7 @@ async fn prepare(site: &Site, request: RunRequest) -> Result<Planned, VerbError>
     let bundle: Verified<OpenedBundle> = verified.open(&store).await?;
     let given = request.parameters.typed(bundle.get().bundle.view())?;
     let machine = site.machine(&store, request.environment.as_deref()).await?;
-    let plan = plan::plan(bundle, &installation, &request.action, &given, &machine.capacity)?;
+    let plan = plan::plan(bundle, &installation, &request.action, &given, &machine.offers)?;
     Ok(Planned { store, machine, plan })
 }
 

@@ -270,11 +270,11 @@ impl Site {
     pub(super) async fn machine(&self, store: &Layout, wanted: Option<&str>) -> Result<Machine, VerbError> {
         let candidates = self.drivers(store);
         self.resolve_interrupted(&candidates).await?;
-        let (driver, capacity) = driver::choose(&candidates, wanted).await?;
-        for notice in &capacity.notices {
+        let (driver, offers) = driver::choose(&candidates, wanted).await?;
+        for notice in &offers.notices {
             self.notice(notice.clone());
         }
         self.step(format!("environment: {}", driver.name()));
-        Ok(Machine { driver, capacity })
+        Ok(Machine { driver, offers })
     }
 }

@@ -6,17 +6,21 @@
     reason = "a test program prints its cases and what its children said"
 )]
 
+mod pipeline;
+mod remote;
+
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use samebundle_registry::store::Memory;
-use samebundle_runtime::driver::contract::{Bench, CASES, busybox_image, endless};
+use remote::Remote;
+use samebundle_registry::store::{Layout, Memory, Source};
+use samebundle_runtime::driver::contract::{Bench, CASES, busybox_image, endless, is_running};
 use samebundle_runtime::driver::docker::DockerDriver;
 use samebundle_runtime::driver::embedded::{EmbeddedDriver, Helper, helper_main};
-use samebundle_runtime::driver::{Driver, LogSink};
+use samebundle_runtime::driver::{Driver, LogSink, Staging};
 use samebundle_tests::{DockerEngine, Sandbox, is_root, skip};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -25,6 +29,8 @@ const HELPER: &str = "container-helper";
 const OTHER: &str = "endless-container";
 /// What stands for the embedded driver where a Docker engine's address could stand.
 const EMBEDDED: &str = "embedded";
+/// The same for the driver of another machine.
+const REMOTE: &str = "remote";
 
 /// Where Debian's busybox-static puts it.
 const BUSYBOX: &str = "/bin/busybox";
@@ -45,6 +51,13 @@ fn main() -> ExitCode {
     let runtime = Arc::new(Runtime::new().expect("a runtime"));
     let sandbox = Sandbox::new();
     let mut trials = of_driver("embedded", EMBEDDED, sandbox.path(), &runtime);
+    trials.extend(of_driver("remote", REMOTE, sandbox.path(), &runtime));
+    for (name, test) in [
+        ("pipeline::handed_on", handed_on as fn() -> Result<(), Failed>),
+        ("pipeline::digits", digits),
+    ] {
+        trials.push(Trial::test(name, test));
+    }
     if is_root() {
         trials.push(Trial::test("embedded_without_root", without_root));
         trials.push(Trial::test("embedded_in_a_change_root", in_a_change_root));
@@ -69,6 +82,49 @@ fn of_driver(name: &str, address: &str, folder: &Path, runtime: &Arc<Runtime>) -
         })
     };
     CASES.iter().map(trial).collect()
+}
+
+fn helper() -> Helper {
+    Helper {
+        program: this_program(),
+        arguments: vec![HELPER.to_owned()],
+    }
+}
+
+/// Drivers of this machine and of another one.
+fn both(folder: &Path, source: &Arc<dyn Source>) -> [Arc<dyn Driver>; 2] {
+    let elsewhere = Remote::new(&folder.join("elsewhere"), Arc::clone(source), helper());
+    let here = EmbeddedDriver::new(&folder.join("here"), Arc::clone(source), helper());
+    [Arc::new(here), Arc::new(elsewhere)]
+}
+
+fn handed_on() -> Result<(), Failed> {
+    let folder = tempfile::tempdir()?;
+    Runtime::new()?.block_on(async {
+        let store = Arc::new(Memory::new());
+        let busybox = busybox_image(&*store, Path::new(BUSYBOX)).await?;
+        let drivers = both(&folder.path().join("drivers"), &(Arc::clone(&store) as _));
+        pipeline::handed_on(busybox.image, store, drivers, folder.path()).await;
+        Ok(())
+    })
+}
+
+fn digits() -> Result<(), Failed> {
+    let sandbox = Sandbox::new();
+    let sources = match samebundle_tests::digits(&sandbox) {
+        Ok(sources) => sources,
+        Err(why) => {
+            skip(&format!("drivers: {why}"));
+            return Ok(());
+        }
+    };
+    let home = sandbox.home("home");
+    let sources = sources.to_str().ok_or("a path that is no text")?;
+    let _ = home.ok(["build", sources, "-t", "digits"]);
+    let folder = sandbox.path().join("drivers");
+    let drivers = |store: &Arc<Layout>| both(&folder, &(Arc::clone(store) as _));
+    Runtime::new()?.block_on(pipeline::digits(home.path(), &folder, drivers));
+    Ok(())
 }
 
 /// Runs this program again as somebody who may nothing, in a home of their own.
@@ -129,15 +185,18 @@ fn this_program() -> PathBuf {
 }
 
 async fn driver(address: &str, home: &Path, store: &Arc<Memory>) -> Arc<dyn Driver> {
-    if address != EMBEDDED {
+    if ![EMBEDDED, REMOTE].contains(&address) {
         let driver = DockerDriver::connect(address, Arc::clone(store) as _, home.join("scratch")).await;
         return Arc::new(driver.expect("an engine"));
     }
-    let helper = Helper {
-        program: this_program(),
-        arguments: vec![HELPER.to_owned()],
-    };
-    Arc::new(EmbeddedDriver::new(home, Arc::clone(store) as _, helper))
+    if address == REMOTE {
+        return Arc::new(Remote::new(
+            &home.join("elsewhere"),
+            Arc::clone(store) as _,
+            helper(),
+        ));
+    }
+    Arc::new(EmbeddedDriver::new(home, Arc::clone(store) as _, helper()))
 }
 
 async fn bench(address: &str, folder: &Path) -> Bench {
@@ -150,14 +209,15 @@ async fn bench(address: &str, folder: &Path) -> Bench {
         .await
         .expect("an image");
     let driver = driver(address, &home, &store).await;
-    let capacity = driver.probe().await.expect("a usable driver");
-    println!("{address}: {capacity:?}");
+    let offers = driver.offers().await.expect("a usable driver");
+    println!("{address}: {offers:?}");
     let address = address.to_owned();
     Bench {
         driver,
         sink: store,
         busybox,
         folder: mounts,
+        is_running,
         other: Box::new(move |run_id| start_other(&address, &home, run_id)),
     }
 }
@@ -190,7 +250,12 @@ fn run_endless(arguments: &[String]) -> ExitCode {
         let operation = endless(&busybox.image, run_id);
         driver(address, Path::new(home), &store)
             .await
-            .run(&operation, &Printed, &CancellationToken::new())
+            .run(
+                &operation,
+                &Staging::default(),
+                &Printed,
+                &CancellationToken::new(),
+            )
             .await
     });
     println!("{outcome:?}");

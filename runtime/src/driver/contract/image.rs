@@ -25,7 +25,7 @@ pub enum Packing {
 
 /// What an entry of a layer is.
 #[derive(Clone, Copy, Debug)]
-pub enum Content<'a> {
+pub enum Entry<'a> {
     /// A file with these bytes.
     File(&'a [u8]),
     /// A folder.
@@ -56,12 +56,12 @@ impl LayerBuilder {
     ///
     /// # Errors
     /// If a name is too long for a plain header.
-    pub fn add(mut self, name: &str, mode: u32, owner: u32, content: Content<'_>) -> io::Result<Self> {
+    pub fn add(mut self, name: &str, mode: u32, owner: u32, content: Entry<'_>) -> io::Result<Self> {
         let (kind, data, link) = match content {
-            Content::File(data) => (EntryType::Regular, data, ""),
-            Content::Folder => (EntryType::Directory, &[][..], ""),
-            Content::Link(target) => (EntryType::Symlink, &[][..], target),
-            Content::HardLink(target) => (EntryType::Link, &[][..], target),
+            Entry::File(data) => (EntryType::Regular, data, ""),
+            Entry::Folder => (EntryType::Directory, &[][..], ""),
+            Entry::Link(target) => (EntryType::Symlink, &[][..], target),
+            Entry::HardLink(target) => (EntryType::Link, &[][..], target),
         };
         let mut header = Header::new_ustar();
         header.set_entry_type(kind);
@@ -195,43 +195,43 @@ pub async fn busybox_image(sink: &dyn Sink, busybox: &Path) -> Result<Busybox, S
 fn lower(program: &[u8]) -> io::Result<Vec<u8>> {
     let mut layer = LayerBuilder::default();
     for folder in ["bin/", "etc/", "root/", "data/", "data/hidden/", "data/sub/"] {
-        layer = layer.add(folder, 0o755, 0, Content::Folder)?;
+        layer = layer.add(folder, 0o755, 0, Entry::Folder)?;
     }
     layer = layer
-        .add("tmp/", 0o1777, 0, Content::Folder)?
-        .add("bin/busybox", 0o755, 0, Content::File(program))?
-        .add("bin/hard", 0o755, 0, Content::HardLink("bin/busybox"))?;
+        .add("tmp/", 0o1777, 0, Entry::Folder)?
+        .add("bin/busybox", 0o755, 0, Entry::File(program))?
+        .add("bin/hard", 0o755, 0, Entry::HardLink("bin/busybox"))?;
     for name in PROGRAMS {
-        layer = layer.add(&format!("bin/{name}"), 0o777, 0, Content::Link("busybox"))?;
+        layer = layer.add(&format!("bin/{name}"), 0o777, 0, Entry::Link("busybox"))?;
     }
     layer
         .add(
             "etc/passwd",
             0o644,
             0,
-            Content::File(b"root:x:0:0::/root:/bin/sh\nworker:x:1234:2345::/home/worker:/bin/sh\n"),
+            Entry::File(b"root:x:0:0::/root:/bin/sh\nworker:x:1234:2345::/home/worker:/bin/sh\n"),
         )?
         .add(
             "etc/group",
             0o644,
             0,
-            Content::File(b"root:x:0:\nworkers:x:2345:\n"),
+            Entry::File(b"root:x:0:\nworkers:x:2345:\n"),
         )?
-        .add("data/gone", 0o644, 0, Content::File(b"gone"))?
-        .add("data/stays", 0o644, 0, Content::File(b"stays"))?
-        .add("data/hidden/old", 0o644, 0, Content::File(b"old"))?
-        .add("data/sub/old", 0o644, 0, Content::File(b"old"))?
+        .add("data/gone", 0o644, 0, Entry::File(b"gone"))?
+        .add("data/stays", 0o644, 0, Entry::File(b"stays"))?
+        .add("data/hidden/old", 0o644, 0, Entry::File(b"old"))?
+        .add("data/sub/old", 0o644, 0, Entry::File(b"old"))?
         .tar()
 }
 
 fn upper() -> io::Result<Vec<u8>> {
     LayerBuilder::default()
-        .add("./data/.wh.gone", 0o644, 0, Content::File(b""))?
-        .add("./data/hidden/", 0o755, 0, Content::Folder)?
-        .add("./data/hidden/.wh..wh..opq", 0o644, 0, Content::File(b""))?
-        .add("./data/hidden/new", 0o644, 0, Content::File(b"new"))?
-        .add("./data/sub/new", 0o644, 0, Content::File(b"new"))?
-        .add("./work/", 0o1777, 0, Content::Folder)?
+        .add("./data/.wh.gone", 0o644, 0, Entry::File(b""))?
+        .add("./data/hidden/", 0o755, 0, Entry::Folder)?
+        .add("./data/hidden/.wh..wh..opq", 0o644, 0, Entry::File(b""))?
+        .add("./data/hidden/new", 0o644, 0, Entry::File(b"new"))?
+        .add("./data/sub/new", 0o644, 0, Entry::File(b"new"))?
+        .add("./work/", 0o1777, 0, Entry::Folder)?
         .tar()
 }
 
@@ -263,7 +263,7 @@ pub(super) async fn with_user(bench: &super::Bench, user: &str) -> Result<Descri
 
 /// The image with a link in its root.
 pub(super) async fn with_link(bench: &super::Bench, name: &str, target: &str) -> Result<Descriptor, String> {
-    let layer = LayerBuilder::default().add(name, 0o777, 0, Content::Link(target));
+    let layer = LayerBuilder::default().add(name, 0o777, 0, Entry::Link(target));
     let layer = layer.map_err(|error| error.to_string())?;
     over(bench, layer, Packing::Gzip).await
 }

@@ -1,87 +1,10 @@
 //! What a container cannot reach.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use super::image::{self, Content, LayerBuilder, Packing};
+use super::image::{self, Entry, LayerBuilder, Packing};
 use super::{Bench, Verdict, lines, said, same, told};
-use crate::driver::{Mount, Outcome};
-
-pub(super) fn mount(bench: &Bench, name: &str, writable: bool) -> Result<Mount, String> {
-    let source = bench.folder.join(name);
-    said("make a folder", fs::create_dir_all(&source))?;
-    // The users of some cases are not the one who owns the folder.
-    said(
-        "open a folder",
-        fs::set_permissions(&source, fs::Permissions::from_mode(0o777)),
-    )?;
-    said("write a file", fs::write(source.join("in"), "from outside"))?;
-    Ok(Mount {
-        source,
-        target: "/mounted/there".to_owned(),
-        writable,
-    })
-}
-
-pub(super) async fn mounts_read_only(bench: &Bench) -> Verdict {
-    let folder = mount(bench, "ro", false)?;
-    let file = Mount {
-        source: folder.source.join("in"),
-        target: "/etc/single".to_owned(),
-        writable: false,
-    };
-    let mut operation = bench.shell(
-        "ro",
-        "cat /mounted/there/in; echo; cat /etc/single; echo; echo x > /mounted/there/out; echo x > /etc/single; echo x > /mounted/there/in; true",
-    );
-    let source = folder.source.clone();
-    operation.mounts = vec![folder, file];
-    let wanted = lines(&["from outside", "from outside"]);
-    same("output", wanted, bench.output(&operation).await?)?;
-    same("a file written", false, source.join("out").exists())?;
-    same(
-        "the file",
-        "from outside".to_owned(),
-        said("read", fs::read_to_string(source.join("in")))?,
-    )
-}
-
-pub(super) async fn mounts_writable(bench: &Bench) -> Verdict {
-    let folder = mount(bench, "rw", true)?;
-    let mut operation = bench.shell(
-        "rw",
-        "cat /mounted/there/in; echo; echo written > /mounted/there/out",
-    );
-    let source = folder.source.clone();
-    operation.mounts = vec![folder];
-    same(
-        "output",
-        lines(&["from outside"]),
-        bench.output(&operation).await?,
-    )?;
-    same(
-        "the file",
-        "written\n".to_owned(),
-        said("read", fs::read_to_string(source.join("out")))?,
-    )
-}
-
-pub(super) async fn mounts_over_no_link(bench: &Bench) -> Verdict {
-    let outside = bench.folder.join("outside");
-    said("make a folder", fs::create_dir_all(&outside))?;
-    let target = outside.to_string_lossy().into_owned();
-    let mut operation = bench.shell("link", "cat /trap/deep/in");
-    operation.image = image::with_link(bench, "trap", &target).await?;
-    operation.mounts = vec![Mount {
-        target: "/trap/deep".to_owned(),
-        ..mount(bench, "linked", false)?
-    }];
-    let (outcome, _) = bench.run(&operation).await;
-    // Whether it runs with the link resolved inside or is refused: nothing may be made outside.
-    let left = said("list", fs::read_dir(&outside))?.count();
-    same(&format!("files made outside ({})", told(&outcome)), 0, left)
-}
+use crate::driver::Outcome;
 
 pub(super) async fn has_no_network(bench: &Bench) -> Verdict {
     let line =
@@ -143,11 +66,11 @@ pub(super) async fn reaches_no_program_of_the_driver(bench: &Bench) -> Verdict {
 /// dynamic programs that print the path of the program that they were to load.
 async fn trapped(bench: &Bench) -> Result<samebundle_spec::Descriptor, String> {
     let layer = LayerBuilder::default()
-        .add("bin/own", 0o777, 0, Content::Link("/proc/self/exe"))
-        .and_then(|layer| layer.add("bin/script", 0o755, 0, Content::File(b"#!/bin/own\n")));
+        .add("bin/own", 0o777, 0, Entry::Link("/proc/self/exe"))
+        .and_then(|layer| layer.add("bin/script", 0o755, 0, Entry::File(b"#!/bin/own\n")));
     let mut layer = said("make a layer", layer)?;
     for loader in ["lib64/ld-linux-x86-64.so.2", "lib/ld-musl-x86_64.so.1"] {
-        let added = layer.add(loader, 0o755, 0, Content::File(&prints_its_program()));
+        let added = layer.add(loader, 0o755, 0, Entry::File(&prints_its_program()));
         layer = said("make a layer", added)?;
     }
     image::over(bench, layer, Packing::Gzip).await
@@ -238,8 +161,8 @@ pub(super) async fn limits_processes(bench: &Bench) -> Verdict {
 }
 
 pub(super) async fn limits_memory(bench: &Bench) -> Verdict {
-    let capacity = bench.driver.probe().await.map_err(|error| told(&Err(error)))?;
-    if let Some(notice) = capacity.notices.iter().find(|notice| notice.contains("memory")) {
+    let offers = bench.driver.offers().await.map_err(|error| told(&Err(error)))?;
+    if let Some(notice) = offers.notices.iter().find(|notice| notice.contains("memory")) {
         // It cannot be enforced here, and the driver says so, which is what the contract asks for.
         return same("a notice with a reason", true, notice.contains("cgroup"));
     }

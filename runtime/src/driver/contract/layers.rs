@@ -4,8 +4,10 @@ use bytes::Bytes;
 use samebundle_registry::store::SinkExt;
 use samebundle_spec::{Digest, MediaType};
 
-use super::image::{self, Content, LayerBuilder, Packing};
+use super::contents::bytes;
+use super::image::{self, Entry, LayerBuilder, Packing};
 use super::{Bench, Verdict, lines, said, same, told};
+use crate::driver::{Output, Staging};
 
 pub(super) async fn applies_whiteouts(bench: &Bench) -> Verdict {
     let line = "ls /data /data/hidden /data/sub; cat /data/stays; echo; ls -a /data | grep -c wh; true";
@@ -50,14 +52,12 @@ pub(super) async fn keeps_what_was_written(bench: &Bench) -> Verdict {
     for pause in ["0", "1"] {
         let mut operation = bench.shell("kept", line);
         let path = bench.folder.join("kept.tar");
-        operation.keep_upper = Some(path.clone());
+        operation.outputs = vec![Output::Root];
         operation.environment = [("PAUSE".to_owned(), pause.to_owned())].into();
-        operation.mounts = vec![crate::driver::Mount {
-            source: bench.folder.clone(),
-            target: "/somewhere/mounted".to_owned(),
-            writable: false,
-        }];
-        bench.output(&operation).await?;
+        operation.inputs = vec![bytes("/somewhere/mounted", "content")];
+        let mut staging = Staging::default();
+        staging.output(&Output::Root, &path);
+        bench.output_with(&operation, &staging).await?;
         tar = said("read the layer", std::fs::read(&path))?;
         let digest = Digest::sha256(&tar);
         same("the same layer again", *first.get_or_insert(digest), digest)?;
@@ -84,7 +84,7 @@ pub(super) async fn keeps_what_was_written(bench: &Bench) -> Verdict {
 }
 
 pub(super) async fn takes_a_layer_twice(bench: &Bench) -> Verdict {
-    let layer = LayerBuilder::default().add("twice", 0o644, 0, Content::File(b"twice\n"));
+    let layer = LayerBuilder::default().add("twice", 0o644, 0, Entry::File(b"twice\n"));
     let tar = said("make a layer", layer.and_then(LayerBuilder::tar))?;
     let pushed = image::push_layer(&*bench.sink, tar, Packing::Plain).await;
     let (blob, _) = pushed.map_err(|error| error.to_string())?;
@@ -96,7 +96,7 @@ pub(super) async fn takes_a_layer_twice(bench: &Bench) -> Verdict {
 pub(super) async fn reads_zstd_and_plain_layers(bench: &Bench) -> Verdict {
     for packing in [Packing::Plain, Packing::Zstd] {
         let name = format!("{packing:?}");
-        let content = Content::File(name.as_bytes());
+        let content = Entry::File(name.as_bytes());
         let layer = LayerBuilder::default().add("packed", 0o644, 0, content);
         let image = image::over(bench, said("make a layer", layer)?, packing).await?;
         let mut operation = bench.shell("packed", "cat /packed");
@@ -107,7 +107,7 @@ pub(super) async fn reads_zstd_and_plain_layers(bench: &Bench) -> Verdict {
 }
 
 pub(super) async fn refuses_an_altered_layer(bench: &Bench) -> Verdict {
-    let layer = LayerBuilder::default().add("altered", 0o644, 0, Content::File(b"x"));
+    let layer = LayerBuilder::default().add("altered", 0o644, 0, Entry::File(b"x"));
     let tar = said("make a layer", layer.and_then(LayerBuilder::tar))?;
     let pushed = image::push_layer(&*bench.sink, tar, Packing::Gzip).await;
     let (blob, _) = pushed.map_err(|error| error.to_string())?;
@@ -120,11 +120,11 @@ pub(super) async fn refuses_an_altered_layer(bench: &Bench) -> Verdict {
 
 pub(super) async fn refuses_names_that_climb(bench: &Bench) -> Verdict {
     for (name, content) in [
-        ("../climbed", Content::File(b"x")),
-        ("a/../../climbed", Content::File(b"x")),
-        (".", Content::Link("/etc")),
-        ("hard", Content::HardLink("../../etc/passwd")),
-        ("hard", Content::HardLink("/etc/not-in-this-layer")),
+        ("../climbed", Entry::File(b"x")),
+        ("a/../../climbed", Entry::File(b"x")),
+        (".", Entry::Link("/etc")),
+        ("hard", Entry::HardLink("../../etc/passwd")),
+        ("hard", Entry::HardLink("/etc/not-in-this-layer")),
     ] {
         let layer = said(
             "make a layer",
@@ -145,10 +145,10 @@ pub(super) async fn keeps_links_inside(bench: &Bench) -> Verdict {
     said("make a folder", std::fs::create_dir_all(&outside))?;
     let target = outside.to_string_lossy().into_owned();
     let layer = LayerBuilder::default()
-        .add("exit", 0o777, 0, Content::Link(&target))
-        .and_then(|layer| layer.add("up", 0o777, 0, Content::Link("../../../../../../../..")))
-        .and_then(|layer| layer.add("exit/written", 0o644, 0, Content::File(b"x")))
-        .and_then(|layer| layer.add(&format!("up{target}/too"), 0o644, 0, Content::File(b"x")));
+        .add("exit", 0o777, 0, Entry::Link(&target))
+        .and_then(|layer| layer.add("up", 0o777, 0, Entry::Link("../../../../../../../..")))
+        .and_then(|layer| layer.add("exit/written", 0o644, 0, Entry::File(b"x")))
+        .and_then(|layer| layer.add(&format!("up{target}/too"), 0o644, 0, Entry::File(b"x")));
     let mut operation = bench.shell("links", "true");
     operation.image = image::over(bench, said("make a layer", layer)?, Packing::Gzip).await?;
     let (outcome, _) = bench.run(&operation).await;

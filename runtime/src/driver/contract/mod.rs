@@ -1,7 +1,9 @@
 //! The contract of a [`Driver`], as cases that every implementation passes and that broken ones fail.
 //!
-//! All cases share one driver, as runs do. The image is made here from a static busybox, so that nothing is fetched.
+//! Contents go in and out as [`Staging`] has it, so a driver on another machine can keep the contract as well. All cases
+//! share one driver, as runs do. The image is made here from a static busybox, so that nothing is fetched.
 
+mod contents;
 mod image;
 mod isolation;
 mod layers;
@@ -20,9 +22,9 @@ use samebundle_registry::store::Sink;
 use samebundle_spec::Descriptor;
 use tokio_util::sync::CancellationToken;
 
-use super::{Driver, DriverError, Limits, LogSink, Operation, Outcome};
+use super::{Driver, DriverError, Limits, LogSink, Operation, Outcome, Staging};
 
-pub use image::{Busybox, Content, LayerBuilder, Packing, busybox_image, push_image, push_layer};
+pub use image::{Busybox, Entry, LayerBuilder, Packing, busybox_image, push_image, push_layer};
 
 /// How long one case may take on a busy machine.
 const CASE_TIME: Duration = Duration::from_secs(120);
@@ -35,8 +37,10 @@ pub struct Bench {
     pub sink: Arc<dyn Sink>,
     /// The image of [`busybox_image`], in that place.
     pub busybox: Busybox,
-    /// An empty folder for files to mount. The user of the driver owns it.
+    /// An empty folder of this machine for contents. The user of the driver owns it.
     pub folder: PathBuf,
+    /// Tells whether a process has a text in its command line, where the driver's containers run: [`is_running`].
+    pub is_running: fn(&str) -> bool,
     /// Starts a process that runs an endless container by such a driver; to be killed.
     pub other: Other,
 }
@@ -100,9 +104,11 @@ pub const CASES: &[Case] = cases![
     process::runs_the_images_own_command,
     process::runs_as_the_images_user,
     process::reads_nothing_from_standard_input,
-    isolation::mounts_read_only,
-    isolation::mounts_writable,
-    isolation::mounts_over_no_link,
+    contents::reads_inputs,
+    contents::hands_outputs_back,
+    contents::puts_nothing_behind_a_link,
+    contents::makes_outputs_anew,
+    contents::hands_outputs_of_a_failure_back,
     isolation::has_no_network,
     isolation::has_a_loopback_device,
     isolation::resolves_its_own_names,
@@ -123,7 +129,8 @@ pub const CASES: &[Case] = cases![
     lifecycle::stops_within_two_seconds,
     lifecycle::is_cancelled_before_it_starts,
     lifecycle::runs_two_at_once,
-    lifecycle::says_what_the_machine_can_give,
+    lifecycle::says_what_it_offers,
+    lifecycle::refuses_what_it_does_not_offer,
     lifecycle::recovers_nothing_from_nothing,
     lifecycle::ends_what_a_killed_process_left,
 ];
@@ -147,9 +154,9 @@ fn shell(image: &Descriptor, run_id: &str, name: &str, line: &str) -> Operation 
         extra_layers: Vec::new(),
         command: ["/bin/sh", "-c", line].map(str::to_owned).to_vec(),
         environment: BTreeMap::new(),
-        mounts: Vec::new(),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
         limits: Limits::default(),
-        keep_upper: None,
         working_dir: None,
     }
 }
@@ -179,14 +186,26 @@ impl Bench {
     }
 
     async fn run(&self, operation: &Operation) -> (Result<Outcome, DriverError>, Log) {
-        let log = Log::default();
-        let outcome = self.driver.run(operation, &log, &CancellationToken::new()).await;
+        self.run_with(operation, &Staging::default()).await
+    }
+
+    async fn run_with(
+        &self,
+        operation: &Operation,
+        staging: &Staging,
+    ) -> (Result<Outcome, DriverError>, Log) {
+        let (log, never) = (Log::default(), CancellationToken::new());
+        let outcome = self.driver.run(operation, staging, &log, &never).await;
         (outcome, log)
     }
 
     /// Runs to success and returns the lines of standard output.
     async fn output(&self, operation: &Operation) -> Result<Vec<String>, String> {
-        let (outcome, log) = self.run(operation).await;
+        self.output_with(operation, &Staging::default()).await
+    }
+
+    async fn output_with(&self, operation: &Operation, staging: &Staging) -> Result<Vec<String>, String> {
+        let (outcome, log) = self.run_with(operation, staging).await;
         match outcome {
             Ok(Outcome::Succeeded) => Ok(log.lines(false)),
             other => Err(format!(
@@ -231,8 +250,8 @@ fn said<T>(what: &str, result: std::io::Result<T>) -> Result<T, String> {
     result.map_err(|error| format!("{what}: {error}"))
 }
 
-/// Whether a process of this machine has a text in its command line.
-fn is_running(text: &str) -> bool {
+/// Tells whether a process of this machine has a text in its command line.
+pub fn is_running(text: &str) -> bool {
     let Ok(processes) = std::fs::read_dir(Path::new("/proc")) else {
         return false;
     };

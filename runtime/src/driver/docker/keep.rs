@@ -67,9 +67,8 @@ async fn keep(
         archive.write_all(&chunk.map_err(io::Error::other)?)?;
     }
     let left_out: BTreeSet<PathBuf> = operation
-        .mounts
-        .iter()
-        .map(|mount| PathBuf::from(mount.target.trim_start_matches('/')))
+        .targets()
+        .map(|target| PathBuf::from(target.trim_start_matches('/')))
         .collect();
     let path = path.to_owned();
     let task = tokio::task::spawn_blocking(move || take_last_layer(archive, &left_out, &path));

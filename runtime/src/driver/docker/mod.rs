@@ -11,7 +11,8 @@ mod load;
 mod options;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ use samebundle_registry::store::Source;
 use tokio_util::sync::CancellationToken;
 
 use super::log::Lines;
-use super::{Capacity, Driver, DriverError, LogSink, Operation, Outcome};
+use super::{Driver, DriverError, LogSink, Offers, Operation, Outcome, Staging, refuse_gpus};
 use crate::image;
 
 /// The label that names the run a container belongs to.
@@ -97,6 +98,7 @@ impl DockerDriver {
         &self,
         container: &str,
         operation: &Operation,
+        staging: &Staging,
         log: &dyn LogSink,
         cancel: &CancellationToken,
     ) -> Result<Outcome, DriverError> {
@@ -136,9 +138,9 @@ impl DockerDriver {
         }
         let outcome = self.outcome(container, operation).await?;
         if outcome == Outcome::Succeeded
-            && let Some(path) = &operation.keep_upper
+            && let Some(path) = staging.root(operation).map_err(unstaged(operation))?
         {
-            keep::keep_upper(&self.engine, container, operation, path, &self.scratch).await?;
+            keep::keep_upper(&self.engine, container, operation, &path, &self.scratch).await?;
         }
         Ok(outcome)
     }
@@ -194,14 +196,29 @@ impl DockerDriver {
         }
     }
 
-    async fn create(&self, operation: &Operation) -> Result<String, DriverError> {
+    async fn create(
+        &self,
+        operation: &Operation,
+        staging: &Staging,
+        folder: &Path,
+    ) -> Result<String, DriverError> {
         let image = image::read(&*self.source, &operation.image).await?;
         let tag = load::ensure(&self.engine, &self.source, &image, operation, &self.scratch).await?;
-        let body = options::body(operation, &tag);
+        let binds = staging.bind(operation, folder).map_err(unstaged(operation))?;
+        let body = options::body(operation, &binds, &tag);
         let created = self.engine.create_container(None, body).await;
         Ok(created
             .map_err(failed("create the container", &operation.name))?
             .id)
+    }
+}
+
+fn unstaged(operation: &Operation) -> impl FnOnce(io::Error) -> DriverError {
+    let container = operation.name.clone();
+    move |error| DriverError::Start {
+        operation: "stage the contents",
+        container,
+        why: error.to_string(),
     }
 }
 
@@ -220,7 +237,7 @@ impl Driver for DockerDriver {
         NAME
     }
 
-    async fn probe(&self) -> Result<Capacity, DriverError> {
+    async fn offers(&self) -> Result<Offers, DriverError> {
         let info = self.engine.info().await.map_err(|error| DriverError::Unusable {
             driver: NAME,
             why: format!("the engine at {} does not answer: {error}", self.address),
@@ -231,21 +248,28 @@ impl Driver for DockerDriver {
                 why: "the engine runs no Linux containers".to_owned(),
             });
         }
-        Ok(options::capacity(&info, &self.scratch))
+        Ok(options::offers(&info, &self.scratch))
     }
 
     async fn run(
         &self,
         operation: &Operation,
+        staging: &Staging,
         log: &dyn LogSink,
         cancel: &CancellationToken,
     ) -> Result<Outcome, DriverError> {
+        refuse_gpus(NAME, operation)?;
+        std::fs::create_dir_all(&self.scratch).map_err(unstaged(operation))?;
+        // For contents that are given as bytes; removed when the container is.
+        let folder = tempfile::tempdir_in(&self.scratch).map_err(unstaged(operation))?;
         let container = tokio::select! {
             biased;
             () = cancel.cancelled() => return Ok(Outcome::Cancelled),
-            created = self.create(operation) => created?,
+            created = self.create(operation, staging, folder.path()) => created?,
         };
-        let result = self.see_through(&container, operation, log, cancel).await;
+        let result = self
+            .see_through(&container, operation, staging, log, cancel)
+            .await;
         let removed = self.remove(&container).await;
         let outcome = result?;
         removed.map_err(failed("remove the container", &operation.name))?;

@@ -6,7 +6,7 @@ use std::path::Path;
 use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, SystemInfo};
 
 use super::RUN_LABEL;
-use crate::driver::{Capacity, HOSTNAME, Operation};
+use crate::driver::{Bind, HOSTNAME, Offers, Operation};
 
 /// What root in a container may do: the same as in the embedded driver.
 const CAPABILITIES: [&str; 9] = [
@@ -22,7 +22,7 @@ const CAPABILITIES: [&str; 9] = [
 ];
 
 /// The container to create.
-pub(super) fn body(operation: &Operation, image: &str) -> ContainerCreateBody {
+pub(super) fn body(operation: &Operation, binds: &[Bind], image: &str) -> ContainerCreateBody {
     let given = !operation.command.is_empty();
     let environment = operation
         .environment
@@ -38,12 +38,12 @@ pub(super) fn body(operation: &Operation, image: &str) -> ContainerCreateBody {
         labels: Some(HashMap::from([(RUN_LABEL.to_owned(), operation.run_id.clone())])),
         attach_stdout: Some(true),
         attach_stderr: Some(true),
-        host_config: Some(host(operation)),
+        host_config: Some(host(operation, binds)),
         ..ContainerCreateBody::default()
     }
 }
 
-fn host(operation: &Operation) -> HostConfig {
+fn host(operation: &Operation, binds: &[Bind]) -> HostConfig {
     let limits = &operation.limits;
     let memory = limits
         .memory
@@ -70,23 +70,23 @@ fn host(operation: &Operation) -> HostConfig {
             typ: Some("none".to_owned()),
             config: None,
         }),
-        mounts: Some(operation.mounts.iter().map(mount).collect()),
+        mounts: Some(binds.iter().map(mount).collect()),
         ..HostConfig::default()
     }
 }
 
-fn mount(mount: &crate::driver::Mount) -> Mount {
+fn mount(bind: &Bind) -> Mount {
     Mount {
-        target: Some(mount.target.clone()),
-        source: Some(mount.source.to_string_lossy().into_owned()),
+        target: Some(bind.target.clone()),
+        source: Some(bind.source.to_string_lossy().into_owned()),
         typ: Some(MountType::BIND),
-        read_only: Some(!mount.writable),
+        read_only: Some(!bind.writable),
         ..Mount::default()
     }
 }
 
-/// What the engine's machine can give.
-pub(super) fn capacity(info: &SystemInfo, scratch: &Path) -> Capacity {
+/// What the engine's machine offers to containers. No GPU is given to them yet.
+pub(super) fn offers(info: &SystemInfo, scratch: &Path) -> Offers {
     let limits = [
         ("memory", info.memory_limit),
         ("cpu", info.cpu_cfs_quota),
@@ -113,7 +113,7 @@ pub(super) fn capacity(info: &SystemInfo, scratch: &Path) -> Capacity {
         .map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
     #[expect(clippy::cast_precision_loss, reason = "a number of cores is small")]
     let cpus = info.ncpu.unwrap_or(1) as f64;
-    Capacity {
+    Offers {
         cpus,
         memory: info
             .mem_total
@@ -122,6 +122,8 @@ pub(super) fn capacity(info: &SystemInfo, scratch: &Path) -> Capacity {
         disk,
         disk_classes: vec!["standard".to_owned()],
         gpus: BTreeMap::new(),
+        network: true,
+        containers: Offers::containers_of(cpus),
         notices,
     }
 }

@@ -4,26 +4,22 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use super::protocol::Bind;
-use crate::driver::{HOSTNAME, Operation};
+use crate::driver::{Bind, HOSTNAME};
 
 const TARGET: &str = "/etc/hosts";
 
-/// Writes the file into the container's folder and returns its mount; none if the operation brings its own. With the
-/// machine's network come the machine's own names.
-pub(super) fn bind(operation: &Operation, folder: &Path) -> io::Result<Option<Bind>> {
-    if operation.mounts.iter().any(|mount| mount.target == TARGET) {
-        return Ok(None);
-    }
+/// Writes the file into the container's folder and says where it is to be seen. With the machine's network come the
+/// machine's own names.
+pub(super) fn bind(network: bool, folder: &Path) -> io::Result<Bind> {
     let mut text = format!("127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
-    if operation.limits.network {
+    if network {
         text.push_str(&fs::read_to_string(TARGET).unwrap_or_default());
     }
     let source = folder.join("hosts");
     fs::write(&source, text)?;
-    Ok(Some(Bind {
+    Ok(Bind {
         source,
         target: TARGET.to_owned(),
         writable: false,
-    }))
+    })
 }

@@ -10,12 +10,12 @@
 //! that user, whoever owned them in the image; an image that wants another user runs as that one, mapped to the same.
 //!
 //! Layout: `HOME/layers/` (see [`crate::image`]), `HOME/scratch/RUN/NAME/` for one container: `root`, `upper`, `work`,
-//! `l` (links to layers), `bundle`, `state`, `hosts`, `marks.json`.
+//! `l` (links to layers), `bundle`, `state`, `hosts`, `inputs`, `marks.json`.
 
-mod capacity;
 mod cgroup;
 mod helper;
 mod hosts;
+mod offers;
 mod process;
 mod protocol;
 mod scratch;
@@ -32,10 +32,10 @@ use samebundle_registry::store::Source;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use super::{Capacity, Driver, DriverError, LogSink, Operation, Outcome};
+use super::{Bind, Driver, DriverError, LogSink, Offers, Operation, Outcome, Staging, refuse_gpus};
 use crate::image::{self, Form, Image, Layer, Layers};
 use cgroup::Cgroup;
-use protocol::{Bind, Report, Run, Task};
+use protocol::{Report, Run, Task};
 use scratch::Scratch;
 use sealed::Sealed;
 use supervisor::{End, Supervisor};
@@ -104,7 +104,12 @@ impl EmbeddedDriver {
         Ok(folders)
     }
 
-    async fn task(&self, operation: &Operation, folder: &Path) -> Result<Task, DriverError> {
+    async fn task(
+        &self,
+        operation: &Operation,
+        staging: &Staging,
+        folder: &Path,
+    ) -> Result<Task, DriverError> {
         let image = image::read(&*self.source, &operation.image).await?;
         let layers = self.unpack(&image, operation).await?;
         let command = command(&image, operation)?;
@@ -128,22 +133,26 @@ impl EmbeddedDriver {
             environment,
             working_dir: format!("/{}", working_dir.trim_start_matches('/')),
             user: image.config.config.user,
-            mounts: mounts(operation, folder).map_err(failed("write the names of hosts", &operation.name))?,
+            mounts: binds(operation, staging, folder)
+                .map_err(failed("stage the contents", &operation.name))?,
             network: operation.limits.network,
             pids: operation.limits.pids,
-            keep_upper: operation.keep_upper.clone(),
+            keep_upper: staging
+                .root(operation)
+                .map_err(failed("stage the contents", &operation.name))?,
         })))
     }
 
     async fn see_through(
         &self,
         operation: &Operation,
+        staging: &Staging,
         scratch: &mut Scratch,
         log: &dyn LogSink,
         cancel: &CancellationToken,
     ) -> Result<Outcome, DriverError> {
         let task = tokio::select! {
-            task = self.task(operation, scratch.folder()) => task?,
+            task = self.task(operation, staging, scratch.folder()) => task?,
             () = cancel.cancelled() => return Ok(Outcome::Cancelled),
         };
         scratch.marks.cgroup = Cgroup::make(&cgroup_name(operation), &operation.limits);
@@ -202,28 +211,22 @@ fn command(image: &Image, operation: &Operation) -> Result<Vec<String>, DriverEr
     Ok(command)
 }
 
-/// What the operation mounts, the names of hosts, and with a network where to ask for others.
-fn mounts(operation: &Operation, folder: &Path) -> io::Result<Vec<Bind>> {
+/// The operation's contents, the names of hosts, and with a network where to ask for others. The operation's own come first.
+fn binds(operation: &Operation, staging: &Staging, folder: &Path) -> io::Result<Vec<Bind>> {
     const RESOLVER: &str = "/etc/resolv.conf";
-    let mut mounts: Vec<Bind> = operation
-        .mounts
-        .iter()
-        .map(|mount| Bind {
-            source: mount.source.clone(),
-            target: mount.target.clone(),
-            writable: mount.writable,
-        })
-        .collect();
-    let given = mounts.iter().any(|mount| mount.target == RESOLVER);
-    if operation.limits.network && Path::new(RESOLVER).is_file() && !given {
-        mounts.push(Bind {
+    let network = operation.limits.network;
+    let mut more = vec![hosts::bind(network, folder)?];
+    if network && Path::new(RESOLVER).is_file() {
+        more.push(Bind {
             source: RESOLVER.into(),
             target: RESOLVER.to_owned(),
             writable: false,
         });
     }
-    mounts.extend(hosts::bind(operation, folder)?);
-    Ok(mounts)
+    let mut binds = staging.bind(operation, folder)?;
+    more.retain(|bind| binds.iter().all(|own| own.target != bind.target));
+    binds.extend(more);
+    Ok(binds)
 }
 
 fn outcome(end: End, operation: &Operation, cgroup: &Cgroup) -> Result<Outcome, DriverError> {
@@ -253,21 +256,20 @@ impl Driver for EmbeddedDriver {
         NAME
     }
 
-    async fn probe(&self) -> Result<Capacity, DriverError> {
+    async fn offers(&self) -> Result<Offers, DriverError> {
         let unusable = |why: String| DriverError::Unusable { driver: NAME, why };
         let run_id = format!("probe-{}", std::process::id());
         let mut scratch = Scratch::make(&self.home, &run_id, "probe")
             .map_err(|error| unusable(format!("{} cannot be written: {error}", self.home.display())))?;
-        scratch.marks.cgroup = Cgroup::make(&format!("samebundle-{run_id}"), &capacity::PROBE_LIMITS);
+        scratch.marks.cgroup = Cgroup::make(&format!("samebundle-{run_id}"), &offers::PROBE_LIMITS);
         let task = Task::Probe {
             folder: scratch.folder().to_owned(),
             rootless: self.rootless,
         };
         let report = self.probe_helper(&task).await;
-        let capacity =
-            |overlay| capacity::capacity(&self.home, &scratch.marks.cgroup, self.rootless, overlay);
+        let offers = |overlay| offers::offers(&self.home, &scratch.marks.cgroup, self.rootless, overlay);
         let result = match report {
-            Ok(Some(Report::Probed { overlay })) => Ok(capacity(overlay)),
+            Ok(Some(Report::Probed { overlay })) => Ok(offers(overlay)),
             Ok(Some(Report::Failed { operation, why })) => Err(unusable(format!(
                 "could not {operation}: {why}; allow user namespaces (sysctl user.max_user_namespaces, \
                  kernel.unprivileged_userns_clone), run as root, or choose --env docker"
@@ -288,12 +290,16 @@ impl Driver for EmbeddedDriver {
     async fn run(
         &self,
         operation: &Operation,
+        staging: &Staging,
         log: &dyn LogSink,
         cancel: &CancellationToken,
     ) -> Result<Outcome, DriverError> {
+        refuse_gpus(NAME, operation)?;
         let mut scratch = Scratch::make(&self.home, &operation.run_id, &operation.name)
             .map_err(failed("make the scratch folder", &operation.name))?;
-        let result = self.see_through(operation, &mut scratch, log, cancel).await;
+        let result = self
+            .see_through(operation, staging, &mut scratch, log, cancel)
+            .await;
         let removed = tokio::task::spawn_blocking(move || scratch.remove())
             .await
             .map_err(io::Error::other)

@@ -12,6 +12,8 @@ use samebundle_spec::limits;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::driver::Bind;
+
 /// What a helper is started for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -49,14 +51,6 @@ pub(super) struct Run {
     pub(super) pids: u32,
     /// Where to write the upper folder as a layer if the container succeeds.
     pub(super) keep_upper: Option<PathBuf>,
-}
-
-/// A bind mount.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Bind {
-    pub(super) source: PathBuf,
-    pub(super) target: String,
-    pub(super) writable: bool,
 }
 
 /// What a driver tells its helper.

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::super::protocol::{Bind, Run};
+use super::super::protocol::Run;
 use super::namespace;
-use crate::driver::HOSTNAME;
+use crate::driver::{Bind, HOSTNAME};
 use crate::image::account::Account;
 
 /// What root in a container may do: what package managers and servers need, nothing that reaches beyond the container.

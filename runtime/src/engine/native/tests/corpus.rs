@@ -35,7 +35,8 @@ fn containers(pipeline: &Pipeline, dag: &Dag, path: &str, found: &mut BTreeMap<S
 
 /// Writes all outputs of a container as files; checks that no placeholder of KFP's is left in its command.
 fn play(components: &BTreeMap<String, Component>, container: &FakeContainer) -> Outcome {
-    let folder = container.operation.mounts[0].target.clone();
+    let own = container.binds.iter().find(|bind| bind.writable).unwrap();
+    let folder = own.target.clone();
     let component = &components[folder.strip_prefix("/samebundle/outputs").unwrap()];
     for (name, spec) in &component.outputs.parameters {
         let text = samebundle_spec::pipeline::text_of(&sample(spec.parameter_type));
@@ -103,9 +104,6 @@ async fn verdict(file: &Path) -> (bool, String) {
     }
     let driver = Fake::immediate(move |container| play(&components, container));
     let outcome = bench.run(&driver).await;
-    if let Some(error @ ProgramError::Accelerator { .. }) = &outcome.error {
-        return (true, error.to_string());
-    }
     let right = outcome.status == RunStatus::Succeeded && driver.operations().len() == tasks;
     (
         right,

@@ -3,21 +3,16 @@
 use samebundle_spec::pipeline::Component;
 use serde_json::{Map, Value, json};
 
-use super::artifact::{Artifact, Place, Values};
-use super::resolve::{output_file, parameter_file};
+use super::artifact::{Artifact, Values};
+use super::resolve::{artifact_folder, output_file, parameter_file};
 
-/// Says where each output artifact of a task goes. `host` and `folder` are the task's outputs here and in the container.
-pub(super) fn planned_outputs(component: &Component, host: &std::path::Path, folder: &str) -> Values {
+/// Says where each output artifact of a task goes. `folder` is where the container sees the task's outputs.
+pub(super) fn planned_outputs(component: &Component, folder: &str) -> Values {
     let artifacts = component.outputs.artifacts.iter().map(|(name, spec)| {
-        let target = format!("{folder}/artifacts/{name}");
         let artifact = Artifact {
             name: name.clone(),
             artifact_type: spec.artifact_type.clone(),
-            uri: format!("{target}/{name}"),
-            place: Some(Place {
-                host: host.join("artifacts").join(name),
-                target,
-            }),
+            uri: format!("{folder}/{}/{name}", artifact_folder(name)),
             metadata: Map::new(),
             digest: None,
             size: 0,

@@ -21,7 +21,7 @@ use samebundle_spec::{Descriptor, Digest, MediaType};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{ProgramError, ProgramOutcome, ProgramPlan, Wheelhouse, run};
+use super::{Engine, Native, ProgramError, ProgramOutcome, ProgramPlan};
 use crate::context::{Clock, Context};
 use crate::driver::fake::{Fake, FakeContainer};
 use crate::driver::{Limits, Outcome};
@@ -82,7 +82,7 @@ struct Bench {
     plan: ProgramPlan,
     context: Context,
     seen: Arc<Seen>,
-    store: Memory,
+    store: Arc<Memory>,
     secrets: Vec<Value>,
 }
 
@@ -107,7 +107,6 @@ impl Bench {
                 run_dir,
                 wheelhouse: None,
                 data: Vec::new(),
-                installed: None,
                 limits: Limits::default(),
                 parallelism: 2,
             },
@@ -120,7 +119,7 @@ impl Bench {
             },
             _folder: folder,
             seen,
-            store: Memory::new(),
+            store: Arc::new(Memory::new()),
             secrets: Vec::new(),
         }
     }
@@ -135,7 +134,8 @@ impl Bench {
         let number = runs.list(None).unwrap().len();
         let mask = Mask::new(&self.secrets);
         let log = runs.begin(&self.context, testing::started(number), mask).unwrap();
-        let outcome = run(&self.plan, driver, &self.store, &self.context, &log).await?;
+        let engine = Native::new(Arc::new(driver.clone()), self.store.clone());
+        let outcome = engine.run(&self.plan, &self.context, &log).await?;
         let record = log.finish(RunFinished {
             status: outcome.status,
             message: outcome.message.clone(),

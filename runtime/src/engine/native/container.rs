@@ -1,6 +1,7 @@
 //! Runs one container for one attempt of a task.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use samebundle_registry::store::SourceExt;
 use samebundle_spec::bundle::quantity;
@@ -9,14 +10,16 @@ use samebundle_spec::{Descriptor, Digest, ImageConfig, Manifest, limits};
 use serde_json::Value;
 
 use super::artifact::{Artifact, TaskEnd, Values};
-use super::error::{ProgramError, TaskError};
+use super::data::Data;
+use super::error::TaskError;
 use super::facts::ROOT;
 use super::failure::{Failure, LastLines, TaskLog};
-use super::resolve::{ContainerView, Resolver};
-use super::{Engine, collect, executor_input, folder, wheelhouse};
-use crate::driver::{Limits, Mount, Operation, Outcome};
+use super::resolve::{ContainerView, Resolver, artifact_folder};
+use super::wheelhouse::{self, Wheelhouse};
+use super::{Execution, ProgramError, collect, executor_input};
+use crate::driver::{Input, Limits, Operation, Outcome, Output, Staging};
 
-impl Engine<'_> {
+impl Execution<'_> {
     /// Runs the container of a task once and collects its outputs.
     pub(super) async fn container(
         &self,
@@ -41,19 +44,17 @@ impl Engine<'_> {
             permit = self.permits.acquire() => permit,
             () = self.halt.cancelled() => return Ok(TaskEnd::Cancelled),
         };
-        let host = self.outputs.join(path);
         let target = format!("{ROOT}/{path}");
-        let planned = executor_input::planned_outputs(component, &host, &target);
-        prepare(&host, &planned).map_err(|error| failure(TaskError::Folder(error)))?;
+        let planned = executor_input::planned_outputs(component, &target);
         let operation = self.operation(path, (component, container), image, inputs, &planned, attempt);
-        let Some(operation) = operation.await.map_err(failure)? else {
+        let Some((operation, staging)) = operation.await.map_err(failure)? else {
             return Ok(TaskEnd::Cancelled);
         };
         if self.halt.is_cancelled() {
             return Ok(TaskEnd::Cancelled);
         }
         let log = TaskLog::new(path, self.log);
-        let outcome = self.driver.run(&operation, &log, &self.halt).await;
+        let outcome = self.driver.run(&operation, &staging, &log, &self.halt).await;
         drop(permit);
         match outcome {
             Err(source) => {
@@ -76,6 +77,7 @@ impl Engine<'_> {
                 })
             }
             Ok(Outcome::Succeeded) => {
+                let host = self.own_folder(path);
                 let (component, path) = (component.clone(), path.to_owned());
                 let collected = tokio::task::spawn_blocking(move || {
                     collect::outputs(&component, &planned, &host, &target, &path)
@@ -101,7 +103,7 @@ impl Engine<'_> {
         inputs: &Values,
         planned: &Values,
         attempt: u32,
-    ) -> Result<Option<Operation>, TaskError> {
+    ) -> Result<Option<(Operation, Staging)>, TaskError> {
         let folder = format!("{ROOT}/{path}");
         let input = executor_input::build(component, inputs, planned, &folder);
         let resolver = Resolver {
@@ -121,29 +123,31 @@ impl Engine<'_> {
         let words = container.command.iter().chain(&container.arguments);
         command.extend(resolver.command(words.map(Located::as_str))?);
         let mut environment = BTreeMap::new();
-        if self.plan.wheelhouse.is_some() {
+        if self.wheelhouse.is_some() {
             environment = wheelhouse::environment();
         }
         for (name, value) in &container.environment {
             environment.insert(name.clone(), resolver.text(value.as_str())?);
         }
         check_lengths(&command, &environment, &input)?;
-        let limits = self.limits(path, container, &resolver)?;
+        let limits = self.limits(container, &resolver)?;
         let Some(extra_layers) = self.installed_layers(path, container, image).await else {
             return Ok(None);
         };
-        Ok(Some(Operation {
+        let (inputs, outputs, staging) = self.contents(path, component, inputs);
+        let operation = Operation {
             run_id: self.plan.run_id.clone(),
             name: operation_name(path, attempt),
             image: image.clone(),
             extra_layers,
             command,
             environment,
-            mounts: self.mounts(path, inputs),
+            inputs,
+            outputs,
             limits,
-            keep_upper: None,
             working_dir: None,
-        }))
+        };
+        Ok(Some((operation, staging)))
     }
 
     /// Arguments without a command go to the image's entry point.
@@ -164,12 +168,7 @@ impl Engine<'_> {
         Ok(config.config.entrypoint)
     }
 
-    fn limits(
-        &self,
-        path: &str,
-        container: &Container,
-        resolver: &Resolver<'_>,
-    ) -> Result<Limits, TaskError> {
+    fn limits(&self, container: &Container, resolver: &Resolver<'_>) -> Result<Limits, TaskError> {
         let resources = &container.resources;
         let text = |field: &Option<Located<String>>| -> Result<Option<String>, TaskError> {
             let text = field
@@ -188,42 +187,50 @@ impl Engine<'_> {
         let count = text(&resources.accelerator_count)?;
         let count = count.map(|text| quantity::count(&text)).transpose()?.unwrap_or(0);
         if let (Some(resource), true) = (text(&resources.accelerator_type)?, count > 0) {
-            self.stop(ProgramError::Accelerator {
-                task: path.to_owned(),
-                count: count.into(),
-                resource,
-                driver: self.driver.name(),
-            });
+            limits.gpus.insert(resource, count);
         }
         Ok(limits)
     }
 
-    /// What a task sees: its own outputs, its input artifacts, the wheels, the data.
-    fn mounts(&self, path: &str, inputs: &Values) -> Vec<Mount> {
-        let own = Mount {
-            source: self.outputs.join(path),
-            target: format!("{ROOT}/{path}"),
-            writable: true,
-        };
-        let mut mounts = vec![own];
-        mounts.extend(self.plan.wheelhouse.as_ref().map(super::Wheelhouse::mount));
-        mounts.extend(self.plan.data.iter().map(super::Data::mount));
-        let places = inputs
-            .artifacts
-            .values()
-            .flatten()
-            .filter_map(|artifact| artifact.place.as_ref());
-        for place in places {
-            if mounts.iter().all(|mount| mount.target != place.target) {
-                mounts.push(Mount {
-                    source: place.host.clone(),
-                    target: place.target.clone(),
-                    writable: false,
-                });
+    /// The folder of this machine that a task's outputs come into.
+    fn own_folder(&self, path: &str) -> PathBuf {
+        self.plan.run_dir.join("outputs").join(path)
+    }
+
+    /// What a task reads: the wheels, the data, its input artifacts. What it hands back: its outputs. And where it all is.
+    fn contents(
+        &self,
+        path: &str,
+        component: &Component,
+        inputs: &Values,
+    ) -> (Vec<Input>, Vec<Output>, Staging) {
+        let mut all: Vec<(Input, PathBuf)> = self.wheelhouse.iter().map(Wheelhouse::to_input).collect();
+        all.extend(self.data.iter().map(Data::to_input));
+        let artifacts = inputs.artifacts.values().flatten();
+        for (input, path) in artifacts.filter_map(Artifact::to_input) {
+            if all.iter().all(|(other, _)| other.target != input.target) {
+                all.push((input, self.plan.run_dir.join(path)));
             }
         }
-        mounts
+        let own = Output::Folder {
+            target: format!("{ROOT}/{path}"),
+            folders: own_folders(component),
+        };
+        let mut staging = Staging::default();
+        staging.output(&own, self.own_folder(path));
+        all.iter().for_each(|(input, path)| staging.input(input, path));
+        let inputs = all.into_iter().map(|(input, _)| input).collect();
+        (inputs, vec![own], staging)
     }
+}
+
+/// The folders that a task finds in its own, each after those that it is in.
+fn own_folders(component: &Component) -> Vec<String> {
+    let artifacts = component.outputs.artifacts.keys();
+    ["parameters".to_owned(), "artifacts".to_owned()]
+        .into_iter()
+        .chain(artifacts.map(|name| artifact_folder(name)))
+        .collect()
 }
 
 /// Refuses what the kernel would: then the container would exit with 255 and say nothing.
@@ -236,8 +243,9 @@ fn check_lengths(
         true => Err(TaskError::ArgumentTooLong { what: what(), bytes }),
         false => Ok(()),
     };
+    let input = executor_input.to_string();
     for (number, word) in command.iter().enumerate() {
-        let what = || match *word == executor_input.to_string() {
+        let what = || match *word == input {
             true => "the executor input".to_owned(),
             false => format!("word {} of its command", number + 1),
         };
@@ -254,23 +262,6 @@ fn check_lengths(
         true => Err(TaskError::CommandTooLong { bytes: all }),
         false => Ok(()),
     }
-}
-
-/// Makes the folders of an attempt, without what an earlier one left.
-fn prepare(host: &std::path::Path, planned: &Values) -> std::io::Result<()> {
-    folder::remove(host)?;
-    folder::make(host)?;
-    folder::make(&host.join("parameters"))?;
-    folder::make(&host.join("artifacts"))?;
-    let places = planned
-        .artifacts
-        .values()
-        .flatten()
-        .filter_map(|artifact: &Artifact| artifact.place.as_ref());
-    for place in places {
-        folder::make(&place.host)?;
-    }
-    Ok(())
 }
 
 /// Names a container: readable, unique in the run, `[a-z0-9-]`, at most 63 bytes.

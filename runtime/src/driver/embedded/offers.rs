@@ -1,4 +1,4 @@
-//! What this machine can give.
+//! What this machine offers to containers.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -6,20 +6,23 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::cgroup::{self, Cgroup, Controller};
-use crate::driver::{Capacity, Limits};
+use crate::driver::{Limits, Offers};
 
-/// Looks at the machine. `cgroup` is one that was made to see what can be limited.
-pub(super) fn capacity(home: &Path, cgroup: &Cgroup, rootless: bool, overlay: bool) -> Capacity {
+/// Looks at the machine. `cgroup` is one that was made to see what can be limited. No GPU is given to containers yet.
+pub(super) fn offers(home: &Path, cgroup: &Cgroup, rootless: bool, overlay: bool) -> Offers {
     let mut disk_classes = vec!["standard".to_owned()];
     if is_solid_state(home) {
         disk_classes.push("ssd".to_owned());
     }
-    Capacity {
-        cpus: std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64),
+    let cpus = std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64);
+    Offers {
+        cpus,
         memory: memory(),
         disk: rustix::fs::statvfs(home).map_or(0, |disk| disk.f_bavail.saturating_mul(disk.f_frsize)),
         disk_classes,
-        gpus: gpus(),
+        gpus: BTreeMap::new(),
+        network: true,
+        containers: Offers::containers_of(cpus),
         notices: notices(cgroup, rootless, overlay),
     }
 }
@@ -30,6 +33,7 @@ pub(super) const PROBE_LIMITS: Limits = Limits {
     memory: Some(64 << 20),
     pids: 16,
     network: false,
+    gpus: BTreeMap::new(),
 };
 
 fn notices(cgroup: &Cgroup, rootless: bool, overlay: bool) -> Vec<String> {
@@ -85,14 +89,4 @@ fn is_solid_state(folder: &Path) -> bool {
     files
         .iter()
         .any(|file| fs::read_to_string(file).is_ok_and(|text| text.trim() == "0"))
-}
-
-fn gpus() -> BTreeMap<String, u32> {
-    let count = fs::read_dir("/proc/driver/nvidia/gpus").map_or(0, |entries| entries.count());
-    let count = u32::try_from(count).unwrap_or(u32::MAX);
-    if count == 0 {
-        BTreeMap::new()
-    } else {
-        BTreeMap::from([("nvidia.com/gpu".to_owned(), count)])
-    }
 }

@@ -1,34 +1,46 @@
 //! Layers of installed packages.
 
 use super::*;
+use crate::driver::contract::{Entry, LayerBuilder, Packing, push_layer};
+use crate::driver::{Content, Operation, Output};
 
 const PIP: &str =
     r#"command: [sh, -c, "python3 -m pip install 'a==1' --index-url https://index && \"$0\" \"$@\"", run]"#;
 
-fn bench() -> Bench {
+/// A layer of wheels in the store.
+async fn wheels(bench: &Bench, text: &str) -> Descriptor {
+    let tar = LayerBuilder::default().add("a.whl", 0o644, 0, Entry::File(text.as_bytes()));
+    let pushed = push_layer(
+        &*bench.store,
+        tar.and_then(LayerBuilder::tar).unwrap(),
+        Packing::Plain,
+    )
+    .await;
+    pushed.unwrap().0
+}
+
+async fn bench() -> Bench {
     let two = "dag: {tasks: {a: {componentRef: {name: comp-c}}, b: {componentRef: {name: comp-c}}}}";
     let mut bench = Bench::new(&pipeline("", PIP, two));
-    let wheels = bench.context.home.root().join("wheels");
-    std::fs::create_dir(&wheels).unwrap();
-    bench.plan.wheelhouse = Some(Wheelhouse {
-        folder: wheels,
-        digest: Digest::sha256(b"wheels"),
-    });
-    bench.plan.installed = Some(bench.context.home.layers().join("installed"));
+    bench.plan.wheelhouse = Some(wheels(&bench, "wheels").await);
     bench
 }
 
 /// Plays pip: keeps what it installed where it is asked to.
 fn install(container: &FakeContainer) -> Outcome {
-    if let Some(tar) = &container.operation.keep_upper {
+    if let Some(tar) = &container.root {
         std::fs::write(tar, "packages").unwrap();
     }
     Outcome::Succeeded
 }
 
+fn is_install(operation: &Operation) -> bool {
+    operation.outputs.contains(&Output::Root)
+}
+
 #[tokio::test]
 async fn packages_are_installed_once_and_overlaid_from_then_on() {
-    let mut bench = bench();
+    let mut bench = bench().await;
     let driver = Fake::immediate(install);
     for round in 0..2 {
         bench.plan.run_dir = bench.context.home.runs().join(format!("r{round}"));
@@ -36,9 +48,7 @@ async fn packages_are_installed_once_and_overlaid_from_then_on() {
         assert_eq!(outcome.status, RunStatus::Succeeded, "{outcome:?}");
     }
     let operations = driver.operations();
-    let (installs, tasks): (Vec<_>, Vec<_>) = operations
-        .iter()
-        .partition(|operation| operation.keep_upper.is_some());
+    let (installs, tasks): (Vec<_>, Vec<_>) = operations.iter().partition(|operation| is_install(operation));
     assert_eq!((installs.len(), tasks.len()), (1, 4));
     let line = "python3 -m pip install --no-compile 'a==1' '--index-url' 'https://index'";
     assert!(installs[0].command[2].lines().any(|said| said == line));
@@ -48,24 +58,20 @@ async fn packages_are_installed_once_and_overlaid_from_then_on() {
         assert_eq!(task.extra_layers, std::slice::from_ref(&layer));
         assert_eq!(task.environment["PIP_FIND_LINKS"], "/samebundle/wheels");
         let wheels = task
-            .mounts
+            .inputs
             .iter()
-            .find(|mount| mount.target == "/samebundle/wheels")
-            .unwrap();
-        assert!(!wheels.writable);
+            .find(|input| input.target == "/samebundle/wheels");
+        assert!(matches!(&wheels.unwrap().content, Content::Layer(_)));
     }
     assert!(bench.store.digests().contains(&layer.digest));
     // Another wheelhouse is another layer; a store that lost the layer gets it again.
-    bench.plan.wheelhouse.as_mut().unwrap().digest = Digest::sha256(b"others");
+    bench.plan.wheelhouse = Some(wheels(&bench, "others").await);
     bench.plan.run_dir = bench.context.home.runs().join("other");
     bench.run(&driver).await;
-    bench.store = Memory::new();
+    bench.store = Arc::new(Memory::new());
     bench.plan.run_dir = bench.context.home.runs().join("again");
     bench.run(&driver).await;
-    let installs = driver
-        .operations()
-        .into_iter()
-        .filter(|operation| operation.keep_upper.is_some());
+    let installs = driver.operations().into_iter().filter(is_install);
     assert_eq!(installs.count(), 3);
     let left: Vec<_> = std::fs::read_dir(bench.context.home.scratch()).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
@@ -73,8 +79,8 @@ async fn packages_are_installed_once_and_overlaid_from_then_on() {
 
 #[tokio::test]
 async fn where_installing_does_not_go_the_task_does_it_itself() {
-    let bench = bench();
-    let driver = Fake::immediate(|container| match container.operation.keep_upper {
+    let bench = bench().await;
+    let driver = Fake::immediate(|container| match container.root {
         Some(_) => Outcome::Failed {
             code: 1,
             out_of_memory: false,
@@ -86,7 +92,7 @@ async fn where_installing_does_not_go_the_task_does_it_itself() {
     let tasks = driver
         .operations()
         .into_iter()
-        .filter(|operation| operation.keep_upper.is_none());
+        .filter(|operation| !is_install(operation));
     assert!(
         tasks
             .into_iter()

@@ -8,18 +8,17 @@ use samebundle_spec::bundle::program::CarriedData;
 use samebundle_spec::{Descriptor, Digester, limits};
 
 use super::{ProgramError, unpacked};
-use crate::driver::Mount;
+use crate::driver::{Content, Input};
 
 /// Where containers see data.
 const TARGET: &str = "/samebundle/data";
 
-/// A file in a folder of its own.
+/// A file of data, unpacked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Data {
-    /// The folder on this machine.
-    pub folder: PathBuf,
-    /// The name of the data, and of the file.
-    pub name: String,
+pub(crate) struct Data {
+    /// The file on this machine.
+    pub(crate) path: PathBuf,
+    input: Input,
 }
 
 impl Data {
@@ -27,7 +26,7 @@ impl Data {
     ///
     /// # Errors
     /// If the layer cannot be read, or is not what its digest or the bundle says.
-    pub async fn unpack(
+    pub(crate) async fn unpack(
         source: &dyn Source,
         carried: &CarriedData,
         layer: &Descriptor,
@@ -44,17 +43,20 @@ impl Data {
             source,
         })?;
         Ok(Self {
-            folder: parent.join(folder),
-            name,
+            path: parent.join(folder).join(&name),
+            input: Input {
+                target: format!("{TARGET}/{name}/{name}"),
+                content: Content::Artifact {
+                    digest: carried.digest,
+                    size: carried.size,
+                },
+            },
         })
     }
 
-    pub(super) fn mount(&self) -> Mount {
-        Mount {
-            source: self.folder.clone(),
-            target: format!("{TARGET}/{}", self.name),
-            writable: false,
-        }
+    /// What a task is given, and where it is.
+    pub(super) fn to_input(&self) -> (Input, PathBuf) {
+        (self.input.clone(), self.path.clone())
     }
 }
 

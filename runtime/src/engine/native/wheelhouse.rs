@@ -6,21 +6,21 @@ use std::path::{Path, PathBuf};
 
 use samebundle_registry::store::Source;
 use samebundle_registry::store::tar_entries::{Entries, Rules};
-use samebundle_spec::{Descriptor, Digest};
+use samebundle_spec::Descriptor;
 
 use super::{ProgramError, unpacked};
-use crate::driver::Mount;
+use crate::driver::{Content, Input};
 
 /// Where containers see the wheels.
 const TARGET: &str = "/samebundle/wheels";
 
 /// A folder of wheels.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wheelhouse {
+pub(super) struct Wheelhouse {
     /// The folder on this machine.
-    pub folder: PathBuf,
-    /// Digest of the layer that it was unpacked from.
-    pub digest: Digest,
+    folder: PathBuf,
+    /// The layer that it was unpacked from.
+    pub(super) layer: Descriptor,
 }
 
 impl Wheelhouse {
@@ -28,7 +28,7 @@ impl Wheelhouse {
     ///
     /// # Errors
     /// If the layer cannot be read, is not what its digest says, or holds anything but plain files at its top.
-    pub async fn unpack(
+    pub(super) async fn unpack(
         source: &dyn Source,
         layer: &Descriptor,
         layers: &Path,
@@ -42,16 +42,17 @@ impl Wheelhouse {
         })?;
         Ok(Self {
             folder: parent.join(name),
-            digest: layer.digest,
+            layer: layer.clone(),
         })
     }
 
-    pub(super) fn mount(&self) -> Mount {
-        Mount {
-            source: self.folder.clone(),
+    /// What a task is given, and where it is.
+    pub(super) fn to_input(&self) -> (Input, PathBuf) {
+        let input = Input {
             target: TARGET.to_owned(),
-            writable: false,
-        }
+            content: Content::Layer(Box::new(self.layer.clone())),
+        };
+        (input, self.folder.clone())
     }
 }
 

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use super::artifact::{Artifact, Produced, Values};
 use super::error::TaskError;
 use super::folder::Folder;
+use super::resolve::artifact_folder;
 
 const EXECUTOR_OUTPUT: &str = "output_metadata.json";
 
@@ -107,7 +108,6 @@ fn artifact(
     }
     if artifact.uri.contains("://") {
         // It says that it put it elsewhere: a pointer, no content of ours.
-        artifact.place = None;
         return Ok(artifact);
     }
     let outside = || TaskError::Outside {
@@ -121,30 +121,18 @@ fn artifact(
     let own = own
         .filter(|own| own.split('/').all(|name| !["", ".", ".."].contains(&name)))
         .ok_or_else(outside)?;
-    let place = artifact
-        .place
-        .as_ref()
-        .and_then(|place| place.target.strip_prefix(folder));
-    let place = place
-        .map(|place| place.trim_start_matches('/'))
-        .ok_or_else(outside)?;
-    let at = match own.strip_prefix(place).and_then(|rest| rest.strip_prefix('/')) {
+    let place = artifact_folder(&template.name);
+    let at = match own
+        .strip_prefix(place.as_str())
+        .and_then(|rest| rest.strip_prefix('/'))
+    {
         // In the folder that it has for itself: alone it is itself, with others it is the folder.
-        Some(name) => match written.names(place)?.as_slice() {
+        Some(name) => match written.names(&place)?.as_slice() {
             [only] if only == name => own,
             [] => return Ok(artifact),
-            _ => place,
+            _ => &place,
         },
-        None => {
-            let (parent, _) = own.rsplit_once('/').ok_or_else(outside)?;
-            let target = format!("{folder}/{parent}");
-            if let Some(place) = &mut artifact.place {
-                let up = place.host.ancestors().nth(2).map(Path::to_path_buf);
-                place.host = up.unwrap_or_default().join(parent);
-                place.target = target;
-            }
-            own
-        }
+        None => own,
     };
     if let Some(content) = written.digest(at)? {
         artifact.digest = Some(content.digest);

@@ -7,7 +7,7 @@ use samebundle_spec::pipeline::{Component, Implementation, Retry, Task};
 use samebundle_spec::record::{RunEventKind, RunStatus, TaskFinished, TaskStarted};
 use samebundle_spec::{Digest, Timestamp};
 
-use super::Engine;
+use super::Execution;
 use super::artifact::{TaskEnd, Values};
 
 /// How an attempt ended, and with which exit code its container did.
@@ -23,7 +23,7 @@ struct Begun<'a> {
     first: Timestamp,
 }
 
-impl Engine<'_> {
+impl Execution<'_> {
     /// Runs a task to its end. `path` is its name with its parents'.
     pub(super) async fn task(
         &self,

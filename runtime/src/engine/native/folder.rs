@@ -19,14 +19,6 @@ pub(super) fn make(path: &Path) -> io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777))
 }
 
-/// Removes a folder with everything in it, if it is there. Links are removed, not followed.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
 /// A folder that a task wrote to.
 #[derive(Debug)]
 pub(super) struct Folder {

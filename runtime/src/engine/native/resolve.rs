@@ -160,6 +160,11 @@ pub(super) fn parameter_file(folder: &str, name: &str) -> String {
     format!("{folder}/parameters/{name}")
 }
 
+/// The folder that an output artifact has for itself, below the task's.
+pub(super) fn artifact_folder(name: &str) -> String {
+    format!("artifacts/{name}")
+}
+
 /// Where the executor output is written, below a task's folder.
 pub(super) fn output_file(folder: &str) -> String {
     format!("{folder}/output_metadata.json")

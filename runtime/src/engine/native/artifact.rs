@@ -1,12 +1,14 @@
 //! What flows between tasks: parameters and artifacts.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use samebundle_spec::Digest;
 use samebundle_spec::pipeline::ArtifactType;
 use samebundle_spec::record::{ArtifactRecord, OutputRecord};
 use serde_json::{Map, Value, json};
+
+use super::facts::ROOT;
+use crate::driver::{Content, Input};
 
 /// An artifact.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,8 +18,6 @@ pub(super) struct Artifact {
     pub(super) artifact_type: ArtifactType,
     /// Path in containers, or the address of something elsewhere.
     pub(super) uri: String,
-    /// The folder of this machine that it is in and where containers see that folder; none if it is elsewhere.
-    pub(super) place: Option<Place>,
     pub(super) metadata: Map<String, Value>,
     /// None if nothing was written.
     pub(super) digest: Option<Digest>,
@@ -25,13 +25,6 @@ pub(super) struct Artifact {
     pub(super) size: u64,
     /// Path below the run's folder.
     pub(super) path: Option<String>,
-}
-
-/// A folder of this machine and where containers see it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    pub(super) host: PathBuf,
-    pub(super) target: String,
 }
 
 impl Artifact {
@@ -53,6 +46,16 @@ impl Artifact {
             }
         }
         json!({ "metadata": self.metadata, "name": self.name, "type": kind, "uri": self.uri })
+    }
+
+    /// Returns what a task that reads it is given, and the path of that below the run's folder; nothing if nothing was
+    /// written, or it is elsewhere.
+    pub(super) fn to_input(&self) -> Option<(Input, &str)> {
+        let (digest, path) = (self.digest?, self.path.as_deref()?);
+        let target = format!("{ROOT}/{}", path.strip_prefix("outputs/")?);
+        let size = self.size;
+        let content = Content::Artifact { digest, size };
+        Some((Input { target, content }, path))
     }
 
     fn to_record(&self) -> ArtifactRecord {

@@ -7,14 +7,14 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use samebundle_spec::pipeline::{Component, Dag, DagOutput, Task, coerce};
 use samebundle_spec::record::{RunEventKind, RunStatus, TaskFinished};
 
-use super::Engine;
+use super::Execution;
 use super::artifact::{Produced, TaskEnd, Values};
 use super::bind::{self, Surroundings};
 use super::error::TaskError;
 
 type Running<'f> = FuturesUnordered<BoxFuture<'f, (&'f str, TaskEnd)>>;
 
-impl Engine<'_> {
+impl Execution<'_> {
     /// Runs a DAG. `path` is that of the task that it is; empty for the root.
     pub(super) fn dag<'f>(
         &'f self,

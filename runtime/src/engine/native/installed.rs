@@ -17,9 +17,10 @@ use samebundle_registry::durable;
 use samebundle_spec::pipeline::{Container, InstallLine};
 use samebundle_spec::{Algorithm, Descriptor, Digest, Digester, MediaType, limits};
 
+use super::Execution;
 use super::container::operation_name;
-use super::{Engine, wheelhouse};
-use crate::driver::{DriverError, Operation, Outcome};
+use super::wheelhouse::{self, Wheelhouse};
+use crate::driver::{DriverError, Operation, Outcome, Output, Staging};
 use crate::event::Event;
 use crate::record::TaskLines;
 
@@ -54,7 +55,7 @@ fn file(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Insta
     }
 }
 
-impl Engine<'_> {
+impl Execution<'_> {
     /// Returns the layers to put over a task's image. None if the run was cancelled meanwhile.
     pub(super) async fn installed_layers(
         &self,
@@ -63,14 +64,11 @@ impl Engine<'_> {
         image: &Descriptor,
     ) -> Option<Vec<Descriptor>> {
         let lines = container.install_lines();
-        let (Some(folder), Some(wheels)) = (&self.plan.installed, &self.plan.wheelhouse) else {
+        let Some(wheels) = self.wheelhouse.as_ref().filter(|_| !lines.is_empty()) else {
             return Some(Vec::new());
         };
-        if lines.is_empty() {
-            return Some(Vec::new());
-        }
-        let key = key(&image.digest, &lines, &wheels.digest);
-        match self.layer(path, folder, &key, image, &lines).await {
+        let key = key(&image.digest, &lines, &wheels.layer.digest);
+        match self.layer(path, wheels, &key, image, &lines).await {
             Ok(layer) => Some(vec![layer]),
             Err(InstallError::Cancelled) => None,
             Err(error) => {
@@ -85,12 +83,13 @@ impl Engine<'_> {
     async fn layer(
         &self,
         path: &str,
-        folder: &Path,
+        wheels: &Wheelhouse,
         key: &Digest,
         image: &Descriptor,
         lines: &[InstallLine],
     ) -> Result<Descriptor, InstallError> {
-        std::fs::create_dir_all(folder).map_err(file("make", folder))?;
+        let folder = self.context.home.layers().join("installed");
+        std::fs::create_dir_all(&folder).map_err(file("make", &folder))?;
         let memory = folder.join(format!("{}.json", key.hex()));
         let _lock = self.lock(&folder.join(format!("{}.lock", key.hex()))).await?;
         if let Some(layer) = remembered(&memory)
@@ -105,7 +104,7 @@ impl Engine<'_> {
         let scratch = tempfile::Builder::new().prefix("install-").tempdir_in(&room);
         let scratch = scratch.map_err(file("make a folder in", &room))?;
         let tar = scratch.path().join("layer.tar");
-        self.install(key, image, lines, &tar).await?;
+        self.install(wheels, key, image, lines, &tar).await?;
         let layer = describe(&tar).await?;
         let content = tokio::fs::File::open(&tar).await.map_err(file("read", &tar))?;
         self.store.push(&layer, Box::pin(content)).await?;
@@ -134,11 +133,16 @@ impl Engine<'_> {
     /// Runs a container that only installs, and keeps what it wrote as a tar.
     async fn install(
         &self,
+        wheels: &Wheelhouse,
         key: &Digest,
         image: &Descriptor,
         lines: &[InstallLine],
         tar: &Path,
     ) -> Result<(), InstallError> {
+        let (input, folder) = wheels.to_input();
+        let mut staging = Staging::default();
+        staging.input(&input, folder);
+        staging.output(&Output::Root, tar);
         let operation = Operation {
             run_id: self.plan.run_id.clone(),
             name: operation_name(&format!("install {}", key.short()), 1),
@@ -146,24 +150,19 @@ impl Engine<'_> {
             extra_layers: Vec::new(),
             command: vec!["sh".to_owned(), "-ec".to_owned(), script(lines)],
             environment: wheelhouse::environment(),
-            mounts: self
-                .plan
-                .wheelhouse
-                .iter()
-                .map(super::Wheelhouse::mount)
-                .collect(),
+            inputs: vec![input],
+            outputs: vec![Output::Root],
             limits: crate::driver::Limits {
                 network: false,
                 ..self.plan.limits.clone()
             },
-            keep_upper: Some(tar.to_owned()),
             working_dir: None,
         };
         let log = TaskLines {
             task: "install",
             log: self.log,
         };
-        match self.driver.run(&operation, &log, &self.halt).await? {
+        match self.driver.run(&operation, &staging, &log, &self.halt).await? {
             Outcome::Succeeded => Ok(()),
             Outcome::Failed { code, .. } => Err(InstallError::Failed(code)),
             Outcome::Cancelled => Err(InstallError::Cancelled),

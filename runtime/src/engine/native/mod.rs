@@ -1,7 +1,8 @@
 //! The native engine: runs a KFP v2 pipeline through a [`Driver`], task by task, as its dependencies allow.
 //!
-//! Every task is a container. What it writes lands in `RUN/outputs/TASK/` of this machine and is seen in the container as
-//! `/samebundle/outputs/TASK/`; what it reads is mounted read-only at the path where it was written. `TASK` is the task's
+//! Every task is a container. What it writes is seen in the container as `/samebundle/outputs/TASK/` and lands in
+//! `RUN/outputs/TASK/` of this machine, wherever the driver runs it; what it reads is seen, read-only, at the path where
+//! it was written. `TASK` is the task's
 //! name with its parents' before it, so nothing that a task can see differs between two equal runs: no run id, no machine
 //! path. Of the facts that placeholders ask for, all but the create time are the same in every run with the same
 //! pipeline (see [`facts`](self)).
@@ -36,107 +37,90 @@ mod wheelhouse;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
 use samebundle_registry::store::Store;
-use samebundle_spec::Descriptor;
-use samebundle_spec::pipeline::{Implementation, Pipeline, coerce};
-use samebundle_spec::record::{OutputRecord, RunStatus};
+use samebundle_spec::pipeline::{Implementation, coerce};
+use samebundle_spec::record::RunStatus;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use super::{Engine, ProgramError, ProgramOutcome, ProgramPlan};
 use crate::context::Context;
-use crate::driver::{Driver, Limits};
+use crate::driver::Driver;
 use crate::record::RunLog;
 
 use artifact::{Produced, TaskEnd, Values};
 use facts::Facts;
+use wheelhouse::Wheelhouse;
 
-pub use data::Data;
-pub use error::{ProgramError, TaskError};
+pub(crate) use data::Data;
 pub(crate) use installed::kept_layer;
-pub use wheelhouse::Wheelhouse;
 
-/// What to run.
-#[derive(Clone, Debug)]
-pub struct ProgramPlan {
-    /// The pipeline, checked.
-    pub pipeline: Arc<Pipeline>,
-    /// Values of its input parameters; what is absent takes its default.
-    pub parameters: BTreeMap<String, Value>,
-    /// The manifest (one platform) of every image, by the text that the pipeline has for it.
-    pub images: BTreeMap<String, Descriptor>,
-    /// The run, a ULID. Only the driver sees it.
-    pub run_id: String,
-    /// The run's own folder; `outputs/` is made in it.
-    pub run_dir: PathBuf,
-    /// What the components install, if the bundle carries it.
-    pub wheelhouse: Option<Wheelhouse>,
-    /// The data that the bundle carries.
-    pub data: Vec<Data>,
-    /// Folder that remembers layers of installed packages (`HOME/layers/installed`); none: every task installs for itself.
-    pub installed: Option<PathBuf>,
-    /// Limits of a task that names none, and whether tasks have a network.
-    pub limits: Limits,
-    /// Most containers at the same time.
-    pub parallelism: usize,
-}
-
-/// What came of a run.
+/// The engine of this machine.
 #[derive(Debug)]
-pub struct ProgramOutcome {
-    /// Succeeded, failed or cancelled.
-    pub status: RunStatus,
-    /// Why it failed: the task and the last lines that it printed.
-    pub message: Option<String>,
-    /// The pipeline's outputs by name; empty unless it succeeded. What single tasks left is with the tasks.
-    pub outputs: BTreeMap<String, OutputRecord>,
-    /// Set if the driver failed, not the program.
-    pub error: Option<ProgramError>,
+pub struct Native {
+    driver: Arc<dyn Driver>,
+    store: Arc<dyn Store>,
 }
 
-/// Runs a pipeline to its end.
-///
-/// `store` holds the images; installed layers are kept there. What happens to tasks is appended to `log`.
-///
-/// # Errors
-/// [`ProgramError`] if nothing was started: the pipeline is faulty or needs what is not there yet, a parameter is wrong,
-/// an image is not among the plan's. What goes wrong later is in the outcome.
-pub async fn run(
-    plan: &ProgramPlan,
-    driver: &dyn Driver,
-    store: &dyn Store,
-    context: &Context,
-    log: &RunLog,
-) -> Result<ProgramOutcome, ProgramError> {
-    let pipeline = &*plan.pipeline;
-    admit(plan)?;
-    let inputs = root_inputs(plan)?;
-    let Implementation::Dag(dag) = &pipeline.root.implementation else {
-        return Err(ProgramError::NoDag);
-    };
-    let outputs = plan.run_dir.join("outputs");
-    folder::make(&outputs).map_err(|source| ProgramError::Folder {
-        path: outputs.clone(),
-        source,
-    })?;
-    let engine = Engine {
-        plan,
-        driver,
-        store,
-        context,
-        log,
-        outputs,
-        facts: Facts::new(pipeline, context.clock.now()),
-        permits: Semaphore::new(plan.parallelism.max(1)),
-        halt: context.cancel.child_token(),
-        broken: Mutex::new(None),
-    };
-    let end = engine.dag(&pipeline.root, dag, "", inputs).await;
-    Ok(engine.outcome(end))
+impl Native {
+    /// An engine that starts containers with a driver. `store` holds their images; installed layers are kept there.
+    pub fn new(driver: Arc<dyn Driver>, store: Arc<dyn Store>) -> Self {
+        Self { driver, store }
+    }
+}
+
+#[async_trait]
+impl Engine for Native {
+    fn name(&self) -> &'static str {
+        "native"
+    }
+
+    async fn run(
+        &self,
+        plan: &ProgramPlan,
+        context: &Context,
+        log: &RunLog,
+    ) -> Result<ProgramOutcome, ProgramError> {
+        let pipeline = &*plan.pipeline;
+        admit(plan)?;
+        let inputs = root_inputs(plan)?;
+        let Implementation::Dag(dag) = &pipeline.root.implementation else {
+            return Err(ProgramError::NoDag);
+        };
+        let outputs = plan.run_dir.join("outputs");
+        folder::make(&outputs).map_err(|source| ProgramError::Folder {
+            path: outputs.clone(),
+            source,
+        })?;
+        let layers = context.home.layers();
+        let wheelhouse = match &plan.wheelhouse {
+            Some(layer) => Some(Wheelhouse::unpack(&*self.store, layer, &layers).await?),
+            None => None,
+        };
+        let mut data = Vec::new();
+        for (carried, layer) in &plan.data {
+            data.push(Data::unpack(&*self.store, carried, layer, &layers).await?);
+        }
+        let execution = Execution {
+            plan,
+            driver: &*self.driver,
+            store: &*self.store,
+            context,
+            log,
+            wheelhouse,
+            data,
+            facts: Facts::new(pipeline, context.clock.now()),
+            permits: Semaphore::new(plan.parallelism.max(1)),
+            halt: context.cancel.child_token(),
+            broken: Mutex::new(None),
+        };
+        let end = execution.dag(&pipeline.root, dag, "", inputs).await;
+        Ok(execution.outcome(end))
+    }
 }
 
 /// Refuses what cannot be run before anything is made.
@@ -197,14 +181,16 @@ fn root_inputs(plan: &ProgramPlan) -> Result<Values, ProgramError> {
 }
 
 /// One run that goes on.
-struct Engine<'a> {
+struct Execution<'a> {
     plan: &'a ProgramPlan,
     driver: &'a dyn Driver,
     store: &'a dyn Store,
     context: &'a Context,
     log: &'a RunLog,
-    /// `RUN/outputs`
-    outputs: PathBuf,
+    /// What the components install, if the bundle carries it.
+    wheelhouse: Option<Wheelhouse>,
+    /// The data that the bundle carries.
+    data: Vec<Data>,
     facts: Facts,
     permits: Semaphore,
     /// Cancelled by the user, or because the driver failed.
@@ -212,7 +198,7 @@ struct Engine<'a> {
     broken: Mutex<Option<ProgramError>>,
 }
 
-impl Engine<'_> {
+impl Execution<'_> {
     /// Stops the run because of an error that is not the program's. The first one counts.
     fn stop(&self, error: ProgramError) {
         let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,0 +1,136 @@
+//! What a driver is asked to do: one container, with content that it reads and content that it hands back. Nothing here is a
+//! path of a machine, so a driver may be on another one; where content lies on this one, [`Staging`](super::Staging) knows.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use samebundle_spec::{Descriptor, Digest};
+
+/// One container to run.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    /// The run that it belongs to, a ULID. Marks everything made for it.
+    pub run_id: String,
+    /// Name of the container within the run, unique there: `[a-z0-9-]`, at most 63 bytes.
+    pub name: String,
+    /// Manifest of the image (one platform), in the store that the driver was made with.
+    pub image: Descriptor,
+    /// More layers over the image: manifests' layer descriptors in the same store (installed packages).
+    pub extra_layers: Vec<Descriptor>,
+    /// Entry point and arguments; empty: the image's own.
+    pub command: Vec<String>,
+    /// Added to the image's environment.
+    pub environment: BTreeMap<String, String>,
+    /// What the container reads. It cannot write to any of it.
+    pub inputs: Vec<Input>,
+    /// What the container hands back.
+    pub outputs: Vec<Output>,
+    /// What it may use and do.
+    pub limits: Limits,
+    /// Working directory; none: the image's own.
+    pub working_dir: Option<String>,
+}
+
+impl Operation {
+    /// Where in the container its contents are seen.
+    pub fn targets(&self) -> impl Iterator<Item = &str> {
+        let inputs = self.inputs.iter().map(|input| input.target.as_str());
+        inputs.chain(self.outputs.iter().filter_map(|output| match output {
+            Output::Folder { target, .. } => Some(target.as_str()),
+            Output::Root => None,
+        }))
+    }
+}
+
+/// A file or folder that a container reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// Absolute path in the container.
+    pub target: String,
+    /// What is there.
+    pub content: Content,
+}
+
+/// The content of an input.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Content {
+    /// A small file.
+    Bytes(Vec<u8>),
+    /// A file or folder, by the digest and size that records have of it.
+    Artifact {
+        /// Of a file: of its bytes. Of a folder: of its listing.
+        digest: Digest,
+        /// Bytes in all.
+        size: u64,
+    },
+    /// A folder with the files of a layer.
+    Layer(Box<Descriptor>),
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // They may be a credential.
+            Self::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            Self::Artifact { digest, size } => write!(f, "{digest}, {size} bytes"),
+            Self::Layer(layer) => write!(f, "layer {}", layer.digest),
+        }
+    }
+}
+
+/// What a container hands back, whatever its exit code; nothing if it was cancelled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// A folder that it may write to, as any user.
+    Folder {
+        /// Absolute path in the container.
+        target: String,
+        /// Folders to make in it before the container starts, each after those that it is in.
+        folders: Vec<String>,
+    },
+    /// What it wrote into its root, as an uncompressed layer; only if it succeeds.
+    Root,
+}
+
+/// What a container may use and do. Everything is off unless granted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Limits {
+    /// Cores; none: no limit.
+    pub cpus: Option<f64>,
+    /// Memory, bytes; none: no limit.
+    pub memory: Option<u64>,
+    /// Processes and threads.
+    pub pids: u32,
+    /// Whether it has a network (the machine's own).
+    pub network: bool,
+    /// GPUs by resource name, e.g. `nvidia.com/gpu`.
+    pub gpus: BTreeMap<String, u32>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            cpus: None,
+            memory: None,
+            pids: 4_096,
+            network: false,
+            gpus: BTreeMap::new(),
+        }
+    }
+}
+
+/// What came of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It exited with 0.
+    Succeeded,
+    /// It exited with another code; 128 + n if a signal ended it.
+    Failed {
+        /// The exit code.
+        code: i32,
+        /// Whether the memory limit ended it.
+        out_of_memory: bool,
+    },
+    /// It was stopped because the run was cancelled.
+    Cancelled,
+}

@@ -1,0 +1,192 @@
+//! Where the contents of one operation lie on this machine. Only whoever makes an operation knows it; drivers take contents
+//! from here and hand outputs back.
+//!
+//! A driver of this machine [binds](Staging::bind): nothing is copied, and outputs are collected where they are written. A
+//! driver of another machine [sends](Staging::send) inputs there and [receives](Staging::receive) outputs, as
+//! [parcels](super::parcel).
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use samebundle_registry::store::ByteStream;
+use serde::{Deserialize, Serialize};
+use tokio_util::io::SyncIoBridge;
+
+use super::{Content, Input, Operation, Output, parcel};
+
+/// Most bytes of a parcel that are under way between two tasks.
+const BUFFER: usize = 64 << 10;
+
+/// The places of an operation's contents.
+#[derive(Clone, Debug, Default)]
+pub struct Staging {
+    inputs: Vec<(Input, PathBuf)>,
+    outputs: Vec<(Output, PathBuf)>,
+}
+
+/// A file or folder of this machine that a container sees.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bind {
+    /// Absolute path on this machine.
+    pub source: PathBuf,
+    /// Absolute path in the container.
+    pub target: String,
+    /// Whether the container may write to it.
+    pub writable: bool,
+}
+
+impl Staging {
+    /// Says where the content of an input is. Those that are given as bytes need no place.
+    pub fn input(&mut self, input: &Input, path: impl Into<PathBuf>) {
+        self.inputs.push((input.clone(), path.into()));
+    }
+
+    /// Says where an output is to be: a folder, or the file of a layer. What an earlier attempt left there is replaced.
+    pub fn output(&mut self, output: &Output, path: impl Into<PathBuf>) {
+        self.outputs.push((output.clone(), path.into()));
+    }
+
+    /// Makes the folders of the outputs and says what a container of this machine is to see, parents before what is in them.
+    /// `folder` is the container's own, for files that are given as bytes.
+    ///
+    /// # Errors
+    /// If a file cannot be written, or the place of a content is not known.
+    pub fn bind(&self, operation: &Operation, folder: &Path) -> io::Result<Vec<Bind>> {
+        let mut binds = Vec::new();
+        for output in &operation.outputs {
+            let Output::Folder { target, folders } = output else {
+                continue;
+            };
+            let source = self.place(output)?;
+            make_folders(source, folders)?;
+            binds.push(Bind {
+                source: source.to_owned(),
+                target: target.clone(),
+                writable: true,
+            });
+        }
+        for (number, input) in operation.inputs.iter().enumerate() {
+            let source = match &input.content {
+                Content::Bytes(bytes) => write(folder, number, bytes)?,
+                Content::Artifact { .. } | Content::Layer(_) => self.source(input)?.to_owned(),
+            };
+            binds.push(Bind {
+                source,
+                target: input.target.clone(),
+                writable: false,
+            });
+        }
+        binds.sort_by(|one, other| one.target.cmp(&other.target));
+        Ok(binds)
+    }
+
+    /// Where the layer of what a container wrote goes; none if it is not wanted.
+    ///
+    /// # Errors
+    /// If it is wanted and its place is not known or cannot be made.
+    pub fn root(&self, operation: &Operation) -> io::Result<Option<PathBuf>> {
+        if !operation.outputs.contains(&Output::Root) {
+            return Ok(None);
+        }
+        let path = self.place(&Output::Root)?;
+        fs::create_dir_all(path.parent().unwrap_or(path))?;
+        Ok(Some(path.to_owned()))
+    }
+
+    /// Streams an input as a parcel.
+    ///
+    /// # Errors
+    /// If the place of its content is not known. The stream ends early if it cannot be read.
+    pub fn send(&self, input: &Input) -> io::Result<ByteStream> {
+        if let Content::Bytes(bytes) = &input.content {
+            return Ok(Box::pin(io::Cursor::new(parcel::of_bytes(bytes)?)));
+        }
+        let path = self.source(input)?.to_owned();
+        Ok(stream(move |to| parcel::pack(&path, to)))
+    }
+
+    /// Takes an output: the parcel of a folder, or the bytes of a layer.
+    ///
+    /// # Errors
+    /// If it is none, cannot be written, or its place is not known; then nothing that is there is whole.
+    pub async fn receive(&self, output: &Output, from: ByteStream) -> io::Result<()> {
+        let path = self.place(output)?.to_owned();
+        let from = SyncIoBridge::new(from);
+        let is_folder = matches!(output, Output::Folder { .. });
+        let received = tokio::task::spawn_blocking(move || {
+            if is_folder {
+                remove(&path)?;
+                return parcel::unpack(from, &path);
+            }
+            let mut from = from;
+            io::copy(&mut from, &mut fs::File::create(&path)?).map(|_| ())
+        });
+        received.await.map_err(io::Error::other)?
+    }
+
+    fn source(&self, input: &Input) -> io::Result<&Path> {
+        let found = self.inputs.iter().find(|(known, _)| known == input);
+        found
+            .map(|(_, path)| path.as_path())
+            .ok_or_else(|| unknown(format!("input {}", input.target)))
+    }
+
+    fn place(&self, output: &Output) -> io::Result<&Path> {
+        let found = self.outputs.iter().find(|(known, _)| known == output);
+        found
+            .map(|(_, path)| path.as_path())
+            .ok_or_else(|| unknown(format!("{output:?}")))
+    }
+}
+
+/// Streams what `pack` writes.
+pub(super) fn stream(pack: impl FnOnce(&mut dyn io::Write) -> io::Result<()> + Send + 'static) -> ByteStream {
+    let (ours, theirs) = tokio::io::duplex(BUFFER);
+    let mut to = SyncIoBridge::new(theirs);
+    tokio::task::spawn_blocking(move || {
+        // Who reads sees the end of a parcel that is not whole.
+        if let Err(error) = pack(&mut to).and_then(|()| to.shutdown()) {
+            tracing::warn!("a parcel could not be sent: {error}");
+        }
+    });
+    Box::pin(ours)
+}
+
+fn unknown(what: String) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::NotFound,
+        format!("{what} has no place on this machine"),
+    )
+}
+
+fn write(folder: &Path, number: usize, bytes: &[u8]) -> io::Result<PathBuf> {
+    let inputs = folder.join("inputs");
+    fs::create_dir_all(&inputs)?;
+    let path = inputs.join(number.to_string());
+    fs::write(&path, bytes)?;
+    // The image's user is not this one.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+    Ok(path)
+}
+
+/// Makes an empty folder with folders in it, all of which any user of a container may write to.
+fn make_folders(path: &Path, folders: &[String]) -> io::Result<()> {
+    remove(path)?;
+    fs::create_dir_all(path)?;
+    let inner = folders.iter().map(|folder| path.join(folder));
+    for folder in std::iter::once(path.to_owned()).chain(inner) {
+        fs::create_dir_all(&folder)?;
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o777))?;
+    }
+    Ok(())
+}
+
+/// Removes a folder with everything in it, if it is there. Links are removed, not followed.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

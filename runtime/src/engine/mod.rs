@@ -1,0 +1,80 @@
+//! What schedules a pipeline.
+//!
+//! An [`Engine`] runs a whole program: task by task on this machine ([`native`]), or by giving the pipeline to something that
+//! schedules it elsewhere. Whatever the engine, outputs land in the run's folder and the outcome has the same form.
+
+mod error;
+pub mod native;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use samebundle_spec::Descriptor;
+use samebundle_spec::bundle::program::CarriedData;
+use samebundle_spec::pipeline::Pipeline;
+use samebundle_spec::record::{OutputRecord, RunStatus};
+use serde_json::Value;
+
+use crate::context::Context;
+use crate::driver::Limits;
+use crate::record::RunLog;
+
+pub use error::ProgramError;
+
+/// What schedules a pipeline.
+#[async_trait]
+pub trait Engine: Debug + Send + Sync {
+    /// The name in messages and records: `native`.
+    fn name(&self) -> &'static str;
+
+    /// Runs a program to its end. What happens to tasks is appended to `log`.
+    ///
+    /// # Errors
+    /// [`ProgramError`] if nothing was started: the pipeline is faulty or needs what is not there yet, a parameter is
+    /// wrong, an image is not among the plan's. What goes wrong later is in the outcome.
+    async fn run(
+        &self,
+        program: &ProgramPlan,
+        context: &Context,
+        log: &RunLog,
+    ) -> Result<ProgramOutcome, ProgramError>;
+}
+
+/// A program to run. Content is named by descriptors, in the store that the engine was made with.
+#[derive(Clone, Debug)]
+pub struct ProgramPlan {
+    /// The pipeline, checked.
+    pub pipeline: Arc<Pipeline>,
+    /// Values of its input parameters; what is absent takes its default.
+    pub parameters: BTreeMap<String, Value>,
+    /// The manifest (one platform) of every image, by the text that the pipeline has for it.
+    pub images: BTreeMap<String, Descriptor>,
+    /// The run, a ULID. No task sees it.
+    pub run_id: String,
+    /// The run's own folder; `outputs/` is made in it.
+    pub run_dir: PathBuf,
+    /// Layer with what the components install, if the bundle carries it.
+    pub wheelhouse: Option<Descriptor>,
+    /// The data that the bundle carries, each with its layer.
+    pub data: Vec<(CarriedData, Descriptor)>,
+    /// Limits of a task that names none, and whether tasks have a network.
+    pub limits: Limits,
+    /// Most containers at the same time.
+    pub parallelism: usize,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct ProgramOutcome {
+    /// Succeeded, failed or cancelled.
+    pub status: RunStatus,
+    /// Why it failed: the task and the last lines that it printed.
+    pub message: Option<String>,
+    /// The pipeline's outputs by name; empty unless it succeeded. What single tasks left is with the tasks.
+    pub outputs: BTreeMap<String, OutputRecord>,
+    /// Set if the driver failed, not the program.
+    pub error: Option<ProgramError>,
+}

@@ -1,0 +1,142 @@
+//! What can go wrong with a task, apart from its own exit code.
+
+use std::io;
+
+use samebundle_registry::StoreError;
+use samebundle_spec::bundle::quantity::QuantityError;
+use samebundle_spec::limits;
+use samebundle_spec::pipeline::{ExpressionError, PlaceholderError, ValueError};
+
+/// Why a task failed, other than by its exit code.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TaskError {
+    /// An input has a value of another type.
+    #[error("input {input:?}: {source}")]
+    Value {
+        /// The input.
+        input: String,
+        /// What was wanted.
+        source: ValueError,
+    },
+    /// A part of a value is not there.
+    #[error("input {input:?}: {source}")]
+    Expression {
+        /// The input.
+        input: String,
+        /// What is missing.
+        source: ExpressionError,
+    },
+    /// A placeholder cannot be read. The type checker finds it before.
+    #[error(transparent)]
+    Placeholder(#[from] PlaceholderError),
+    /// A required input has no value, because what it comes from has none.
+    #[error("required input {input:?} has no value")]
+    NoValue {
+        /// The input.
+        input: String,
+    },
+    /// A required input artifact was not produced.
+    #[error("required input artifact {input:?} was not produced")]
+    NoArtifact {
+        /// The input.
+        input: String,
+    },
+    /// A resource is no quantity.
+    #[error(transparent)]
+    Quantity(#[from] QuantityError),
+    /// An argument that the kernel does not take, nearly always the executor input.
+    #[error(
+        "{what} has {bytes} bytes, and one argument may have {}; pass what is large as an artifact",
+        limits::ARGUMENT_BYTES
+    )]
+    ArgumentTooLong {
+        /// Which argument or variable.
+        what: String,
+        /// Its length.
+        bytes: usize,
+    },
+    /// All arguments together are more than the kernel takes.
+    #[error(
+        "its command and environment have {bytes} bytes, and may have {}; pass what is large as an artifact",
+        limits::COMMAND_BYTES
+    )]
+    CommandTooLong {
+        /// Their length.
+        bytes: usize,
+    },
+    /// The image names no entry point, and the component none either.
+    #[error(
+        "the component has arguments but no command, and the entry point of image {image} cannot be read"
+    )]
+    EntryPoint {
+        /// The image.
+        image: String,
+        /// Why, if it could not be read.
+        source: Option<StoreError>,
+    },
+    /// The folder for the outputs cannot be made.
+    #[error("the folder for its outputs could not be made")]
+    Folder(#[source] io::Error),
+    /// An output cannot be read.
+    #[error("output {path} could not be read: {source}")]
+    Unreadable {
+        /// Path below the task's outputs.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// An output is a link, a device, a socket or a pipe.
+    #[error("output {path} is a {kind}; outputs must be files and folders")]
+    Special {
+        /// Path below the task's outputs.
+        path: String,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// An output is too large, too deep or has too many entries.
+    #[error("output {path} has more than {limit} {unit}")]
+    TooLarge {
+        /// Path below the task's outputs.
+        path: String,
+        /// The limit.
+        limit: u64,
+        /// Of what.
+        unit: &'static str,
+    },
+    /// The executor output is not of its form.
+    #[error("the executor output {path} cannot be read: {why}")]
+    ExecutorOutput {
+        /// Path below the task's outputs.
+        path: String,
+        /// Why.
+        why: String,
+    },
+    /// An output parameter has another type than is declared.
+    #[error("output {output:?}: {source}")]
+    OutputValue {
+        /// The output.
+        output: String,
+        /// What was wanted.
+        source: ValueError,
+    },
+    /// An output parameter was not written.
+    #[error("it wrote no value for its output {output:?}")]
+    NoOutput {
+        /// The output.
+        output: String,
+    },
+    /// A DAG's output comes from tasks that produced nothing.
+    #[error("output {output:?} was produced by none of its tasks")]
+    NotProduced {
+        /// The output.
+        output: String,
+    },
+    /// The component put an artifact outside of its outputs.
+    #[error("output artifact {output:?} is at {uri}, outside of the task's own outputs")]
+    Outside {
+        /// The output.
+        output: String,
+        /// Where it says that it is.
+        uri: String,
+    },
+}
