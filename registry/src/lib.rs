@@ -6,10 +6,12 @@
 //!
 //! This crate never prints, exits, reads the environment or asks the time.
 
+pub mod archive;
 pub mod chunk;
 pub mod copy;
 pub mod durable;
 mod graph;
+pub mod layout;
 mod path_error;
 pub mod remote;
 #[cfg(any(test, feature = "server"))]

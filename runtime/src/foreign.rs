@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use samebundle_registry::store::archive::ArchiveStore;
-use samebundle_registry::store::archive::thick::ThickBundle;
+use samebundle_registry::archive::ArchiveStore;
+use samebundle_registry::archive::thick::ThickBundle;
 use samebundle_registry::store::{Memory, Origin, Overlay, SinkExt};
 use samebundle_spec::bundle::Bundle;
 use samebundle_spec::bundle::index::{self, Form};

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bytes::Bytes;
-use samebundle_registry::store::{Layout, Resolve as _, Sink as _, SinkExt as _, Tags as _};
+use samebundle_registry::layout::Layout;
+use samebundle_registry::store::{Resolve as _, Sink as _, SinkExt as _, Tags as _};
 use samebundle_spec::descriptor::Platform;
 use samebundle_spec::manifest::{Index, Manifest};
 use samebundle_spec::{Descriptor, MediaType, Tag};

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use samebundle_registry::store::layout::{self, Finding};
+use samebundle_registry::layout::{self, Finding};
 use samebundle_tests::power::{self, Judge, Left, Replay};
 use samebundle_tests::{Running, Sandbox, copy_tree, full, skip, strace, tell};
 use tokio::runtime::Runtime;

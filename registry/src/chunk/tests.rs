@@ -6,8 +6,9 @@ use samebundle_spec::{Chunk, Manifest, MediaType, Tag};
 
 use super::*;
 use crate::copy::{Copied, Options, copy};
+use crate::layout::Layout;
 use crate::store::watched::Watched;
-use crate::store::{Layout, Memory, Pace, Resolve, Sink, SinkExt};
+use crate::store::{Memory, Pace, Resolve, Sink, SinkExt};
 
 /// Bytes that do not compress and do not repeat, the same for the same seed.
 pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {

@@ -11,10 +11,12 @@ use samebundle_spec::{Index, Manifest, MediaType, limits};
 use tokio::io::{AsyncRead, ReadBuf};
 
 use super::*;
+use crate::archive;
+use crate::layout;
+use crate::layout::Layout;
 use crate::store::watched::Watched;
 use crate::store::{
-    ByteStream, Layout, Memory, Pace, Referrers, Resolve, Sink, SinkExt, Source, SourceExt, Store, Tags,
-    archive, layout,
+    ByteStream, Memory, Pace, Referrers, Resolve, Sink, SinkExt, Source, SourceExt, Store, Tags,
 };
 
 /// A bundle: an index of two images that share a layer, a signature of the index and of an image, a receipt of the

@@ -6,11 +6,11 @@ use super::StoreError;
 
 /// A manifest that refers to another.
 #[derive(Clone, Debug)]
-pub(super) struct Listing {
+pub(crate) struct Listing {
     /// The digest of what it refers to.
-    pub(super) subject: Digest,
+    pub(crate) subject: Digest,
     /// Its descriptor, with the artifact type and annotations of the manifest (distribution-spec 1.1, "Listing Referrers").
-    pub(super) descriptor: Descriptor,
+    pub(crate) descriptor: Descriptor,
 }
 
 /// Parses a manifest or index.
@@ -22,7 +22,7 @@ pub(crate) fn document(descriptor: &Descriptor, bytes: &[u8]) -> Result<Document
 }
 
 /// Reads the listing of a manifest; `None` if it has no subject.
-pub(super) fn listing(descriptor: &Descriptor, bytes: &[u8]) -> Result<Option<Listing>, StoreError> {
+pub(crate) fn listing(descriptor: &Descriptor, bytes: &[u8]) -> Result<Option<Listing>, StoreError> {
     let document = document(descriptor, bytes)?;
     let Some(subject) = document.subject() else {
         return Ok(None);
@@ -37,7 +37,7 @@ pub(super) fn listing(descriptor: &Descriptor, bytes: &[u8]) -> Result<Option<Li
 }
 
 /// Makes a list of referrers: of the type asked for, sorted by digest, each once.
-pub(super) fn list(
+pub(crate) fn list(
     found: impl IntoIterator<Item = Descriptor>,
     subject: &Digest,
     artifact_type: Option<&MediaType>,

@@ -1,4 +1,4 @@
-//! The traits of a place that holds content, and the places themselves.
+//! The traits of a place that holds content, what goes wrong there, and the places that need no disk and no network.
 //!
 //! A place is as much of [`Store`] as it can be: an archive that is being read is a [`Source`] and [`Resolve`], a remote
 //! registry is all of it. Each trait has one to three required methods; [`contract`](self) tests hold every implementation
@@ -10,21 +10,16 @@
 //! Invariants: content under a digest is immutable; a sink refuses bytes that do not have the digest and size of the
 //! descriptor and keeps nothing of them; a push of content that is there already is a success and reads nothing.
 
-pub mod archive;
 pub(crate) mod blocking;
 mod content;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
 mod error;
-pub mod layout;
-mod layout_index;
-mod listing;
+pub(crate) mod listing;
 mod memory;
 mod overlay;
 pub(crate) mod pieces;
-mod section;
-mod select;
-pub mod tar_entries;
+pub(crate) mod section;
 #[cfg(test)]
 pub(crate) mod watched;
 
@@ -39,13 +34,11 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 pub use content::{read_all, verified};
 pub use error::{Side, StoreError};
-pub use layout::Layout;
 pub(crate) use listing::document;
 pub use memory::Memory;
 pub use overlay::Overlay;
 pub use pieces::{Begun, Chunked, Pace, Parts, Pieces};
 pub(crate) use pieces::{Stopped, digest_of, pump};
-pub use select::{SelectError, select};
 
 /// Bytes that stream. Nothing of the size of a blob is ever held in memory.
 pub type ByteStream = Pin<Box<dyn AsyncRead + Send>>;

@@ -15,7 +15,7 @@ use super::{ByteStream, Pieces};
 const AHEAD: usize = 2;
 
 /// What is read by position.
-pub(super) trait ReadAt: Send + Sync + 'static {
+pub(crate) trait ReadAt: Send + Sync + 'static {
     /// How large a buffer must be that `want` bytes are read into.
     fn room(&self, want: usize) -> usize {
         want
@@ -36,7 +36,7 @@ impl ReadAt for File {
 }
 
 /// Reads a file from `offset` on until the buffer, which has the room, is `until` bytes long; shorter only at the end.
-pub(super) fn fill(file: &File, offset: u64, buffer: &mut Vec<u8>, until: usize) -> io::Result<()> {
+pub(crate) fn fill(file: &File, offset: u64, buffer: &mut Vec<u8>, until: usize) -> io::Result<()> {
     let before = buffer.len();
     while buffer.len() < until {
         let at = offset + (buffer.len() - before) as u64;
@@ -54,7 +54,7 @@ pub(super) fn fill(file: &File, offset: u64, buffer: &mut Vec<u8>, until: usize)
 /// Streams `length` bytes of `file` from `offset` on. Reads by position, so that many streams share one open file.
 ///
 /// A file that ends early ends the stream; whoever needs the whole length wraps it in [`verified`](super::verified).
-pub(super) fn section(file: Arc<impl ReadAt>, offset: u64, length: u64) -> ByteStream {
+pub(crate) fn section(file: Arc<impl ReadAt>, offset: u64, length: u64) -> ByteStream {
     Box::pin(StreamReader::new(pieces(
         file,
         offset,
@@ -64,7 +64,7 @@ pub(super) fn section(file: Arc<impl ReadAt>, offset: u64, length: u64) -> ByteS
 }
 
 /// The same in pieces of `size` bytes, as they were read.
-pub(super) fn pieces(file: Arc<impl ReadAt>, offset: u64, length: u64, size: usize) -> Pieces {
+pub(crate) fn pieces(file: Arc<impl ReadAt>, offset: u64, length: u64, size: usize) -> Pieces {
     let end = offset.saturating_add(length);
     stream::iter((offset..end).step_by(size))
         .map(move |at| {

@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use samebundle_registry::StoreError;
+use samebundle_registry::archive;
 use samebundle_registry::chunk::Codec;
-use samebundle_registry::store::{Layout, Origin, archive};
+use samebundle_registry::layout::Layout;
+use samebundle_registry::store::Origin;
 use samebundle_spec::authoring::{FileCopy, ImageBuild, ImageOrigin, ImageSource};
 use samebundle_spec::pipeline::Pipeline;
 use samebundle_spec::{Descriptor, ImageConfig, MediaType, Reference, limits};

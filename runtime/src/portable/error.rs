@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use samebundle_registry::store::tar_entries::TarError;
+use samebundle_registry::archive::tar_entries::TarError;
 use samebundle_registry::{PathError, StoreError};
 use samebundle_spec::{Classify, ErrorKind};
 

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use samebundle_registry::store::archive::volumes::Volume;
-use samebundle_registry::store::{Layout, Overlay, Sink, SinkExt, archive};
+use samebundle_registry::archive;
+use samebundle_registry::archive::volumes::Volume;
+use samebundle_registry::layout::Layout;
+use samebundle_registry::store::{Overlay, Sink, SinkExt};
 use samebundle_spec::manifest::Manifest;
 use samebundle_spec::record::{Installation, Run, RunId, RunStatus};
 use samebundle_spec::{Algorithm, Descriptor, Digest, MediaType, Version};

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use samebundle_registry::store::tar_entries::{Entries, Rules};
+use samebundle_registry::archive::tar_entries::{Entries, Rules};
 use samebundle_spec::limits;
 use samebundle_spec::record::{self, Installation, Run, RunId};
 

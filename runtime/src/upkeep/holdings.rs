@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use samebundle_registry::store::layout::Held;
+use samebundle_registry::layout::Held;
 use samebundle_spec::authoring::Runs as Choice;
 use samebundle_spec::record::RunStatus;
 

@@ -9,7 +9,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use samebundle_registry::durable;
-use samebundle_registry::store::{Layout, SourceExt};
+use samebundle_registry::layout::Layout;
+use samebundle_registry::store::SourceExt;
 use samebundle_spec::image_config::ImageConfig;
 use samebundle_spec::{Descriptor, Digest, MediaType, limits};
 

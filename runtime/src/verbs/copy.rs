@@ -3,9 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use samebundle_registry::archive;
+use samebundle_registry::archive::volumes::{Cut, Volume};
 use samebundle_registry::copy::{self, Copied, Options};
-use samebundle_registry::store::archive::volumes::{Cut, Volume};
-use samebundle_registry::store::{Layout, Origin, Tags, Target, archive};
+use samebundle_registry::layout::Layout;
+use samebundle_registry::store::{Origin, Tags, Target};
 use samebundle_registry::trust::Verified;
 use samebundle_spec::{Descriptor, Digest, Reference, Tag};
 use schemars::JsonSchema;

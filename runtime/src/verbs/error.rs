@@ -3,11 +3,11 @@
 use std::io;
 use std::path::Path;
 
+use samebundle_registry::layout::SelectError;
 use samebundle_registry::remote::ClientError;
 use samebundle_registry::remote::credentials::CredentialError;
 use samebundle_registry::remote::profile::ProfileError;
 use samebundle_registry::remote::registries::RegistriesError;
-use samebundle_registry::store::SelectError;
 use samebundle_registry::trust::{KeyFileError, TrustError, TrustStoreError};
 use samebundle_registry::{PathError, StoreError};
 use samebundle_spec::bundle::BundleError;

@@ -4,8 +4,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use samebundle_registry::store::archive::volumes::Cut;
-use samebundle_registry::store::{Source, archive};
+use samebundle_registry::archive;
+use samebundle_registry::archive::volumes::Cut;
+use samebundle_registry::store::Source;
 use samebundle_spec::Digest;
 use samebundle_spec::authoring::Runs;
 use schemars::JsonSchema;

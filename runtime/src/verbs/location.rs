@@ -6,7 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use samebundle_registry::store::archive::volumes;
+use samebundle_registry::archive::volumes;
 use samebundle_spec::reference::ReferenceError;
 use samebundle_spec::{BundleName, Reference, Tag, Version};
 use schemars::JsonSchema;
@@ -50,7 +50,9 @@ pub enum LocationError {
         text: String,
     },
     /// An address of a kind that bundles do not come from.
-    #[error("{text:?} is no location: bundles do not come by {scheme}; give registry/repository:tag, archive:FILE or layout:DIR")]
+    #[error(
+        "{text:?} is no location: bundles do not come by {scheme}; give registry/repository:tag, archive:FILE or layout:DIR"
+    )]
     Scheme {
         /// The text.
         text: String,

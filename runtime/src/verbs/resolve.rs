@@ -5,7 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use samebundle_registry::StoreError;
-use samebundle_registry::store::{Layout, Origin, Resolve, archive, select};
+use samebundle_registry::archive;
+use samebundle_registry::layout::Layout;
+use samebundle_registry::layout::select;
+use samebundle_registry::store::{Origin, Resolve};
 use samebundle_registry::trust::{self, TrustError, TrustStore, Verified};
 use samebundle_spec::bundle::Bundle;
 use samebundle_spec::record::{Installation, Verification};

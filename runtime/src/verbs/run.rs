@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use samebundle_registry::store::Layout;
+use samebundle_registry::layout::Layout;
 use samebundle_registry::trust::Verified;
 use samebundle_spec::record::{ArtifactRecord, OutputRecord, ParameterRecord, Run, RunStatus};
 use samebundle_spec::{BundleName, Digest};

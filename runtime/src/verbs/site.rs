@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use samebundle_registry::Source;
+use samebundle_registry::layout::Layout;
 use samebundle_registry::remote::credentials::{CredentialPaths, Credentials};
 use samebundle_registry::remote::network::Proxies;
 use samebundle_registry::remote::registries::Registries;
 use samebundle_registry::remote::{Mirror, RemoteClient, RemoteConfig, RemoteRepository, RetryPolicy};
-use samebundle_registry::store::Layout;
 use samebundle_registry::trust::keys::Passphrase;
 use samebundle_registry::trust::{Marks, TrustStore};
 use samebundle_spec::Repository;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use samebundle_registry::StoreError;
-use samebundle_registry::store::layout::{self, Held};
+use samebundle_registry::layout::{self, Held};
 use samebundle_registry::store::{Resolve, Tags};
 use samebundle_spec::authoring::Runs;
 use samebundle_spec::time::Timestamp;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use samebundle_registry::store::Layout;
+use samebundle_registry::layout::Layout;
 use samebundle_registry::trust::{self, keys};
 use samebundle_spec::signing::{KeyAlgorithm, KeyId, Predicate, Release, Rule, Scope, Statement};
 use samebundle_spec::{BundleName, Descriptor, Digest, Repository};

@@ -16,7 +16,8 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use remote::Remote;
-use samebundle_registry::store::{Layout, Memory, Source};
+use samebundle_registry::layout::Layout;
+use samebundle_registry::store::{Memory, Source};
 use samebundle_runtime::driver::contract::{Bench, CASES, busybox_image, endless, is_running};
 use samebundle_runtime::driver::docker::DockerDriver;
 use samebundle_runtime::driver::embedded::{EmbeddedDriver, Helper, helper_main};

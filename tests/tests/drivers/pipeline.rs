@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use samebundle_registry::store::{Layout, Memory, Resolve, Store};
+use samebundle_registry::layout::Layout;
+use samebundle_registry::store::{Memory, Resolve, Store};
 use samebundle_runtime::driver::{Driver, Limits};
 use samebundle_runtime::engine::native::Native;
 use samebundle_runtime::engine::{Engine, ProgramPlan};

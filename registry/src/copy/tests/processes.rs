@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use super::{bundle, tag};
 use crate::copy::{Options, copy};
-use crate::store::layout::{Finding, Layout, check};
+use crate::layout::{Finding, Layout, check};
 use crate::store::{Memory, Referrers, Resolve, SinkExt, Source, Tags};
 use samebundle_spec::{Descriptor, Manifest, MediaType, Tag};
 

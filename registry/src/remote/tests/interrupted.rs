@@ -12,7 +12,7 @@ use super::front::{Fault, Front};
 use super::*;
 use crate::copy::tests::processes::{child, told};
 use crate::copy::{Options, copy};
-use crate::store::Layout;
+use crate::layout::Layout;
 
 pub(super) const ROOT: &str = "SAMEBUNDLE_TEST_LAYOUT";
 pub(super) const NUMBER: &str = "SAMEBUNDLE_TEST_NUMBER";

@@ -7,7 +7,8 @@ use super::front::{Fault, Front};
 use super::interrupted::{NUMBER, ROOT, Way, full, work};
 use super::*;
 use crate::copy::tests::processes::{child, told};
-use crate::store::{Layout, SinkExt};
+use crate::layout::Layout;
+use crate::store::SinkExt;
 use samebundle_spec::Digester;
 use samebundle_spec::manifest::Manifest;
 

@@ -5,7 +5,8 @@ use super::front::{Fault, Front, answer};
 use super::*;
 use crate::copy::tests::processes::told;
 use crate::copy::{Options, copy};
-use crate::store::{Layout, Memory, SinkExt, Store};
+use crate::layout::Layout;
+use crate::store::{Memory, SinkExt, Store};
 use samebundle_spec::manifest::Manifest;
 
 fn fault(seed: u64, number: usize) -> Fault {

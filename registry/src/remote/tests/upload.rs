@@ -8,7 +8,8 @@ use futures::StreamExt;
 use super::front::{Fault, Front, Seen, answer};
 use super::*;
 use crate::copy::{Options, copy};
-use crate::store::{Layout, Memory, SinkExt, Source, SourceExt};
+use crate::layout::Layout;
+use crate::store::{Memory, SinkExt, Source, SourceExt};
 
 const SIZE: usize = 40_000_000;
 

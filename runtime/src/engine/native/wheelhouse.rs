@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use samebundle_registry::archive::tar_entries::{Entries, Rules};
 use samebundle_registry::store::Source;
-use samebundle_registry::store::tar_entries::{Entries, Rules};
 use samebundle_spec::Descriptor;
 
 use super::{ProgramError, unpacked};

@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use samebundle_registry::StoreError;
+use samebundle_registry::archive;
+use samebundle_registry::layout::Layout;
 use samebundle_registry::server::{
     Access, Bounds, Config, Exhibit, Log, Rules, Scheme, Server, Storage, Tls,
 };
-use samebundle_registry::store::{Layout, Origin, archive};
+use samebundle_registry::store::Origin;
 use samebundle_runtime::Clock;
 use samebundle_runtime::verbs::{Location, archive_stem};
 use serde_json::json;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::*;
-use crate::store::layout::lease::Lease;
+use crate::layout::lease::Lease;
 
 const NO_GRACE: Limits = Limits {
     grace: Duration::ZERO,

@@ -23,7 +23,7 @@ struct Candidate {
 
 /// The volumes of one archive, as they were found.
 #[derive(Debug)]
-pub(in crate::store::archive) struct Found {
+pub(in crate::archive) struct Found {
     /// The archive's path, which no file has.
     path: PathBuf,
     set: VolumeSet,
@@ -35,7 +35,7 @@ pub(in crate::store::archive) struct Found {
 ///
 /// # Errors
 /// [`StoreError::Invalid`] if there are some, but none can be read or they belong to different archives.
-pub(in crate::store::archive) fn find(path: &Path) -> Result<Option<Found>, StoreError> {
+pub(in crate::archive) fn find(path: &Path) -> Result<Option<Found>, StoreError> {
     let start = start_of(path)?;
     let is_volume = start.as_ref().is_some_and(|start| VolumeHead::is_volume(start));
     let whole = match (whole_of(path), &start) {
@@ -121,7 +121,7 @@ impl Found {
     ///
     /// # Errors
     /// [`StoreError::Invalid`] naming every volume that is missing or damaged, if parity does not make up for them.
-    pub(in crate::store::archive) fn join(self, quarantine: &Path) -> Result<Joined, StoreError> {
+    pub(in crate::archive) fn join(self, quarantine: &Path) -> Result<Joined, StoreError> {
         let (whole, faults) = self.check()?;
         let pieces = self.set.pieces();
         let lost = whole[..pieces].iter().filter(|found| found.is_none()).count();
@@ -273,8 +273,8 @@ fn digest_from(mut file: &File, start: u64) -> io::Result<Digest> {
 
 /// An archive in its volumes.
 #[derive(Debug)]
-pub(in crate::store::archive) struct Joined {
-    pub(in crate::store::archive) parts: Parts,
+pub(in crate::archive) struct Joined {
+    pub(in crate::archive) parts: Parts,
     /// What was wrong, and was made up for.
-    pub(in crate::store::archive) faults: Vec<String>,
+    pub(in crate::archive) faults: Vec<String>,
 }

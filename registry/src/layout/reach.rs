@@ -11,7 +11,7 @@ use samebundle_spec::manifest::Document;
 use samebundle_spec::{Descriptor, Digest, MediaType, limits};
 
 use super::disk::Disk;
-use crate::store::layout_index::REF_NAME;
+use crate::layout::index::REF_NAME;
 use crate::store::{StoreError, document};
 
 /// Content that something outside the layout relies on.

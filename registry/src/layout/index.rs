@@ -9,12 +9,12 @@ use samebundle_spec::manifest::{ImageLayout, SchemaVersion};
 use samebundle_spec::{Descriptor, Digest, MediaType, Tag, json, limits};
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
+use crate::StoreError;
 
 /// The annotation that names an entry.
-pub(super) const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 /// The content of the file `oci-layout`.
-pub(super) const LAYOUT_FILE: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+pub(crate) const LAYOUT_FILE: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// The annotation of an archive's `index.json` that holds the digest of its own bytes without this annotation. No other
 /// digest covers that file, so without it a changed name would not be noticed.
@@ -34,7 +34,7 @@ const FIELDS: [&str; 6] = [
 /// A parsed `index.json`. Entries that say the same are held once.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct LayoutIndex {
+pub(crate) struct LayoutIndex {
     schema_version: SchemaVersion,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     media_type: Option<MediaType>,
@@ -46,7 +46,7 @@ pub(super) struct LayoutIndex {
 }
 
 /// Checks the content of `oci-layout`.
-pub(super) fn check_layout_file(bytes: &[u8], subject: &str) -> Result<(), StoreError> {
+pub(crate) fn check_layout_file(bytes: &[u8], subject: &str) -> Result<(), StoreError> {
     match ImageLayout::parse(bytes) {
         Ok(_) => Ok(()),
         Err(error) => Err(invalid(subject, error.to_string())),
@@ -62,7 +62,7 @@ fn invalid(subject: &str, why: String) -> StoreError {
 
 impl LayoutIndex {
     /// An index that lists nothing.
-    pub(super) fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self {
             schema_version: SchemaVersion,
             media_type: Some(MediaType::OCI_INDEX),
@@ -72,7 +72,7 @@ impl LayoutIndex {
     }
 
     /// Parses the file and drops entries that are there twice. `subject` names it in errors.
-    pub(super) fn parse(bytes: &[u8], subject: &str) -> Result<Self, StoreError> {
+    pub(crate) fn parse(bytes: &[u8], subject: &str) -> Result<Self, StoreError> {
         let mut index: Self = json::from_slice(bytes, limits::LAYOUT_INDEX_BYTES)
             .map_err(|error| invalid(subject, error.to_string()))?;
         for entry in &index.manifests {
@@ -94,13 +94,13 @@ impl LayoutIndex {
     }
 
     /// Serializes the file.
-    pub(super) fn to_bytes(&self) -> Vec<u8> {
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
         // Descriptors hold only text and integers: this cannot fail.
         serde_json::to_vec(self).unwrap_or_default()
     }
 
     /// Serializes the file with its seal, for an archive.
-    pub(super) fn sealed(&self) -> Vec<u8> {
+    pub(crate) fn sealed(&self) -> Vec<u8> {
         let mut sealed = self.clone();
         sealed.annotations.remove(SEAL);
         let seal = Digest::sha256(&sealed.to_bytes()).to_string();
@@ -109,12 +109,12 @@ impl LayoutIndex {
     }
 
     /// Tells whether it has a seal.
-    pub(super) fn is_sealed(&self) -> bool {
+    pub(crate) fn is_sealed(&self) -> bool {
         self.annotations.contains_key(SEAL)
     }
 
     /// Checks the seal, if there is one; other tools write none, and nothing that a damaged one would look like.
-    pub(super) fn check_seal(&self, bytes: &[u8], subject: &str) -> Result<(), StoreError> {
+    pub(crate) fn check_seal(&self, bytes: &[u8], subject: &str) -> Result<(), StoreError> {
         let value = json::value(bytes, limits::LAYOUT_INDEX_BYTES)
             .map_err(|error| invalid(subject, error.to_string()))?;
         let fields = value.as_object().into_iter().flat_map(|object| object.keys());
@@ -141,12 +141,12 @@ impl LayoutIndex {
     }
 
     /// Says that this is the index of a delta archive for a side that holds `root`.
-    pub(super) fn set_delta(&mut self, root: &Digest) {
+    pub(crate) fn set_delta(&mut self, root: &Digest) {
         self.annotations.insert(DELTA.to_owned(), root.to_string());
     }
 
     /// The root that the other side must hold, if this is the index of a delta archive.
-    pub(super) fn delta(&self, subject: &str) -> Result<Option<Digest>, StoreError> {
+    pub(crate) fn delta(&self, subject: &str) -> Result<Option<Digest>, StoreError> {
         let root = self.annotations.get(DELTA).map(|root| root.parse());
         let wrong = |error: samebundle_spec::digest::DigestError| {
             invalid(subject, format!("the annotation {DELTA:?}: {error}"))
@@ -155,12 +155,12 @@ impl LayoutIndex {
     }
 
     /// Every entry, as it stands.
-    pub(super) fn entries(&self) -> &[Descriptor] {
+    pub(crate) fn entries(&self) -> &[Descriptor] {
         &self.manifests
     }
 
     /// All tags, sorted. Names that are no tags (full references, as other tools write) are left out.
-    pub(super) fn tags(&self) -> Vec<Tag> {
+    pub(crate) fn tags(&self) -> Vec<Tag> {
         let mut tags: Vec<Tag> = self.manifests.iter().filter_map(name_of).collect();
         tags.sort();
         tags.dedup();
@@ -168,7 +168,7 @@ impl LayoutIndex {
     }
 
     /// What a tag points at, without the annotation that makes it a tag.
-    pub(super) fn resolve(&self, tag: &Tag, place: &str) -> Result<Descriptor, StoreError> {
+    pub(crate) fn resolve(&self, tag: &Tag, place: &str) -> Result<Descriptor, StoreError> {
         let mut found: Option<&Descriptor> = None;
         for entry in self.named(tag) {
             if found.is_some_and(|other| other.digest != entry.digest) {
@@ -195,13 +195,13 @@ impl LayoutIndex {
     }
 
     /// The content that lists the referrers of `subject` by the fallback tag of distribution-spec 1.1, if there is any.
-    pub(super) fn fallback(&self, subject: &Digest) -> Option<Descriptor> {
+    pub(crate) fn fallback(&self, subject: &Digest) -> Option<Descriptor> {
         let tag = Tag::referrers(subject);
         self.named(&tag).next().map(without_name)
     }
 
     /// Points a tag at `descriptor`. Returns the entries that lost the tag.
-    pub(super) fn set_tag(&mut self, descriptor: &Descriptor, tag: &Tag) -> Vec<Descriptor> {
+    pub(crate) fn set_tag(&mut self, descriptor: &Descriptor, tag: &Tag) -> Vec<Descriptor> {
         let lost = self.remove_tag(tag);
         let mut entry = without_name(descriptor);
         entry.data = None;
@@ -215,7 +215,7 @@ impl LayoutIndex {
     }
 
     /// Removes a tag. Returns what it pointed at.
-    pub(super) fn remove_tag(&mut self, tag: &Tag) -> Vec<Descriptor> {
+    pub(crate) fn remove_tag(&mut self, tag: &Tag) -> Vec<Descriptor> {
         let mut lost = Vec::new();
         self.manifests.retain(|entry| {
             let named = entry
@@ -231,14 +231,14 @@ impl LayoutIndex {
     }
 
     /// Removes the entries, tagged or not, of content for which `is_dead` says so. Returns whether there were any.
-    pub(super) fn remove(&mut self, is_dead: impl Fn(&Digest) -> bool) -> bool {
+    pub(crate) fn remove(&mut self, is_dead: impl Fn(&Digest) -> bool) -> bool {
         let before = self.manifests.len();
         self.manifests.retain(|entry| !is_dead(&entry.digest));
         self.manifests.len() < before
     }
 
     /// Lists a manifest without a tag unless it is listed already. Returns whether that changed anything.
-    pub(super) fn list(&mut self, descriptor: &Descriptor) -> bool {
+    pub(crate) fn list(&mut self, descriptor: &Descriptor) -> bool {
         let there = self
             .manifests
             .iter()

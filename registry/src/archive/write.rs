@@ -17,14 +17,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::delta::{self, Since, Treatment, pack};
 use super::volumes::{self, Cut, Volume};
+use crate::archive::tar_entries::{OCTAL_SIZE, stored};
 use crate::chunk;
 use crate::copy::Options as Copy;
 use crate::durable::{self, EarlySync, NewFile};
 use crate::graph::{Beside, Graph, Node};
+use crate::layout::index::{LAYOUT_FILE, LayoutIndex};
 use crate::store::blocking::blocking;
-use crate::store::layout_index::{LAYOUT_FILE, LayoutIndex};
 use crate::store::pieces::{Stopped, pump, write_pieces};
-use crate::store::tar_entries::{OCTAL_SIZE, stored};
 use crate::store::{Origin, Side, StoreError};
 
 /// How the file is made.

@@ -29,10 +29,12 @@ mod chunked;
 mod collect;
 mod disk;
 mod files;
+pub(crate) mod index;
 mod ingest;
 mod lease;
 mod partial;
 mod reach;
+mod select;
 mod usage;
 
 use std::io;
@@ -46,12 +48,13 @@ use samebundle_spec::{Descriptor, MediaType, Tag, limits};
 pub use check::{Finding, Report, check, check_held};
 pub use collect::{Collected, Limits, Removed, Why, collect};
 pub use reach::Held;
+pub use select::{SelectError, select};
 pub use usage::{Bundle, Usage, usage};
 
-use super::blocking::blocking;
-use super::pieces::{Stopped, pieces_of, pump};
-use super::section::{self, section};
-use super::{
+use crate::store::blocking::blocking;
+use crate::store::pieces::{Stopped, pieces_of, pump};
+use crate::store::section::{self, section};
+use crate::store::{
     Begun, ByteStream, Chunked, Parts, Pieces, Referrers, Resolve, Sink, Source, StoreError, Tags, listing,
     read_all,
 };

@@ -9,8 +9,8 @@ use std::path::Path;
 
 use samebundle_spec::limits;
 
+use crate::archive::tar_entries::Input;
 use crate::store::StoreError;
-use crate::store::tar_entries::Input;
 
 /// How files of other compressions begin, what they are, and what makes a tar archive of them.
 const MAGIC: [(&[u8], &str, &str); 7] = [

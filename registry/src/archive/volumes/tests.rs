@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::store::archive::body::Reader;
-use crate::store::archive::{self, Form, Options};
+use crate::archive::body::Reader;
+use crate::archive::{self, Form, Options};
 use crate::store::{Memory, SinkExt as _, SourceExt as _, StoreError};
 
 /// The smallest volume that there may be.

@@ -59,7 +59,7 @@ impl Growing {
 
 /// Writes an archive as volumes; nothing has its name before [`Pieces::finish`].
 #[derive(Debug)]
-pub(in crate::store::archive) struct Pieces {
+pub(in crate::archive) struct Pieces {
     path: PathBuf,
     content_bytes: u64,
     parity: u32,
@@ -72,7 +72,7 @@ impl Pieces {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if the archive or volumes of that name are there: a mixture could not be told apart.
-    pub(in crate::store::archive) fn new(path: &Path, cut: Cut) -> Result<Self, StoreError> {
+    pub(in crate::archive) fn new(path: &Path, cut: Cut) -> Result<Self, StoreError> {
         let invalid = |why: String| StoreError::Invalid {
             subject: format!("the size of the volumes of {}", path.display()),
             why,
@@ -113,7 +113,7 @@ impl Pieces {
     ///
     /// # Errors
     /// [`StoreError::Invalid`] if there would be too many volumes; otherwise why they cannot be written.
-    pub(in crate::store::archive) fn finish(
+    pub(in crate::archive) fn finish(
         mut self,
         cancel: &CancellationToken,
     ) -> Result<Vec<Volume>, StoreError> {

@@ -8,8 +8,10 @@ use samebundle_spec::{Algorithm, Digest, Digester, Index, Manifest};
 
 use super::*;
 use crate::copy::copy;
+use crate::layout;
+use crate::layout::Layout;
 use crate::store::contract::vectors;
-use crate::store::{Layout, Memory, Side, Sink, SinkExt, SourceExt, Tags, layout};
+use crate::store::{Memory, Side, Sink, SinkExt, SourceExt, Tags};
 
 fn tag(name: &str) -> Tag {
     name.parse().unwrap()

@@ -61,7 +61,7 @@ async fn is_read(what: &str, root: &Descriptor, bytes: &[u8]) {
     fs::write(&path, bytes).unwrap();
     let archive = open(&path, folder.path()).await;
     let archive = archive.unwrap_or_else(|error| panic!("{what}: {error}"));
-    let (found, named) = crate::store::select(archive.entries(), None).unwrap();
+    let (found, named) = crate::layout::select(archive.entries(), None).unwrap();
     assert_eq!((found, named), (root.bare(), Some(tag("v1"))), "{what}");
     let to = Memory::new();
     let copied = copy(&archive, &to, root, &crate::copy::Options::default()).await;

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::archive::tar_entries::stored;
 use crate::store::section::{ReadAt, fill};
-use crate::store::tar_entries::stored;
 
 /// A piece of a file.
 #[derive(Debug)]

@@ -3,10 +3,12 @@ use std::path::{Path, PathBuf};
 use samebundle_spec::{Chunk, Descriptor, Tag};
 
 use super::*;
+use crate::archive::{ArchiveStore, Form, Options, Written, open, write};
 use crate::chunk::tests::{Version, noise, version};
 use crate::copy::copy;
-use crate::store::archive::{ArchiveStore, Form, Options, Written, open, write};
-use crate::store::{Layout, Memory, SourceExt, layout};
+use crate::layout;
+use crate::layout::Layout;
+use crate::store::{Memory, SourceExt};
 
 fn honest(_: &mut Vec<Chunk>) -> Option<Vec<u8>> {
     None

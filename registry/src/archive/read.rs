@@ -12,11 +12,11 @@ use samebundle_spec::{Descriptor, Digest, Digester, limits};
 use super::body::{Body, Parts, Reader};
 use super::delta::pack::{self, Run};
 use super::{recognise, volumes};
+use crate::archive::tar_entries::{Entries, Entry, Input, Rules, TarError};
 use crate::chunk::{self, Finder};
 use crate::durable::{self, open_plain};
-use crate::store::layout_index::{LayoutIndex, check_layout_file};
+use crate::layout::index::{LayoutIndex, check_layout_file};
 use crate::store::listing::{self, Listing};
-use crate::store::tar_entries::{Entries, Entry, Input, Rules, TarError};
 use crate::store::{Chunked, StoreError, document};
 
 /// What is in an archive, checked.

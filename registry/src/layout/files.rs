@@ -8,8 +8,8 @@ use samebundle_spec::{Digest, limits};
 
 use super::ingest::Ingest;
 use crate::durable::{self, open_plain};
+use crate::layout::index::LayoutIndex;
 use crate::store::StoreError;
-use crate::store::layout_index::LayoutIndex;
 
 /// `index.json` and `oci-layout`.
 const FILE_MODE: u32 = 0o666;

@@ -12,8 +12,8 @@ use super::files::{blob_path, ingest_folder, read_file, read_index, update_index
 use super::ingest::{self, Ingest, make_folder, sync_folder};
 use super::lease::{self, Lease};
 use crate::durable::open_plain;
+use crate::layout::index::{LAYOUT_FILE, LayoutIndex, check_layout_file};
 use crate::store::StoreError;
-use crate::store::layout_index::{LAYOUT_FILE, LayoutIndex, check_layout_file};
 use crate::store::listing::{self, Listing};
 
 /// Content is read-only, also for its owner, and as far for others as the process's mask allows.

@@ -2,7 +2,7 @@
 
 use samebundle_spec::{Classify, Descriptor, ErrorKind, Tag};
 
-use super::layout_index::REF_NAME;
+use super::index::REF_NAME;
 
 /// Nothing, or more than one thing, could be meant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

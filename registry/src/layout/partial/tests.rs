@@ -4,7 +4,9 @@ use std::time::Duration;
 use samebundle_spec::MediaType;
 
 use super::*;
-use crate::store::{Begun, Layout, Sink, SourceExt, layout};
+use crate::layout;
+use crate::layout::Layout;
+use crate::store::{Begun, Sink, SourceExt};
 
 fn content(length: usize) -> (Descriptor, Bytes) {
     let bytes: Vec<u8> = (0..length).map(|at| (at * 7 + at / 251) as u8).collect();

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Writing is deterministic: the same content under the same tags gives the same bytes. Reading is strict: see
-//! [`tar_entries`](super::tar_entries); besides, every content must have the digest that names it, and the size that is
+//! [`tar_entries`]; besides, every content must have the digest that names it, and the size that is
 //! declared where it is pointed at. In an archive of ours, which is sealed, everything that is pointed at must be there, and
 //! nothing else. Those of other tools may lack content, which then cannot be copied, and may have more, which is not used:
 //! `manifest.json` and `repositories` of `docker save`, an `ingest` folder, blobs that nothing names.
@@ -21,6 +21,7 @@ mod body;
 mod delta;
 mod read;
 mod recognise;
+pub mod tar_entries;
 pub mod thick;
 pub mod volumes;
 mod write;
@@ -36,11 +37,11 @@ use tokio::io::AsyncReadExt;
 pub use delta::Since;
 pub use write::{Form, Options, Written, examine, is_not_written, write};
 
-use super::blocking::blocking;
-use super::layout_index::LayoutIndex;
-use super::pieces::pieces_of;
-use super::section::{self, section};
-use super::{ByteStream, Chunked, Pieces, Referrers, Resolve, Source, StoreError, listing};
+use crate::layout::index::LayoutIndex;
+use crate::store::blocking::blocking;
+use crate::store::pieces::pieces_of;
+use crate::store::section::{self, section};
+use crate::store::{ByteStream, Chunked, Pieces, Referrers, Resolve, Source, StoreError, listing};
 use read::Contents;
 
 /// Ours: nothing but the layout.

@@ -13,15 +13,15 @@ use std::ops::Range;
 
 use samebundle_spec::{Chunk, ChunkIndex, Digest, limits};
 
-use crate::store::archive::body::Body;
+use crate::archive::body::Body;
 
 /// A run of chunks in an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::store::archive) struct Run {
+pub(in crate::archive) struct Run {
     /// The bytes of the layer that it has.
-    pub(in crate::store::archive) layer: Range<u64>,
+    pub(in crate::archive) layer: Range<u64>,
     /// Where they are in the archive.
-    pub(in crate::store::archive) at: u64,
+    pub(in crate::archive) at: u64,
 }
 
 /// The chunks for which `wanted` says so, as runs of their numbers.
@@ -40,7 +40,7 @@ pub(super) fn runs(index: &ChunkIndex, wanted: impl Fn(&Chunk) -> bool) -> Vec<R
 }
 
 /// What stands before the bytes.
-pub(in crate::store::archive) fn header(runs: &[Range<usize>]) -> Vec<u8> {
+pub(in crate::archive) fn header(runs: &[Range<usize>]) -> Vec<u8> {
     // Numbers of chunks are far below 2^32.
     let number = |number: usize| u32::try_from(number).unwrap_or_default().to_le_bytes();
     let mut header = number(runs.len()).to_vec();
@@ -52,7 +52,7 @@ pub(in crate::store::archive) fn header(runs: &[Range<usize>]) -> Vec<u8> {
 }
 
 /// The bytes of the layer that each of some runs of chunks has.
-pub(in crate::store::archive) fn places(index: &ChunkIndex, runs: &[Range<usize>]) -> Vec<Range<u64>> {
+pub(in crate::archive) fn places(index: &ChunkIndex, runs: &[Range<usize>]) -> Vec<Range<u64>> {
     let starts: Vec<u64> = index.placed().map(|(at, _)| at).collect();
     let start = |number: usize| starts.get(number).copied().unwrap_or(index.layer_size());
     runs.iter().map(|run| start(run.start)..start(run.end)).collect()
@@ -62,11 +62,7 @@ pub(in crate::store::archive) fn places(index: &ChunkIndex, runs: &[Range<usize>
 ///
 /// # Errors
 /// `InvalidData` if it is not as it must be; otherwise why it cannot be read.
-pub(in crate::store::archive) fn read(
-    body: &Body,
-    place: Range<u64>,
-    index: &ChunkIndex,
-) -> io::Result<Vec<Run>> {
+pub(in crate::archive) fn read(body: &Body, place: Range<u64>, index: &ChunkIndex) -> io::Result<Vec<Run>> {
     let wrong = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
     let short = || wrong("it is shorter than it says");
     if place.end - place.start < 4 {
