@@ -12,7 +12,7 @@ use samebundle_registry::archive::ArchiveStore;
 use samebundle_registry::archive::thick::ThickBundle;
 use samebundle_registry::store::{Memory, Origin, Overlay, SinkExt};
 use samebundle_spec::bundle::Bundle;
-use samebundle_spec::bundle::index::{self, Form};
+use samebundle_spec::bundle::index::{self, IndexForm};
 use samebundle_spec::bundle::view::Image;
 use samebundle_spec::{Descriptor, MediaType};
 
@@ -43,7 +43,7 @@ pub async fn compose(thick: ThickBundle) -> Result<(Arc<dyn Origin>, Descriptor)
     for (name, image) in &view.images {
         components.insert(name.clone(), find(&format!("component {name},"), image)?);
     }
-    let composed = index::compose(&bundle, &invocation, &components, Form::Null);
+    let composed = index::compose(&bundle, &invocation, &components, IndexForm::Null);
     let front = Memory::new();
     let (manifest, manifest_bytes) = composed.config_manifest;
     let (root, root_bytes) = composed.index;

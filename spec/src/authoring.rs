@@ -1,7 +1,7 @@
 //! `samebundle.yaml`, the file that an author writes (`spec/100-bundle.md`).
 //!
-//! Read strictly: an unknown key is an error with the nearest known one, line and column, because a misspelt limit or
-//! right would otherwise silently not hold. Paths in it are relative to its folder; opening them is the builder's matter.
+//! The file is read strictly: an unknown key is an error with the nearest known one, line and column, because a misspelt limit or
+//! right would otherwise silently not hold. Paths in it are relative to its folder; the builder opens them.
 
 mod data;
 mod image;
@@ -13,10 +13,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 #[cfg(any(test, feature = "schema"))]
-pub(crate) use data::Entry as DataEntry;
+pub(crate) use data::DataEntry;
 pub use data::{Data, DataError, DataFile};
 #[cfg(any(test, feature = "schema"))]
-pub(crate) use image::Entry as ImageEntry;
+pub(crate) use image::ImageEntry;
 pub use image::{FileCopy, ImageBuild, ImageError, ImageOrigin, ImageSource};
 pub use runs::{Runs, RunsError};
 
@@ -39,7 +39,7 @@ pub enum AuthoringError {
     /// A version of the file that is not read.
     #[error("apiVersion {found:?} is not read by this version of samebundle; expected {API_VERSION}")]
     ApiVersion {
-        /// What stands there.
+        /// The version that the file has.
         found: String,
     },
     /// Two entries of `data` with one name.
@@ -157,7 +157,7 @@ pub struct History {
     pub runs: Runs,
 }
 
-/// An environment or an add-on, as far as it is read now: what every bundle has, and the rest as it stands.
+/// An environment or an add-on, as far as it is read now: what every bundle has, and the rest unchanged.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]

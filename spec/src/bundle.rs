@@ -1,4 +1,4 @@
-//! CNAB 1.2 bundles: `bundle.json` (cnab-spec 101), kept byte for byte, and what is around it.
+//! CNAB 1.2 bundles: `bundle.json` (cnab-spec 101), kept byte for byte, and the documents around it.
 //!
 //! [`Bundle::parse`] keeps the bytes as they came, because digests and signatures are over them, and gives a typed
 //! [`View`] of them. Whatever the view does not know stays in the bytes. Rules that the specification states as MUST are
@@ -10,7 +10,7 @@
 //! | [`definition`] | JSON Schemas of parameters and outputs |
 //! | [`parameter`] | values in, environment and files out (cnab-spec 103) |
 //! | [`index`], [`layout`] | the OCI index of a bundle: written, read (cnab-spec 201, cnab-to-oci) |
-//! | [`extension`] | what is ours under `custom`, which tells the kind of a bundle |
+//! | [`extension`] | our extension under `custom`, which tells the kind of a bundle |
 //! | [`program`], [`quantity`], [`demand`] | our extension `dev.samebundle.program`, and what it demands of a machine |
 
 pub mod definition;
@@ -26,7 +26,7 @@ pub mod view;
 
 pub use extension::Extension;
 pub use program::ProgramExtension;
-pub use rules::{Fault, Notice, OUTPUTS};
+pub use rules::{BrokenRule, Notice, OUTPUTS};
 pub use view::View;
 
 use serde_json::Value;
@@ -46,7 +46,7 @@ pub enum BundleError {
         /// Where (JSON pointer).
         pointer: String,
         /// Which rule, and how.
-        fault: Fault,
+        fault: BrokenRule,
     },
     /// The view that a bundle was to be made of has no canonical form.
     #[error("bundle.json cannot be written: {0}")]
@@ -107,22 +107,22 @@ impl Bundle {
         &self.view
     }
 
-    /// Returns what a user must or should be told before an action.
+    /// Returns the notices that a user must or should see before an action.
     pub fn notices(&self) -> &[Notice] {
         &self.notices
     }
 
-    /// Returns what is ours in it, if it has an extension of ours.
+    /// Returns our extension, if the bundle has one.
     ///
     /// # Errors
-    /// If the extension is there but not of its form, or there are two of them.
+    /// If the extension is not valid, or the bundle has two of them.
     pub fn extension(&self) -> Result<Option<Extension>, BundleError> {
         extension::read(&self.view)
     }
 }
 
 impl BundleError {
-    /// Puts the place of an extension before the place that an error names in it.
+    /// Puts the pointer to an extension before the pointer that an error has inside of it.
     fn beneath(self, base: &str) -> Self {
         match self {
             Self::Json(mut error) => {

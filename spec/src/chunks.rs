@@ -5,13 +5,13 @@
 //! digest: 32 bytes (SHA-256)    size: u32         once a chunk, in the order of the layer
 //! ```
 //!
-//! Numbers are little-endian. The chunks follow each other without gaps from the first byte of the layer to its last. What
-//! an index says is no more than a hint where equal bytes are to be found: whoever puts a layer together from it checks
+//! Numbers are little-endian. The chunks follow each other without gaps from the first byte of the layer to its last. An
+//! index is only a hint where equal bytes can be found: whoever puts a layer together from it checks
 //! each chunk, and the digest of the whole layer decides.
 
 use crate::{Descriptor, Digest, MediaType, limits};
 
-/// The annotation of a chunk index in a manifest: the digest of the layer that it is of.
+/// The annotation of a chunk index in a manifest: the digest of its layer.
 pub const LAYER: &str = "dev.samebundle.chunks.layer";
 
 const MAGIC: &[u8; 8] = b"sbchunks";
@@ -21,24 +21,24 @@ const HEADER: usize = 16;
 /// Length of one chunk's entry, bytes.
 const ENTRY: usize = 36;
 
-/// Why bytes are no chunk index.
+/// Why bytes are not a chunk index.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChunkIndexError {
-    /// It does not begin as one.
+    /// The bytes do not begin as a chunk index.
     #[error("it is no chunk index of version {VERSION}")]
     Form,
-    /// It is longer or shorter than its number of chunks says, or longer than any may be.
+    /// The index is longer or shorter than its number of chunks says, or longer than any index may be.
     #[error("it has {length} bytes, which is not the length of an index of {count} chunks")]
     Length {
         /// Its length, bytes.
         length: usize,
-        /// The chunks that it says it has.
+        /// The number of chunks that its header has.
         count: u32,
     },
-    /// A chunk that is empty or longer than any may be.
+    /// A chunk is empty, or longer than any chunk may be.
     #[error("chunk {number} has {size} bytes; it must have 1 to {}", limits::CHUNK_BYTES)]
     Chunk {
-        /// Which, from 0 on.
+        /// The number of the chunk, from 0.
         number: usize,
         /// Its length, bytes.
         size: u32,
@@ -72,7 +72,7 @@ impl ChunkIndex {
     /// Reads an index.
     ///
     /// # Errors
-    /// If the bytes are not exactly one.
+    /// If the bytes are not exactly one chunk index.
     pub fn parse(bytes: &[u8]) -> Result<Self, ChunkIndexError> {
         let (header, entries) = bytes.split_at_checked(HEADER).ok_or(ChunkIndexError::Form)?;
         let number = |at: usize| {
@@ -129,7 +129,7 @@ impl ChunkIndex {
         self.chunks.iter().map(|chunk| u64::from(chunk.size)).sum()
     }
 
-    /// The chunks with the place of each in the layer.
+    /// The chunks with the offset of each in the layer.
     pub fn placed(&self) -> impl Iterator<Item = (u64, &Chunk)> {
         self.chunks.iter().scan(0, |next, chunk| {
             let at = *next;

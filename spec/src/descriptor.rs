@@ -14,7 +14,7 @@ pub enum DescriptorError {
     /// `data` is not base64 with padding (RFC 4648, section 4).
     #[error("data is not base64 with padding")]
     DataEncoding,
-    /// `data` is not the content that digest and size name.
+    /// `data` is not what digest and size name.
     #[error("data has {size} bytes and digest {digest}, unlike the descriptor, which says {wanted} bytes")]
     DataContent {
         /// Size of the data, bytes.
@@ -30,7 +30,7 @@ pub enum DescriptorError {
         /// The entry, shortened.
         url: String,
     },
-    /// A media type or artifact type is not of the form of one.
+    /// A media type or artifact type does not have the form type/subtype.
     #[error("{media_type:?} is not of the form type/subtype")]
     MediaType {
         /// The media type.
@@ -41,20 +41,20 @@ pub enum DescriptorError {
     Platform,
 }
 
-/// Points at content: what it is, its digest and its size in bytes.
+/// A descriptor: media type, digest and size in bytes of a blob, a manifest or an index.
 ///
 /// Fields serialize in the order that Go's image-spec types have, because digests of foreign documents depend on it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
-    /// What the content is.
+    /// The media type.
     pub media_type: MediaType,
-    /// The digest of the content.
+    /// The digest of the bytes.
     pub digest: Digest,
-    /// Length of the content, in bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// Places to fetch the content from; never followed, kept when copying.
+    /// URLs from which the blob can be fetched; they are never followed, and kept in a copy.
     #[serde(
         default,
         skip_serializing_if = "Vec::is_empty",
@@ -68,7 +68,7 @@ pub struct Descriptor {
         deserialize_with = "json::nulls_as_absent"
     )]
     pub annotations: BTreeMap<String, String>,
-    /// The content itself, base64; must agree with `digest` (checked where a manifest is read).
+    /// The bytes themselves, base64; they must agree with `digest` (checked where a manifest is read).
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -87,7 +87,7 @@ pub struct Descriptor {
     pub artifact_type: Option<MediaType>,
 }
 
-/// The platform that an image runs on. A name that is not given is empty, and fits no machine.
+/// The platform that an image runs on. A name that is left out is empty, and fits no machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct Platform {
@@ -114,7 +114,7 @@ pub struct Platform {
 }
 
 impl Descriptor {
-    /// Describes content whose digest and size are known.
+    /// Makes a descriptor of a known digest and size.
     pub fn new(media_type: MediaType, digest: Digest, size: u64) -> Self {
         Self {
             media_type,
@@ -133,7 +133,7 @@ impl Descriptor {
         Self::new(media_type, Digest::sha256(bytes), bytes.len() as u64)
     }
 
-    /// The OCI empty descriptor, whose content is `{}`.
+    /// The OCI empty descriptor, whose blob is `{}`.
     pub fn empty() -> Self {
         Self::of(MediaType::OCI_EMPTY, b"{}")
     }
@@ -145,7 +145,7 @@ impl Descriptor {
         self
     }
 
-    /// Returns the inline content, if there is one and it is what digest and size say.
+    /// Returns the inline bytes, if the descriptor has them and they agree with digest and size.
     ///
     /// # Errors
     /// If `data` is not base64 or disagrees with digest or size.
@@ -179,10 +179,10 @@ impl Descriptor {
         }
     }
 
-    /// Checks what image-spec demands and what carrying content does not need: the form of media types, a whole platform.
+    /// Checks what image-spec demands beyond what a copy needs: the form of media types, a whole platform.
     ///
     /// # Errors
-    /// If the descriptor is not as image-spec has it.
+    /// If the descriptor breaks a rule of image-spec.
     pub fn conforms(&self) -> Result<(), DescriptorError> {
         let mut types = std::iter::once(&self.media_type).chain(&self.artifact_type);
         if let Some(odd) = types.find(|media_type| !media_type.is_registered()) {
@@ -198,7 +198,7 @@ impl Descriptor {
         }
     }
 
-    /// Returns only what names content: media type, digest and size.
+    /// Returns only media type, digest and size.
     #[must_use]
     pub fn bare(&self) -> Self {
         Self::new(self.media_type.clone(), self.digest, self.size)

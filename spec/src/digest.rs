@@ -7,13 +7,11 @@ use std::fmt;
 use std::io::{self, Read};
 use std::str::FromStr;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Digest as _;
 
 use crate::limits;
 
-/// A hash algorithm that content may be named by. Everything else (`md5`, `sha1`, ...) is refused.
+/// A hash algorithm that blobs and manifests may be named by. Everything else (`md5`, `sha1`, ...) is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Algorithm {
     /// SHA-256, 32 bytes. Trust decisions bind only this one.
@@ -106,7 +104,7 @@ impl Digest {
         Self { algorithm, bytes }
     }
 
-    /// Hashes all that a reader gives; the digest, and how many bytes there were.
+    /// Hashes all bytes of a reader, and returns the digest and their number.
     ///
     /// # Errors
     /// The reader's, but for interruptions, after which it is read again.
@@ -180,19 +178,7 @@ impl fmt::Debug for Digest {
     }
 }
 
-impl Serialize for Digest {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Digest {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
-    }
-}
+crate::serde_as_text!(Digest);
 
 /// Hashes bytes as they stream by.
 #[derive(Clone)]

@@ -11,7 +11,7 @@ pub enum ErrorKind {
     Failed,
     /// Unsigned, wrongly signed, expired, rolled back, altered, or not allowed by policy.
     NotTrusted,
-    /// It is not there.
+    /// What was asked for does not exist.
     NotFound,
     /// Credentials are missing or do not suffice.
     Denied,
@@ -21,11 +21,11 @@ pub enum ErrorKind {
     Unreachable,
     /// This machine, its container engine or its disk cannot do it.
     Environment,
-    /// Somebody else holds the lock, or the name is taken by other content.
+    /// Another process holds the lock, or the name belongs to other content.
     Conflict,
     /// Something that the bundle requires cannot be provisioned here.
     CannotProvision,
-    /// The registry asks to be spared, and for longer than is waited.
+    /// The registry throttles, and asks for a longer wait than is waited.
     Throttled,
     /// What answers breaks the registry protocol: a web page, a proxy, a defect.
     Broken,

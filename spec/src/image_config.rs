@@ -1,4 +1,4 @@
-//! Image configurations (image-spec 1.1, config.md), OCI's and Docker's, which agree in all that is read here.
+//! Image configurations (image-spec 1.1, config.md), those of OCI and Docker, which agree in all fields that are read here.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::{Classify, Digest, ErrorKind, limits};
 /// Why bytes are not an image configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageConfigError {
-    /// Not strict JSON, or not of the form.
+    /// The bytes are not strict JSON, or not an image configuration.
     #[error("the image configuration is not readable: {0}")]
     Json(#[from] JsonError),
     /// An environment variable without a name or a `=`.
@@ -158,7 +158,7 @@ impl Default for RootFs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RootFsKind {
-    /// A stack of layers, the only kind there is.
+    /// A stack of layers. No other kind exists.
     Layers,
 }
 

@@ -1,8 +1,8 @@
 //! Strict JSON (RFC 8259, narrowed to I-JSON, RFC 7493): one reading of a document, or none.
 //!
-//! Refused: a key that stands twice in an object at any level, nesting deeper than [`limits::DOCUMENT_DEPTH`], anything
+//! The reader refuses a key that stands twice in an object at any level, nesting deeper than [`limits::DOCUMENT_DEPTH`], anything
 //! after the value, a byte-order mark, invalid UTF-8, lone surrogates, integers beyond ±(2^53-1), more bytes than the
-//! caller's limit. An error names line, column and the JSON pointer of the place. Nothing here recurses without a bound.
+//! caller's limit. An error names line, column and JSON pointer. Nothing here recurses without a bound.
 
 mod scan;
 mod strict;
@@ -23,13 +23,13 @@ use crate::{Classify, ErrorKind, limits};
 pub struct JsonError {
     /// What is wrong.
     pub fault: JsonFault,
-    /// Where it is.
-    pub place: Place,
+    /// Where the fault is.
+    pub place: JsonPosition,
 }
 
-/// A place in a JSON document.
+/// A position in a JSON document.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct JsonPosition {
     /// Line, from 1; 0 where only the pointer is known.
     pub line: usize,
     /// Column in bytes, from 1 (0 where the fault is the end of a line).
@@ -38,7 +38,7 @@ pub struct Place {
     pub pointer: String,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for JsonPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.line, self.pointer.as_str()) {
             (0, "") => f.write_str("at the top"),
@@ -89,10 +89,10 @@ pub enum JsonFault {
         /// The parser's words.
         why: String,
     },
-    /// JSON, but not of the form that was asked for.
+    /// The document is JSON, but does not have the form that was asked for.
     #[error("{why}")]
     Form {
-        /// What was found and what is wanted.
+        /// What was found and what is expected.
         why: String,
     },
 }
@@ -167,7 +167,7 @@ pub fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, JsonError> {
         let why = error.into_inner().to_string();
         JsonError {
             fault: JsonFault::Form { why },
-            place: Place {
+            place: JsonPosition {
                 line: 0,
                 column: 0,
                 pointer,
@@ -229,7 +229,7 @@ fn fault_at(bytes: &[u8], offset: usize, fault: JsonFault) -> JsonError {
     let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
     JsonError {
         fault,
-        place: Place {
+        place: JsonPosition {
             line,
             column: before.len() - start + 1,
             pointer: String::new(),
@@ -240,7 +240,7 @@ fn fault_at(bytes: &[u8], offset: usize, fault: JsonFault) -> JsonError {
 /// Turns a parser's error into ours; `fault` replaces the parser's words where we know more.
 fn positioned(error: &serde_json::Error, path: &Path, fault: Option<JsonFault>) -> JsonError {
     let text = error.to_string();
-    // The parser appends its position, which the place carries.
+    // The parser appends its position, which the error has already.
     let why = text
         .rsplit_once(" at line ")
         .map_or(text.clone(), |(why, _)| why.to_owned());
@@ -250,7 +250,7 @@ fn positioned(error: &serde_json::Error, path: &Path, fault: Option<JsonFault>) 
     });
     JsonError {
         fault,
-        place: Place {
+        place: JsonPosition {
             line: error.line(),
             column: error.column(),
             pointer: pointer(path),

@@ -5,7 +5,7 @@
 //!
 //! | module | what | source |
 //! | --- | --- | --- |
-//! | [`digest`], [`mod@reference`], [`media_type`], [`descriptor`] | names of content | OCI image-spec 1.1, distribution-spec 1.1 |
+//! | [`digest`], [`mod@reference`], [`media_type`], [`descriptor`] | names of blobs and manifests | OCI image-spec 1.1, distribution-spec 1.1 |
 //! | [`manifest`], [`image_config`] | manifests, indexes, layouts, image configurations | OCI image-spec 1.1 |
 //! | [`name`] | names and versions of bundles, entry paths | `spec/100-bundle.md` |
 //! | [`json`], [`canonical`] | strict JSON; the one text that is signed | RFC 8259, RFC 7493, RFC 8785 |
@@ -13,7 +13,7 @@
 //! | [`time`] | points in time | RFC 3339 |
 //! | [`bundle`] | `bundle.json`, parameters, the bundle's index, our extension | cnab-spec 101, 103, 201 |
 //! | [`authoring`], [`yaml`] | `samebundle.yaml`; strict YAML | `spec/100-bundle.md` |
-//! | [`pipeline`] | KFP v2 pipelines: read, checked, asked about | `spec/400-programs.md` |
+//! | [`pipeline`] | KFP v2 pipelines: reading, checks and questions about them | `spec/400-programs.md` |
 //! | [`chunks`] | the chunk index of a layer | `spec/210-chunks.md` |
 //! | [`volume`] | the heads of the files that an archive is cut into | `spec/220-volumes.md` |
 //! | [`limits`] | every size, count, depth and time taken from outside | |
@@ -43,6 +43,7 @@ pub mod reference;
 pub mod schema;
 #[cfg(feature = "full")]
 pub mod signing;
+mod text;
 #[cfg(feature = "full")]
 pub mod time;
 #[cfg(test)]

@@ -1,6 +1,6 @@
-//! Every size, count, depth and time taken from outside, with its unit and reason.
+//! Every size, count, depth and time that is taken from outside, with its unit and reason.
 
-/// Largest manifest or index, bytes (distribution-spec: registries must take 4 MiB; nobody sends more).
+/// Largest manifest or index, bytes (distribution-spec: registries must take 4 MiB, and clients should not send more).
 pub const MANIFEST_BYTES: u64 = 4 << 20;
 /// Largest image configuration, bytes. Build histories make it long; 4 MiB is what a manifest may be.
 pub const IMAGE_CONFIG_BYTES: u64 = 4 << 20;
@@ -12,16 +12,16 @@ pub const AUTHORING_BYTES: u64 = 1 << 20;
 pub const PIPELINE_BYTES: u64 = 8 << 20;
 /// Deepest nesting of JSON or YAML, levels (serde_json's own guard is 128).
 pub const DOCUMENT_DEPTH: usize = 64;
-/// Deepest nesting of a record, levels: of a value as deep as a document, with the record around it.
+/// Deepest nesting of a record, levels: a value may be as deep as a document, and the record stands around it.
 pub const RECORD_DEPTH: usize = DOCUMENT_DEPTH + 16;
-/// Largest integer in a strict JSON document: 2^53-1, beyond it RFC 8785 cannot tell numbers apart.
+/// Largest integer in a strict JSON document: 2^53-1. RFC 8785 cannot tell larger ones from their neighbours.
 pub const JSON_INTEGER: u64 = (1 << 53) - 1;
-/// Most descriptors in one manifest or index. A document of [`MANIFEST_BYTES`] has hardly room for more: none is shorter than
-/// 113 bytes. Artifacts of one file a layer have thousands.
+/// Most descriptors in one manifest or index. A document of [`MANIFEST_BYTES`] has hardly room for more, because none is shorter than
+/// 113 bytes. Artifacts with one layer for each file have thousands.
 pub const DESCRIPTORS: usize = 32_000;
 /// Deepest nesting of indexes: a bundle's index, an image's index, a platform manifest.
 pub const GRAPH_DEPTH: usize = 8;
-/// Most contents in the graph of one root: a hundred images of a hundred layers, ten times over.
+/// Most blobs and manifests in the graph of one root: ten times a hundred images of a hundred layers.
 pub const GRAPH_CONTENTS: usize = 100_000;
 /// Most bytes of manifests that are kept in memory while a graph is copied; the rest are read again.
 pub const GRAPH_MANIFEST_BYTES: usize = 16 << 20;
@@ -37,7 +37,7 @@ pub const ATTESTATION_BYTES: u64 = 16 << 20;
 pub const PACKAGE_LIST_BYTES: u64 = 32 << 20;
 /// Most packages in one bill of materials.
 pub const SBOM_PACKAGES: usize = 10_000;
-/// Most entries in an archive or content layer.
+/// Most entries in an archive or in a layer of a content artifact.
 pub const ARCHIVE_ENTRIES: usize = 10_000;
 /// Deepest path in an archive, components.
 pub const PATH_DEPTH: usize = 32;
@@ -51,12 +51,12 @@ pub const TAR_EXTENSION_BYTES: u64 = 64 << 10;
 pub const LAYOUT_INDEX_BYTES: u64 = 16 << 20;
 /// Most zeros behind the end of an archive, bytes; tar pads to 10 KiB.
 pub const TAR_TRAILER_BYTES: u64 = 1 << 20;
-/// Most times larger that a compressed archive may become. What bundles are made of is compressed already; a bomb is
+/// How many times larger a compressed archive may become. The layers of bundles are compressed already; a bomb is
 /// a thousand times larger.
 pub const ARCHIVE_RATIO: u64 = 100;
-/// From this size on the ratio counts, bytes: small archives are mostly padding.
+/// The size from which on the ratio counts, bytes: small archives are mostly padding.
 pub const ARCHIVE_RATIO_FROM: u64 = 16 << 20;
-/// Most times larger that a gzip stream may be than its file.
+/// How many times larger than its file the content of a gzip stream may be.
 pub const DECOMPRESSION_RATIO: u64 = 1_032;
 /// Longest name of a bundle, installation or key, bytes.
 pub const NAME_BYTES: usize = 63;
@@ -66,7 +66,7 @@ pub const VERSION_BYTES: usize = 128;
 pub const TAG_BYTES: usize = 128;
 /// Longest repository with registry, bytes (distribution-spec 1.1 recommends 255).
 pub const REPOSITORY_BYTES: usize = 255;
-/// Most volumes of one archive, parity included: with more their checksums would not fit into a head, nor the open files into
+/// Most volumes of one archive, with parity. The checksums of more would not fit into a head, nor the open files into
 /// what a process may have.
 pub const VOLUMES: usize = 500;
 /// Largest single output parameter of a task, bytes.
@@ -75,46 +75,46 @@ pub const PARAMETER_BYTES: u64 = 16 << 20;
 pub const STREAM_BUFFER: usize = 256 << 10;
 /// How many bytes of a transfer are written or read at one time, bytes: large enough that a thread's change costs nothing.
 pub const BATCH_BYTES: usize = 1 << 20;
-/// From this size on content is fetched by position, in ranges that an interrupted transfer keeps, bytes.
+/// The size from which on a blob is fetched in ranges, bytes. An interrupted transfer keeps the ranges that it has.
 pub const RANGES_FROM: u64 = 2 << 20;
-/// Least and most that may be asked for of one content and not be recorded yet, bytes: after a kill it is asked for again.
+/// The least and the most bytes of one blob that may be asked for and not be recorded yet. After a kill they are asked for again.
 pub const ASKED_BYTES: (u64, u64) = (8 << 20, 64 << 20);
-/// Content of up to so many bytes is asked for at once: requests would cost more than a kill.
+/// A blob of at most this size is asked for in one request, bytes: more requests would cost more than a kill.
 pub const ASKED_WHOLE: u64 = 16 << 20;
-/// Between the two, one in so many bytes of the content may be asked for on a quick way: each request costs the registry some
+/// The part of a blob, one in so many bytes, that may be asked for on a fast path, within those two bounds: each request costs the registry some
 /// work.
 pub const ASKED_OF_ALL: u64 = 32;
-/// Most ranges of one content that are asked for at once.
+/// Most ranges of one blob that are asked for at one time.
 pub const RANGE_STREAMS: usize = 4;
-/// Most contents and ranges that are on the way at once, at the best of throughputs: each holds two batches in memory.
+/// Most blobs and ranges that are transferred at one time, at the best throughput. Each holds two batches in memory.
 pub const LANES: usize = 8;
 /// First part of an upload, and the one after a break, bytes. Some registries refuse less than 5 MiB.
 pub const UPLOAD_PART_BYTES: u64 = 8 << 20;
-/// Largest part of an upload, bytes; a registry that wants more at least gets the content whole.
+/// Largest part of an upload, bytes; a registry whose least part is larger gets the blob whole.
 pub const UPLOAD_PART_MOST_BYTES: u64 = 256 << 20;
-/// Longest chunk of a layer as it is stored, bytes: what is cut has 256 KiB at most, and incompressible bytes grow a little.
+/// Longest chunk of a layer as it is stored, bytes: a chunk is cut at 256 KiB at most, and incompressible bytes grow a little.
 pub const CHUNK_BYTES: u32 = 512 << 10;
-/// Largest chunk index, bytes: about 450,000 chunks, a layer of some 30 GiB. A larger layer has none and is moved whole.
+/// Largest chunk index, bytes: about 450,000 chunks, a layer of some 30 GiB. A larger layer has no chunk index and is moved whole.
 pub const CHUNK_INDEX_BYTES: u64 = 16 << 20;
 /// Most chunk indexes of older layers that are looked at for one layer; each is read from the local disk.
 pub const CHUNK_INDEXES: usize = 64;
-/// Most ranges that a layer is fetched in beside its older chunks; where more would be needed it is moved whole.
+/// Most ranges that are fetched of a layer of which older chunks are at hand; a layer that needs more is moved whole.
 pub const CHUNK_RANGES: usize = 4_096;
-/// From this size on a delta archive leaves out content that the other side holds, bytes; what is smaller is not worth it.
+/// The size from which on a delta archive leaves out a blob that the other side holds, bytes; a smaller one is not worth it.
 pub const DELTA_OMITS_FROM: u64 = 64 << 10;
-/// Most ranges that are remembered of content that is half there; one writer makes one for each stream.
+/// Most ranges that are recorded of a partial blob; one writer makes one for each stream.
 pub const PARTIAL_RANGES: usize = 65_536;
-/// After how many written bytes content begins to be synced while it still comes, bytes.
+/// The number of written bytes after which a blob begins to be synced while more of it comes.
 pub const EARLY_SYNC_BYTES: u64 = 4 << 20;
-/// How long content that is half there is kept, seconds: a week, for links that come and go.
+/// How long a partial blob is kept, seconds: a week, for links that come and go.
 pub const PARTIAL_SECONDS: u64 = 7 * 86_400;
-/// Largest note of an upload that was begun, bytes; registries put their own state into an upload's address.
+/// Largest record of an unfinished upload, bytes; registries put their own state into an upload's address.
 pub const UPLOAD_NOTE_BYTES: u64 = 64 << 10;
 /// Largest record of one run, bytes: ten thousand tasks with their inputs and outputs.
 pub const RUN_BYTES: u64 = 64 << 20;
 /// Largest trust policy, bytes. It is written by a person; thousands of scopes fit.
 pub const POLICY_BYTES: u64 = 1 << 20;
-/// Largest key file of any form, bytes. The longest known is under 1 KiB.
+/// Largest key file in any format, bytes. The longest known is under 1 KiB.
 pub const KEY_FILE_BYTES: u64 = 64 << 10;
 /// Largest file of high-water marks, bytes (about 300 a name: 200,000 names).
 pub const MARKS_BYTES: u64 = 64 << 20;
@@ -144,15 +144,15 @@ pub const CONNECTIONS: usize = 512;
 pub const YIELD_SILENCE_SECONDS: u64 = 5;
 /// Longest time for the head of a request to the registry server, and between two requests of a connection, seconds.
 pub const HEADER_SILENCE_SECONDS: u64 = 30;
-/// Most bytes of a refused request's body that the registry server still takes, so that its answer is heard.
+/// Most bytes of the body of a refused request that the registry server still reads, so that the client reads the answer.
 pub const DRAINED_BYTES: u64 = 16 << 20;
 /// Most characters of a request's path in the access log: a repository's name and a digest of the longest kind fit.
 pub const LOGGED_PATH: usize = 512;
 /// Largest file of users or of their rights, bytes. They are written by persons; thousands of users fit.
 pub const ACCESS_BYTES: u64 = 1 << 20;
-/// Largest form of a question for a token, bytes.
+/// Largest form of a token request, bytes.
 pub const TOKEN_FORM_BYTES: u64 = 64 << 10;
-/// Longest token that the registry server reads, bytes; a header of a request is not longer.
+/// Longest token that the registry server reads, bytes; no header of a request is longer.
 pub const TOKEN_BYTES: usize = 8 << 10;
 /// Most scopes that one token is given for; a copy with mounts asks for two.
 pub const TOKEN_SCOPES: usize = 30;
@@ -164,7 +164,7 @@ pub const UPLOAD_JOURNAL_BYTES: u64 = 4 << 10;
 pub const PAGE: usize = 1_000;
 /// Largest listing page or token answer of a registry, bytes: a page of 1,000 names is 130 KiB.
 pub const LISTING_BYTES: u64 = 4 << 20;
-/// Largest error body that is read of a registry, bytes; what is shown of it is far shorter.
+/// Largest error body that is read from a registry, bytes; far less of it is shown.
 pub const ERROR_BYTES: u64 = 64 << 10;
 /// Most tags that are read of one repository.
 pub const TAGS: usize = 100_000;
@@ -178,13 +178,13 @@ pub const REGISTRY_PROFILE_BYTES: u64 = 64 << 10;
 pub const UPLOAD_PART_SMALL_BYTES: u64 = 4 << 20;
 /// Largest credentials file or answer of a credential helper, bytes.
 pub const CREDENTIALS_BYTES: u64 = 1 << 20;
-/// Longest time that a credential helper may take, seconds: they hang on locked keychains.
+/// Longest time that a credential helper may take, seconds: helpers hang on locked keychains.
 pub const CREDENTIAL_HELPER_SECONDS: u64 = 30;
 /// Longest wait that a registry may ask for with Retry-After, seconds.
 pub const RETRY_AFTER_SECONDS: u64 = 900;
 /// Largest blob that is held in memory for a push, so that it can be sent again, bytes.
 pub const REPLAY_BYTES: u64 = 1 << 20;
-/// Most documents in a pipeline file: the pipeline, one platform spec a platform, some to spare.
+/// Most documents in a pipeline file: the pipeline, a platform spec for each platform, and some to spare.
 pub const PIPELINE_DOCUMENTS: usize = 16;
 /// Most values (scalars, lists, mappings) in a YAML file; the largest pipeline of the public corpus has 3,000.
 pub const YAML_NODES: usize = 250_000;
@@ -194,13 +194,13 @@ pub const YAML_ALIAS_EVENTS: usize = 10_000;
 pub const PIPELINE_NAME_BYTES: usize = 128;
 /// Deepest nesting of DAGs in DAGs. Each is a thread of recursion; the deepest of the public corpus is 6.
 pub const DAG_DEPTH: usize = 32;
-/// Most bytes that are read again while lines of quoted scalars are indented, so that hostile files cost no more.
+/// Most bytes that are read again while lines of quoted scalars are indented, so that a hostile file costs no more.
 pub const YAML_REPAIR_BYTES: u64 = 64 << 20;
 /// Longest run of a tool at build (pip, the kfp compiler), seconds. Large wheels over a slow line take minutes.
 pub const BUILD_TOOL_SECONDS: u64 = 1_800;
-/// Most of a build tool's output that is kept to be shown, bytes: some screens.
+/// Most bytes of a build tool's output that are kept to be shown: some screens.
 pub const TOOL_OUTPUT_BYTES: usize = 8 << 10;
-/// Largest `samebundle.lock`, bytes. It has a line a wheel.
+/// Largest `samebundle.lock`, bytes. It has one line for each wheel.
 pub const LOCK_BYTES: u64 = 4 << 20;
 /// Most files and folders in one output of a task; listings are kept in memory (about 200 bytes each).
 pub const OUTPUT_ENTRIES: usize = 1_000_000;
@@ -210,10 +210,10 @@ pub const OUTPUT_DEPTH: usize = 64;
 pub const IMAGE_LAYERS: usize = 128;
 /// Largest layer when unpacked, bytes. Images with CUDA have layers of 10 GiB; far beyond that it is a bomb.
 pub const LAYER_BYTES: u64 = 128 << 30;
-/// From so many times the size of its blob on, an unpacked layer is said to be unusually large. It is unpacked all the same:
+/// How many times larger than its blob an unpacked layer must be to be reported as unusually large. It is unpacked all the same:
 /// layers of zeros are rare, but they are legal.
 pub const LAYER_RATIO: u64 = 100;
-/// From this size on that ratio counts, bytes; smaller layers fill no disk.
+/// The size from which on that ratio counts, bytes; smaller layers fill no disk.
 pub const LAYER_RATIO_FROM: u64 = 1 << 30;
 /// Most entries in one image layer. A full distribution with CUDA and conda has about 400,000 files.
 pub const LAYER_ENTRIES: usize = 2_000_000;
@@ -221,7 +221,7 @@ pub const LAYER_ENTRIES: usize = 2_000_000;
 pub const LAYER_PATH_BYTES: usize = 4_096;
 /// Deepest path in an image layer, components. Node's nested modules reach about 40.
 pub const LAYER_PATH_DEPTH: usize = 256;
-/// Largest window of a zstd stream, as a power of two of bytes (64 MiB): what reading it may cost in memory.
+/// Largest window of a zstd stream, as a power of two of bytes (64 MiB): the memory that reading it may cost.
 pub const ZSTD_WINDOW_LOG: u32 = 26;
 /// Longest line of a container's output that is passed on whole, bytes; longer ones are cut into pieces.
 pub const LOG_LINE_BYTES: usize = 64 << 10;
@@ -230,12 +230,12 @@ pub const ARGUMENT_BYTES: usize = (128 << 10) - 1;
 /// Most bytes of arguments and environment together: a quarter of the usual limit of a stack (8 MiB), as Linux has it, less
 /// what pointers and an image's own environment take.
 pub const COMMAND_BYTES: usize = (2 << 20) - (256 << 10);
-/// Largest message between a driver and its container helper, bytes. A specification with its environment.
+/// Largest message between a driver and its container helper, bytes: a specification with its environment.
 pub const HELPER_MESSAGE_BYTES: u64 = 8 << 20;
 /// Largest `passwd` or `group` file of an image, bytes.
 pub const ACCOUNT_FILE_BYTES: u64 = 1 << 20;
 /// Largest history that an export carries, bytes.
 pub const HISTORY_BYTES: u64 = 256 << 20;
-/// How long content that nothing needs stays in a store by default, seconds: a day, in which a copy that was cut off goes on
-/// from what it left.
+/// How long a blob that nothing needs stays in a store by default, seconds: a day, in which a copy that was cut off can be
+/// resumed.
 pub const STORE_GRACE_SECONDS: u64 = 86_400;

@@ -4,9 +4,6 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 /// A media type as a document names it, at most 255 bytes without control characters.
 ///
 /// What is only carried may call itself anything: a word without a slash, a type with parameters. [`MediaType::is_registered`]
@@ -161,19 +158,7 @@ impl fmt::Display for MediaType {
     }
 }
 
-impl Serialize for MediaType {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl<'de> Deserialize<'de> for MediaType {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
-    }
-}
+crate::serde_as_text!(MediaType);
 
 #[cfg(test)]
 mod tests {

@@ -3,9 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 use crate::limits;
 
 /// Why a text is not a name, a version or an entry path.
@@ -25,7 +22,7 @@ pub enum NameError {
         /// The text, shortened.
         text: String,
     },
-    /// Not a path that may stand in an archive.
+    /// Not a path that an archive may have.
     #[error("path {text:?} is refused: {why}")]
     Path {
         /// The text, shortened and escaped.
@@ -52,18 +49,7 @@ macro_rules! text_type {
                 f.write_str(&self.0)
             }
         }
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(&self.0)
-            }
-        }
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                String::deserialize(deserializer)?
-                    .parse()
-                    .map_err(D::Error::custom)
-            }
-        }
+        crate::serde_as_text!($name);
     };
 }
 pub(crate) use text_type;
@@ -126,21 +112,9 @@ impl fmt::Display for Version {
     }
 }
 
-impl Serialize for Version {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
+crate::serde_as_text!(Version);
 
-impl<'de> Deserialize<'de> for Version {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
-    }
-}
-
-/// A relative path that may stand in an archive or a content layer, safe on every system.
+/// A relative path that an archive or a layer of a content artifact may have, safe on every system.
 ///
 /// Components are separated by `/`; none is empty, `.` or `..`, holds a control character, a backslash or a colon, ends
 /// in a dot or space, or is a device name of Windows.

@@ -1,10 +1,7 @@
-//! References to content in a registry: `registry/repository[:tag][@digest]` (distribution-spec 1.1).
+//! References to manifests in a registry: `registry/repository[:tag][@digest]` (distribution-spec 1.1).
 
 use std::fmt;
 use std::str::FromStr;
-
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::name::text_type;
 use crate::{Digest, limits};
@@ -76,7 +73,7 @@ pub struct Repository {
     path: String,
 }
 
-/// What Docker means by a reference without a registry.
+/// The registry of a reference that names none, as Docker has it.
 pub const DOCKER_HUB: &str = "docker.io";
 
 impl Repository {
@@ -162,19 +159,7 @@ impl FromStr for Repository {
     }
 }
 
-impl Serialize for Repository {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Repository {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
-    }
-}
+crate::serde_as_text!(Repository);
 
 impl fmt::Display for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -182,7 +167,7 @@ impl fmt::Display for Repository {
     }
 }
 
-/// A reference: where content is, by tag, by digest, or both (then the digest decides).
+/// A reference: a repository with a tag, a digest, or both (then the digest decides).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Reference {
     /// Registry and repository.
@@ -209,7 +194,7 @@ impl Reference {
         format!("{DOCKER_HUB}/{library}{text}").parse()
     }
 
-    /// Returns the same place by this digest alone.
+    /// Returns the same repository with this digest alone.
     #[must_use]
     pub fn pinned(&self, digest: Digest) -> Self {
         Self {
@@ -266,19 +251,7 @@ impl fmt::Display for Reference {
     }
 }
 
-impl Serialize for Reference {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Reference {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
-    }
-}
+crate::serde_as_text!(Reference);
 
 #[cfg(test)]
 mod tests {

@@ -4,9 +4,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
 /// A point in time. Displays as RFC 3339 in UTC, e.g. `2026-11-22T05:06:13Z`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(jiff::Timestamp);
@@ -19,7 +16,7 @@ pub struct TimeError {
 }
 
 impl Timestamp {
-    /// Makes a time of seconds since 1970 in UTC; what lies outside the years -9999 to 9999 becomes the nearest.
+    /// Makes a time of seconds since 1970 in UTC; a time outside the years -9999 to 9999 becomes the nearest one in them.
     pub fn from_unix(seconds: i64) -> Self {
         let nearest = if seconds < 0 {
             jiff::Timestamp::MIN
@@ -44,7 +41,7 @@ impl Timestamp {
         Self::from_unix(self.as_unix())
     }
 
-    /// Returns the time so much later, at most the last that can be written.
+    /// Returns the time that is later by a duration, at most the last that can be written.
     #[must_use]
     pub fn after(self, duration: Duration) -> Self {
         Self(self.0.checked_add(duration).unwrap_or(jiff::Timestamp::MAX))
@@ -91,19 +88,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-impl Serialize for Timestamp {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Timestamp {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
-    }
-}
+crate::serde_as_text!(Timestamp);
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Every head holds the checksums of all volumes, so any one of them tells what the set is, which files are missing, and
-//! which are not what was written.
+//! which are damaged.
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ const MAGIC: &str = "samebundle volume 1 ";
 /// What every form starts with.
 const FAMILY: &[u8] = b"samebundle volume ";
 
-/// Why bytes are not the head of a volume, or why an archive cannot be cut so.
+/// Why bytes are not the head of a volume, or why an archive cannot be cut into such volumes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VolumeError {
     /// Not a volume at all.
@@ -37,10 +37,10 @@ pub enum VolumeError {
         /// What is wrong.
         why: String,
     },
-    /// An archive cannot be cut so.
+    /// The archive cannot be cut into such volumes.
     #[error("an archive cannot be cut so: {why}")]
     Cut {
-        /// Why not, and what would do.
+        /// The reason, and the values that are possible.
         why: String,
     },
 }
@@ -98,7 +98,7 @@ impl VolumeSet {
         usize::try_from(self.archive_bytes.div_ceil(self.content_bytes.max(1)).max(1)).unwrap_or(usize::MAX)
     }
 
-    /// Length of a volume's content, bytes; 0 for a number that is none.
+    /// Length of a volume's content, bytes; 0 for a number that no volume has.
     pub fn length(&self, number: usize) -> u64 {
         let pieces = self.pieces();
         if number >= self.volumes.len() {
@@ -134,7 +134,7 @@ impl VolumeSet {
     /// Checks that the numbers fit together.
     ///
     /// # Errors
-    /// [`VolumeError::Cut`] saying which do not.
+    /// [`VolumeError::Cut`], which names those that do not.
     pub fn check(&self) -> Result<(), VolumeError> {
         if self.content_bytes < HEAD_BYTES || !self.content_bytes.is_multiple_of(UNIT_BYTES) {
             return Err(cut(format!("volumes of {} bytes of content", self.content_bytes)));
@@ -189,7 +189,7 @@ impl VolumeHead {
         Ok(bytes)
     }
 
-    /// Whether a file that starts so is a volume, of whatever version, whole or not.
+    /// Whether a file with this beginning is a volume, of any version, whole or not.
     pub fn is_volume(start: &[u8]) -> bool {
         start.starts_with(FAMILY)
     }
@@ -197,7 +197,7 @@ impl VolumeHead {
     /// Reads the first [`HEAD_BYTES`] of a file.
     ///
     /// # Errors
-    /// [`VolumeError`], which tells what is no volume from what is a damaged one.
+    /// [`VolumeError`], which tells a file that is no volume from a damaged volume.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, VolumeError> {
         let Some(after) = bytes.strip_prefix(MAGIC.as_bytes()) else {
             return Err(match Self::is_volume(bytes) {
@@ -216,7 +216,7 @@ impl VolumeHead {
         let end = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
         let read: Self = json::from_slice(&rest[..end], HEAD_BYTES).map_err(head)?;
         match read.to_bytes() {
-            // One form only, so that no byte of it is free.
+            // Only one form is read, so that no byte of the head is free.
             Ok(written) if written == bytes => Ok(read),
             Ok(_) => Err(head("it is not in the one form that it may have")),
             Err(error) => Err(head(error)),

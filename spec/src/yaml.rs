@@ -1,6 +1,6 @@
 //! Strict YAML for documents that a person writes: one document, read into a type.
 //!
-//! Refused: a key that stands twice, merge keys, unknown keys (with the nearest known one), nesting beyond
+//! The reader refuses duplicate keys, merge keys, unknown keys (with the nearest known one), nesting beyond
 //! [`limits::DOCUMENT_DEPTH`], alias bombs, more bytes than the caller's limit. Includes are not compiled in. Every
 //! error has its line and column.
 
@@ -32,27 +32,27 @@ pub enum YamlFault {
         /// What is allowed, bytes.
         limit: u64,
     },
-    /// A key that nobody knows.
+    /// The key is not known.
     #[error("unknown key {key:?}; {}", hint(.nearest.as_deref(), .known))]
     UnknownKey {
         /// The key.
         key: String,
-        /// The nearest key that is known there.
+        /// The nearest known key.
         nearest: Option<String>,
-        /// All keys that are known there.
+        /// All known keys.
         known: Vec<String>,
     },
-    /// A word that is none of those that may stand there.
+    /// The word is not one of those that are allowed.
     #[error("unknown word {word:?}; {}", hint(.nearest.as_deref(), .known))]
     UnknownWord {
         /// The word.
         word: String,
-        /// The nearest word that may stand there.
+        /// The nearest word that is allowed.
         nearest: Option<String>,
-        /// All words that may stand there.
+        /// All words that are allowed.
         known: Vec<String>,
     },
-    /// A key that must be there is not.
+    /// A required key is missing.
     #[error("key {key:?} is missing")]
     MissingKey {
         /// The key.
@@ -144,7 +144,7 @@ fn translate(error: &Error) -> YamlError {
     YamlError { line, column, fault }
 }
 
-/// Returns the reader's message without the place that it puts at the end, and without advice to programmers.
+/// Returns the reader's message without the position at its end, and without advice to programmers.
 pub(crate) fn plain(message: &str) -> String {
     let message = message.split(" at line ").next().unwrap_or(message);
     let message = message.split(", set ").next().unwrap_or(message);

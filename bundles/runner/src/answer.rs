@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::call::{Call, Refusal};
+use crate::call::{Call, CallError};
 use crate::describe;
 
 /// The actions that this program answers or refuses by name.
@@ -20,7 +20,7 @@ pub(crate) const ACTIONS: [&str; 8] = [
 ];
 
 /// Answers a call with the text for standard output.
-pub(crate) fn answer(call: &Call) -> Result<String, Refusal> {
+pub(crate) fn answer(call: &Call) -> Result<String, CallError> {
     match call.action.as_str() {
         "install" => Ok(recorded(call, "installed")),
         "upgrade" => Ok(recorded(call, "upgraded")),
@@ -29,12 +29,12 @@ pub(crate) fn answer(call: &Call) -> Result<String, Refusal> {
         "io.cnab.status" => status(call, false),
         "io.cnab.status+json" => status(call, true),
         "io.cnab.dry-run" => Ok(describe::dry_run(call)),
-        "run" => Err(Refusal::NeedsSamebundle {
+        "run" => Err(CallError::NeedsSamebundle {
             action: call.action.clone(),
             bundle: describe::title(&call.bundle),
             installation: call.installation.clone(),
         }),
-        other => Err(Refusal::Action {
+        other => Err(CallError::Action {
             action: other.to_owned(),
         }),
     }
@@ -62,7 +62,7 @@ fn removed(call: &Call) -> String {
 }
 
 /// Words the status, and writes the output `status` in the form of CNAB 804.
-fn status(call: &Call, as_json: bool) -> Result<String, Refusal> {
+fn status(call: &Call, as_json: bool) -> Result<String, CallError> {
     let message = format!(
         "{} is recorded as {}; its runs are kept by samebundle: samebundle runs {}",
         describe::title(&call.bundle),
@@ -78,9 +78,9 @@ fn status(call: &Call, as_json: bool) -> Result<String, Refusal> {
     })
 }
 
-fn write_output(call: &Call, name: &str, value: &Value) -> Result<(), Refusal> {
+fn write_output(call: &Call, name: &str, value: &Value) -> Result<(), CallError> {
     let path = call.outputs.join(name);
-    let refusal = |error: std::io::Error| Refusal::Output {
+    let refusal = |error: std::io::Error| CallError::Output {
         path: path.clone(),
         why: error.to_string(),
     };

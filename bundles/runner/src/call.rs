@@ -30,14 +30,14 @@ pub(crate) struct Call {
 
 /// Why an invocation is refused.
 #[derive(Debug)]
-pub(crate) enum Refusal {
-    /// A variable that every CNAB runtime sets is not there.
+pub(crate) enum CallError {
+    /// A variable that every CNAB runtime sets is missing.
     Variable(&'static str),
     /// The bundle's description is missing, too large or not strict JSON.
     Bundle { path: PathBuf, why: String },
-    /// The action is none that this program knows.
+    /// This program does not know the action.
     Action { action: String },
-    /// The action is samebundle's own to run.
+    /// Only samebundle can run the action.
     NeedsSamebundle {
         action: String,
         bundle: String,
@@ -47,7 +47,7 @@ pub(crate) enum Refusal {
     Output { path: PathBuf, why: String },
 }
 
-impl Refusal {
+impl CallError {
     pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             Self::Variable(_) | Self::Action { .. } => ErrorKind::Usage,
@@ -58,7 +58,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Variable(name) => write!(
@@ -94,11 +94,11 @@ impl fmt::Display for Refusal {
 
 impl Call {
     /// Reads the call: files under `root` (`/`, but for tests) and variables through `variable`.
-    pub(crate) fn read(root: &Path, variable: impl Fn(&str) -> Option<String>) -> Result<Self, Refusal> {
+    pub(crate) fn read(root: &Path, variable: impl Fn(&str) -> Option<String>) -> Result<Self, CallError> {
         let required = |name: &'static str| {
             variable(name)
                 .filter(|value| !value.is_empty())
-                .ok_or(Refusal::Variable(name))
+                .ok_or(CallError::Variable(name))
         };
         let action = required("CNAB_ACTION")?;
         let installation = required("CNAB_INSTALLATION_NAME")?;
@@ -114,8 +114,8 @@ impl Call {
     }
 }
 
-fn read_bundle(path: &Path) -> Result<Value, Refusal> {
-    let refusal = |why: String| Refusal::Bundle {
+fn read_bundle(path: &Path) -> Result<Value, CallError> {
+    let refusal = |why: String| CallError::Bundle {
         path: path.to_owned(),
         why,
     };

@@ -1,4 +1,4 @@
-//! Words for what a bundle's description holds. Reads it as values: a field that is not there is simply not said.
+//! Describes a bundle to a person. It reads `bundle.json` as JSON values, and leaves out a field that is missing.
 
 use std::fmt::Write;
 
@@ -142,13 +142,13 @@ fn output(bundle: &Value, _name: &str, output: &Value) -> String {
     words.join(", ")
 }
 
-/// The value that a run would use, and where it comes from. A secret's value is never said.
+/// The value that a run would use, and where it comes from. The value of a secret is never shown.
 fn effective(call: &Call, bundle: &Value, name: &str, parameter: &Value) -> String {
     let schema = definition(bundle, parameter);
     let given = call.parameters.iter().find(|(given, _)| given == name);
     match (given, &schema["default"]) {
         (Some(_), _) if secret(schema) => "given, secret".to_owned(),
-        // A runtime hands over the default as well; there is no telling the two apart but by value.
+        // A runtime passes the default as well; only the value tells the two apart.
         (Some((_, value)), default) if *value == plain(default) => format!("{default} (default)"),
         (Some((_, value)), _) => value.clone(),
         (None, Value::Null) => "not given".to_owned(),

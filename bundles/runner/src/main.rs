@@ -5,7 +5,7 @@
 //! says plainly that `run` needs samebundle. It opens no socket and starts no process; all it reads is `/cnab/bundle.json`
 //! (mounted by the runtime) and the environment of CNAB 103, all it writes is its two streams and the output `status`.
 //!
-//! Layout: [`call`] reads what is asked, [`answer`] decides, [`describe`] words what is in a bundle.
+//! Layout: [`call`] reads the call, [`answer`] decides, [`describe`] describes a bundle.
 
 mod answer;
 mod call;

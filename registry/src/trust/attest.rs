@@ -5,7 +5,9 @@
 
 use bytes::Bytes;
 use samebundle_spec::manifest::Manifest;
-use samebundle_spec::signing::{Attestation, Fault, KeyId, Predicate, Refusal, Rule, SigningKey, attested};
+use samebundle_spec::signing::{
+    Attestation, KeyId, Predicate, Refusal, Rule, SignatureFault, SigningKey, attested,
+};
 use samebundle_spec::{Descriptor, json, limits};
 use serde_json::Value;
 
@@ -130,13 +132,13 @@ fn judge(
     subject: &Descriptor,
     kind: Predicate,
     trust: &TrustStore,
-) -> Result<(KeyId, Attestation), Fault> {
+) -> Result<(KeyId, Attestation), SignatureFault> {
     let (key, attestation) = attested(document, kind, trust.keys())?;
     if attestation.subject == subject.digest {
         Ok((key, attestation))
     } else {
         let found = attestation.subject;
-        Err(Fault::OtherContent { found })
+        Err(SignatureFault::OtherContent { found })
     }
 }
 

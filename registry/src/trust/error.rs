@@ -1,6 +1,6 @@
 //! Why a bundle cannot be signed or is not trusted.
 
-use samebundle_spec::signing::{Place, Predicate, Refusal};
+use samebundle_spec::signing::{BundleOrigin, Predicate, Refusal};
 use samebundle_spec::{BundleName, Classify, Digest, ErrorKind, Timestamp, Version, limits};
 
 use super::MarksError;
@@ -16,7 +16,7 @@ pub enum TrustError {
         /// The bundle's index.
         subject: Digest,
         /// Where it comes from.
-        place: Place,
+        place: BundleOrigin,
         /// Why.
         refusal: Refusal,
     },

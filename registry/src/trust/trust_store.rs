@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
-use samebundle_spec::signing::{KeyRing, Level, Place, Policy, PolicyError, PublicKey, Rule, Scope};
+use samebundle_spec::signing::{BundleOrigin, KeyRing, Level, Policy, PolicyError, PublicKey, Rule, Scope};
 use samebundle_spec::{BundleName, Classify, ErrorKind, limits};
 
 use super::guard::{self, GuardError};
@@ -138,7 +138,7 @@ impl TrustStore {
     }
 
     /// Returns the rule that decides about what comes from a place.
-    pub fn explain(&self, place: &Place) -> Option<(&Scope, &Rule)> {
+    pub fn explain(&self, place: &BundleOrigin) -> Option<(&Scope, &Rule)> {
         self.policy.rule_for(place, &[])
     }
 

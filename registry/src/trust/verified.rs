@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use samebundle_spec::record::Verification;
-use samebundle_spec::signing::{Fault, Form, KeyId, KeyRing, Level, Release, Right, Scope};
+use samebundle_spec::signing::{
+    KeyId, KeyRing, Level, Release, Right, Scope, SignatureFault, SignatureFormat,
+};
 use samebundle_spec::{BundleName, Descriptor};
 
 use super::Attested;
@@ -53,11 +55,11 @@ pub enum Basis {
         /// The rights beyond the default that the rule grants.
         rights: BTreeSet<Right>,
         /// The form of a signature of another tool that sufficed; then nothing protects against rollback.
-        bare: Option<Form>,
+        bare: Option<SignatureFormat>,
         /// What was asked for and is attested.
         attested: Vec<Attested>,
         /// What was wrong and only warns at this level.
-        warnings: Vec<Fault>,
+        warnings: Vec<SignatureFault>,
         /// The sequence of the newer release that was seen before, if this one may follow it all the same.
         downgraded_from: Option<u64>,
     },

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use samebundle_spec::signing::{
-    Decision, Expected, Fault, Form, Place, Predicate, Question, Refusal, Signed, decide, examine, foreign,
+    BundleOrigin, Decision, Expected, Predicate, Question, Refusal, SignatureFault, SignatureFormat, Signed,
+    decide, examine, foreign,
 };
 use samebundle_spec::{Algorithm, Descriptor, Timestamp};
 
@@ -16,7 +17,7 @@ pub struct Request {
     /// The bundle's index, resolved to its digest once and used by that from then on.
     pub subject: Descriptor,
     /// Where the bundle comes from; it chooses the rule.
-    pub place: Place,
+    pub place: BundleOrigin,
     /// What the caller knows that it must be, e.g. from the tag that was asked for.
     pub expected: Expected,
     /// The clock's time.
@@ -29,7 +30,7 @@ pub struct Request {
 
 impl Request {
     /// Asks about a bundle from a place, with nothing expected of it and no downgrade allowed.
-    pub fn new(subject: Descriptor, place: Place, now: Timestamp) -> Self {
+    pub fn new(subject: Descriptor, place: BundleOrigin, now: Timestamp) -> Self {
         Self {
             subject,
             place,
@@ -106,7 +107,11 @@ where
 
 /// Tells whether signatures without a release statement are to be looked for: a rule may accept some, nothing was missed
 /// that may be a statement, and there is no statement by a trusted key, whatever is wrong with it.
-fn may_be_bare(refusal: &Refusal, examined: &[Result<Signed, Fault>], found: &discover::Found) -> bool {
+fn may_be_bare(
+    refusal: &Refusal,
+    examined: &[Result<Signed, SignatureFault>],
+    found: &discover::Found,
+) -> bool {
     !matches!(refusal, Refusal::NoRule { .. })
         && found.missed.is_none()
         && !examined.iter().any(Result::is_ok)
@@ -128,7 +133,9 @@ async fn bare<S: Origin + ?Sized>(
         Refusal::Signature { fault, .. } => {
             let by_others = matches!(
                 fault,
-                Fault::UnknownKey { .. } | Fault::OtherPredicate { .. } | Fault::OtherMaterial { .. }
+                SignatureFault::UnknownKey { .. }
+                    | SignatureFault::OtherPredicate { .. }
+                    | SignatureFault::OtherMaterial { .. }
             );
             by_others && examined.iter().any(Result::is_ok)
         }
@@ -153,16 +160,16 @@ async fn examine_bare<S: Origin + ?Sized>(
     question: Question<'_>,
     trust: &TrustStore,
     found: &discover::Found,
-) -> Result<(Vec<Result<foreign::Bare, Fault>>, Option<StoreError>), TrustError> {
+) -> Result<(Vec<Result<foreign::Bare, SignatureFault>>, Option<StoreError>), TrustError> {
     let (keys, subject) = (trust.keys(), question.subject);
     let rule = trust.policy().rule_for(question.place, &[]);
     let accepts = |form| rule.is_some_and(|(_, rule)| rule.accept.contains(&form));
     let layers = match discover::cosign_layers(source, subject).await {
-        Err(error) if accepts(Form::Cosign) || is_cancelled(&error) => return Err(error),
+        Err(error) if accepts(SignatureFormat::Cosign) || is_cancelled(&error) => return Err(error),
         layers => layers.unwrap_or_default(),
     };
     let notation = match discover::notation(source, subject).await {
-        Err(error) if accepts(Form::Notation) || is_cancelled(&error) => return Err(error),
+        Err(error) if accepts(SignatureFormat::Notation) || is_cancelled(&error) => return Err(error),
         notation => notation.unwrap_or_default(),
     };
     let bundles = found
@@ -174,7 +181,10 @@ async fn examine_bare<S: Origin + ?Sized>(
     let envelopes = notation.documents.iter();
     let envelopes = envelopes.map(|document| foreign::examine_notation(document, keys));
     let examined = bundles.chain(layers).chain(envelopes).collect();
-    Ok((examined, notation.missed.filter(|_| accepts(Form::Notation))))
+    Ok((
+        examined,
+        notation.missed.filter(|_| accepts(SignatureFormat::Notation)),
+    ))
 }
 
 fn is_cancelled(error: &TrustError) -> bool {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use samebundle_registry::StoreError;
 use samebundle_spec::bundle::BundleError;
 use samebundle_spec::manifest::ManifestError;
-use samebundle_spec::pipeline::{Fault, PipelineError, Unsupported};
+use samebundle_spec::pipeline::{PipelineError, PipelineFault, Unsupported};
 use samebundle_spec::{Classify, ErrorKind, MediaType};
 
 use super::tools::ToolError;
@@ -44,7 +44,7 @@ pub enum BuildError {
     Pipeline(#[from] PipelineError),
     /// The pipeline contradicts itself.
     #[error("the pipeline has {}:\n{}", counted(.0.len(), "fault"), lines(.0))]
-    Faults(Vec<Fault>),
+    Faults(Vec<PipelineFault>),
     /// The pipeline asks for what the native engine does not do yet.
     #[error("the pipeline needs what is not there yet:\n{}", lines(.0))]
     Unsupported(Vec<Unsupported>),

@@ -33,9 +33,9 @@ use std::sync::Arc;
 
 use samebundle_registry::{Source, Store};
 use samebundle_spec::authoring::{self, Authored, ProgramManifest, Runs, Wheelhouse};
-use samebundle_spec::bundle::index::{self, Composed, Form};
+use samebundle_spec::bundle::index::{self, Composed, IndexForm};
 use samebundle_spec::bundle::program::CarriedData;
-use samebundle_spec::pipeline::{Fault, Pipeline};
+use samebundle_spec::pipeline::{Pipeline, PipelineFault};
 use samebundle_spec::signing::Predicate;
 use samebundle_spec::{BundleName, Descriptor, Digest, MediaType, Tag, Version, limits};
 
@@ -112,7 +112,7 @@ pub struct Built {
     /// Which runs of the author are to travel along; they are attached by who knows them.
     pub history: Runs,
     /// What in the pipeline has no effect.
-    pub notes: Vec<Fault>,
+    pub notes: Vec<PipelineFault>,
 }
 
 /// Builds a bundle.
@@ -164,7 +164,7 @@ pub async fn build(inputs: &BuildInputs<'_>, context: &Context) -> Result<Built,
         &described.bundle,
         &invocation,
         &described.components,
-        Form::Strict,
+        IndexForm::Strict,
     );
     let index = commit(store, described.bundle.raw(), composed).await?;
     let facts = attest::Facts {
@@ -206,7 +206,7 @@ pub struct Checked {
     /// The bundle's version.
     pub version: Version,
     /// What in the pipeline has no effect.
-    pub notes: Vec<Fault>,
+    pub notes: Vec<PipelineFault>,
 }
 
 /// Checks sources as [`build`] does, up to the first image: manifest, pipeline, and whether they fit together.

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use samebundle_registry::StoreError;
-use samebundle_spec::pipeline::{Fault, Unsupported, ValueError};
+use samebundle_spec::pipeline::{PipelineFault, Unsupported, ValueError};
 use samebundle_spec::{Classify, ErrorKind};
 
 use crate::driver::DriverError;
@@ -15,7 +15,7 @@ use crate::driver::DriverError;
 pub enum ProgramError {
     /// The pipeline does not pass the type checker.
     #[error("the pipeline is faulty: {}", first(.0))]
-    Faults(Vec<Fault>),
+    Faults(Vec<PipelineFault>),
     /// The pipeline needs what the engine does not do yet.
     #[error("the pipeline cannot be run: {}", first(.0))]
     Unsupported(Vec<Unsupported>),

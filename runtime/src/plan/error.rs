@@ -1,7 +1,7 @@
 //! Why there is no plan.
 
 use samebundle_spec::bundle::parameter::ParameterError;
-use samebundle_spec::pipeline::Fault;
+use samebundle_spec::pipeline::PipelineFault;
 use samebundle_spec::{Classify, Digest, ErrorKind};
 
 use super::Shortfall;
@@ -23,7 +23,7 @@ pub enum PlanError {
     Parameter(#[from] ParameterError),
     /// An amount in the pipeline cannot be read.
     #[error("{0}")]
-    Demand(Fault),
+    Demand(PipelineFault),
     /// The bundle asks for a right that its signer was not granted.
     #[error("the bundle asks for {right}, which the policy does not allow its signer")]
     Right {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use samebundle_registry::store::{Memory, SinkExt};
 use samebundle_spec::bundle::Bundle;
 use samebundle_spec::bundle::extension::{ADDON, ENVIRONMENT};
-use samebundle_spec::bundle::index::{self, Form};
+use samebundle_spec::bundle::index::{self, IndexForm};
 use samebundle_spec::record::Format;
 use samebundle_spec::{Classify, Descriptor, Digest, ErrorKind, MediaType};
 use serde_json::json;
@@ -23,7 +23,7 @@ async fn bundle(version: &str, custom: Value) -> (Verified<OpenedBundle>, Instal
     let bundle = Bundle::parse(document.to_string().as_bytes()).unwrap();
     let store = Memory::new();
     let image = Descriptor::new(MediaType::OCI_MANIFEST, Digest::sha256(b"image"), 5);
-    let composed = index::compose(&bundle, &image, &BTreeMap::new(), Form::Null);
+    let composed = index::compose(&bundle, &image, &BTreeMap::new(), IndexForm::Null);
     let (manifest, manifest_bytes) = composed.config_manifest;
     let (root, root_bytes) = composed.index;
     let config = Bytes::from(bundle.raw().to_vec());

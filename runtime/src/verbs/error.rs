@@ -14,7 +14,7 @@ use samebundle_spec::bundle::BundleError;
 use samebundle_spec::bundle::definition::DefinitionError;
 use samebundle_spec::name::NameError;
 use samebundle_spec::reference::ReferenceError;
-use samebundle_spec::signing::{Fault, PolicyError, ScopeError};
+use samebundle_spec::signing::{PolicyError, ScopeError, SignatureFault};
 use samebundle_spec::{Classify, ErrorKind};
 
 use super::{LocationError, PassphraseError};
@@ -106,7 +106,7 @@ pub enum VerbError {
         file: String,
         /// Why.
         #[source]
-        fault: Fault,
+        fault: SignatureFault,
     },
     /// There is no private key of that name.
     #[error("there is no key {name}; `key generate --name {name}` makes one")]

@@ -10,11 +10,9 @@ use samebundle_registry::archive::volumes;
 use samebundle_spec::reference::ReferenceError;
 use samebundle_spec::{BundleName, Reference, Tag, Version};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 /// Where a bundle is read from or written to. In JSON it is the text that a user writes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
     /// A registry.
     Registry(Reference),
@@ -27,8 +25,7 @@ pub enum Location {
 }
 
 /// The name of a bundle in the local store: `NAME` or `NAME:VERSION`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalName {
     /// The bundle's name.
     pub name: BundleName,
@@ -288,24 +285,12 @@ impl fmt::Display for LocalName {
     }
 }
 
-/// Gives types that are a text in JSON the conversions that serde and schemars need.
-macro_rules! as_text {
-    ($($name:ident, $error:ty, $what:literal;)*) => {
-        $(impl TryFrom<String> for $name {
-            type Error = $error;
+samebundle_spec::serde_as_text!(Location, LocalName);
 
-            fn try_from(text: String) -> Result<Self, Self::Error> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(value: $name) -> Self {
-                value.to_string()
-            }
-        }
-
-        impl JsonSchema for $name {
+/// Gives types that are a text in JSON their schema.
+macro_rules! text_schema {
+    ($($name:ident = $what:literal;)*) => {
+        $(impl JsonSchema for $name {
             fn schema_name() -> std::borrow::Cow<'static, str> {
                 stringify!($name).into()
             }
@@ -317,10 +302,10 @@ macro_rules! as_text {
     };
 }
 
-as_text! {
-    Location, LocationError,
+text_schema! {
+    Location =
         "registry/repository:tag, registry/repository@digest, archive:FILE[:TAG], layout:DIR[:TAG], or NAME[:VERSION]";
-    LocalName, samebundle_spec::name::NameError, "NAME or NAME:VERSION";
+    LocalName = "NAME or NAME:VERSION";
 }
 
 /// Reads a version as people write it: `1.1` is `1.1.0`.

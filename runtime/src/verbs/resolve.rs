@@ -12,7 +12,7 @@ use samebundle_registry::store::{Origin, Resolve};
 use samebundle_registry::trust::{self, TrustError, TrustStore, Verified};
 use samebundle_spec::bundle::Bundle;
 use samebundle_spec::record::{Installation, Verification};
-use samebundle_spec::signing::{self, Expected, Fault, Refusal};
+use samebundle_spec::signing::{self, Expected, Refusal, SignatureFault};
 use samebundle_spec::{Descriptor, Reference, Tag};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,7 +43,7 @@ pub struct ResolvedBundle {
     /// The tag that it was found by, or has there.
     pub tag: Option<Tag>,
     /// The location as the policy sees it.
-    pub place: signing::Place,
+    pub place: signing::BundleOrigin,
     /// What the tag that was asked for promises.
     pub expected: Expected,
     /// How the location reads in records.
@@ -127,7 +127,7 @@ fn local(source: Arc<dyn Origin>, index: Descriptor, tag: Option<Tag>, shown: &s
         source,
         index,
         tag,
-        place: signing::Place::Local,
+        place: signing::BundleOrigin::Local,
         expected: Expected::default(),
         shown,
     }
@@ -167,7 +167,7 @@ async fn in_registry(site: &Site, reference: &Reference) -> Result<ResolvedBundl
     Ok(ResolvedBundle {
         source: Arc::new(remote),
         shown: reference.pinned(index.digest).to_string(),
-        place: signing::Place::Registry(reference.repository.clone()),
+        place: signing::BundleOrigin::Registry(reference.repository.clone()),
         index,
         tag: reference.tag.clone(),
         expected,
@@ -250,12 +250,12 @@ fn is_unsigned(error: &TrustError) -> bool {
         Refusal::NoRule { .. } | Refusal::Unsigned | Refusal::TooFew { .. } => true,
         Refusal::Signature { fault, .. } => matches!(
             fault,
-            Fault::UnknownKey { .. }
-                | Fault::OtherMaterial { .. }
-                | Fault::OtherPredicate { .. }
-                | Fault::NoRule { .. }
-                | Fault::KeyNotInRule { .. }
-                | Fault::FormNotAccepted { .. }
+            SignatureFault::UnknownKey { .. }
+                | SignatureFault::OtherMaterial { .. }
+                | SignatureFault::OtherPredicate { .. }
+                | SignatureFault::NoRule { .. }
+                | SignatureFault::KeyNotInRule { .. }
+                | SignatureFault::FormatNotAccepted { .. }
         ),
     }
 }
@@ -274,8 +274,8 @@ pub(super) async fn still_verified(
         return Ok(Verified::by_consent(installation.index.clone(), reason.clone()));
     }
     let place = match installation.source.parse::<Reference>() {
-        Ok(reference) => signing::Place::Registry(reference.repository),
-        Err(_) => signing::Place::Local,
+        Ok(reference) => signing::BundleOrigin::Registry(reference.repository),
+        Err(_) => signing::BundleOrigin::Local,
     };
     let request = trust::Request {
         allow_downgrade: true,

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use samebundle_registry::trust::{Attested, Basis, Signer};
 use samebundle_spec::Digest;
 use samebundle_spec::record::Verification;
-use samebundle_spec::signing::{Form, Policy, Predicate, Release};
+use samebundle_spec::signing::{Policy, Predicate, Release, SignatureFormat};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -45,7 +45,7 @@ pub struct VerifyReport {
     /// What was signed; none by consent, and where the rule does not ask for it.
     pub release: Option<Release>,
     /// The tool whose signature sufficed although it names no release.
-    pub bare: Option<Form>,
+    pub bare: Option<SignatureFormat>,
     /// What is attested.
     pub attested: Vec<AttestedReport>,
     /// The receipt's file, if one was asked for.

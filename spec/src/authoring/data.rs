@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::bundle::program::DataPointer;
 use crate::{BundleName, Digest, EntryPath};
 
-/// Why an entry of `data` is none.
+/// Why an entry of `data` is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DataError {
     /// Both or neither of the two ways, or one of them in part.
@@ -25,7 +25,7 @@ pub enum DataError {
 
 /// Data of a program.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "Entry")]
+#[serde(try_from = "DataEntry")]
 pub enum Data {
     /// It stays where it is.
     Pointer(DataPointer),
@@ -52,11 +52,11 @@ impl Data {
     }
 }
 
-/// The two ways as they are written.
+/// The fields of both ways.
 #[derive(Deserialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Entry {
+pub(crate) struct DataEntry {
     /// The name by which the program knows it.
     name: String,
     /// A file that travels along, relative to this file's folder.
@@ -69,11 +69,11 @@ pub(crate) struct Entry {
     size: Option<u64>,
 }
 
-impl TryFrom<Entry> for Data {
+impl TryFrom<DataEntry> for Data {
     type Error = DataError;
 
-    fn try_from(entry: Entry) -> Result<Self, DataError> {
-        let Entry {
+    fn try_from(entry: DataEntry) -> Result<Self, DataError> {
+        let DataEntry {
             name,
             file,
             uri,

@@ -10,13 +10,13 @@ use serde::de::{Deserializer, Error as _};
 use crate::json::null_as_default;
 use crate::{EntryPath, Reference};
 
-/// Why an image's source is not one.
+/// Why the source of an image is refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ImageError {
     /// Both or neither of the two ways.
     #[error("an image needs either \"from\" (where it is) or \"build\" (how it is made), not both")]
     OneOf,
-    /// An origin that is none.
+    /// The text names no origin of an image.
     #[error(
         "{text:?} is not where an image can come from (layout:DIR, archive:FILE or registry/repository:tag): {why}"
     )]
@@ -26,7 +26,7 @@ pub enum ImageError {
         /// What is wrong with it.
         why: String,
     },
-    /// A path in the image that is none.
+    /// The path in the image is not valid.
     #[error("{path:?} is not an absolute path without '..'")]
     Path {
         /// The path, shortened.
@@ -36,27 +36,27 @@ pub enum ImageError {
 
 /// Where an image comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "Entry")]
+#[serde(try_from = "ImageEntry")]
 pub enum ImageSource {
-    /// It is there already.
+    /// The image exists already.
     From(ImageOrigin),
-    /// It is made from a base and files.
+    /// The image is made from a base and files.
     Build(ImageBuild),
 }
 
-/// The two ways as they are written.
+/// The fields of both ways.
 #[derive(Deserialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Entry {
+pub(crate) struct ImageEntry {
     from: Option<ImageOrigin>,
     build: Option<ImageBuild>,
 }
 
-impl TryFrom<Entry> for ImageSource {
+impl TryFrom<ImageEntry> for ImageSource {
     type Error = ImageError;
 
-    fn try_from(entry: Entry) -> Result<Self, ImageError> {
+    fn try_from(entry: ImageEntry) -> Result<Self, ImageError> {
         match (entry.from, entry.build) {
             (Some(origin), None) => Ok(Self::From(origin)),
             (None, Some(build)) => Ok(Self::Build(build)),
@@ -65,7 +65,7 @@ impl TryFrom<Entry> for ImageSource {
     }
 }
 
-/// A place that holds an image.
+/// Where an image is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ImageOrigin {
     /// An OCI image layout, a folder relative to the file's.
@@ -113,13 +113,7 @@ impl fmt::Display for ImageOrigin {
     }
 }
 
-impl<'de> Deserialize<'de> for ImageOrigin {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
-    }
-}
+crate::serde_as_text!(ImageOrigin);
 
 /// An image made without a daemon: a base, one layer of files, and how it starts.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -3,9 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _};
-
 /// A choice of runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Runs {
@@ -33,12 +30,6 @@ impl Runs {
             Self::All => usize::MAX,
             Self::Last(count) => usize::try_from(count).unwrap_or(usize::MAX),
         }
-    }
-}
-
-impl serde::Serialize for Runs {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
     }
 }
 
@@ -71,10 +62,4 @@ impl fmt::Display for Runs {
     }
 }
 
-impl<'de> Deserialize<'de> for Runs {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
-    }
-}
+crate::serde_as_text!(Runs);

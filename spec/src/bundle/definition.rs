@@ -13,13 +13,13 @@ use crate::limits;
 /// Why a schema cannot be used, or a value does not fit it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DefinitionError {
-    /// The schema is not one.
+    /// The schema is not valid.
     #[error("{0}")]
     Schema(String),
     /// A reference that leads outside the document, or nowhere but to itself.
     #[error("reference {0:?} does not lead to another place in the same document")]
     Reference(String),
-    /// The value does not fit.
+    /// The value does not fit the definition.
     #[error("{0}")]
     Value(String),
     /// The text is not of the definition's type.
@@ -103,7 +103,7 @@ impl<'a> Definition<'a> {
         }
     }
 
-    /// Reads a value as a person writes it on a command line: a string stays as it is, all else is JSON. Where several
+    /// Reads a value as a person writes it on a command line: a string is taken as it is, anything else as JSON. Where several
     /// types fit, the string comes last; where none is declared, JSON is tried and else it is a string. Integers have 64 bits.
     ///
     /// # Errors

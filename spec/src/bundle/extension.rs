@@ -1,11 +1,11 @@
-//! What is ours under `custom`: one extension a kind of bundle, and the table of their readers.
+//! Our extensions under `custom`: one for each kind of bundle, and the table of their readers.
 //!
 //! A new kind is one line in [`READERS`] and one variant of [`Extension`].
 
 use serde_json::Value;
 
 use super::program::{self, ProgramExtension};
-use super::rules::Fault;
+use super::rules::BrokenRule;
 use super::{BundleError, View};
 use crate::json;
 
@@ -14,18 +14,18 @@ pub const ENVIRONMENT: &str = "dev.samebundle.environment";
 /// The key of an add-on's extension.
 pub const ADDON: &str = "dev.samebundle.addon";
 
-/// The extension of ours that a bundle has, which tells its kind.
+/// Our extension in a bundle, which tells the bundle's kind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Extension {
     /// The bundle is a program.
     Program(Box<ProgramExtension>),
-    /// The bundle is an environment. Nothing of it is read yet.
+    /// The bundle is an environment. Its content is not read yet.
     Environment,
-    /// The bundle is an add-on. Nothing of it is read yet.
+    /// The bundle is an add-on. Its content is not read yet.
     Addon,
 }
 
-/// Reads an extension. Places in its errors count from the extension.
+/// Reads an extension. Pointers in its errors begin at the extension.
 type Reader = fn(&Value, &View) -> Result<Extension, BundleError>;
 
 /// The readers by key under `custom`.
@@ -43,7 +43,7 @@ fn read_program(value: &Value, view: &View) -> Result<Extension, BundleError> {
     Ok(Extension::Program(Box::new(extension)))
 }
 
-/// Reads the extension of ours that a bundle has; none if it has none of them.
+/// Reads our extension in a bundle; `None` if the bundle has none.
 pub(super) fn read(view: &View) -> Result<Option<Extension>, BundleError> {
     let mut ours = READERS
         .iter()
@@ -54,7 +54,7 @@ pub(super) fn read(view: &View) -> Result<Option<Extension>, BundleError> {
     if let Some((other, _, _)) = ours.next() {
         return Err(BundleError::Invalid {
             pointer: json::child("/custom", other),
-            fault: Fault::TwoKinds(key.to_owned()),
+            fault: BrokenRule::TwoKinds(key.to_owned()),
         });
     }
     reader(value, view)

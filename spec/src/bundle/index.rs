@@ -17,7 +17,7 @@ pub const COMPONENT: &str = "io.cnab.component.name";
 
 /// How documents are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum IndexForm {
     /// Valid OCI documents: media types, the artifact type, one empty layer. Every registry takes them.
     Strict,
     /// Byte for byte as cnab-to-oci writes them: no media types, `"layers":null`. Some registries refuse them.
@@ -42,12 +42,12 @@ pub fn compose(
     bundle: &Bundle,
     invocation: &Descriptor,
     components: &BTreeMap<String, Descriptor>,
-    form: Form,
+    form: IndexForm,
 ) -> Composed {
     let config_blob = Descriptor::of(MediaType::CNAB_CONFIG, bundle.raw());
     let config_bytes = match form {
-        Form::Strict => Manifest::new(config_blob.clone(), vec![Descriptor::empty()]).to_bytes(),
-        Form::Null => null_layers(&config_blob),
+        IndexForm::Strict => Manifest::new(config_blob.clone(), vec![Descriptor::empty()]).to_bytes(),
+        IndexForm::Null => null_layers(&config_blob),
     };
     let config_manifest = Descriptor::of(MediaType::OCI_MANIFEST, &config_bytes);
     // Without an artifact type: skopeo 1.9 drops it from an entry, and takes that for a reason to write another index.
@@ -61,8 +61,8 @@ pub fn compose(
     let mut index = Index::new(manifests);
     index.annotations = annotations(bundle);
     match form {
-        Form::Strict => index.artifact_type = Some(MediaType::CNAB_MANIFEST),
-        Form::Null => index.media_type = None,
+        IndexForm::Strict => index.artifact_type = Some(MediaType::CNAB_MANIFEST),
+        IndexForm::Null => index.media_type = None,
     }
     let bytes = index.to_bytes();
     let mut descriptor = Descriptor::of(MediaType::OCI_INDEX, &bytes);
@@ -71,7 +71,7 @@ pub fn compose(
         config_blob,
         config_manifest: (config_manifest, config_bytes),
         index: (descriptor, bytes),
-        empty_blob: form == Form::Strict,
+        empty_blob: form == IndexForm::Strict,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The OCI index of a bundle, read: what in it is the configuration, the invocation image and which component.
+//! The OCI index of a bundle, read: which entry is the configuration, which the invocation image, and which each component.
 //!
 //! Reads what cnab-to-oci writes in every fallback (OCI index or Docker manifest list; a configuration of its own type, of
 //! an OCI image, or of a Docker image with `bundle.json` as a layer as well) and our strict form.
@@ -165,7 +165,7 @@ impl Layout {
         Ok(config)
     }
 
-    /// Checks that `bundle.json` and the index speak of the same content: the same components, and the same digests
+    /// Checks that `bundle.json` and the index agree: the same components, and the same digests
     /// wherever `bundle.json` has one (cnab-spec 101: a runtime must validate it before any action).
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Parameters and credentials: values in, environment and files of the invocation image out (cnab-spec 103).
 //!
-//! Pure: what is given and what the bundle says decide everything. An optional parameter without value and default is the
-//! empty string, and an empty file where it goes to one, whatever its type. A string stands verbatim, all else as JSON
+//! The functions are pure: the given values and the bundle decide everything. An optional parameter without value and default is the
+//! empty string, and an empty file where it goes to one, whatever its type. A string is written verbatim, any other value as JSON
 //! text. Parameters are remembered by an installation, credentials never.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,7 +56,7 @@ pub enum ParameterError {
         /// The action.
         action: String,
     },
-    /// A parameter and a credential at one place.
+    /// A parameter and a credential have the same destination.
     #[error("a parameter and a credential both go to {place:?}; a parameter must not override a credential")]
     Conflict {
         /// Environment variable or path.
@@ -90,10 +90,10 @@ pub struct Injection {
 }
 
 impl Injection {
-    /// Joins what parameters and what credentials place.
+    /// Joins the environment and files of parameters with those of credentials.
     ///
     /// # Errors
-    /// If both place something at one variable or file: a parameter must not override a credential.
+    /// If both set one variable or file: a parameter must not override a credential.
     pub fn with_credentials(mut self, credentials: Self) -> Result<Self, ParameterError> {
         let variable = credentials
             .environment
@@ -200,7 +200,7 @@ pub fn resolve(
     Ok(resolved)
 }
 
-/// Places credentials for `action`. A stateless action needs none, but gets what is given.
+/// Places credentials for `action`. A stateless action requires none, but gets those that are given.
 ///
 /// # Errors
 /// If one is unknown, missing, or cannot be an environment variable.
@@ -236,7 +236,7 @@ pub fn place_credentials(
     Ok(injection)
 }
 
-/// Returns a value as it stands in an environment variable or a file: a string verbatim, all else as JSON.
+/// Returns a value as an environment variable or a file holds it: a string verbatim, any other value as JSON.
 pub fn text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),

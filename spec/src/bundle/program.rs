@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::quantity::Quantity;
-use super::rules::Fault;
+use super::rules::BrokenRule;
 use super::view::View;
 use crate::signing::Right;
 use crate::{BundleName, Digest, json};
@@ -204,19 +204,25 @@ impl Rights {
 }
 
 impl ProgramExtension {
-    /// Checks the version, and that every component is among the bundle's images. An error has the place in here.
-    pub(super) fn check(&self, view: &View) -> Result<(), (String, Fault)> {
+    /// Checks the version, and that every component is among the bundle's images. An error has the pointer inside of the extension.
+    pub(super) fn check(&self, view: &View) -> Result<(), (String, BrokenRule)> {
         let known = self.api_version == API_VERSION || self.api_version.starts_with("samebundle.dev/v1.");
         if !known {
-            let fault = Fault::ApiVersion(self.api_version.chars().take(40).collect());
+            let fault = BrokenRule::ApiVersion(self.api_version.chars().take(40).collect());
             return Err(("/apiVersion".to_owned(), fault));
         }
         if !view.images.contains_key(&self.content) {
-            return Err(("/content".to_owned(), Fault::NoComponent(self.content.clone())));
+            return Err((
+                "/content".to_owned(),
+                BrokenRule::NoComponent(self.content.clone()),
+            ));
         }
         let mut names = BTreeSet::new();
         if let Some(twice) = self.carried.iter().find(|data| !names.insert(&data.name)) {
-            return Err(("/carried".to_owned(), Fault::DataTwice(twice.name.to_string())));
+            return Err((
+                "/carried".to_owned(),
+                BrokenRule::DataTwice(twice.name.to_string()),
+            ));
         }
         match self
             .images
@@ -225,7 +231,7 @@ impl ProgramExtension {
         {
             Some((image, component)) => {
                 let place = json::child("/images", image);
-                Err((place, Fault::NoComponent(component.clone())))
+                Err((place, BrokenRule::NoComponent(component.clone())))
             }
             None => Ok(()),
         }

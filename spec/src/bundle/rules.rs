@@ -1,4 +1,4 @@
-//! The rules of cnab-spec 101 beyond types: what is an error, and what the user is only told.
+//! The rules of cnab-spec 101 beyond types: which findings are errors, and which are only notices.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,8 +15,8 @@ pub const OUTPUTS: &str = "/cnab/app/outputs";
 
 /// A broken rule of cnab-spec 101 or of ours.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    /// The schema version is none, or of another major version.
+pub enum BrokenRule {
+    /// The schema version is not valid, or is of another major version.
     #[error("schemaVersion {0:?} is not a version 1 of CNAB (e.g. v1.2.0)")]
     SchemaVersion(String),
     /// An empty name, or one with characters that cannot be seen.
@@ -34,10 +34,10 @@ pub enum Fault {
     /// A parameter or credential that goes nowhere.
     #[error("it needs an environment variable (env) or a file (path) to go to")]
     NoDestination,
-    /// An environment variable that is none or reserved.
+    /// The name of an environment variable is not valid or is reserved.
     #[error("environment variable {0:?} is empty, holds '=' or NUL, or begins with the reserved CNAB_")]
     Environment(String),
-    /// A path that is none, or is where outputs are.
+    /// The path is not valid, or is where outputs are.
     #[error("path {0:?} must be a file path without '..', and not beneath {OUTPUTS}")]
     Path(String),
     /// An output whose path is not beneath the outputs' directory.
@@ -51,7 +51,7 @@ pub enum Fault {
         /// The other output.
         other: String,
     },
-    /// A definition that is not there.
+    /// The definition does not exist.
     #[error("definition {0:?} is not among the bundle's definitions")]
     NoDefinition(String),
     /// A definition that is not JSON Schema draft-07, or reaches outside the document.
@@ -74,10 +74,10 @@ pub enum Fault {
     ApiVersion(String),
 }
 
-/// What a user is told about a bundle that is valid.
+/// A notice about a bundle that is valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// A top-level field that nobody knows; it is kept.
+    /// The bundle has an unknown top-level field; it is kept.
     UnknownField(String),
     /// A draft of the specification (`v1.0.0-WD`), compatible with nothing else by its own rules.
     Draft(String),
@@ -85,7 +85,7 @@ pub enum Notice {
     NewerMinor(String),
     /// A required extension that is not supported: what needs it will not work.
     Extension(String),
-    /// A credential and a parameter that go to one place: an action that both apply to is refused.
+    /// A credential and a parameter have the same destination: an action that both apply to is refused.
     Conflict {
         /// The credential.
         credential: String,
@@ -94,7 +94,7 @@ pub enum Notice {
         /// Environment variable or path.
         place: String,
     },
-    /// A default that its own schema refuses.
+    /// A default value does not fit its own schema.
     Default {
         /// The definition.
         definition: String,
@@ -163,7 +163,7 @@ const FIELDS: [&str; 16] = [
     "requiredExtensions",
 ];
 
-fn invalid(pointer: &[&str], fault: Fault) -> BundleError {
+fn invalid(pointer: &[&str], fault: BrokenRule) -> BundleError {
     BundleError::Invalid {
         pointer: pointer
             .iter()
@@ -175,45 +175,51 @@ fn invalid(pointer: &[&str], fault: Fault) -> BundleError {
 /// Checks every rule; the first that is broken is the error.
 pub(super) fn check(view: &View) -> Result<(), BundleError> {
     if schema_version(&view.schema_version).is_none_or(|(major, _, _)| major != 1) {
-        let fault = Fault::SchemaVersion(view.schema_version.chars().take(40).collect());
+        let fault = BrokenRule::SchemaVersion(view.schema_version.chars().take(40).collect());
         return Err(invalid(&["schemaVersion"], fault));
     }
     if view.name.is_empty() || view.name.chars().any(|c| !graphic(c)) {
-        let fault = Fault::Name(view.name.chars().take(100).collect());
+        let fault = BrokenRule::Name(view.name.chars().take(100).collect());
         return Err(invalid(&["name"], fault));
     }
     check_images(view)?;
     for name in view.actions.keys() {
         if BUILT_IN_ACTIONS.contains(&name.as_str()) {
-            return Err(invalid(&["actions", name], Fault::BuiltInAction(name.clone())));
+            return Err(invalid(
+                &["actions", name],
+                BrokenRule::BuiltInAction(name.clone()),
+            ));
         }
     }
     for (name, schema) in &view.definitions {
         Definition::new(schema, &view.definitions)
-            .map_err(|error| invalid(&["definitions", name], Fault::Schema(error.to_string())))?;
+            .map_err(|error| invalid(&["definitions", name], BrokenRule::Schema(error.to_string())))?;
     }
     check_parameters(view)?;
     check_credentials(view)?;
     check_outputs(view)?;
     let missing = |name: &&String| !view.custom.contains_key(*name);
     match view.required_extensions.iter().find(missing) {
-        Some(name) => Err(invalid(&["requiredExtensions"], Fault::NoExtension(name.clone()))),
+        Some(name) => Err(invalid(
+            &["requiredExtensions"],
+            BrokenRule::NoExtension(name.clone()),
+        )),
         None => Ok(()),
     }
 }
 
 fn check_images(view: &View) -> Result<(), BundleError> {
     if view.invocation_images.is_empty() {
-        return Err(invalid(&["invocationImages"], Fault::NoInvocationImage));
+        return Err(invalid(&["invocationImages"], BrokenRule::NoInvocationImage));
     }
     for (index, image) in view.invocation_images.iter().enumerate() {
         if image.image.is_empty() {
             let pointer = ["invocationImages", &index.to_string(), "image"];
-            return Err(invalid(&pointer, Fault::ImageReference));
+            return Err(invalid(&pointer, BrokenRule::ImageReference));
         }
     }
     match view.images.iter().find(|(_, image)| image.image.is_empty()) {
-        Some((name, _)) => Err(invalid(&["images", name, "image"], Fault::ImageReference)),
+        Some((name, _)) => Err(invalid(&["images", name, "image"], BrokenRule::ImageReference)),
         None => Ok(()),
     }
 }
@@ -221,7 +227,7 @@ fn check_images(view: &View) -> Result<(), BundleError> {
 fn check_parameters(view: &View) -> Result<(), BundleError> {
     for (name, parameter) in &view.parameters {
         if !view.definitions.contains_key(&parameter.definition) {
-            let fault = Fault::NoDefinition(parameter.definition.clone());
+            let fault = BrokenRule::NoDefinition(parameter.definition.clone());
             return Err(invalid(&["parameters", name, "definition"], fault));
         }
         check_destination(&parameter.destination)
@@ -242,33 +248,33 @@ fn check_outputs(view: &View) -> Result<(), BundleError> {
     let mut seen: BTreeMap<String, &String> = BTreeMap::new();
     for (name, output) in &view.outputs {
         if !view.definitions.contains_key(&output.definition) {
-            let fault = Fault::NoDefinition(output.definition.clone());
+            let fault = BrokenRule::NoDefinition(output.definition.clone());
             return Err(invalid(&["outputs", name, "definition"], fault));
         }
         let here = ["outputs", name, "path"];
         let path = rooted(&output.path)
             .filter(|path| output.path.starts_with('/') && is_output(path))
-            .ok_or_else(|| invalid(&here, Fault::OutputPath(output.path.clone())))?;
+            .ok_or_else(|| invalid(&here, BrokenRule::OutputPath(output.path.clone())))?;
         if let Some(other) = seen.insert(path.clone(), name) {
             let other = other.clone();
-            return Err(invalid(&here, Fault::SameOutput { path, other }));
+            return Err(invalid(&here, BrokenRule::SameOutput { path, other }));
         }
     }
     Ok(())
 }
 
-fn check_destination(destination: &Destination) -> Result<(), Fault> {
+fn check_destination(destination: &Destination) -> Result<(), BrokenRule> {
     if destination.env.is_none() && destination.path.is_none() {
-        return Err(Fault::NoDestination);
+        return Err(BrokenRule::NoDestination);
     }
     if let Some(name) = &destination.env
         && (name.is_empty() || name.contains(['=', '\0']) || name.starts_with("CNAB_"))
     {
-        return Err(Fault::Environment(name.clone()));
+        return Err(BrokenRule::Environment(name.clone()));
     }
     match &destination.path {
         Some(path) if rooted(path).is_none_or(|path| path == OUTPUTS || is_output(&path)) => {
-            Err(Fault::Path(path.clone()))
+            Err(BrokenRule::Path(path.clone()))
         }
         _ => Ok(()),
     }
@@ -327,7 +333,7 @@ fn graphic(c: char) -> bool {
     !(c.is_control() || format || private || nothing)
 }
 
-/// Lists what the user should be told.
+/// Lists the notices for the user.
 pub(super) fn notices(view: &View, value: &Value) -> Vec<Notice> {
     let mut notices = Vec::new();
     match schema_version(&view.schema_version) {
@@ -363,7 +369,7 @@ pub(super) fn notices(view: &View, value: &Value) -> Vec<Notice> {
     notices
 }
 
-/// Lists credentials and parameters that some action would put at one place.
+/// Lists credentials and parameters that have the same destination in some action.
 fn conflicts(view: &View) -> Vec<Notice> {
     let mut found = Vec::new();
     for (name, credential) in &view.credentials {

@@ -102,7 +102,7 @@ pub struct View {
     pub required_extensions: Vec<String>,
 }
 
-/// Somebody who is responsible.
+/// A maintainer of the bundle.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 pub struct Maintainer {
@@ -125,7 +125,7 @@ pub struct Image {
     /// `oci` (the default) or `docker`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_type: Option<String>,
-    /// Digest of its manifest, as text: the specification's own examples hold words that are no digests.
+    /// Digest of its manifest, as text: the examples of the specification have words there that are no digests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_digest: Option<String>,
     /// Size of its manifest, bytes.
@@ -276,7 +276,7 @@ impl Image {
         }
     }
 
-    /// Returns the digest, if there is one and it is one.
+    /// Returns the digest, if the field has a valid one.
     pub fn digest(&self) -> Option<Digest> {
         self.content_digest.as_deref()?.parse().ok()
     }

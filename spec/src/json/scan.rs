@@ -61,7 +61,7 @@ fn check_number(token: &[u8], largest: u64) -> Result<(), JsonFault> {
         return Ok(());
     }
     let digits = token.strip_prefix(b"-").unwrap_or(token);
-    // What is no number is the parser's matter; what has more digits than 64 bits hold is too large.
+    // The parser refuses what is no number; a number with more digits than 64 bits hold is too large.
     let only_digits = digits.iter().all(u8::is_ascii_digit);
     let number = std::str::from_utf8(digits)
         .ok()

@@ -1,4 +1,4 @@
-//! A reader of JSON values that refuses a key that stands twice. `serde_json::Value` alone keeps the last one.
+//! A reader of JSON values that refuses duplicate keys. `serde_json::Value` alone keeps the last one.
 
 use std::cell::RefCell;
 use std::fmt;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Container, Dag, Fault, Implementation, Located, Pipeline};
+use super::{Container, Dag, Implementation, Located, Pipeline, PipelineFault};
 use crate::bundle::demand::Demand;
 use crate::bundle::quantity::{self, QuantityError};
 
@@ -11,8 +11,8 @@ impl Pipeline {
     /// tasks that demand nothing are left out.
     ///
     /// # Errors
-    /// The first amount that cannot be read, with its place.
-    pub fn demands(&self) -> Result<Vec<Demand>, Fault> {
+    /// The first amount that cannot be read, with its position.
+    pub fn demands(&self) -> Result<Vec<Demand>, PipelineFault> {
         let mut demands = Vec::new();
         if let Implementation::Dag(dag) = &self.root.implementation {
             self.demands_of(dag, "", &mut demands)?;
@@ -20,7 +20,7 @@ impl Pipeline {
         Ok(demands)
     }
 
-    fn demands_of(&self, dag: &Dag, path: &str, demands: &mut Vec<Demand>) -> Result<(), Fault> {
+    fn demands_of(&self, dag: &Dag, path: &str, demands: &mut Vec<Demand>) -> Result<(), PipelineFault> {
         for (name, task) in &dag.tasks {
             let path = match path {
                 "" => name.clone(),
@@ -42,7 +42,7 @@ impl Pipeline {
     }
 
     /// A request counts before a limit.
-    fn demand_of(&self, container: &Container, path: &str) -> Result<Demand, Fault> {
+    fn demand_of(&self, container: &Container, path: &str) -> Result<Demand, PipelineFault> {
         let resources = &container.resources;
         let cpus = fixed(&resources.cpu_request).or(fixed(&resources.cpu_limit));
         let memory = fixed(&resources.memory_request).or(fixed(&resources.memory_limit));
@@ -72,8 +72,8 @@ impl Pipeline {
         text: &Located<String>,
         task: &str,
         reader: fn(&str) -> Result<T, QuantityError>,
-    ) -> Result<T, Fault> {
-        reader(text.as_str()).map_err(|error| Fault {
+    ) -> Result<T, PipelineFault> {
+        reader(text.as_str()).map_err(|error| PipelineFault {
             file: self.file.clone(),
             at: text.at,
             task: Some(task.to_owned()),

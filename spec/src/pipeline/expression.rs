@@ -26,7 +26,7 @@ pub enum ExpressionError {
     /// The text that it is applied to is not JSON.
     #[error("the value is not JSON text")]
     NotJson,
-    /// A key or an index is not there.
+    /// The value does not have the key or index.
     #[error("the value has no {0}")]
     Missing(String),
 }

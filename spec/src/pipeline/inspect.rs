@@ -95,7 +95,7 @@ impl Pipeline {
             })
     }
 
-    /// Returns every distinct image as the author wrote it. One that is chosen by a placeholder is none.
+    /// Returns every distinct image as the author wrote it. An image that a placeholder chooses is left out.
     pub fn images(&self) -> BTreeSet<&str> {
         let images = self.containers().map(|(_, container)| container.image.as_str());
         images.filter(|image| !image.contains("{{$")).collect()

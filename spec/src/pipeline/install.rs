@@ -45,7 +45,7 @@ impl InstallLine {
         self.split().0
     }
 
-    /// Returns the options, each followed by its value if that is a word of its own.
+    /// Returns the options, each followed by its value if that is a separate word.
     pub fn options(&self) -> Vec<&str> {
         self.split().1
     }

@@ -1,4 +1,4 @@
-//! KFP v2 pipelines in their intermediate representation (IR): read, checked, and asked about.
+//! KFP v2 pipelines in their intermediate representation (IR): reading, checks, and questions about them.
 //!
 //! A file is one or more YAML documents (JSON is YAML): a `PipelineSpec`, schema version 2.0 or 2.1, or a `PipelineJob` that
 //! wraps one, and a `PlatformSpec` a platform. Source: kubeflow/pipelines `api/v2alpha1/pipeline_spec.proto`.
@@ -38,9 +38,9 @@ pub use expression::{Expression, ExpressionError};
 pub use inspect::{Input, Output, OutputKind};
 pub use install::{InstallLine, install_lines};
 pub use placeholder::{
-    Argument, ArtifactProperty, Part, Placeholder, PlaceholderError, RunFact, argument, parts,
+    Argument, ArtifactProperty, Placeholder, PlaceholderError, RunFact, Segment, argument, parts,
 };
-pub use position::{Fault, Located, PipelineError, Position};
+pub use position::{Located, PipelineError, PipelineFault, Position};
 pub use types::{
     ArtifactInput, ArtifactSource, ArtifactSpec, ArtifactType, Caching, Component, Container, Dag, DagOutput,
     Executor, ExecutorKind, Implementation, ImportedUri, Importer, Interface, Iteration, IterationOver,
@@ -49,7 +49,7 @@ pub use types::{
 pub use unsupported::Unsupported;
 pub use value::{ValueError, coerce, conform, from_text, text_of};
 
-/// A pipeline as it stands in its file.
+/// A pipeline as its file has it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pipeline {
     /// Name of the file, as the caller gave it; in every fault.
@@ -77,11 +77,11 @@ pub struct Pipeline {
     /// Values of a `PipelineJob`'s `runtimeConfig`.
     pub parameter_values: BTreeMap<String, Value>,
     /// What was not known when reading and has no effect.
-    pub notes: Vec<Fault>,
+    pub notes: Vec<PipelineFault>,
 }
 
 impl Pipeline {
-    /// Reads a pipeline file. `file_name` only stands in errors.
+    /// Reads a pipeline file. `file_name` is only used in errors.
     ///
     /// # Errors
     /// [`PipelineError`] with line and column if the bytes are not a pipeline.
@@ -93,7 +93,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// Everything that is wrong, in the order of the file.
-    pub fn check(&self) -> Result<(), Vec<Fault>> {
+    pub fn check(&self) -> Result<(), Vec<PipelineFault>> {
         check::pipeline(self)
     }
 }

@@ -1,4 +1,4 @@
-//! A YAML or JSON document as a tree that knows where everything stands.
+//! A YAML or JSON document as a tree with the position of every node.
 //!
 //! JSON is read as the YAML that it is, as strictly as all YAML ([`yaml`]). Refused besides: numbers that are not finite. Null is kept: proto3 JSON reads it as "unset".
 
@@ -47,7 +47,7 @@ impl Kind {
 }
 
 impl Node {
-    /// Returns the value without its places.
+    /// Returns the value without its positions.
     pub(super) fn to_value(&self) -> Value {
         match &self.kind {
             Kind::Null => Value::Null,
@@ -111,7 +111,7 @@ pub(super) fn documents(file: &str, bytes: &[u8]) -> Result<Vec<Node>, PipelineE
     Ok(documents)
 }
 
-/// Indents a line of a quoted scalar that stands too far left. PyYAML and go-yaml, which compile and run pipelines, read
+/// Indents a line of a quoted scalar that is indented too little. PyYAML and go-yaml, which compile and run pipelines, read
 /// such lines, and formatters write them; the space before a continuation is folded away, so the value is the same.
 fn indented(text: &str, at: Position, why: &str) -> Option<String> {
     const COMPLAINT: &str = "invalid indentation in multiline quoted scalar";

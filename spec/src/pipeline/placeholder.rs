@@ -27,7 +27,7 @@ pub enum Placeholder {
     Run(RunFact),
 }
 
-/// What of an artifact is asked for.
+/// The property of an artifact that is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ArtifactProperty {
     /// Its address.
@@ -67,10 +67,10 @@ pub enum RunFact {
 
 /// A piece of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// As it stands.
+pub enum Segment {
+    /// Taken verbatim.
     Text(String),
-    /// Put in by the engine.
+    /// Replaced by the engine.
     Placeholder(Placeholder),
 }
 
@@ -78,8 +78,8 @@ pub enum Part {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Argument {
     /// A text with placeholders.
-    Text(Vec<Part>),
-    /// These, joined to one argument.
+    Text(Vec<Segment>),
+    /// Arguments that are joined to one.
     Concat(Vec<Argument>),
     /// These arguments if the input has a value, the others if not. May be any number of arguments, also none.
     IfPresent {
@@ -92,23 +92,23 @@ pub enum Argument {
     },
 }
 
-/// Why a text is no argument.
+/// Why a text is not an argument.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlaceholderError {
-    /// It begins like a placeholder of KFP's and does not go on like one.
+    /// The text begins like a placeholder of KFP, and is none.
     #[error("placeholder {0} is none that KFP has")]
     Unknown(String),
-    /// It is a JSON argument of the wrong shape.
+    /// The text is a JSON argument of the wrong shape.
     #[error("argument {0} is not a well-formed Concat or IfPresent")]
     Structure(String),
 }
 
-/// Splits a text into what stands and what is put in.
+/// Splits a text into verbatim segments and placeholders.
 ///
 /// # Errors
 /// [`PlaceholderError::Unknown`] for `{{$.inputs.…`, `{{$.outputs.…` and `{{$.pipeline_…` that mean nothing.
-pub fn parts(text: &str) -> Result<Vec<Part>, PlaceholderError> {
+pub fn parts(text: &str) -> Result<Vec<Segment>, PlaceholderError> {
     let mut parts = Vec::new();
     let mut plain = String::new();
     let mut rest = text;
@@ -122,9 +122,9 @@ pub fn parts(text: &str) -> Result<Vec<Part>, PlaceholderError> {
         };
         if let Some(placeholder) = placeholder {
             if !plain.is_empty() {
-                parts.push(Part::Text(std::mem::take(&mut plain)));
+                parts.push(Segment::Text(std::mem::take(&mut plain)));
             }
-            parts.push(Part::Placeholder(placeholder));
+            parts.push(Segment::Placeholder(placeholder));
             rest = after;
         } else {
             plain.push_str("{{$");
@@ -133,7 +133,7 @@ pub fn parts(text: &str) -> Result<Vec<Part>, PlaceholderError> {
     }
     plain.push_str(rest);
     if !plain.is_empty() {
-        parts.push(Part::Text(plain));
+        parts.push(Segment::Text(plain));
     }
     Ok(parts)
 }
@@ -280,7 +280,7 @@ impl Argument {
         match self {
             Self::Text(parts) => {
                 for part in parts {
-                    if let Part::Placeholder(placeholder) = part {
+                    if let Segment::Placeholder(placeholder) = part {
                         visit(placeholder);
                     }
                 }
@@ -324,7 +324,7 @@ mod tests {
             "{{$.inputs.parameters[\\\"x\\\"]}}",
             "{{ $.inputs.parameters['x'] }}".replace("{{ ", "{{").as_str(),
         ] {
-            let wanted = Part::Placeholder(Placeholder::InputParameter("x".to_owned()));
+            let wanted = Segment::Placeholder(Placeholder::InputParameter("x".to_owned()));
             assert_eq!(parts(text), Ok(vec![wanted]), "{text}");
         }
     }
@@ -335,14 +335,14 @@ mod tests {
         assert_eq!(
             found,
             [
-                Part::Text("a ".to_owned()),
-                Part::Placeholder(Placeholder::ExecutorInput),
-                Part::Text(" b ".to_owned()),
-                Part::Placeholder(Placeholder::OutputArtifact(
+                Segment::Text("a ".to_owned()),
+                Segment::Placeholder(Placeholder::ExecutorInput),
+                Segment::Text(" b ".to_owned()),
+                Segment::Placeholder(Placeholder::OutputArtifact(
                     "m".to_owned(),
                     ArtifactProperty::Metadata(Some("k".to_owned()))
                 )),
-                Part::Text("{{$.nothing}} {{$".to_owned()),
+                Segment::Text("{{$.nothing}} {{$".to_owned()),
             ]
         );
     }
@@ -355,13 +355,13 @@ mod tests {
             ("{{$.inputs.artifacts['in']}}", list("in")),
             ("{{$.inputs.artifacts[''in'']}}", list("in")),
         ] {
-            let wanted = Part::Placeholder(Placeholder::InputArtifact(name, property));
+            let wanted = Segment::Placeholder(Placeholder::InputArtifact(name, property));
             assert_eq!(parts(text), Ok(vec![wanted]), "{text}");
         }
         let (name, property) = list("out");
-        let wanted = Part::Placeholder(Placeholder::OutputArtifact(name, property));
+        let wanted = Segment::Placeholder(Placeholder::OutputArtifact(name, property));
         assert_eq!(parts("{{$.outputs.artifacts['out']}}"), Ok(vec![wanted]));
-        let file = Part::Placeholder(Placeholder::OutputFile);
+        let file = Segment::Placeholder(Placeholder::OutputFile);
         assert_eq!(parts("{{$.outputMetadataUri}}"), Ok(vec![file]));
     }
 
@@ -384,7 +384,7 @@ mod tests {
     fn concat_and_if_present_nest() {
         let text =
             r#"{"Concat": ["a", {"IfPresent": {"InputName": "x", "Then": ["b", "{{$}}"], "Else": "c"}}]}"#;
-        let plain = |text: &str| Argument::Text(vec![Part::Text(text.to_owned())]);
+        let plain = |text: &str| Argument::Text(vec![Segment::Text(text.to_owned())]);
         assert_eq!(
             argument(text),
             Ok(Argument::Concat(vec![
@@ -393,7 +393,7 @@ mod tests {
                     input: "x".to_owned(),
                     then: vec![
                         plain("b"),
-                        Argument::Text(vec![Part::Placeholder(Placeholder::ExecutorInput)])
+                        Argument::Text(vec![Segment::Placeholder(Placeholder::ExecutorInput)])
                     ],
                     otherwise: vec![plain("c")],
                 },

@@ -1,11 +1,11 @@
-//! Where things stand in a pipeline file, and what is wrong with them.
+//! Positions in a pipeline file, and the faults found there.
 
 use std::fmt;
 
 use crate::limits;
 use crate::{Classify, ErrorKind};
 
-/// A place in a file, both from 1. Columns count characters.
+/// A position in a file. Both numbers begin at 1. Columns count characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     /// The line.
@@ -25,17 +25,17 @@ impl fmt::Display for Position {
     }
 }
 
-/// A value and where it stands.
+/// A value and its position.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Located<T> {
     /// The value.
     pub value: T,
-    /// Where it begins.
+    /// The position of its first character.
     pub at: Position,
 }
 
 impl<T> Located<T> {
-    /// Puts a value in its place.
+    /// Joins a value with its position.
     pub fn new(value: T, at: Position) -> Self {
         Self { value, at }
     }
@@ -50,10 +50,10 @@ impl Located<String> {
 
 /// One thing that is wrong in a pipeline: where, in which task, what, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault {
+pub struct PipelineFault {
     /// Name of the file, as the caller gave it.
     pub file: String,
-    /// Where it stands.
+    /// Its position.
     pub at: Position,
     /// The task that is concerned, with the component of the DAG it is in before it: `comp-inner/train`.
     pub task: Option<String>,
@@ -63,7 +63,7 @@ pub struct Fault {
     pub remedy: String,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for PipelineFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}: ", self.file, self.at)?;
         if let Some(task) = &self.task {
@@ -73,7 +73,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Why bytes are not a pipeline at all. References and types are the type checker's matter.
+/// Why bytes are not a pipeline at all. The type checker looks at references and types.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PipelineError {
@@ -93,7 +93,7 @@ pub enum PipelineError {
     NotText {
         /// Name of the file.
         file: String,
-        /// Where the first bad byte stands.
+        /// The position of the first bad byte.
         at: Position,
     },
     /// The file holds no document.
@@ -107,18 +107,18 @@ pub enum PipelineError {
     Syntax {
         /// Name of the file.
         file: String,
-        /// Where it stops being YAML.
+        /// The position at which the file stops being YAML.
         at: Position,
-        /// What the reader says.
+        /// The reader's message.
         why: String,
     },
     /// A field is missing, has another shape or a value out of its range.
     #[error("{0}")]
-    Shape(Box<Fault>),
+    Shape(Box<PipelineFault>),
 }
 
 impl PipelineError {
-    /// Returns where the error stands.
+    /// Returns the position of the error.
     pub fn position(&self) -> Position {
         match self {
             Self::TooLarge { .. } | Self::Empty { .. } => Position::START,

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::node::{Kind, Node};
-use super::position::{Fault, Located, PipelineError, Position};
+use super::position::{Located, PipelineError, PipelineFault, Position};
 
 /// The result of reading a part.
 pub(super) type Read<T> = Result<T, PipelineError>;
@@ -12,7 +12,7 @@ pub(super) type Read<T> = Result<T, PipelineError>;
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
     pub(super) file: &'a str,
-    pub(super) notes: Vec<Fault>,
+    pub(super) notes: Vec<PipelineFault>,
 }
 
 /// One message: its fields, each taken once.
@@ -32,7 +32,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn fault(&self, at: Position, problem: String, remedy: &str) -> PipelineError {
-        PipelineError::Shape(Box::new(Fault {
+        PipelineError::Shape(Box::new(PipelineFault {
             file: self.file.to_owned(),
             at,
             task: None,
@@ -125,10 +125,10 @@ impl<'a> Reader<'a> {
         found.ok_or_else(|| self.wrong(node, what, "a number"))
     }
 
-    /// Notes the fields of a message that nobody took.
+    /// Notes the fields of a message that were not read.
     pub(super) fn finish(&mut self, message: Message<'_>) {
         for (key, at, _) in message.fields {
-            self.notes.push(Fault {
+            self.notes.push(PipelineFault {
                 file: self.file.to_owned(),
                 at,
                 task: None,
@@ -168,14 +168,14 @@ impl<'a> Message<'a> {
         Some(self.fields.remove(index).2.to_value())
     }
 
-    /// Tells whether a field is there and not null.
+    /// Tells whether a message has a field that is not null.
     pub(super) fn has(&self, name: &str) -> bool {
         self.fields
             .iter()
             .any(|(key, _, node)| same_field(key, name) && node.kind != Kind::Null)
     }
 
-    /// Returns the name of a field that nobody took.
+    /// Returns the name of a field that was not read.
     pub(super) fn left(&self) -> Option<&'a str> {
         self.fields.first().map(|(key, _, _)| *key)
     }

@@ -1,4 +1,4 @@
-//! The pipeline as values: KFP's `PipelineSpec` (api/v2alpha1/pipeline_spec.proto) with everything in its place.
+//! The pipeline as values: KFP's `PipelineSpec` (api/v2alpha1/pipeline_spec.proto) with the position of everything.
 //!
 //! Maps are sorted by name, so that whatever walks a pipeline does so in the same order everywhere.
 
@@ -12,7 +12,7 @@ use super::position::{Located, Position};
 /// A component: a DAG of tasks, or one container, with what goes in and out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Component {
-    /// Where it stands.
+    /// Its position.
     pub at: Position,
     /// What does the work.
     pub implementation: Implementation,
@@ -43,7 +43,7 @@ pub struct Interface {
 /// A parameter as it is declared.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParameterSpec {
-    /// Where it stands.
+    /// Its position.
     pub at: Position,
     /// Its type.
     pub parameter_type: ParameterType,
@@ -103,7 +103,7 @@ impl fmt::Display for ParameterType {
 /// An artifact as it is declared.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ArtifactSpec {
-    /// Where it stands.
+    /// Its position.
     pub at: Position,
     /// Its type.
     pub artifact_type: ArtifactType,
@@ -129,7 +129,7 @@ pub struct ArtifactType {
 /// Tasks and what comes out of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dag {
-    /// Where it stands.
+    /// Its position.
     pub at: Position,
     /// Tasks by name.
     pub tasks: BTreeMap<String, Task>,
@@ -142,7 +142,7 @@ pub struct Dag {
 /// Where an output of a DAG comes from: the first of these that was produced.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DagOutput {
-    /// Where it stands.
+    /// Its position.
     pub at: Position,
     /// Outputs of tasks of the DAG.
     pub selectors: Vec<OutputOf>,
@@ -160,7 +160,7 @@ pub struct OutputOf {
 /// One use of a component.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Task {
-    /// Where it stands.
+    /// Its position.
     pub at: Position,
     /// The name that it is shown by; the key in the DAG is what names it.
     pub display_name: Option<String>,
@@ -185,7 +185,7 @@ pub struct Task {
 /// Where an input parameter comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParameterInput {
-    /// Where it stands.
+    /// Its position.
     pub at: Position,
     /// The source.
     pub source: ParameterSource,
@@ -209,7 +209,7 @@ pub enum ParameterSource {
 /// Where an input artifact comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ArtifactInput {
-    /// Where it stands.
+    /// Its position.
     pub at: Position,
     /// The source.
     pub source: ArtifactSource,
@@ -227,7 +227,7 @@ pub enum ArtifactSource {
 /// Runs a component once for every item of a list.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Iteration {
-    /// Where it stands.
+    /// Its position.
     pub at: Position,
     /// Over what.
     pub over: IterationOver,
@@ -240,7 +240,7 @@ pub struct Iteration {
 /// What an iteration goes over.
 #[derive(Clone, Debug, PartialEq)]
 pub enum IterationOver {
-    /// A list that stands in the pipeline as JSON text.
+    /// A list that the pipeline has as JSON text.
     Values(Vec<Value>),
     /// An input parameter of the same task.
     Parameter(Located<String>),
@@ -262,7 +262,7 @@ pub struct Trigger {
 pub struct Caching {
     /// It may. The SDK's default on nearly every task.
     pub enabled: bool,
-    /// A key of the author's own.
+    /// A key that the author chose.
     pub key: Option<Located<String>>,
 }
 
@@ -282,7 +282,7 @@ pub struct Retry {
 /// What an executor is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Executor {
-    /// Where it stands.
+    /// Its position.
     pub at: Position,
     /// What it does.
     pub kind: ExecutorKind,
@@ -304,7 +304,7 @@ pub enum ExecutorKind {
 pub struct Container {
     /// The image as the author wrote it.
     pub image: Located<String>,
-    /// The entry point; empty: the image's own.
+    /// The entry point; empty is that of the image.
     pub command: Vec<Located<String>>,
     /// Arguments.
     pub arguments: Vec<Located<String>>,
@@ -323,9 +323,9 @@ pub struct Resources {
     pub cpu_limit: Option<Located<String>>,
     /// Most memory.
     pub memory_limit: Option<Located<String>>,
-    /// Cores that must be there.
+    /// Cores that the task requires.
     pub cpu_request: Option<Located<String>>,
-    /// Memory that must be there.
+    /// Memory that the task requires.
     pub memory_request: Option<Located<String>>,
     /// Resource name of an accelerator, e.g. `nvidia.com/gpu`.
     pub accelerator_type: Option<Located<String>>,
@@ -349,7 +349,7 @@ pub struct Importer {
 /// The address of what is imported.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ImportedUri {
-    /// It stands in the pipeline.
+    /// The pipeline has it.
     Constant(String),
     /// It is the value of this input parameter.
     Parameter(String),

@@ -8,12 +8,12 @@ use super::Pipeline;
 use super::position::Position;
 use super::types::{Component, ExecutorKind, Implementation, ParameterSource, Task};
 
-/// Something that a task asks for and that is not there yet.
+/// A feature that a task asks for and that is not supported yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsupported {
     /// Name of the file.
     pub file: String,
-    /// Where it stands.
+    /// Its position.
     pub at: Position,
     /// The task, with the component of the DAG it is in before it; the pipeline's name where no task is concerned.
     pub task: String,
@@ -54,7 +54,7 @@ impl Pipeline {
     /// (`enableCache`, the SDK's default) needs nothing: running it again is what the option allows. A `cacheKey` of the
     /// author's own is a demand.
     pub fn unsupported(&self) -> Vec<Unsupported> {
-        let mut found = Found {
+        let mut found = Findings {
             pipeline: self,
             list: Vec::new(),
         };
@@ -81,12 +81,12 @@ fn wants_workspace(platform: &Value) -> bool {
     platform.pointer("/pipelineConfig/workspace").is_some()
 }
 
-struct Found<'a> {
+struct Findings<'a> {
     pipeline: &'a Pipeline,
     list: Vec<Unsupported>,
 }
 
-impl Found<'_> {
+impl Findings<'_> {
     fn add(&mut self, at: Position, task: String, feature: String) {
         self.list.push(Unsupported {
             file: self.pipeline.file.clone(),

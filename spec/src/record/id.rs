@@ -4,11 +4,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-
 /// The id of a run, a ULID: 26 digits and capital letters that sort by time and are safe in a path.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(String);
 
 /// A text is no id of a run.
@@ -36,13 +33,7 @@ impl FromStr for RunId {
     }
 }
 
-impl TryFrom<String> for RunId {
-    type Error = RunIdError;
-
-    fn try_from(text: String) -> Result<Self, RunIdError> {
-        text.parse()
-    }
-}
+crate::serde_as_text!(RunId);
 
 impl Deref for RunId {
     type Target = str;

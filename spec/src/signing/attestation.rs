@@ -1,4 +1,4 @@
-//! What else is said of a bundle: where it comes from (SLSA provenance) and what is in it (an SPDX bill of materials).
+//! Attestations about a bundle: where it comes from (SLSA provenance) and what is in it (an SPDX bill of materials).
 //!
 //! The same envelope as a release, another predicate type. None of them says that this is a release, so none counts as one;
 //! each is asked for by its type.
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::statement::{AnyStatement, STATEMENT_TYPE, Wire, WireDigest, WireSubject, form};
-use super::{Bundle, Fault, KeyId, KeyRing, SigningKey, StatementError, decide, dsse::Envelope};
+use super::{Bundle, KeyId, KeyRing, SignatureFault, SigningKey, StatementError, decide, dsse::Envelope};
 use crate::{Digest, MediaType};
 
 /// A kind of attestation that is made, signed and asked for.
@@ -41,7 +41,7 @@ impl Predicate {
         }
     }
 
-    /// The artifact type of the document as it lies beside a bundle, not signed: the plain predicate for tools that read it.
+    /// The artifact type of the document that is an unsigned referrer of a bundle: the plain predicate for tools that read it.
     pub const fn document(self) -> MediaType {
         match self {
             Self::Slsa => MediaType::SLSA,
@@ -96,16 +96,20 @@ impl Attestation {
 /// Verifies a signed attestation of one kind, with the trusted keys.
 ///
 /// # Errors
-/// Why it does not count; [`Fault::OtherPredicate`] if it says something else.
-pub fn attested(document: &[u8], kind: Predicate, keys: &KeyRing) -> Result<(KeyId, Attestation), Fault> {
+/// Why it does not count; [`SignatureFault::OtherPredicate`] if it says something else.
+pub fn attested(
+    document: &[u8],
+    kind: Predicate,
+    keys: &KeyRing,
+) -> Result<(KeyId, Attestation), SignatureFault> {
     let (key, payload) = decide::open(document, keys)?;
-    let bad = |error: StatementError| Fault::BadStatement {
+    let bad = |error: StatementError| SignatureFault::BadStatement {
         why: error.to_string(),
     };
     let any = AnyStatement::from_bytes(&payload).map_err(bad)?;
     if any.predicate_type != kind.uri() {
         let found = any.shown_type();
-        return Err(Fault::OtherPredicate { found });
+        return Err(SignatureFault::OtherPredicate { found });
     }
     let subject = any.only_subject().map_err(bad)?;
     let predicate = any.predicate;
@@ -146,13 +150,16 @@ mod tests {
             crate::signing::foreign::examine_bundle(&document, &keys).map(|_| ()),
         ] {
             assert!(
-                matches!(&refused, Err(Fault::OtherPredicate { found }) if found == Predicate::Slsa.uri()),
+                matches!(&refused, Err(SignatureFault::OtherPredicate { found }) if found == Predicate::Slsa.uri()),
                 "{refused:?}"
             );
         }
         let text = String::from_utf8(document).unwrap();
         let altered = text.replacen("\"payload\":\"ey", "\"payload\":\"eX", 1);
         let refused = attested(altered.as_bytes(), Predicate::Slsa, &keys);
-        assert!(matches!(refused, Err(Fault::BadSignature { .. })), "{refused:?}");
+        assert!(
+            matches!(refused, Err(SignatureFault::BadSignature { .. })),
+            "{refused:?}"
+        );
     }
 }

@@ -1,14 +1,14 @@
-//! The decision: do these signatures make this content trusted, by this policy, now? Pure.
+//! The decision whether signatures make a bundle trusted, by a policy, at a time. The functions are pure.
 //!
-//! Two steps. [`examine`] turns one signature document into a statement by a known key, or a [`Fault`]: the signature is
+//! Two steps. [`examine`] turns one signature document into a statement by a known key, or a [`SignatureFault`]: the signature is
 //! verified first and the payload parsed after. [`decide`] holds the statements against the policy. Every fault refuses
 //! unless the level of the rule says that it only warns; nothing that cannot be read counts as anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Bundle, BundleError, Fault, Form, KeyId, KeyRing, Level, Place, Policy, PublicKey, Refusal, Rule, Scope,
-    Statement, StatementError,
+    Bundle, BundleError, BundleOrigin, KeyId, KeyRing, Level, Policy, PublicKey, Refusal, Rule, Scope,
+    SignatureFault, SignatureFormat, Statement, StatementError,
 };
 use crate::{BundleName, Descriptor, MediaType, Tag, Timestamp, Version, limits};
 
@@ -40,20 +40,20 @@ impl Expected {
     }
 }
 
-/// What is asked.
+/// The question that is decided.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
     /// The bundle's index, resolved to its digest.
     pub subject: &'a Descriptor,
-    /// Where it comes from.
-    pub place: &'a Place,
-    /// What it must be.
+    /// Where the bundle comes from.
+    pub place: &'a BundleOrigin,
+    /// What the bundle must be.
     pub expected: &'a Expected,
     /// The time: never before a time that was trusted earlier.
     pub now: Timestamp,
 }
 
-/// Why content is trusted.
+/// Why a bundle is trusted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// The scope whose rule decided.
@@ -65,29 +65,29 @@ pub struct Decision {
     /// The release; none only where the rule does not insist on one.
     pub statement: Option<Statement>,
     /// The form of the signature, where the rule accepts one without a release statement.
-    pub bare: Option<Form>,
-    /// What was wrong and only warns at the rule's level.
-    pub warnings: Vec<Fault>,
+    pub bare: Option<SignatureFormat>,
+    /// Faults that only warn at the rule's level.
+    pub warnings: Vec<SignatureFault>,
 }
 
 /// Reads one signature document (a sigstore bundle) and verifies it with the trusted keys.
 ///
 /// # Errors
 /// Why the document does not count. Keys come from `keys` only, never from the document.
-pub fn examine(document: &[u8], keys: &KeyRing) -> Result<Signed, Fault> {
+pub fn examine(document: &[u8], keys: &KeyRing) -> Result<Signed, SignatureFault> {
     let (key, payload) = open(document, keys)?;
     let statement = Statement::from_bytes(&payload).map_err(|error| match error {
-        StatementError::OtherPredicate { found } => Fault::OtherPredicate { found },
-        StatementError::Form { why } => Fault::BadStatement { why },
+        StatementError::OtherPredicate { found } => SignatureFault::OtherPredicate { found },
+        StatementError::Form { why } => SignatureFault::BadStatement { why },
     })?;
     Ok(Signed { key, statement })
 }
 
 /// Reads a sigstore bundle and returns the statement in it, not parsed, and the trusted key that signed it.
-pub(super) fn open(document: &[u8], keys: &KeyRing) -> Result<(KeyId, Vec<u8>), Fault> {
+pub(super) fn open(document: &[u8], keys: &KeyRing) -> Result<(KeyId, Vec<u8>), SignatureFault> {
     let bundle = Bundle::from_bytes(document).map_err(|error| match error {
-        BundleError::OtherMaterial { what } => Fault::OtherMaterial { what },
-        BundleError::Form { why } => Fault::Unreadable { why },
+        BundleError::OtherMaterial { what } => SignatureFault::OtherMaterial { what },
+        BundleError::Form { why } => SignatureFault::Unreadable { why },
     })?;
     let candidates: BTreeMap<KeyId, &PublicKey> = keys
         .values()
@@ -96,7 +96,7 @@ pub(super) fn open(document: &[u8], keys: &KeyRing) -> Result<(KeyId, Vec<u8>), 
         .collect();
     if candidates.is_empty() {
         let hint = bundle.hint.chars().take(64).collect();
-        return Err(Fault::UnknownKey { hint });
+        return Err(SignatureFault::UnknownKey { hint });
     }
     let found = candidates.iter().find_map(|(id, key)| {
         bundle
@@ -105,31 +105,31 @@ pub(super) fn open(document: &[u8], keys: &KeyRing) -> Result<(KeyId, Vec<u8>), 
             .map(|payload| (*id, payload))
     });
     let Some((key, payload)) = found else {
-        return Err(Fault::BadSignature {
+        return Err(SignatureFault::BadSignature {
             hint: bundle.hint.chars().take(64).collect(),
         });
     };
     if bundle.envelope.payload_type() != MediaType::IN_TOTO.as_str() {
         let found = bundle.envelope.payload_type().chars().take(100).collect();
-        return Err(Fault::OtherPredicate { found });
+        return Err(SignatureFault::OtherPredicate { found });
     }
     Ok((key, payload.to_vec()))
 }
 
-/// A statement that stands by the policy.
+/// A statement that counts by the policy.
 struct Vote<'a> {
     signed: &'a Signed,
     scope: &'a Scope,
     rule: &'a Rule,
-    warnings: Vec<Fault>,
+    warnings: Vec<SignatureFault>,
 }
 
 /// Signatures that say the same: name, version and sequence, under the same rule.
 type Group<'a> = (u64, &'a Version, &'a BundleName, &'a Scope);
 
-/// Decides whether the content is trusted.
+/// Decides whether the bundle is trusted.
 ///
-/// A rule is met when `threshold` different keys of it signed the same name, version and sequence of this content. Of two
+/// A rule is met when `threshold` different keys of it signed the same name, version and sequence for this index. Of two
 /// releases that meet it the one with the higher sequence counts.
 ///
 /// # Errors
@@ -138,14 +138,14 @@ pub fn decide(
     policy: &Policy,
     keys: &KeyRing,
     question: Question<'_>,
-    examined: &[Result<Signed, Fault>],
+    examined: &[Result<Signed, SignatureFault>],
 ) -> Result<Decision, Refusal> {
     let base = policy.rule_for(question.place, &[]);
     if let Some((scope, rule)) = base.filter(|(_, rule)| rule.level == Level::Skip) {
         return Ok(unsigned(scope, rule, Vec::new()));
     }
     let place = question.place;
-    if base.is_none() && (*place != Place::Local || policy.rules().next().is_none()) {
+    if base.is_none() && (*place != BundleOrigin::Local || policy.rules().next().is_none()) {
         return Err(Refusal::NoRule { place: place.clone() });
     }
     let mut faults = Vec::new();
@@ -187,12 +187,14 @@ pub fn decide(
     });
     let refusal = few.unwrap_or_else(|| Refusal::of(place, faults.clone()));
     match base.filter(|(_, rule)| rule.level == Level::Audit) {
-        Some((scope, rule)) if !faults.iter().any(Fault::is_integrity) => Ok(unsigned(scope, rule, faults)),
+        Some((scope, rule)) if !faults.iter().any(SignatureFault::is_integrity) => {
+            Ok(unsigned(scope, rule, faults))
+        }
         _ => Err(refusal),
     }
 }
 
-fn unsigned(scope: &Scope, rule: &Rule, warnings: Vec<Fault>) -> Decision {
+fn unsigned(scope: &Scope, rule: &Rule, warnings: Vec<SignatureFault>) -> Decision {
     Decision {
         scope: scope.clone(),
         rule: rule.clone(),
@@ -208,24 +210,24 @@ fn judge<'a>(
     keys: &KeyRing,
     question: Question<'_>,
     signed: &'a Signed,
-) -> Result<Vote<'a>, Fault> {
+) -> Result<Vote<'a>, SignatureFault> {
     let release = &signed.statement.release;
     let subject = question.subject;
     if signed.statement.subject != subject.digest
         || release.size != subject.size
         || release.media_type != subject.media_type
     {
-        return Err(Fault::OtherContent {
+        return Err(SignatureFault::OtherContent {
             found: signed.statement.subject,
         });
     }
     let Some((scope, rule)) = policy.rule_for(question.place, &release.repositories) else {
-        return Err(Fault::NoRule {
+        return Err(SignatureFault::NoRule {
             place: question.place.clone(),
         });
     };
     if !rule.key_ids(keys).contains(&signed.key) {
-        return Err(Fault::KeyNotInRule {
+        return Err(SignatureFault::KeyNotInRule {
             key: signed.key,
             scope: scope.clone(),
         });
@@ -240,7 +242,7 @@ fn judge<'a>(
     })
 }
 
-fn check_identity(question: Question<'_>, signed: &Signed) -> Result<(), Fault> {
+fn check_identity(question: Question<'_>, signed: &Signed) -> Result<(), SignatureFault> {
     let release = &signed.statement.release;
     if let Some(expected) = question
         .expected
@@ -248,7 +250,7 @@ fn check_identity(question: Question<'_>, signed: &Signed) -> Result<(), Fault> 
         .clone()
         .filter(|name| *name != release.name)
     {
-        return Err(Fault::WrongName {
+        return Err(SignatureFault::WrongName {
             expected,
             found: release.name.clone(),
         });
@@ -259,16 +261,16 @@ fn check_identity(question: Question<'_>, signed: &Signed) -> Result<(), Fault> 
         .clone()
         .filter(|version| *version != release.version)
     {
-        return Err(Fault::WrongVersion {
+        return Err(SignatureFault::WrongVersion {
             expected,
             found: release.version.clone(),
         });
     }
     match question.place {
-        Place::Registry(repository)
+        BundleOrigin::Registry(repository)
             if !release.repositories.is_empty() && !release.repositories.contains(repository) =>
         {
-            Err(Fault::WrongPlace {
+            Err(SignatureFault::WrongRepository {
                 found: repository.clone(),
             })
         }
@@ -282,7 +284,7 @@ pub(super) fn check_period(
     rule: &Rule,
     issued: Option<Timestamp>,
     expires: Option<Timestamp>,
-) -> Result<Option<Fault>, Fault> {
+) -> Result<Option<SignatureFault>, SignatureFault> {
     match check_time(now, rule, issued, expires) {
         Ok(()) => Ok(None),
         Err(fault) if rule.level > Level::Strict => Ok(Some(fault)),
@@ -297,18 +299,18 @@ fn check_time(
     rule: &Rule,
     issued: Option<Timestamp>,
     expires: Option<Timestamp>,
-) -> Result<(), Fault> {
+) -> Result<(), SignatureFault> {
     let skew = std::time::Duration::from_secs(limits::CLOCK_SKEW_SECONDS);
     if let Some(issued) = issued.filter(|issued| *issued > now.after(skew)) {
-        return Err(Fault::NotYetValid { issued, now });
+        return Err(SignatureFault::NotYetValid { issued, now });
     }
     if let Some(expires) = expires.filter(|expires| now.whole_seconds() > *expires) {
-        return Err(Fault::Expired { expires, now });
+        return Err(SignatureFault::Expired { expires, now });
     }
     let issued = issued.unwrap_or_else(|| Timestamp::from_unix(0));
     let oldest = |days: u32| std::time::Duration::from_secs(u64::from(days) * 86_400);
     match rule.max_age_days {
-        Some(days) if now > issued.after(oldest(days)) => Err(Fault::TooOld { issued, days }),
+        Some(days) if now > issued.after(oldest(days)) => Err(SignatureFault::TooOld { issued, days }),
         _ => Ok(()),
     }
 }

@@ -76,7 +76,7 @@ impl Envelope {
         }
     }
 
-    /// Returns what the payload is said to be; part of what is signed.
+    /// Returns the media type of the payload, which is signed as well.
     pub fn payload_type(&self) -> &str {
         &self.payload_type
     }

@@ -1,9 +1,9 @@
 //! Bare signatures: made by cosign or notation over a digest alone, without a release statement.
 //!
-//! They prove who signed and what content, but neither name nor version nor order. So they suffice only where a rule's
-//! `accept` names their tool, and only for content that has no release statement by a trusted key: a release that expired or
-//! was signed for another place does not become good again because cosign's form of the same signature lies beside it.
-//! Nothing is remembered of them: a rule that accepts them has no protection against rollback.
+//! They prove who signed which digest, but neither name nor version nor order. So they suffice only where a rule's
+//! `accept` names their tool, and only for a bundle that has no release statement by a trusted key: a release that expired or
+//! was signed for another repository does not become good again because cosign's form of the same signature is a referrer too.
+//! No mark is kept of them: a rule that accepts them has no protection against rollback.
 
 use std::collections::BTreeSet;
 
@@ -11,24 +11,28 @@ use serde::{Deserialize, Serialize};
 
 use super::decide::{Decision, Question, check_period, open};
 use super::statement::AnyStatement;
-use super::{Fault, KeyId, KeyRing, Policy, Refusal, cosign, notation};
+use super::{KeyId, KeyRing, Policy, Refusal, SignatureFault, cosign, notation};
 use crate::{Algorithm, Descriptor, Digest, Timestamp, limits};
 
-/// What `cosign sign` says in a sigstore bundle: nothing but the subject.
+/// The predicate type of `cosign sign` in a sigstore bundle. It has nothing but the subject.
 pub const COSIGN_TYPE: &str = "https://sigstore.dev/cosign/sign/v1";
 
-/// Whose form a bare signature has.
+/// The tool whose format a bare signature has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[cfg_attr(
+    any(test, feature = "schema"),
+    derive(schemars::JsonSchema),
+    schemars(rename = "Form")
+)]
 #[serde(rename_all = "camelCase")]
-pub enum Form {
-    /// A `.sig` layer, or a sigstore bundle that says no more than that.
+pub enum SignatureFormat {
+    /// A `.sig` layer, or a sigstore bundle that names only the digest.
     Cosign,
     /// A JWS of the Notary Project.
     Notation,
 }
 
-impl Form {
+impl SignatureFormat {
     /// The word that a policy accepts it by.
     pub const fn word(self) -> &'static str {
         match self {
@@ -43,9 +47,9 @@ impl Form {
 pub struct Bare {
     /// The trusted key that made it.
     pub key: KeyId,
-    /// Its form.
-    pub form: Form,
-    /// What it is about: a digest, and for notation a whole descriptor.
+    /// Its format.
+    pub form: SignatureFormat,
+    /// Its subject: a digest, and for notation a whole descriptor.
     pub subject: Subject,
     /// When it was made, if it says so.
     pub issued: Option<Timestamp>,
@@ -85,18 +89,18 @@ impl Subject {
 /// Verifies a sigstore bundle made by `cosign sign`.
 ///
 /// # Errors
-/// Why it does not count; [`Fault::OtherPredicate`] for provenance, a bill of materials and all else that is no signature.
-pub fn examine_bundle(document: &[u8], keys: &KeyRing) -> Result<Bare, Fault> {
+/// Why it does not count; [`SignatureFault::OtherPredicate`] for provenance, a bill of materials and any other statement that is no signature.
+pub fn examine_bundle(document: &[u8], keys: &KeyRing) -> Result<Bare, SignatureFault> {
     let (key, payload) = open(document, keys)?;
-    let bad = |why: String| Fault::BadStatement { why };
+    let bad = |why: String| SignatureFault::BadStatement { why };
     let any = AnyStatement::from_bytes(&payload).map_err(|error| bad(error.to_string()))?;
     if any.predicate_type != COSIGN_TYPE {
         let found = any.shown_type();
-        return Err(Fault::OtherPredicate { found });
+        return Err(SignatureFault::OtherPredicate { found });
     }
     Ok(Bare {
         key,
-        form: Form::Cosign,
+        form: SignatureFormat::Cosign,
         subject: Subject::Digest(any.only_subject().map_err(|error| bad(error.to_string()))?),
         issued: None,
         expires: None,
@@ -107,18 +111,18 @@ pub fn examine_bundle(document: &[u8], keys: &KeyRing) -> Result<Bare, Fault> {
 ///
 /// # Errors
 /// Why it does not count.
-pub fn examine_payload(payload: &[u8], signature: &[u8], keys: &KeyRing) -> Result<Bare, Fault> {
+pub fn examine_payload(payload: &[u8], signature: &[u8], keys: &KeyRing) -> Result<Bare, SignatureFault> {
     // The layer names no key, so each is tried; the caller bounds the layers.
     let Some(key) = keys.values().find(|key| key.verifies(payload, signature)) else {
         let hint = String::new();
-        return Err(Fault::UnknownKey { hint });
+        return Err(SignatureFault::UnknownKey { hint });
     };
-    let subject = cosign::subject(payload).map_err(|error| Fault::BadStatement {
+    let subject = cosign::subject(payload).map_err(|error| SignatureFault::BadStatement {
         why: error.to_string(),
     })?;
     Ok(Bare {
         key: key.id(),
-        form: Form::Cosign,
+        form: SignatureFormat::Cosign,
         subject: Subject::Digest(subject),
         issued: None,
         expires: None,
@@ -129,36 +133,38 @@ pub fn examine_payload(payload: &[u8], signature: &[u8], keys: &KeyRing) -> Resu
 ///
 /// # Errors
 /// Why it does not count.
-pub fn examine_notation(document: &[u8], keys: &KeyRing) -> Result<Bare, Fault> {
+pub fn examine_notation(document: &[u8], keys: &KeyRing) -> Result<Bare, SignatureFault> {
     let envelope = notation::Envelope::from_bytes(document).map_err(|error| match error {
-        notation::EnvelopeError::Other { what } => Fault::OtherMaterial { what },
-        notation::EnvelopeError::Form { why } => Fault::Unreadable { why },
+        notation::EnvelopeError::Other { what } => SignatureFault::OtherMaterial { what },
+        notation::EnvelopeError::Form { why } => SignatureFault::Unreadable { why },
     })?;
     let Some(key) = keys.values().find(|key| envelope.is_by(key)) else {
         let hint = String::new();
-        return Err(Fault::UnknownKey { hint });
+        return Err(SignatureFault::UnknownKey { hint });
     };
-    let claim = envelope.claim().map_err(|error| Fault::BadStatement {
-        why: error.to_string(),
-    })?;
+    let claim = envelope
+        .signed_target()
+        .map_err(|error| SignatureFault::BadStatement {
+            why: error.to_string(),
+        })?;
     Ok(Bare {
         key: key.id(),
-        form: Form::Notation,
+        form: SignatureFormat::Notation,
         subject: Subject::Descriptor(claim.target),
         issued: claim.issued,
         expires: claim.expires,
     })
 }
 
-/// Decides whether bare signatures suffice. To be asked only when no release statement by a trusted key was found.
+/// Decides whether bare signatures suffice. Call it only when no release statement by a trusted key was found.
 ///
 /// # Errors
-/// The [`Refusal`]: no rule accepts them, they are by others, about other content, past, or too few.
+/// The [`Refusal`]: no rule accepts them, they are by other keys, about another digest, expired, or too few.
 pub fn suffices(
     policy: &Policy,
     keys: &KeyRing,
     question: Question<'_>,
-    examined: &[Result<Bare, Fault>],
+    examined: &[Result<Bare, SignatureFault>],
 ) -> Result<Decision, Refusal> {
     let Some((scope, rule)) = policy.rule_for(question.place, &[]) else {
         return Err(Refusal::NoRule {
@@ -172,14 +178,14 @@ pub fn suffices(
         let judged = bare.as_ref().map_err(Clone::clone).and_then(|bare| {
             if !bare.subject.is(question.subject) {
                 let found = bare.subject.digest();
-                return Err(Fault::OtherContent { found });
+                return Err(SignatureFault::OtherContent { found });
             }
             let (key, form, scope) = (bare.key, bare.form, scope.clone());
             if !wanted.contains(&key) {
-                return Err(Fault::KeyNotInRule { key, scope });
+                return Err(SignatureFault::KeyNotInRule { key, scope });
             }
             if !rule.accept.contains(&form) {
-                return Err(Fault::FormNotAccepted { key, form, scope });
+                return Err(SignatureFault::FormatNotAccepted { key, form, scope });
             }
             check_period(question.now, rule, bare.issued, bare.expires).map(|warning| (bare, warning))
         });

@@ -9,9 +9,9 @@
 //! | [`cosign`] | the second form, for cosign's tag scheme | containers/image simple signing |
 //! | [`notation`], [`certificate`] | the form for notation | Notary Project signature specification, RFC 5280 |
 //! | [`foreign`] | signatures that others made, which name a digest alone | |
-//! | [`attestation`] | what else is said of a bundle: provenance, bill of materials | SLSA v1, SPDX 2.3 |
-//! | [`receipt`] | what a site says of a bundle that reached it | SLSA verification summary v1 |
-//! | [`scope`], [`policy`] | whose signatures are wanted for what | |
+//! | [`attestation`] | other statements about a bundle: provenance, bill of materials | SLSA v1, SPDX 2.3 |
+//! | [`receipt`] | the statement of a site about a bundle that reached it | SLSA verification summary v1 |
+//! | [`scope`], [`policy`] | whose signatures are trusted for which origin | |
 //! | [`decide()`], [`refusal`] | the decision | |
 
 pub mod attestation;
@@ -34,11 +34,11 @@ mod vectors;
 pub use attestation::{Attestation, Predicate, attested};
 pub use decide::{Decision, Expected, Question, Signed, decide, examine};
 pub use dsse::Envelope;
-pub use foreign::{Bare, Form};
+pub use foreign::{Bare, SignatureFormat};
 pub use key::{KeyAlgorithm, KeyError, KeyId, PublicKey, SigningKey};
 pub use policy::{KeyRing, Level, Policy, PolicyError, Right, Rule};
 pub use receipt::{Outcome, Receipt, Summary};
-pub use refusal::{Fault, Refusal};
-pub use scope::{Place, Scope, ScopeError};
+pub use refusal::{Refusal, SignatureFault};
+pub use scope::{BundleOrigin, Scope, ScopeError};
 pub use sigstore::{Bundle, BundleError};
 pub use statement::{RELEASE_TYPE, Release, Statement, StatementError};

@@ -1,4 +1,4 @@
-//! Signatures of the Notary Project (`notation`): a JWS with the target's descriptor, and a certificate chain beside it.
+//! Signatures of the Notary Project (`notation`): a JWS with the target's descriptor, and a certificate chain.
 //!
 //! Written with the key's own certificate ([`super::certificate`]); read with the keys of the trust store, never with a
 //! certificate, so that a chain that comes along proves nothing. Only ES256 and the scheme `notary.x509` are read.
@@ -17,10 +17,10 @@ const SCHEME: &str = "io.cncf.notary.signingScheme";
 const EXPIRY: &str = "io.cncf.notary.expiry";
 const X509: &str = "notary.x509";
 
-/// Why a document is not an envelope that is used here.
+/// Why a document is not an envelope that is read here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
-    /// Signed in another way, which is not wrong but not used.
+    /// It is signed in another way, which is valid but not used here.
     #[error("it is signed with {what}")]
     Other {
         /// What it is signed with.
@@ -46,7 +46,7 @@ struct Wire {
     signature: String,
 }
 
-/// Nothing of it is signed, and nothing of it is believed.
+/// The unsigned header. No decision depends on it.
 #[derive(Default, Serialize, Deserialize)]
 struct Unprotected {
     #[serde(default)]
@@ -143,19 +143,19 @@ pub struct Envelope {
     payload: Vec<u8>,
 }
 
-/// What an envelope says, once its signature is checked.
+/// What an envelope signs, to be read once its signature is checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim {
+pub struct SignedTarget {
     /// What is signed.
     pub target: Descriptor,
-    /// When, if it says so.
+    /// When it was signed, if it says so.
     pub issued: Option<Timestamp>,
     /// The last second in which it is valid.
     pub expires: Option<Timestamp>,
 }
 
 impl Envelope {
-    /// Takes an envelope apart.
+    /// Parses an envelope.
     ///
     /// # Errors
     /// [`EnvelopeError::Other`] for other algorithms, [`EnvelopeError::Form`] for what breaks the form.
@@ -187,11 +187,11 @@ impl Envelope {
         key.verifies_es256(&self.signed, &self.signature)
     }
 
-    /// Returns what it says. To be asked only after [`Self::is_by`] said yes for a trusted key.
+    /// Returns what it signs. Call it only after [`Self::is_by`] returned true for a trusted key.
     ///
     /// # Errors
     /// [`EnvelopeError::Form`] for what breaks the form, or must be understood and is not.
-    pub fn claim(&self) -> Result<Claim, EnvelopeError> {
+    pub fn signed_target(&self) -> Result<SignedTarget, EnvelopeError> {
         let header = self.header()?;
         if header.cty != PAYLOAD_TYPE || header.scheme != X509 {
             return Err(form("its payload or its scheme is of another kind"));
@@ -205,7 +205,7 @@ impl Envelope {
         }
         let payload: Payload =
             crate::json::from_slice(&self.payload, limits::SIGNATURE_BYTES).map_err(form)?;
-        Ok(Claim {
+        Ok(SignedTarget {
             target: payload.target_artifact,
             issued: header.time,
             expires: header.expiry,

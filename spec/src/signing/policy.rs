@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Form, KeyId, Place, Predicate, PublicKey, Scope};
+use super::{BundleOrigin, KeyId, Predicate, PublicKey, Scope, SignatureFormat};
 use crate::{BundleName, Repository, limits};
 
 /// Trusted keys by name.
@@ -22,7 +22,7 @@ pub struct Policy {
     rules: BTreeMap<Scope, Rule>,
 }
 
-/// What is wanted of a bundle that comes from one scope.
+/// What a bundle that comes from one scope must have.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -44,7 +44,7 @@ pub struct Rule {
     /// Tools whose signatures suffice although they name a digest and nothing else; without any, only release statements do.
     /// Such a rule has no protection against rollback.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub accept: BTreeSet<Form>,
+    pub accept: BTreeSet<SignatureFormat>,
     /// What must be attested as well, by one of the keys.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub attested: BTreeSet<Predicate>,
@@ -238,7 +238,7 @@ impl Policy {
         self.rules.get(scope)
     }
 
-    /// Checks the rules against the keys: each is there, and the threshold can be met with different keys.
+    /// Checks the rules against the keys: each exists, and the threshold can be met with different keys.
     ///
     /// # Errors
     /// [`PolicyError::Rule`] for the first rule that cannot hold.
@@ -262,12 +262,12 @@ impl Policy {
         Ok(())
     }
 
-    /// Returns the rule for a place: that of the longest scope which covers it.
+    /// Returns the rule for an origin: that of the longest scope which covers it.
     ///
-    /// What comes from a file has no place of its own. Then a repository that the (verified) statement binds itself to
+    /// A file names no repository that it came from. Then a repository that the (verified) statement binds itself to
     /// decides, if one of them has a rule; otherwise the rules for `local:` and `*`.
-    pub fn rule_for(&self, place: &Place, bound_to: &[Repository]) -> Option<(&Scope, &Rule)> {
-        let longest = |place: &Place| {
+    pub fn rule_for(&self, place: &BundleOrigin, bound_to: &[Repository]) -> Option<(&Scope, &Rule)> {
+        let longest = |place: &BundleOrigin| {
             self.rules
                 .iter()
                 .filter(|(scope, _)| scope.covers(place))
@@ -277,9 +277,9 @@ impl Policy {
         let asks = |level| matches!(level, Level::Strict | Level::Permissive);
         let bound = bound_to
             .iter()
-            .filter(|_| *place == Place::Local)
+            .filter(|_| *place == BundleOrigin::Local)
             .find_map(|repository| {
-                longest(&Place::Registry(repository.clone()))
+                longest(&BundleOrigin::Registry(repository.clone()))
                     .filter(|(scope, rule)| **scope != Scope::ANY && asks(rule.level))
             });
         bound.or_else(|| longest(place))

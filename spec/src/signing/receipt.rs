@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::statement::{AnyStatement, STATEMENT_TYPE, Wire, WireDigest, WireSubject, form};
-use super::{Bundle, Fault, KeyId, KeyRing, SigningKey, StatementError, decide, dsse::Envelope};
+use super::{Bundle, KeyId, KeyRing, SignatureFault, SigningKey, StatementError, decide, dsse::Envelope};
 use crate::record::Verification;
 use crate::{Algorithm, Descriptor, Digest, MediaType, Timestamp, limits};
 
@@ -130,7 +130,7 @@ struct Held {
 }
 
 impl Receipt {
-    /// Makes a receipt of what is `held`, in any order, each content as often as it likes.
+    /// Makes a receipt of what is `held`, in any order, with any number of repetitions.
     pub fn new(summary: Summary, held: impl IntoIterator<Item = Descriptor>) -> Self {
         let mut contents: Vec<Descriptor> = held.into_iter().map(|one| one.bare()).collect();
         contents.sort_by(|a, b| order(a).cmp(&order(b)));
@@ -171,12 +171,12 @@ impl Receipt {
     /// Verifies a signed receipt with the keys of the sites that are known.
     ///
     /// # Errors
-    /// Why it does not count; [`Fault::OtherPredicate`] if it says something else.
-    pub fn verify(document: &[u8], keys: &KeyRing) -> Result<(KeyId, Self), Fault> {
+    /// Why it does not count; [`SignatureFault::OtherPredicate`] if it says something else.
+    pub fn verify(document: &[u8], keys: &KeyRing) -> Result<(KeyId, Self), SignatureFault> {
         let (key, payload) = decide::open(document, keys)?;
         let receipt = Self::from_bytes(&payload, key).map_err(|error| match error {
-            StatementError::OtherPredicate { found } => Fault::OtherPredicate { found },
-            StatementError::Form { why } => Fault::BadStatement { why },
+            StatementError::OtherPredicate { found } => SignatureFault::OtherPredicate { found },
+            StatementError::Form { why } => SignatureFault::BadStatement { why },
         })?;
         Ok((key, receipt))
     }
@@ -311,7 +311,7 @@ impl Receipt {
     }
 }
 
-/// What contents are sorted by.
+/// The order of descriptors.
 fn order(content: &Descriptor) -> (Digest, &MediaType, u64) {
     (content.digest, &content.media_type, content.size)
 }

@@ -1,11 +1,11 @@
-//! Why signatures do not make content trusted.
+//! Why signatures do not make a bundle trusted.
 
-use super::{Form, KeyId, Place, Scope};
+use super::{BundleOrigin, KeyId, Scope, SignatureFormat};
 use crate::{BundleName, Classify, Digest, ErrorKind, Repository, Timestamp, Version};
 
 /// Why one signature does not count.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum SignatureFault {
     /// The document is not what it should be.
     #[error("the signature document cannot be read: {why}")]
     Unreadable {
@@ -48,7 +48,7 @@ pub enum Fault {
     #[error("the policy has no rule for {place}")]
     NoRule {
         /// Where the bundle comes from.
-        place: Place,
+        place: BundleOrigin,
     },
     /// A trusted key, but not for this.
     #[error("key {} is trusted, but not for {scope}", key.short())]
@@ -64,11 +64,11 @@ pub enum Fault {
          \"accept\": [\"{tool}\"] to the rule for {scope} in policy.json of the trust store, or sign the bundle with `sign`",
         tool = form.word(), key = key.short()
     )]
-    FormNotAccepted {
+    FormatNotAccepted {
         /// The key.
         key: KeyId,
         /// Whose form the signature has.
-        form: Form,
+        form: SignatureFormat,
         /// The scope whose rule was looked at.
         scope: Scope,
     },
@@ -96,7 +96,7 @@ pub enum Fault {
     },
     /// The statement binds itself to other repositories.
     #[error("the release may not be served from {found}")]
-    WrongPlace {
+    WrongRepository {
         /// Where it was found.
         found: Repository,
     },
@@ -126,18 +126,18 @@ pub enum Fault {
     },
 }
 
-impl Fault {
+impl SignatureFault {
     /// Tells whether the fault means that bytes are not what somebody signed; no level overlooks that.
     pub fn is_integrity(&self) -> bool {
         matches!(self, Self::BadSignature { .. } | Self::OtherContent { .. })
     }
 
-    /// How close the signature came to counting: the closest is what a person wants to hear of.
+    /// How close the signature came to counting: the closest one is shown to the user.
     fn closeness(&self) -> u8 {
         match self {
             Self::Expired { .. } | Self::NotYetValid { .. } | Self::TooOld { .. } => 9,
-            Self::WrongName { .. } | Self::WrongVersion { .. } | Self::WrongPlace { .. } => 8,
-            Self::KeyNotInRule { .. } | Self::FormNotAccepted { .. } => 7,
+            Self::WrongName { .. } | Self::WrongVersion { .. } | Self::WrongRepository { .. } => 8,
+            Self::KeyNotInRule { .. } | Self::FormatNotAccepted { .. } => 7,
             Self::NoRule { .. } => 6,
             Self::OtherContent { .. } => 5,
             Self::BadSignature { .. } => 4,
@@ -149,19 +149,19 @@ impl Fault {
     }
 }
 
-/// Why content is not trusted.
+/// Why a bundle is not trusted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The policy's default is to reject.
     #[error("the policy has no rule for {place}; add one with `trust add KEY FILE --scope SCOPE`")]
     NoRule {
         /// Where the bundle comes from.
-        place: Place,
+        place: BundleOrigin,
     },
     /// There is no signature at all.
     #[error("it is not signed; ask its publisher to sign it, or accept it as it is with --allow-unsigned")]
     Unsigned,
-    /// Good signatures, but by fewer keys than the rule wants.
+    /// The signatures are valid, but by fewer keys than the rule wants.
     #[error("{found} of the {wanted} different keys that the rule for {scope} wants have signed it")]
     TooFew {
         /// The rule's scope.
@@ -175,21 +175,21 @@ pub enum Refusal {
     #[error("{fault}")]
     Signature {
         /// What is wrong with the one that came closest.
-        fault: Fault,
+        fault: SignatureFault,
         /// What is wrong with the others.
-        others: Vec<Fault>,
+        others: Vec<SignatureFault>,
     },
 }
 
 impl Refusal {
     /// The refusal for signatures all of which have faults; none means unsigned.
-    pub(super) fn of(place: &Place, mut faults: Vec<Fault>) -> Self {
+    pub(super) fn of(place: &BundleOrigin, mut faults: Vec<SignatureFault>) -> Self {
         faults.sort_by_key(|fault| std::cmp::Reverse(fault.closeness()));
         if faults.is_empty() {
             return Self::Unsigned;
         }
         match faults.remove(0) {
-            Fault::NoRule { .. } => Self::NoRule { place: place.clone() },
+            SignatureFault::NoRule { .. } => Self::NoRule { place: place.clone() },
             fault => Self::Signature {
                 fault,
                 others: faults,

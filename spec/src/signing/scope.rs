@@ -1,23 +1,20 @@
-//! Scopes of a policy: which places a rule is about.
+//! Scopes of a policy: the origins that a rule is about.
 
 use std::fmt;
 use std::str::FromStr;
-
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Repository;
 
 /// Where a bundle comes from, as far as that is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum BundleOrigin {
     /// A repository of a registry.
     Registry(Repository),
-    /// An archive, a layout folder or the local store: nobody says where it was before.
+    /// An archive, a layout folder or the local store: it is not known where the bundle was before.
     Local,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for BundleOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Registry(repository) => fmt::Display::fmt(repository, f),
@@ -26,14 +23,14 @@ impl fmt::Display for Place {
     }
 }
 
-/// A set of places: `*`, `local:`, a registry, or a registry with the front components of a repository.
+/// A set of origins: `*`, `local:`, a registry, or a registry with the front components of a repository.
 ///
 /// `registry.example/team` covers `registry.example/team` and `registry.example/team/x`, not `registry.example/teams`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Scope(Form);
+pub struct Scope(ScopeKind);
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Form {
+enum ScopeKind {
     Any,
     Local,
     Prefix(String),
@@ -47,40 +44,42 @@ pub struct ScopeError {
 }
 
 impl Scope {
-    /// Every place.
-    pub const ANY: Self = Self(Form::Any);
+    /// Every origin.
+    pub const ANY: Self = Self(ScopeKind::Any);
     /// Archives, layout folders and the local store.
-    pub const LOCAL: Self = Self(Form::Local);
+    pub const LOCAL: Self = Self(ScopeKind::Local);
 
-    /// The scope of one repository and what is below it.
+    /// The scope of one repository and the repositories below it.
     pub fn of(repository: &Repository) -> Self {
-        Self(Form::Prefix(normal(repository)))
+        Self(ScopeKind::Prefix(normal(repository)))
     }
 
-    /// Tells whether the place is in the scope.
-    pub fn covers(&self, place: &Place) -> bool {
+    /// Tells whether the origin is in the scope.
+    pub fn covers(&self, place: &BundleOrigin) -> bool {
         match (&self.0, place) {
-            (Form::Any, _) | (Form::Local, Place::Local) => true,
-            (Form::Prefix(prefix), Place::Registry(repository)) => {
+            (ScopeKind::Any, _) | (ScopeKind::Local, BundleOrigin::Local) => true,
+            (ScopeKind::Prefix(prefix), BundleOrigin::Registry(repository)) => {
                 let rest = normal(repository);
                 rest.strip_prefix(prefix.as_str())
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             }
-            (Form::Local, Place::Registry(_)) | (Form::Prefix(_), Place::Local) => false,
+            (ScopeKind::Local, BundleOrigin::Registry(_)) | (ScopeKind::Prefix(_), BundleOrigin::Local) => {
+                false
+            }
         }
     }
 
-    /// How close the scope is to a place that it covers: the larger decides. Never equal for two scopes of one place.
+    /// How close the scope is to an origin that it covers: the larger decides. It is never equal for two scopes of one origin.
     pub fn specificity(&self) -> usize {
         match &self.0 {
-            Form::Any => 0,
-            Form::Local => 1,
-            Form::Prefix(prefix) => 1 + prefix.len(),
+            ScopeKind::Any => 0,
+            ScopeKind::Local => 1,
+            ScopeKind::Prefix(prefix) => 1 + prefix.len(),
         }
     }
 }
 
-/// Host names do not tell upper from lower case; repositories are lower case already.
+/// Host names do not depend on case; repositories are lower case already.
 fn normal(repository: &Repository) -> String {
     repository.to_string().to_ascii_lowercase()
 }
@@ -105,33 +104,21 @@ impl FromStr for Scope {
         }
         // A registry alone is checked as one with some repository.
         Repository::new(text, "x").map_err(|_| error())?;
-        Ok(Self(Form::Prefix(text.to_ascii_lowercase())))
+        Ok(Self(ScopeKind::Prefix(text.to_ascii_lowercase())))
     }
 }
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.0 {
-            Form::Any => "*",
-            Form::Local => "local:",
-            Form::Prefix(prefix) => prefix,
+            ScopeKind::Any => "*",
+            ScopeKind::Local => "local:",
+            ScopeKind::Prefix(prefix) => prefix,
         })
     }
 }
 
-impl Serialize for Scope {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Scope {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?
-            .parse()
-            .map_err(D::Error::custom)
-    }
-}
+crate::serde_as_text!(Scope);
 
 #[cfg(test)]
 mod tests {
@@ -154,15 +141,15 @@ mod tests {
             ("local:", "r.io/a", false),
             ("*", "r.io/a", true),
         ] {
-            let place = Place::Registry(place.parse().unwrap());
+            let place = BundleOrigin::Registry(place.parse().unwrap());
             assert_eq!(
                 scope.parse::<Scope>().unwrap().covers(&place),
                 covered,
                 "{scope} {place}"
             );
         }
-        assert!(Scope::ANY.covers(&Place::Local) && Scope::LOCAL.covers(&Place::Local));
-        assert!(!"local".parse::<Scope>().unwrap().covers(&Place::Local));
+        assert!(Scope::ANY.covers(&BundleOrigin::Local) && Scope::LOCAL.covers(&BundleOrigin::Local));
+        assert!(!"local".parse::<Scope>().unwrap().covers(&BundleOrigin::Local));
     }
 
     #[test]

@@ -12,16 +12,16 @@ pub const RELEASE_TYPE: &str = "https://samebundle.dev/release/v1";
 /// The type of every in-toto statement of version 1.
 pub(super) const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 
-/// A signed release: this content is that version of that bundle.
+/// A signed release: this index is that version of that bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
-    /// SHA-256 digest of the bundle's index. It binds all content: every reader re-hashes what it reads, down to the blobs.
+    /// SHA-256 digest of the bundle's index. It binds the whole bundle: every reader hashes what it reads again, down to the blobs.
     pub subject: Digest,
     /// The predicate.
     pub release: Release,
 }
 
-/// The predicate: what binds the content to a name, a version and a time.
+/// The predicate: it binds the index to a name, a version and a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -92,7 +92,7 @@ pub(super) struct WireDigest {
 }
 
 /// A statement of any writer, read as in-toto's parsing rules want: fields that are not known here are passed over. Ours is
-/// strict ([`Wire`]), because nobody else writes releases.
+/// strict ([`Wire`]), because no other tool writes releases.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct AnyStatement {

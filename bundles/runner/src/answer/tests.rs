@@ -48,7 +48,7 @@ fn bundle() -> Value {
     })
 }
 
-fn ask(root: &Path, action: &str, given: &[(&str, &str)]) -> Result<String, Refusal> {
+fn ask(root: &Path, action: &str, given: &[(&str, &str)]) -> Result<String, CallError> {
     let variable = |name: &str| {
         let all = REQUIRED.iter().chain(given);
         let found = all.into_iter().find(|(key, _)| *key == name);

@@ -2,7 +2,7 @@
 //! is "unsigned": each question that a verification asks is answered badly in each way.
 
 use samebundle_spec::manifest::Index;
-use samebundle_spec::signing::{Form, Place as Origin, Refusal, Release, SigningKey, Statement};
+use samebundle_spec::signing::{BundleOrigin, Refusal, Release, SignatureFormat, SigningKey, Statement};
 use samebundle_spec::{Classify, ErrorKind};
 use zeroize::Zeroizing;
 
@@ -63,7 +63,7 @@ impl Signed {
         let place = repository_at(address, config());
         let trust = TrustStore::open(&self.home.path().join("trust")).unwrap();
         let marks = Marks::at(&self.home.path().join("trust"));
-        let origin = Origin::Registry(place.repository().clone());
+        let origin = BundleOrigin::Registry(place.repository().clone());
         let request = Request::new(self.index.clone(), origin, now().into());
         verify(&place, request, &trust, &marks).await.map(|_| ())
     }
@@ -195,9 +195,9 @@ async fn no_bad_answer_for_the_fallback_tag_is_read_as_unsigned() {
 async fn no_bad_answer_for_cosigns_tag_is_read_as_unsigned() {
     let signed = Signed::new().await;
     let mut trust = TrustStore::open(&signed.home.path().join("trust")).unwrap();
-    let (scope, rule) = trust.explain(&Origin::Local).unwrap();
+    let (scope, rule) = trust.explain(&BundleOrigin::Local).unwrap();
     let (scope, mut rule) = (scope.clone(), rule.clone());
-    rule.accept = [Form::Cosign].into();
+    rule.accept = [SignatureFormat::Cosign].into();
     trust.set_rule(&scope, rule).unwrap();
     let empty_list = |path: &str| {
         let empty =

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use samebundle_spec::signing::{Form, Place, Policy, Release, Scope, Statement};
+use samebundle_spec::signing::{BundleOrigin, Policy, Release, Scope, SignatureFormat, Statement};
 use samebundle_spec::{Classify as _, ErrorKind, MediaType, Timestamp};
 use zeroize::Zeroizing;
 
@@ -72,7 +72,7 @@ impl World {
     async fn verify(&self, wanted: &[Predicate], now: &str) -> Result<Verified<Descriptor>, TrustError> {
         let request = Request {
             attested: wanted.iter().copied().collect(),
-            ..Request::new(self.index.clone(), Place::Local, at(now))
+            ..Request::new(self.index.clone(), BundleOrigin::Local, at(now))
         };
         verify(&self.store, request, &self.trust, &Marks::at(self.home.path())).await
     }
@@ -141,7 +141,8 @@ async fn attestations_are_signed_and_verified_by_type() {
 
 #[tokio::test]
 async fn attestations_alone_are_no_release_even_where_cosign_suffices() {
-    let world = World::new(|rule| rule.accept = [Form::Cosign, Form::Notation].into()).await;
+    let world =
+        World::new(|rule| rule.accept = [SignatureFormat::Cosign, SignatureFormat::Notation].into()).await;
     sign_documents(&world.store, &world.index, &key(1)).await.unwrap();
     let error = world.verify(&[], NOW).await.unwrap_err();
     assert!(matches!(error, TrustError::Refused { .. }), "{error}");
@@ -218,8 +219,8 @@ async fn a_signature_of_another_tool_is_never_called_unsigned() {
     let cosign = world.with(|_| false).await;
     copy_cosign_tag(&world, &cosign).await;
     for (world, form) in [
-        (world.with(is_notation).await, Form::Notation),
-        (cosign, Form::Cosign),
+        (world.with(is_notation).await, SignatureFormat::Notation),
+        (cosign, SignatureFormat::Cosign),
     ] {
         let error = world.verify(&[], NOW).await.unwrap_err();
         let advice = format!("\"accept\": [\"{}\"] to the rule for *", form.word());
@@ -238,7 +239,8 @@ async fn bare_signatures_count_only_by_the_rule_and_without_a_statement() {
         .unwrap();
     assert!(strict.with(is_notation).await.verify(&[], NOW).await.is_err());
 
-    let open = World::new(|rule| rule.accept = [Form::Notation, Form::Cosign].into()).await;
+    let open =
+        World::new(|rule| rule.accept = [SignatureFormat::Notation, SignatureFormat::Cosign].into()).await;
     sign(&open.store, &open.index, &open.statement(), &key(1))
         .await
         .unwrap();
@@ -252,7 +254,7 @@ async fn bare_signatures_count_only_by_the_rule_and_without_a_statement() {
     assert!(matches!(
         verified.basis(),
         super::super::Basis::Policy {
-            bare: Some(Form::Notation),
+            bare: Some(SignatureFormat::Notation),
             ..
         }
     ));
@@ -264,7 +266,7 @@ async fn bare_signatures_count_only_by_the_rule_and_without_a_statement() {
     assert!(matches!(
         verified.basis(),
         super::super::Basis::Policy {
-            bare: Some(Form::Cosign),
+            bare: Some(SignatureFormat::Cosign),
             ..
         }
     ));

@@ -2,7 +2,7 @@
 //! placeholder, and nothing is quoted or passed to a shell.
 
 use samebundle_spec::pipeline::{
-    Argument, ArtifactProperty, Part, Placeholder, PlaceholderError, argument, parts, text_of,
+    Argument, ArtifactProperty, Placeholder, PlaceholderError, Segment, argument, parts, text_of,
 };
 use serde_json::Value;
 
@@ -85,7 +85,7 @@ impl Resolver<'_> {
     pub(super) fn value(&self, value: &Value) -> Result<Value, PlaceholderError> {
         Ok(match value {
             Value::String(text) => match parts(text)?.as_slice() {
-                [Part::Placeholder(Placeholder::InputParameter(name))] => {
+                [Segment::Placeholder(Placeholder::InputParameter(name))] => {
                     self.inputs.parameters.get(name).cloned().unwrap_or(Value::Null)
                 }
                 parts => Value::String(self.parts(parts)),
@@ -106,12 +106,12 @@ impl Resolver<'_> {
         })
     }
 
-    fn parts(&self, parts: &[Part]) -> String {
+    fn parts(&self, parts: &[Segment]) -> String {
         let mut text = String::new();
         for part in parts {
             match part {
-                Part::Text(plain) => text.push_str(plain),
-                Part::Placeholder(placeholder) => text.push_str(&self.placeholder(placeholder)),
+                Segment::Text(plain) => text.push_str(plain),
+                Segment::Placeholder(placeholder) => text.push_str(&self.placeholder(placeholder)),
             }
         }
         text

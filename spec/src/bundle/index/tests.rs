@@ -23,7 +23,7 @@ fn named(bundle: &Bundle) -> (Descriptor, BTreeMap<String, Descriptor>) {
     (descriptor(view.invocation_image().unwrap()), components)
 }
 
-fn composed(bundle: &Bundle, form: Form) -> Composed {
+fn composed(bundle: &Bundle, form: IndexForm) -> Composed {
     let (invocation, components) = named(bundle);
     compose(bundle, &invocation, &components, form)
 }
@@ -31,7 +31,7 @@ fn composed(bundle: &Bundle, form: Form) -> Composed {
 #[test]
 fn public_digests_come_out_in_the_null_form() {
     let bundle = Bundle::parse(HELLOWORLD.as_bytes()).unwrap();
-    let composed = composed(&bundle, Form::Null);
+    let composed = composed(&bundle, IndexForm::Null);
     for (digest, wanted) in [
         (
             composed.config_blob.digest,
@@ -54,7 +54,7 @@ fn public_digests_come_out_in_the_null_form() {
 #[test]
 fn strict_form_is_valid_oci_and_reads_back() {
     let bundle = Bundle::parse(HELLOWORLD.as_bytes()).unwrap();
-    let composed = composed(&bundle, Form::Strict);
+    let composed = composed(&bundle, IndexForm::Strict);
     let Document::Index(index) = Document::parse(&composed.index.1, &MediaType::OCI_INDEX).unwrap() else {
         panic!("no index");
     };
@@ -79,7 +79,7 @@ fn refuses_indexes_that_are_not_bundles_or_disagree() {
     let bundle = Bundle::parse(HELLOWORLD.as_bytes()).unwrap();
     let (invocation, _) = named(&bundle);
     let components: BTreeMap<_, _> = [("x".to_owned(), Descriptor::empty())].into();
-    let composed = compose(&bundle, &invocation, &components, Form::Strict);
+    let composed = compose(&bundle, &invocation, &components, IndexForm::Strict);
     let Document::Index(index) = Document::parse(&composed.index.1, &MediaType::OCI_INDEX).unwrap() else {
         panic!("no index");
     };
@@ -164,7 +164,7 @@ fn golden_push_vectors() {
     for [bundle_path, manifest_path, index_path] in goldens {
         let read = |path: &Path| std::fs::read(path).unwrap();
         let bundle = Bundle::parse(&read(&bundle_path)).unwrap();
-        let composed = composed(&bundle, Form::Null);
+        let composed = composed(&bundle, IndexForm::Null);
         for (path, got) in [
             (&bundle_path, composed.config_blob.digest),
             (&manifest_path, composed.config_manifest.0.digest),
@@ -207,7 +207,7 @@ fn entries_have_nothing_that_old_tools_drop() {
     let mut content = Descriptor::of(MediaType::OCI_MANIFEST, b"content");
     content.artifact_type = Some(MediaType::CONTENT);
     components.insert("content".to_owned(), content);
-    let composed = compose(&bundle, &invocation, &components, Form::Strict);
+    let composed = compose(&bundle, &invocation, &components, IndexForm::Strict);
     let Document::Index(index) = Document::parse(&composed.index.1, &MediaType::OCI_INDEX).unwrap() else {
         panic!("no index");
     };

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::specs::is_literal;
-use super::{Checker, Scope, agrees, made_by_compiler, nearest};
+use super::{Checker, DagScope, agrees, made_by_compiler, nearest};
 use crate::pipeline::expression::Expression;
 use crate::pipeline::position::{Located, Position};
 use crate::pipeline::types::{
@@ -14,7 +14,7 @@ use crate::pipeline::value::conform;
 
 pub(super) fn task<'a>(
     checker: &mut Checker<'a>,
-    scope: Scope<'a>,
+    scope: DagScope<'a>,
     label: &str,
     task: &'a Task,
     component: &'a Component,
@@ -78,7 +78,7 @@ fn undeclared(
 
 fn parameter<'a>(
     checker: &mut Checker<'a>,
-    scope: Scope<'a>,
+    scope: DagScope<'a>,
     label: &str,
     (name, input): (&str, &'a ParameterInput),
     spec: Option<&ParameterSpec>,
@@ -124,7 +124,7 @@ fn parameter<'a>(
 
 fn component_parameter(
     checker: &mut Checker<'_>,
-    scope: Scope<'_>,
+    scope: DagScope<'_>,
     label: &str,
     source: &str,
     at: Position,
@@ -174,7 +174,7 @@ fn constant(
 
 fn artifact<'a>(
     checker: &mut Checker<'a>,
-    scope: Scope<'a>,
+    scope: DagScope<'a>,
     label: &str,
     (name, input): (&str, &'a ArtifactInput),
     spec: &ArtifactSpec,

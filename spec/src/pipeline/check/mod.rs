@@ -1,7 +1,7 @@
 //! The type checker: every reference resolves, every type agrees, nothing goes in a circle.
 //!
 //! It goes over the root and every component that is a DAG, one scope at a time. What a reference means is decided by
-//! [`Scope`]; the modules beside look at inputs, outputs, order and placeholders. All faults are collected.
+//! [`DagScope`]; the modules beside look at inputs, outputs, order and placeholders. All faults are collected.
 
 mod inputs;
 mod order;
@@ -10,11 +10,11 @@ mod placeholders;
 mod specs;
 
 use super::Pipeline;
-use super::position::{Fault, Located, Position};
+use super::position::{Located, PipelineFault, Position};
 use super::types::{Component, Dag, Implementation, OutputOf, ParameterType, Task};
 
 /// Checks a whole pipeline.
-pub(super) fn pipeline(pipeline: &Pipeline) -> Result<(), Vec<Fault>> {
+pub(super) fn pipeline(pipeline: &Pipeline) -> Result<(), Vec<PipelineFault>> {
     let mut checker = Checker {
         pipeline,
         faults: Vec::new(),
@@ -43,19 +43,19 @@ pub(super) fn pipeline(pipeline: &Pipeline) -> Result<(), Vec<Fault>> {
 /// Walks the pipeline and collects faults.
 struct Checker<'a> {
     pipeline: &'a Pipeline,
-    faults: Vec<Fault>,
+    faults: Vec<PipelineFault>,
 }
 
 /// The inside of one DAG.
 #[derive(Clone, Copy)]
-struct Scope<'a> {
+struct DagScope<'a> {
     /// Name of the component; empty for the root.
     name: &'a str,
     component: &'a Component,
     dag: &'a Dag,
 }
 
-impl Scope<'_> {
+impl DagScope<'_> {
     /// Names a task so that it can be found in the file.
     fn label(&self, task: &str) -> String {
         if self.name.is_empty() {
@@ -68,7 +68,7 @@ impl Scope<'_> {
 
 impl<'a> Checker<'a> {
     fn fault(&mut self, at: Position, task: Option<String>, problem: String, remedy: &str) {
-        self.faults.push(Fault {
+        self.faults.push(PipelineFault {
             file: self.pipeline.file.clone(),
             at,
             task,
@@ -82,7 +82,7 @@ impl<'a> Checker<'a> {
         let Implementation::Dag(dag) = &component.implementation else {
             return;
         };
-        let scope = Scope { name, component, dag };
+        let scope = DagScope { name, component, dag };
         for (name, task) in &dag.tasks {
             self.task(scope, name, task);
         }
@@ -90,7 +90,7 @@ impl<'a> Checker<'a> {
         order::tasks(self, scope);
     }
 
-    fn task(&mut self, scope: Scope<'a>, name: &'a str, task: &'a Task) {
+    fn task(&mut self, scope: DagScope<'a>, name: &'a str, task: &'a Task) {
         let label = scope.label(name);
         for dependency in &task.dependencies {
             self.sibling(scope, &label, dependency);
@@ -118,7 +118,7 @@ impl<'a> Checker<'a> {
     }
 
     /// Finds a task of the same DAG.
-    fn sibling(&mut self, scope: Scope<'a>, label: &str, name: &Located<String>) -> Option<&'a Task> {
+    fn sibling(&mut self, scope: DagScope<'a>, label: &str, name: &Located<String>) -> Option<&'a Task> {
         let found = scope.dag.tasks.get(&name.value);
         if found.is_none() {
             let remedy = nearest(&name.value, scope.dag.tasks.keys(), "a task of the same DAG");
@@ -131,7 +131,7 @@ impl<'a> Checker<'a> {
     /// Finds the component behind an output of a task of the same DAG; whether that task iterates.
     fn producer(
         &mut self,
-        scope: Scope<'a>,
+        scope: DagScope<'a>,
         label: &str,
         output: &OutputOf,
     ) -> Option<(&'a Component, bool)> {
@@ -144,7 +144,7 @@ impl<'a> Checker<'a> {
     /// Returns the type of an output parameter; none if it is not there (reported) or not known.
     fn output_parameter(
         &mut self,
-        scope: Scope<'a>,
+        scope: DagScope<'a>,
         label: &str,
         output: &OutputOf,
     ) -> Option<ParameterType> {

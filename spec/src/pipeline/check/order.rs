@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Checker, Scope};
+use super::{Checker, DagScope};
 use crate::limits;
 use crate::pipeline::types::{ArtifactSource, Implementation, ParameterSource, Task};
 
@@ -24,7 +24,7 @@ impl Task {
 }
 
 /// Takes away tasks that wait for nothing that is left, until none is left or they wait for each other.
-pub(super) fn tasks(checker: &mut Checker<'_>, scope: Scope<'_>) {
+pub(super) fn tasks(checker: &mut Checker<'_>, scope: DagScope<'_>) {
     let mut waiting: BTreeMap<&str, BTreeSet<&str>> = scope
         .dag
         .tasks

@@ -1,10 +1,10 @@
 //! Outputs of DAGs: declared, and from outputs of their tasks that have the same type.
 
 use super::inputs::same_type;
-use super::{Checker, Scope, agrees, made_by_compiler};
+use super::{Checker, DagScope, agrees, made_by_compiler};
 use crate::pipeline::types::{ArtifactSpec, ParameterType};
 
-pub(super) fn dag<'a>(checker: &mut Checker<'a>, scope: Scope<'a>) {
+pub(super) fn dag<'a>(checker: &mut Checker<'a>, scope: DagScope<'a>) {
     parameters(checker, scope);
     artifacts(checker, scope);
     let declared = &scope.component.outputs;
@@ -22,7 +22,7 @@ pub(super) fn dag<'a>(checker: &mut Checker<'a>, scope: Scope<'a>) {
     }
 }
 
-fn owner(scope: Scope<'_>) -> String {
+fn owner(scope: DagScope<'_>) -> String {
     if scope.name.is_empty() {
         "the pipeline".to_owned()
     } else {
@@ -30,7 +30,7 @@ fn owner(scope: Scope<'_>) -> String {
     }
 }
 
-fn parameters<'a>(checker: &mut Checker<'a>, scope: Scope<'a>) {
+fn parameters<'a>(checker: &mut Checker<'a>, scope: DagScope<'a>) {
     for (name, output) in &scope.dag.parameter_outputs {
         let label = format!("output {name:?} of {}", owner(scope));
         let spec = scope.component.outputs.parameters.get(name);
@@ -64,7 +64,7 @@ fn parameters<'a>(checker: &mut Checker<'a>, scope: Scope<'a>) {
     }
 }
 
-fn artifacts<'a>(checker: &mut Checker<'a>, scope: Scope<'a>) {
+fn artifacts<'a>(checker: &mut Checker<'a>, scope: DagScope<'a>) {
     for (name, output) in &scope.dag.artifact_outputs {
         let label = format!("output {name:?} of {}", owner(scope));
         let spec = scope.component.outputs.artifacts.get(name);

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::{Checker, nearest};
-use crate::pipeline::placeholder::{Argument, ArtifactProperty, Part, Placeholder, argument, parts};
+use crate::pipeline::placeholder::{Argument, ArtifactProperty, Placeholder, Segment, argument, parts};
 use crate::pipeline::position::{Located, Position};
 use crate::pipeline::types::{Component, Container, ParameterSource, Task};
 
@@ -123,7 +123,7 @@ fn missing(placeholder: &Placeholder, names: &Names<'_>) -> Option<(String, Stri
     (!known.contains(name)).then(|| (format!("{what} {name:?}"), remedy(name, known)))
 }
 
-/// Says which artifact a placeholder takes for a list and that is none.
+/// Reports an artifact that a placeholder takes for a list and that is none.
 fn no_list<'a>(placeholder: &'a Placeholder, component: &Component) -> Option<&'a str> {
     let (name, specs) = match placeholder {
         Placeholder::InputArtifact(name, ArtifactProperty::List) => (name, &component.inputs.artifacts),
@@ -150,7 +150,7 @@ fn constant(
             .for_each(|item| constant(checker, label, (name, at), item, names)),
         Value::String(text) => match parts(text) {
             Ok(parts) => {
-                let own = Part::Placeholder(Placeholder::InputParameter(name.to_owned()));
+                let own = Segment::Placeholder(Placeholder::InputParameter(name.to_owned()));
                 if parts.contains(&own) {
                     let problem = format!("the constant of input {name:?} is made of itself");
                     checker.fault(at, Some(label.to_owned()), problem, "name another input");

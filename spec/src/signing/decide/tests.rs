@@ -57,7 +57,7 @@ struct Try<'a> {
     policy: Policy,
     documents: &'a [Vec<u8>],
     now: &'a str,
-    place: Place,
+    place: BundleOrigin,
     expected: Expected,
 }
 
@@ -67,7 +67,7 @@ impl<'a> Try<'a> {
             policy: policy(|_| ()),
             documents,
             now: "2026-06-01T00:00:00Z",
-            place: Place::Registry(PLACE.parse().unwrap()),
+            place: BundleOrigin::Registry(PLACE.parse().unwrap()),
             expected: Expected::default(),
         }
     }
@@ -89,7 +89,7 @@ impl<'a> Try<'a> {
         decide(&self.policy, &keys, question, &examined)
     }
 
-    fn fault(&self) -> Fault {
+    fn fault(&self) -> SignatureFault {
         match self.run() {
             Err(Refusal::Signature { fault, .. }) => fault,
             other => panic!("{other:?}"),
@@ -109,52 +109,52 @@ fn accepts_and_says_why() {
 
 #[test]
 fn every_fault_is_told_from_the_others() {
-    type Check = fn(&Fault) -> bool;
+    type Check = fn(&SignatureFault) -> bool;
     let table: [(&str, Vec<u8>, Check); 11] = [
         ("other key", signed(9, |_| ()), |f| {
-            matches!(f, Fault::UnknownKey { .. })
+            matches!(f, SignatureFault::UnknownKey { .. })
         }),
         ("key of another rule", signed(3, |_| ()), |f| {
-            matches!(f, Fault::KeyNotInRule { .. })
+            matches!(f, SignatureFault::KeyNotInRule { .. })
         }),
         (
             "expired",
             signed(1, |s| s.release.expires = Some(at("2026-05-31T23:59:59Z"))),
-            |f| matches!(f, Fault::Expired { .. }),
+            |f| matches!(f, SignatureFault::Expired { .. }),
         ),
         (
             "not yet valid",
             signed(1, |s| s.release.issued = at("2026-06-01T00:05:01Z")),
-            |f| matches!(f, Fault::NotYetValid { .. }),
+            |f| matches!(f, SignatureFault::NotYetValid { .. }),
         ),
         (
             "other content",
             signed(1, |s| s.subject = crate::Digest::sha256(b"x")),
-            |f| matches!(f, Fault::OtherContent { .. }),
+            |f| matches!(f, SignatureFault::OtherContent { .. }),
         ),
         ("other size", signed(1, |s| s.release.size += 1), |f| {
-            matches!(f, Fault::OtherContent { .. })
+            matches!(f, SignatureFault::OtherContent { .. })
         }),
         (
             "other place",
             signed(1, |s| s.release.repositories = vec!["r.io/x".parse().unwrap()]),
-            |f| matches!(f, Fault::WrongPlace { .. }),
+            |f| matches!(f, SignatureFault::WrongRepository { .. }),
         ),
         (
             "other name",
             signed(1, |s| s.release.name = "letters".parse().unwrap()),
-            |f| matches!(f, Fault::WrongName { .. }),
+            |f| matches!(f, SignatureFault::WrongName { .. }),
         ),
         (
             "other version",
             signed(1, |s| s.release.version = "2.0.0".parse().unwrap()),
-            |f| matches!(f, Fault::WrongVersion { .. }),
+            |f| matches!(f, SignatureFault::WrongVersion { .. }),
         ),
         ("no document", b"{}".to_vec(), |f| {
-            matches!(f, Fault::Unreadable { .. })
+            matches!(f, SignatureFault::Unreadable { .. })
         }),
         ("empty document", Vec::new(), |f| {
-            matches!(f, Fault::Unreadable { .. })
+            matches!(f, SignatureFault::Unreadable { .. })
         }),
     ];
     for (what, document, wanted) in table {
@@ -182,7 +182,7 @@ fn other_statements_by_a_trusted_key_are_no_release() {
         let documents = [bundle.to_bytes().unwrap()];
         assert!(matches!(
             Try::new(&documents).fault(),
-            Fault::OtherPredicate { .. }
+            SignatureFault::OtherPredicate { .. }
         ));
     }
 }
@@ -236,11 +236,11 @@ fn levels_turn_faults_into_warnings_but_never_altered_content() {
     let late = "2027-06-01T00:00:00Z";
     assert!(at_level(Level::Strict, signed(1, |_| ()), late).is_err());
     let warned = at_level(Level::Permissive, signed(1, |_| ()), late).unwrap();
-    assert!(matches!(warned.warnings[..], [Fault::Expired { .. }]));
+    assert!(matches!(warned.warnings[..], [SignatureFault::Expired { .. }]));
     assert!(at_level(Level::Permissive, signed(9, |_| ()), late).is_err());
     let warned = at_level(Level::Audit, signed(9, |_| ()), late).unwrap();
     assert_eq!(warned.statement, None);
-    assert!(matches!(warned.warnings[..], [Fault::UnknownKey { .. }]));
+    assert!(matches!(warned.warnings[..], [SignatureFault::UnknownKey { .. }]));
     let other = signed(1, |s| s.subject = crate::Digest::sha256(b"x"));
     assert!(at_level(Level::Audit, other.clone(), late).is_err());
     assert!(at_level(Level::Skip, other, late).is_ok());
@@ -253,25 +253,25 @@ fn ages_and_boundaries_are_inclusive() {
     case.now = "2026-12-31T23:59:59.9Z";
     assert!(case.run().is_ok());
     case.now = "2027-01-01T00:00:00Z";
-    assert!(matches!(case.fault(), Fault::Expired { .. }));
+    assert!(matches!(case.fault(), SignatureFault::Expired { .. }));
     case.policy = policy(|rule| rule.max_age_days = Some(10));
     case.now = "2026-01-11T00:00:00Z";
     assert!(case.run().is_ok());
     case.now = "2026-01-11T00:00:01Z";
-    assert!(matches!(case.fault(), Fault::TooOld { .. }));
+    assert!(matches!(case.fault(), SignatureFault::TooOld { .. }));
     case.now = "2025-12-31T23:55:00Z";
     assert!(case.run().is_ok());
     case.now = "2025-12-31T23:54:59Z";
-    assert!(matches!(case.fault(), Fault::NotYetValid { .. }));
+    assert!(matches!(case.fault(), SignatureFault::NotYetValid { .. }));
 }
 
 #[test]
 fn places_without_a_rule_are_refused() {
     let documents = [signed(1, |_| ())];
     let mut case = Try::new(&documents);
-    case.place = Place::Registry("r.io/teams/digits".parse().unwrap());
+    case.place = BundleOrigin::Registry("r.io/teams/digits".parse().unwrap());
     assert!(matches!(case.run(), Err(Refusal::NoRule { .. })));
-    case.place = Place::Local;
+    case.place = BundleOrigin::Local;
     assert!(matches!(case.run(), Err(Refusal::NoRule { .. })));
     let bound = [signed(1, |s| {
         s.release.repositories = vec![PLACE.parse().unwrap()];

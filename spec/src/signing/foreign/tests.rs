@@ -2,7 +2,7 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::MediaType;
-use crate::signing::{Attestation, Expected, Level, Place, Predicate, Rule, SigningKey};
+use crate::signing::{Attestation, BundleOrigin, Expected, Level, Predicate, Rule, SigningKey};
 
 fn key(byte: u8) -> SigningKey {
     SigningKey::from_scalar(&Zeroizing::new([byte; 32])).unwrap()
@@ -23,13 +23,16 @@ fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-fn decide(examined: &[Result<Bare, Fault>], change: impl FnOnce(&mut Rule)) -> Result<Decision, Refusal> {
+fn decide(
+    examined: &[Result<Bare, SignatureFault>],
+    change: impl FnOnce(&mut Rule),
+) -> Result<Decision, Refusal> {
     let mut rule = Rule::signed_by(vec!["alice".parse().unwrap()]);
-    rule.accept = BTreeSet::from([Form::Cosign, Form::Notation]);
+    rule.accept = BTreeSet::from([SignatureFormat::Cosign, SignatureFormat::Notation]);
     change(&mut rule);
     let mut policy = Policy::default();
     policy.set("r.io".parse().unwrap(), rule).unwrap();
-    let place = Place::Registry("r.io/x".parse().unwrap());
+    let place = BundleOrigin::Registry("r.io/x".parse().unwrap());
     let question = Question {
         subject: &subject(),
         place: &place,
@@ -39,7 +42,7 @@ fn decide(examined: &[Result<Bare, Fault>], change: impl FnOnce(&mut Rule)) -> R
     suffices(&policy, &ring(), question, examined)
 }
 
-fn layer(byte: u8, of: &Descriptor) -> Result<Bare, Fault> {
+fn layer(byte: u8, of: &Descriptor) -> Result<Bare, SignatureFault> {
     let payload = cosign::payload(&of.digest).unwrap();
     examine_payload(&payload, &key(byte).sign(&payload), &ring())
 }
@@ -54,7 +57,10 @@ fn jws(byte: u8, of: &Descriptor, expires: Option<&str>) -> Vec<u8> {
 fn each_form_suffices_where_the_rule_accepts_it_and_nowhere_else() {
     let cosign = layer(1, &subject());
     let notation = examine_notation(&jws(1, &subject(), None), &ring());
-    for (examined, form) in [(cosign, Form::Cosign), (notation, Form::Notation)] {
+    for (examined, form) in [
+        (cosign, SignatureFormat::Cosign),
+        (notation, SignatureFormat::Notation),
+    ] {
         let examined = [examined];
         let decision = decide(&examined, |_| ()).unwrap();
         assert_eq!(decision.bare, Some(form));
@@ -63,7 +69,7 @@ fn each_form_suffices_where_the_rule_accepts_it_and_nowhere_else() {
         let Err(Refusal::Signature { fault, .. }) = none else {
             panic!("{none:?}")
         };
-        assert!(matches!(&fault, Fault::FormNotAccepted { form: found, .. } if *found == form));
+        assert!(matches!(&fault, SignatureFault::FormatNotAccepted { form: found, .. } if *found == form));
         let advice = format!("\"accept\": [\"{}\"] to the rule for r.io", form.word());
         assert!(fault.to_string().contains(&advice), "{fault}");
         let other = decide(&examined, |rule| {
@@ -114,7 +120,10 @@ fn the_period_of_a_bare_signature_counts() {
     )];
     assert!(decide(&past, |_| ()).is_err());
     let warned = decide(&past, |rule| rule.level = Level::Permissive).unwrap();
-    assert!(matches!(warned.warnings.as_slice(), [Fault::Expired { .. }]));
+    assert!(matches!(
+        warned.warnings.as_slice(),
+        [SignatureFault::Expired { .. }]
+    ));
     // A rule with an age takes nothing that does not say when it was made.
     assert!(decide(&[layer(1, &subject())], |rule| rule.max_age_days = Some(90)).is_err());
     let young = [examine_notation(&jws(1, &subject(), None), &ring())];
@@ -195,7 +204,7 @@ fn only_what_cosign_calls_a_signature_is_one() {
     ] {
         let refused = examine_bundle(&sign(other), &ring());
         assert!(
-            matches!(refused, Err(Fault::OtherPredicate { .. })),
+            matches!(refused, Err(SignatureFault::OtherPredicate { .. })),
             "{refused:?}"
         );
     }

@@ -22,7 +22,7 @@ fn round_trips_and_picks_the_longest_scope() {
     let policy = parse(GOOD).unwrap();
     assert_eq!(Policy::from_bytes(&policy.to_bytes()).unwrap(), policy);
     let scope = |place: &str| {
-        let place = Place::Registry(place.parse().unwrap());
+        let place = BundleOrigin::Registry(place.parse().unwrap());
         policy.rule_for(&place, &[]).map(|(scope, _)| scope.to_string())
     };
     assert_eq!(scope("r.io/team/x").as_deref(), Some("r.io/team"));
@@ -37,7 +37,7 @@ fn what_comes_from_a_file_is_judged_by_what_its_statement_is_bound_to() {
     let scope = |bound: &[&str]| {
         let bound: Vec<Repository> = bound.iter().map(|text| text.parse().unwrap()).collect();
         policy
-            .rule_for(&Place::Local, &bound)
+            .rule_for(&BundleOrigin::Local, &bound)
             .map(|(scope, _)| scope.to_string())
     };
     assert_eq!(scope(&[]).as_deref(), Some("local:"));
@@ -47,7 +47,7 @@ fn what_comes_from_a_file_is_judged_by_what_its_statement_is_bound_to() {
         Some("r.io/team")
     );
     // A place that is known is never overruled by what the statement says.
-    let known = Place::Registry("other.io/x".parse().unwrap());
+    let known = BundleOrigin::Registry("other.io/x".parse().unwrap());
     assert_eq!(policy.rule_for(&known, &["r.io/team/x".parse().unwrap()]), None);
 }
 

@@ -74,7 +74,7 @@ fn a_receipt_is_no_release_and_a_release_no_receipt() {
         crate::signing::foreign::examine_bundle(&document, &ring()).map(|_| ()),
     ] {
         assert!(
-            matches!(&refused, Err(Fault::OtherPredicate { found }) if found == SUMMARY_TYPE),
+            matches!(&refused, Err(SignatureFault::OtherPredicate { found }) if found == SUMMARY_TYPE),
             "{refused:?}"
         );
     }
@@ -82,7 +82,7 @@ fn a_receipt_is_no_release_and_a_release_no_receipt() {
     let release = Bundle::sign(&release, &key(1)).unwrap().to_bytes().unwrap();
     let refused = Receipt::verify(&release, &ring());
     assert!(
-        matches!(refused, Err(Fault::OtherPredicate { .. })),
+        matches!(refused, Err(SignatureFault::OtherPredicate { .. })),
         "{refused:?}"
     );
 }
@@ -93,7 +93,7 @@ fn refuses_other_keys_and_altered_bytes() {
     let other = made.sign(&key(2)).unwrap().to_bytes().unwrap();
     assert!(matches!(
         Receipt::verify(&other, &ring()),
-        Err(Fault::UnknownKey { .. })
+        Err(SignatureFault::UnknownKey { .. })
     ));
     let document = signed(&made);
     for at in 0..document.len() {
@@ -107,7 +107,7 @@ fn refuses_other_keys_and_altered_bytes() {
 }
 
 /// Signed as it is, whatever it says.
-fn verdict_on(payload: String) -> Result<(KeyId, Receipt), Fault> {
+fn verdict_on(payload: String) -> Result<(KeyId, Receipt), SignatureFault> {
     let envelope = Envelope::sign(MediaType::IN_TOTO.as_str(), payload.into_bytes(), &key(1));
     let bundle = Bundle {
         hint: key(1).public().id().hint(),
@@ -150,13 +150,13 @@ fn refuses_what_breaks_the_form() {
         assert_ne!(changed, text, "{from}");
         let refused = verdict_on(changed);
         assert!(
-            matches!(refused, Err(Fault::BadStatement { .. })),
+            matches!(refused, Err(SignatureFault::BadStatement { .. })),
             "{from} -> {to}: {refused:?}"
         );
     }
     assert!(matches!(
         verdict_on(text.replace("verification_summary/v1", "verification_summary/v2")),
-        Err(Fault::OtherPredicate { .. })
+        Err(SignatureFault::OtherPredicate { .. })
     ));
 }
 
