@@ -16,8 +16,8 @@ pub const DOCUMENT_DEPTH: usize = 64;
 pub const RECORD_DEPTH: usize = DOCUMENT_DEPTH + 16;
 /// Largest integer in a strict JSON document: 2^53-1. RFC 8785 cannot tell larger ones from their neighbours.
 pub const JSON_INTEGER: u64 = (1 << 53) - 1;
-/// Most descriptors in one manifest or index. A document of [`MANIFEST_BYTES`] has hardly room for more, because none is shorter than
-/// 113 bytes. Artifacts with one layer for each file have thousands.
+/// Most descriptors in one manifest or index. A document of [`MANIFEST_BYTES`] has hardly room for more, because none is
+/// shorter than 113 bytes. Artifacts with one layer for each file have thousands.
 pub const DESCRIPTORS: usize = 32_000;
 /// Deepest nesting of indexes: a bundle's index, an image's index, a platform manifest.
 pub const GRAPH_DEPTH: usize = 8;
@@ -81,8 +81,8 @@ pub const RANGES_FROM: u64 = 2 << 20;
 pub const ASKED_BYTES: (u64, u64) = (8 << 20, 64 << 20);
 /// A blob of at most this size is asked for in one request, bytes: more requests would cost more than a kill.
 pub const ASKED_WHOLE: u64 = 16 << 20;
-/// The part of a blob, one in so many bytes, that may be asked for on a fast path, within those two bounds: each request costs the registry some
-/// work.
+/// The part of a blob, one in so many bytes, that may be asked for on a fast path, within those two bounds: each request
+/// costs the registry some work.
 pub const ASKED_OF_ALL: u64 = 32;
 /// Most ranges of one blob that are asked for at one time.
 pub const RANGE_STREAMS: usize = 4;
@@ -94,7 +94,8 @@ pub const UPLOAD_PART_BYTES: u64 = 8 << 20;
 pub const UPLOAD_PART_MOST_BYTES: u64 = 256 << 20;
 /// Longest chunk of a layer as it is stored, bytes: a chunk is cut at 256 KiB at most, and incompressible bytes grow a little.
 pub const CHUNK_BYTES: u32 = 512 << 10;
-/// Largest chunk index, bytes: about 450,000 chunks, a layer of some 30 GiB. A larger layer has no chunk index and is moved whole.
+/// Largest chunk index, bytes: about 450,000 chunks, a layer of some 30 GiB. A larger layer has no chunk index and is moved
+/// whole.
 pub const CHUNK_INDEX_BYTES: u64 = 16 << 20;
 /// Most chunk indexes of older layers that are looked at for one layer; each is read from the local disk.
 pub const CHUNK_INDEXES: usize = 64;

@@ -1,8 +1,8 @@
 //! Parameters and credentials: values in, environment and files of the invocation image out (cnab-spec 103).
 //!
-//! The functions are pure: the given values and the bundle decide everything. An optional parameter without value and default is the
-//! empty string, and an empty file where it goes to one, whatever its type. A string is written verbatim, any other value as JSON
-//! text. Parameters are remembered by an installation, credentials never.
+//! The functions are pure: the given values and the bundle decide everything. An optional parameter without value and default
+//! is the empty string, and an empty file where it goes to one, whatever its type. A string is written verbatim, any other
+//! value as JSON text. Parameters are remembered by an installation, credentials never.
 
 use std::collections::{BTreeMap, BTreeSet};
 

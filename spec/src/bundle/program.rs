@@ -204,7 +204,8 @@ impl Rights {
 }
 
 impl ProgramExtension {
-    /// Checks the version, and that every component is among the bundle's images. An error has the pointer inside of the extension.
+    /// Checks the version, and that every component is among the bundle's images. An error has the pointer inside of the
+    /// extension.
     pub(super) fn check(&self, view: &View) -> Result<(), (String, BrokenRule)> {
         let known = self.api_version == API_VERSION || self.api_version.starts_with("samebundle.dev/v1.");
         if !known {

@@ -89,7 +89,8 @@ impl Subject {
 /// Verifies a sigstore bundle made by `cosign sign`.
 ///
 /// # Errors
-/// Why it does not count; [`SignatureFault::OtherPredicate`] for provenance, a bill of materials and any other statement that is no signature.
+/// Why it does not count; [`SignatureFault::OtherPredicate`] for provenance, a bill of materials and any other statement that
+/// is no signature.
 pub fn examine_bundle(document: &[u8], keys: &KeyRing) -> Result<Bare, SignatureFault> {
     let (key, payload) = open(document, keys)?;
     let bad = |why: String| SignatureFault::BadStatement { why };

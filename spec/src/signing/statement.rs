@@ -15,7 +15,8 @@ pub(super) const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 /// A signed release: this index is that version of that bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
-    /// SHA-256 digest of the bundle's index. It binds the whole bundle: every reader hashes what it reads again, down to the blobs.
+    /// SHA-256 digest of the bundle's index. It binds the whole bundle: every reader hashes what it reads again, down to
+    /// the blobs.
     pub subject: Digest,
     /// The predicate.
     pub release: Release,
