@@ -11,7 +11,7 @@ BINARY = $(or $(CARGO_TARGET_DIR),target)/debug/samebundle
 help:
 	@echo "make demo    build, sign, push, install, run, export, import without a network, run again: the whole road, timed"
 	@echo "make test    install what is missing, check format and lints, run every test"
-	@echo "make bench   measure against kfp.local, skopeo, crane, regctl and cosign, side by side"
+	@echo "make bench   measure against kfp.local, skopeo, crane, regctl and cosign, side by side; BENCH_STRICT=1 fails where an aim is missed"
 	@echo "make install PREFIX=DIR    the release binary as samebundle and same, with completions and man pages"
 	@echo "make lint    format and lints alone"
 	@echo "make images  base images for the bundles in bundles/, as OCI layouts"

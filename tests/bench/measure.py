@@ -126,12 +126,12 @@ OURS, OWN = "samebundle", " (own server)"
 
 
 class Table:
-    """A few tools that do the same thing in turn. `aims` are the ratios that are to be reached: ours, and with our server;
-    what is not reached is added to `missed`."""
+    """A few tools that do the same thing in turn. The aims are the ratios that are to be reached: ours, and with our server;
+    the bench is told what is not reached, and which of our commands failed."""
 
-    def __init__(self, title, times, missed=None, aim=None, own_aim=None, cpu_aim=None):
+    def __init__(self, title, times, bench=None, aim=None, own_aim=None, cpu_aim=None):
         self.title, self.times, self.rows = title, times, []
-        self.missed, self.aim, self.own_aim, self.cpu_aim = missed, aim, own_aim, cpu_aim
+        self.bench, self.aim, self.own_aim, self.cpu_aim = bench, aim, own_aim, cpu_aim
 
     def add(self, name, command, before=lambda: None):
         self.rows.append((name, command, before))
@@ -152,8 +152,8 @@ class Table:
         return self.show(results)
 
     def miss(self, what, value, aim):
-        if self.missed is not None and aim is not None and value > aim:
-            self.missed.append(f"{self.title}: {what} {value:.2f}, to be at most {aim}")
+        if self.bench is not None and aim is not None and value > aim:
+            self.bench.missed.append(f"{self.title}: {what} {value:.2f}, to be at most {aim}")
 
     def show(self, results):
         wall = {name: min(row[0] for row in rows) for name, rows in results.items() if rows}
@@ -164,8 +164,8 @@ class Table:
         for name, rows in results.items():
             if not rows:
                 print(f"| {name} | failed | | | | |")
-                if name.startswith(OURS) and self.missed is not None:
-                    self.missed.append(f"{self.title}: {name} failed")
+                if name.startswith(OURS) and self.bench is not None:
+                    self.bench.failed.append(f"{self.title}: {name} failed")
                 continue
             ratios = "| |"
             if name.startswith(OURS) and rivals:
@@ -247,7 +247,7 @@ class Bench:
         self.own_a = OwnRegistry(self.work / "own-a", options.samebundle)
         self.own_b = OwnRegistry(self.work / "own-b", options.samebundle)
         self.secure = SecureRegistry(self.work / "secure", options.samebundle)
-        self.failed = []
+        self.missed, self.failed = [], []
         os.environ["HOME"] = str(self.work)
 
     def same(self, home, *arguments):
@@ -271,7 +271,7 @@ class Bench:
 
     def table(self, title, **aims):
         """A table whose aims count in the full size only: the small one shows that the bench works."""
-        return Table(title, self.times, self.failed, **(aims if self.full else {}))
+        return Table(title, self.times, self, **(aims if self.full else {}))
 
     def transfer(self, title, layout):
         """push, pull, copy, archive and load of one image, every tool from and to the same kinds of place."""
@@ -386,7 +386,7 @@ class Bench:
             verdict = "ok" if rss <= LIMIT_MIB else "TOO MUCH"
             print(f"| {name} | {wall:.2f} | {cpu:.2f} | {rss:.0f} | {verdict} |")
             if rss > LIMIT_MIB:
-                self.failed.append(f"memory: {name} took {rss:.0f} MiB")
+                self.missed.append(f"memory: {name} took {rss:.0f} MiB")
         self.a.stop()
         for home in ("m1", "m2", "m3", "m4"):
             shutil.rmtree(self.work / home, ignore_errors=True)
@@ -410,7 +410,7 @@ class Bench:
                                     "--insecure-ignore-tlog=true", "--allow-http-registry", "--key", str(key), place])
         for name, rows in table.measure().items():
             if self.full and name.startswith(OURS) and rows and min(row[0] for row in rows) > LIMIT_VERIFY_S:
-                self.failed.append(f"{name}: more than {LIMIT_VERIFY_S} s")
+                self.missed.append(f"{name}: more than {LIMIT_VERIFY_S} s")
         self.a.stop()
 
     def delta(self):
@@ -456,7 +456,7 @@ class Bench:
                 percent = 100 * moved["new"] / moved["old"]
                 print(f"| {what} | {name} | {moved['new'] / MIB:.1f} | {percent:.2f} | {aim} |")
                 if self.full and percent > aim:
-                    self.failed.append(f"delta: {what}, {name}: {percent:.2f} %, to be at most {aim}")
+                    self.missed.append(f"delta: {what}, {name}: {percent:.2f} %, to be at most {aim}")
                 registry.stop()
                 shutil.rmtree(self.work / "delta-reader")
             shutil.rmtree(source)
@@ -594,7 +594,7 @@ class Bench:
         results = table.measure()
         ours, theirs = results["samebundle run digits"], results["kfp.local"]
         if ours and theirs and ours[0][0] > theirs[0][0] / 8:
-            self.failed.append(f"digits: {ours[0][0]:.1f} s is more than an eighth of {theirs[0][0]:.1f} s")
+            self.missed.append(f"digits: {ours[0][0]:.1f} s is more than an eighth of {theirs[0][0]:.1f} s")
 
     def all(self):
         large, layers, size = (1024 * MIB, 12, 15 * MIB) if self.full else (16 * MIB, 12, MIB // 4)
@@ -611,9 +611,10 @@ class Bench:
         self.bounds(model)
         self.transfer("1 layer of 1 GiB" if self.full else "1 layer of 16 MiB", model)
         self.transfer(f"{layers} layers, {layers * size // MIB} MiB", many)
-        if self.failed:
-            print("\nnot reached:\n" + "\n".join(self.failed))
-        return 1 if self.failed else 0
+        for words, lines in ("not reached", self.missed), ("broken", self.failed):
+            if lines:
+                print(f"\n{words}:\n" + "\n".join(lines))
+        return 1 if self.failed or (self.missed and self.options.strict) else 0
 
 
 def main():
@@ -622,6 +623,7 @@ def main():
         parser.add_argument(name, required=True)
     parser.add_argument("--size", choices=("full", "small"), required=True)
     parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--strict", action="store_true", help="fail where an aim is not reached")
     bench = Bench(parser.parse_args())
     try:
         return bench.all()

@@ -1,11 +1,12 @@
 //! Sandbox, peers and services for the end-to-end tests.
 //!
 //! A test gets a [`Sandbox`] (a folder of its own, thrown away), homes in it, and calls the built command there as a person
-//! would: nothing of the caller's environment or home is seen. What the machine lacks makes a test skip, printed and
-//! counted, never pass in silence ([`skip`]). Services that a test starts ([`Registry`], [`DockerEngine`]) end with it.
+//! would: nothing of the caller's environment or home is seen. A test that lacks something on this machine is shown
+//! as ignored, with the reason ([`skip`]). Services that a test starts ([`Registry`], [`DockerEngine`]) end with it.
 
 mod docker;
 mod fixture;
+mod harness;
 mod meter;
 pub mod power;
 mod registry;
@@ -17,6 +18,7 @@ mod tree;
 
 pub use docker::DockerEngine;
 pub use fixture::{Greet, digits, greet};
+pub use harness::{Skipped, Test, run};
 pub use meter::Meter;
 pub use registry::Registry;
 pub use sandbox::{Home, Ran, Running, Sandbox, command_under_test, is_root};

@@ -1,22 +1,36 @@
 //! Saying that a test did not run, or how much it tried.
 
+use std::cell::RefCell;
 use std::io::Write;
 
-/// Say that this test does not run and why, as a line of its own on the error stream, past the test harness's capture:
-/// `make test` counts these lines.
-#[expect(
-    clippy::print_stderr,
-    reason = "a skipped test must be seen; the captured form helps a single test's reader"
-)]
-pub fn skip(why: &str) {
-    let line = format!("skipped: {why}\n");
-    // The harness captures eprintln! of a test that passes; the raw stream is not captured.
-    let _ = std::io::stderr().lock().write_all(line.as_bytes());
-    eprintln!("{}", line.trim_end());
+thread_local! {
+    /// Why the test of this thread did not run, or did not try everything.
+    static REASONS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Say how much a test tried, as a line of its own past the test harness's capture.
+/// Says that this test does not run, or does not try everything, and why. The test returns by itself; the harness then
+/// shows it as ignored ([`crate::trial`]). Only the thread that the test began in is heard.
+pub fn skip(why: &str) {
+    let line = why.split_whitespace().collect::<Vec<_>>().join(" ");
+    REASONS.with_borrow_mut(|reasons| {
+        if !reasons.contains(&line) {
+            reasons.push(line);
+        }
+    });
+}
+
+/// The reasons that were given in this thread since the last call.
+pub(crate) fn reasons() -> Vec<String> {
+    REASONS.take()
+}
+
+/// Says how much a test tried, as a line of its own on the error stream.
 pub fn tell(what: &str) {
-    let line = format!("{what}\n");
-    let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    say(&[what.to_owned()]);
+}
+
+/// Writes whole lines to the error stream at once, so that no other thread's words come between.
+pub(crate) fn say(lines: &[String]) {
+    let text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }

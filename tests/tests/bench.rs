@@ -3,12 +3,13 @@
 
 use std::process::Command;
 
-use samebundle_tests::{Ran, Sandbox, cache, command_under_test, image, peer, repository, skip};
+use samebundle_tests::{Ran, Sandbox, Test, cache, command_under_test, image, peer, repository, skip, tests};
+
+pub(crate) const TESTS: &[Test] = tests![every_row_of_the_small_bench_measures];
 
 /// The tools that the tables compare.
 const RIVALS: [&str; 6] = ["skopeo", "crane", "regctl", "cosign3", "docker-registry", "runc"];
 
-#[test]
 fn every_row_of_the_small_bench_measures() {
     let missing = RIVALS.iter().find(|name| peer(name).is_none());
     if let Some(name) = missing {
@@ -28,7 +29,7 @@ fn every_row_of_the_small_bench_measures() {
             .arg(sandbox.path())
             .arg("--cache")
             .arg(cache())
-            .args(["--size", "small"])
+            .args(["--size", "small", "--strict"])
             .current_dir(repository())
             .env(
                 "PATH",

@@ -4,7 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use samebundle_tests::repository;
+use samebundle_tests::{Test, repository, tests};
+
+pub(crate) const TESTS: &[Test] = tests![
+    files_are_short_and_named_for_what_they_hold,
+    functions_are_short,
+    functions_are_measured_right,
+    nothing_gives_up_outside_tests,
+    no_test_is_switched_off,
+    no_machine_is_named,
+    the_lock_file_does_not_grow_by_itself
+];
 
 /// Lines a file may have.
 const FILE: usize = 800;
@@ -18,7 +28,7 @@ const PACKAGES: usize = 520;
 /// Words that name nothing.
 const NAMELESS: &[&str] = &["util", "utils", "helpers", "common", "misc", "stuff"];
 
-fn tracked(ending: &str) -> Vec<PathBuf> {
+pub(crate) fn tracked(ending: &str) -> Vec<PathBuf> {
     let top = repository();
     let output = Command::new("git")
         .args(["ls-files", "-z"])
@@ -40,7 +50,7 @@ fn tracked(ending: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-fn shown(path: &Path) -> String {
+pub(crate) fn shown(path: &Path) -> String {
     path.strip_prefix(repository())
         .unwrap_or(path)
         .display()
@@ -96,7 +106,7 @@ fn functions(text: &str) -> Vec<(String, usize)> {
 }
 
 /// The source without its `#[cfg(test)] mod … { … }` parts.
-fn without_tests(text: &str) -> String {
+pub(crate) fn without_tests(text: &str) -> String {
     let mut kept = Vec::new();
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
@@ -112,7 +122,7 @@ fn without_tests(text: &str) -> String {
 }
 
 /// Where the modules lie that are compiled for tests alone: `#[cfg(test)] mod NAME;` of some file.
-fn test_modules() -> Vec<PathBuf> {
+pub(crate) fn test_modules() -> Vec<PathBuf> {
     let mut found = Vec::new();
     for path in tracked(".rs") {
         let folder = path.parent().unwrap();
@@ -134,7 +144,7 @@ fn test_modules() -> Vec<PathBuf> {
     found
 }
 
-fn is_test(path: &Path, modules: &[PathBuf]) -> bool {
+pub(crate) fn is_test(path: &Path, modules: &[PathBuf]) -> bool {
     let bare = path.with_extension("");
     path.starts_with(repository().join("tests"))
         || modules
@@ -142,7 +152,6 @@ fn is_test(path: &Path, modules: &[PathBuf]) -> bool {
             .any(|module| bare == *module || path.starts_with(module))
 }
 
-#[test]
 fn files_are_short_and_named_for_what_they_hold() {
     let mut wrong = Vec::new();
     let files = tracked(".rs");
@@ -163,7 +172,6 @@ fn files_are_short_and_named_for_what_they_hold() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
-#[test]
 fn functions_are_short() {
     let mut wrong = Vec::new();
     let mut lengths = Vec::new();
@@ -189,7 +197,6 @@ fn functions_are_short() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
-#[test]
 fn functions_are_measured_right() {
     let text = "pub fn one() {\n    a();\n}\n\nimpl X {\n    async fn two(\n        a: u8,\n    ) -> u8 {\n        b()\n    }\n\n    fn three(&self) -> u8;\n    fn four() {}\n}\n";
     assert_eq!(functions(text), [("one".to_owned(), 3), ("two".to_owned(), 5)]);
@@ -198,7 +205,6 @@ fn functions_are_measured_right() {
     assert_eq!(without_tests(tested), "fn a() {}\nfn c() {}");
 }
 
-#[test]
 fn nothing_gives_up_outside_tests() {
     let mut wrong = Vec::new();
     let modules = test_modules();
@@ -223,9 +229,9 @@ fn nothing_gives_up_outside_tests() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
-#[test]
 fn no_test_is_switched_off() {
     let off = concat!("#[", "ignore");
+    let end_to_end = repository().join("tests/tests");
     let mut wrong = Vec::new();
     for path in tracked(".rs") {
         if fs::read_to_string(&path)
@@ -236,11 +242,23 @@ fn no_test_is_switched_off() {
             wrong.push(shown(&path));
         }
     }
+    // The harness of the end-to-end tests runs what a module's TESTS name; the attribute would remove the function.
+    let unseen = concat!("#[", "test]");
+    for path in tracked(".rs")
+        .into_iter()
+        .filter(|path| path.starts_with(&end_to_end))
+    {
+        if fs::read_to_string(&path).unwrap().contains(unseen) {
+            wrong.push(format!(
+                "{}: name the test in TESTS, without the attribute",
+                shown(&path)
+            ));
+        }
+    }
     assert_eq!(wrong, Vec::<String>::new());
 }
 
 /// No path of somebody's machine is written down anywhere in the tree.
-#[test]
 fn no_machine_is_named() {
     let here = repository().display().to_string();
     let cache = samebundle_tests::cache().display().to_string();
@@ -265,7 +283,6 @@ fn no_machine_is_named() {
     assert_eq!(wrong, Vec::<String>::new());
 }
 
-#[test]
 fn the_lock_file_does_not_grow_by_itself() {
     let lock = fs::read_to_string(repository().join("Cargo.lock")).unwrap();
     let packages = lock.lines().filter(|line| *line == "[[package]]").count();

@@ -6,7 +6,9 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use samebundle_tests::{DockerEngine, Ran, Registry, Sandbox, cache, image, peer, skip, tell};
+use samebundle_tests::{DockerEngine, Ran, Registry, Sandbox, Test, cache, image, peer, skip, tell, tests};
+
+pub(crate) const TESTS: &[Test] = tests![skopeo, crane, regctl, oras_py, docker, podman, containerd];
 
 struct Place {
     sandbox: Sandbox,
@@ -65,7 +67,6 @@ impl Place {
     }
 }
 
-#[test]
 fn skopeo() {
     let Some(place) = Place::new("skopeo") else { return };
     let skopeo = peer("skopeo").unwrap();
@@ -79,7 +80,6 @@ fn skopeo() {
     place.holds("skopeo", &place.run(&skopeo, &["--version"]).stdout);
 }
 
-#[test]
 fn crane() {
     let Some(crane) = peer("crane") else {
         return skip("clients: crane was not built (tests/setup/peers)");
@@ -96,7 +96,6 @@ fn crane() {
     place.holds("crane", &place.run(&crane, &["version"]).stdout);
 }
 
-#[test]
 fn regctl() {
     let Some(regctl) = peer("regctl") else {
         return skip("clients: regctl was not built (tests/setup/peers)");
@@ -133,7 +132,6 @@ assert found and found[0].read_text() == 'weights' * 1000, found
 print(oras.__version__)
 ";
 
-#[test]
 fn oras_py() {
     let python = cache().join("python/bin/python3");
     let has = python.is_file() && Ran::of(Command::new(&python).args(["-c", "import oras"])).code == 0;
@@ -153,7 +151,6 @@ fn oras_py() {
     ));
 }
 
-#[test]
 fn docker() {
     let sandbox = Sandbox::new();
     let engine = match DockerEngine::start(&sandbox) {
@@ -174,7 +171,6 @@ fn docker() {
     );
 }
 
-#[test]
 fn podman() {
     let Some(podman) = peer("podman") else {
         return skip("clients: podman is not installed (tests/setup/packages clients)");
@@ -204,7 +200,6 @@ fn podman() {
     place.holds("podman", &call(&["--version"]).ok().stdout);
 }
 
-#[test]
 fn containerd() {
     let sandbox = Sandbox::new();
     if peer("ctr").is_none() {

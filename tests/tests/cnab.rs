@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use samebundle_tests::{DockerEngine, Ran, Registry, Sandbox, greet, peer, skip};
+use samebundle_tests::{DockerEngine, Ran, Registry, Sandbox, Test, greet, peer, skip, tell, tests};
+
+pub(crate) const TESTS: &[Test] = tests![a_foreign_runtime_runs_our_invocation_image];
 
 /// A bundle of ours as `cnab-to-oci pull` gives it to a foreign runtime: its description and its relocation map.
 fn pulled(sandbox: &Sandbox, registry: &Registry) -> Option<(PathBuf, PathBuf)> {
@@ -25,7 +27,6 @@ fn pulled(sandbox: &Sandbox, registry: &Registry) -> Option<(PathBuf, PathBuf)> 
     Some((bundle, map))
 }
 
-#[test]
 fn a_foreign_runtime_runs_our_invocation_image() {
     let (Some(greet), Some(judge)) = (greet(), peer("cnab-go-judge")) else {
         return skip("cnab: cnab-go-judge was not built or the busybox image was not made (tests/setup)");
@@ -71,11 +72,11 @@ fn a_foreign_runtime_runs_our_invocation_image() {
         "uninstall",
     ] {
         let ran = act(action).ok();
-        println!(
-            "{action}: wanted 0, got {}: {}",
+        tell(&format!(
+            "cnab {action}: wanted 0, got {}: {}",
             ran.code,
             ran.stdout.lines().next().unwrap_or_default()
-        );
+        ));
         assert!(
             ran.stdout.contains("greet"),
             "{action} does not say what it is about: {}",

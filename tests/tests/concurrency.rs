@@ -3,9 +3,10 @@
 
 use std::process::Stdio;
 
-use samebundle_tests::{Registry, Running, Sandbox, greet, skip, tell};
+use samebundle_tests::{Registry, Running, Sandbox, Test, greet, skip, tell, tests};
 
-#[test]
+pub(crate) const TESTS: &[Test] = tests![sixteen_processes_share_a_home];
+
 fn sixteen_processes_share_a_home() {
     let Some(greet) = greet() else {
         return skip("concurrency: the busybox image was not made (tests/setup/images)");

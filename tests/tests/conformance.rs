@@ -2,10 +2,14 @@
 
 use std::process::Command;
 
-use samebundle_tests::{Ran, Registry, Sandbox, peer, skip};
+use samebundle_tests::{Ran, Registry, Sandbox, Test, peer, skip, tell, tests};
+
+pub(crate) const TESTS: &[Test] = tests![
+    our_server_conforms_to_the_specification,
+    our_server_conforms_to_what_comes_next
+];
 
 /// Runs the suite in one of its profiles: nothing may fail or be skipped.
-#[expect(clippy::print_stdout, reason = "the counts are wanted in the log of the run")]
 fn conforms(profile: &str) {
     let Some(suite) = peer("conformance") else {
         skip(&format!(
@@ -35,12 +39,12 @@ fn conforms(profile: &str) {
             .map_or("", |(_, rest)| rest);
         value.split('"').next().unwrap().parse().unwrap_or(0)
     };
-    println!(
+    tell(&format!(
         "conformance {profile}: {} cases, {} failed, {} skipped",
         count("tests"),
         count("failures"),
         count("skipped")
-    );
+    ));
     let ran = ran.ok();
     assert!(count("tests") > 800, "the suite ran little:\n{}", ran.stdout);
     assert_eq!(count("failures"), 0);
@@ -49,12 +53,10 @@ fn conforms(profile: &str) {
     assert_eq!(count("skipped"), 0);
 }
 
-#[test]
 fn our_server_conforms_to_the_specification() {
     conforms("1.1");
 }
 
-#[test]
 fn our_server_conforms_to_what_comes_next() {
     conforms("dev");
 }

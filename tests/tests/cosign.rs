@@ -4,7 +4,19 @@
 use std::path::Path;
 use std::process::Command;
 
-use samebundle_tests::{Greet, Ran, Registry, Sandbox, greet, peer, skip};
+use samebundle_tests::{Greet, Ran, Registry, Sandbox, Test, greet, peer, skip, tests};
+
+pub(crate) const TESTS: &[Test] = tests![
+    cosign_2_accepts_our_signature,
+    cosign_3_accepts_our_signature,
+    cosign_2_accepts_each_form_with_each_key,
+    cosign_3_accepts_each_form_with_each_key,
+    a_tag_signature_of_cosign_2_is_verified,
+    a_bundle_of_cosign_3_is_verified,
+    a_tag_signature_of_cosign_3_is_verified,
+    a_key_of_cosign_2_signs_here,
+    a_key_of_cosign_3_signs_here
+];
 
 /// cosign in the sandbox, where it can ask nobody but a registry on the loopback: nobody listens at its proxy.
 fn offline(program: &Path, sandbox: &Sandbox) -> Command {
@@ -87,12 +99,10 @@ fn accepts(tool: &str) {
     }
 }
 
-#[test]
 fn cosign_2_accepts_our_signature() {
     accepts("cosign2");
 }
 
-#[test]
 fn cosign_3_accepts_our_signature() {
     accepts("cosign3");
 }
@@ -145,12 +155,10 @@ fn accepts_each_form(tool: &str) {
     }
 }
 
-#[test]
 fn cosign_2_accepts_each_form_with_each_key() {
     accepts_each_form("cosign2");
 }
 
-#[test]
 fn cosign_3_accepts_each_form_with_each_key() {
     accepts_each_form("cosign3");
 }
@@ -202,12 +210,10 @@ fn is_verified(tool: &str, options: &[&str]) {
     let _ = verified(r#""notation""#).exits(4);
 }
 
-#[test]
 fn a_tag_signature_of_cosign_2_is_verified() {
     is_verified("cosign2", &[]);
 }
 
-#[test]
 fn a_bundle_of_cosign_3_is_verified() {
     is_verified(
         "cosign3",
@@ -215,7 +221,6 @@ fn a_bundle_of_cosign_3_is_verified() {
     );
 }
 
-#[test]
 fn a_tag_signature_of_cosign_3_is_verified() {
     is_verified(
         "cosign3",
@@ -269,12 +274,10 @@ fn lends_its_key(tool: &str) {
     let _ = verify(tool, &public, &place, &sandbox).unwrap().ok();
 }
 
-#[test]
 fn a_key_of_cosign_2_signs_here() {
     lends_its_key("cosign2");
 }
 
-#[test]
 fn a_key_of_cosign_3_signs_here() {
     lends_its_key("cosign3");
 }

@@ -3,9 +3,18 @@
 use std::process::Stdio;
 use std::time::Instant;
 
-use samebundle_tests::{Running, full, tell};
+use samebundle_tests::{Running, Test, full, tell, tests};
 
 use crate::scenarios::{self, Scenario};
+
+pub(crate) const TESTS: &[Test] = tests![
+    a_killed_build_harms_nothing,
+    a_killed_push_harms_nothing,
+    a_killed_pull_harms_nothing,
+    a_killed_install_harms_nothing,
+    a_killed_run_harms_nothing,
+    a_killed_export_harms_nothing
+];
 
 /// Kills a command at moments spread over its duration, each time in a copy of the same home, until it was cut 34 times (in
 /// six commands: 204), or some times where only a sample is wanted.
@@ -35,32 +44,26 @@ fn kill_everywhere(scenario: Option<Scenario>) {
     ));
 }
 
-#[test]
 fn a_killed_build_harms_nothing() {
     kill_everywhere(scenarios::build());
 }
 
-#[test]
 fn a_killed_push_harms_nothing() {
     kill_everywhere(scenarios::push());
 }
 
-#[test]
 fn a_killed_pull_harms_nothing() {
     kill_everywhere(scenarios::pull());
 }
 
-#[test]
 fn a_killed_install_harms_nothing() {
     kill_everywhere(scenarios::install());
 }
 
-#[test]
 fn a_killed_run_harms_nothing() {
     kill_everywhere(scenarios::run());
 }
 
-#[test]
 fn a_killed_export_harms_nothing() {
     kill_everywhere(scenarios::export());
 }

@@ -3,7 +3,18 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use samebundle_tests::{Home, Meter, Registry, Sandbox, full, greet, skip, tell, tree_digest};
+use samebundle_tests::{Home, Meter, Registry, Sandbox, Test, full, greet, skip, tell, tests, tree_digest};
+
+pub(crate) const TESTS: &[Test] = tests![
+    a_pull_of_a_fine_tuned_model_moves_what_changed,
+    a_pull_of_a_data_set_that_grew_moves_what_was_appended,
+    a_delta_of_a_fine_tuned_model_carries_what_changed,
+    a_delta_of_a_data_set_that_grew_carries_what_was_appended,
+    a_receipt_carried_back_makes_the_next_archive_a_delta,
+    a_delta_in_volumes_follows_a_first_version_in_volumes,
+    two_homes_build_the_same_chunks,
+    a_damaged_delta_changes_nothing
+];
 
 /// Length of the model and of the data set, MiB.
 fn mebibytes() -> usize {
@@ -152,7 +163,6 @@ fn pulled(what: &str, old: &[u8], new: &[u8], most: f64) {
     }
 }
 
-#[test]
 fn a_pull_of_a_fine_tuned_model_moves_what_changed() {
     let old = weights(1, mebibytes() << 20);
     let mut new = old.clone();
@@ -161,7 +171,6 @@ fn a_pull_of_a_fine_tuned_model_moves_what_changed() {
     pulled("a model with 1 % changed", &old, &new, 3.0);
 }
 
-#[test]
 fn a_pull_of_a_data_set_that_grew_moves_what_was_appended() {
     let old = rows(0, mebibytes() << 20);
     let new = format!("{old}{}", rows(1_000_000_000, old.len() / 10));
@@ -271,7 +280,6 @@ fn carried(what: &str, old: &[u8], new: &[u8], most: f64) {
     assert!(!other.ok(["list"]).stdout.contains("greet"));
 }
 
-#[test]
 fn a_delta_of_a_fine_tuned_model_carries_what_changed() {
     let old = weights(2, mebibytes() << 20);
     let mut new = old.clone();
@@ -279,7 +287,6 @@ fn a_delta_of_a_fine_tuned_model_carries_what_changed() {
     carried("a model with 1 % changed", &old, &new, 3.0);
 }
 
-#[test]
 fn a_delta_of_a_data_set_that_grew_carries_what_was_appended() {
     let old = rows(0, mebibytes() << 20);
     let new = format!("{old}{}", rows(1_000_000_000, old.len() / 10));
@@ -291,7 +298,6 @@ fn a_delta_of_a_data_set_that_grew_carries_what_was_appended() {
     );
 }
 
-#[test]
 fn a_receipt_carried_back_makes_the_next_archive_a_delta() {
     let Some(greet) = greet() else {
         return skip("delta receipt: the busybox image was not made (tests/setup/images)");
@@ -332,7 +338,6 @@ fn a_receipt_carried_back_makes_the_next_archive_a_delta() {
     let _ = island.ok(["store", "check"]);
 }
 
-#[test]
 fn a_delta_in_volumes_follows_a_first_version_in_volumes() {
     let Some(greet) = greet() else {
         return skip("delta volumes: the busybox image was not made (tests/setup/images)");
@@ -362,7 +367,6 @@ fn a_delta_in_volumes_follows_a_first_version_in_volumes() {
     assert_sees(&island, "newer", &new);
 }
 
-#[test]
 fn two_homes_build_the_same_chunks() {
     let Some(greet) = greet() else {
         return skip("delta: the busybox image was not made (tests/setup/images)");
@@ -379,7 +383,6 @@ fn two_homes_build_the_same_chunks() {
 }
 
 /// Killed or altered in the middle, a delta leaves the store as it was.
-#[test]
 fn a_damaged_delta_changes_nothing() {
     let Some(greet) = greet() else {
         return skip("delta: the busybox image was not made (tests/setup/images)");

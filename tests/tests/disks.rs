@@ -4,7 +4,14 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::Path;
 use std::process::Command;
 
-use samebundle_tests::{Home, Sandbox, command_under_test, greet, is_root, skip};
+use samebundle_tests::{Home, Sandbox, Test, command_under_test, greet, is_root, skip, tests};
+
+pub(crate) const TESTS: &[Test] = tests![
+    nothing_but_files_is_written_and_nothing_else_is_replaced,
+    the_mask_of_the_process_holds_for_what_it_writes,
+    a_read_only_home_is_read_and_not_written,
+    where_there_is_no_room_to_unpack_the_scratch_folder_is_named
+];
 
 /// A shell script in a mount namespace of its own, with the home and the command as its arguments; `None` where this
 /// machine cannot make one.
@@ -21,7 +28,6 @@ fn in_namespace(home: &Home, script: &str) -> Option<std::process::Output> {
     Some(command.output().unwrap())
 }
 
-#[test]
 fn nothing_but_files_is_written_and_nothing_else_is_replaced() {
     let Some(greet) = greet() else {
         return skip("disks: the busybox image was not made (tests/setup/images)");
@@ -54,7 +60,6 @@ fn nothing_but_files_is_written_and_nothing_else_is_replaced() {
     let _ = home.ok(["inspect", "link.tgz"]);
 }
 
-#[test]
 fn the_mask_of_the_process_holds_for_what_it_writes() {
     let Some(greet) = greet() else {
         return skip("disks: the busybox image was not made (tests/setup/images)");
@@ -83,7 +88,6 @@ fn the_mask_of_the_process_holds_for_what_it_writes() {
     }
 }
 
-#[test]
 fn a_read_only_home_is_read_and_not_written() {
     let Some(greet) = greet() else {
         return skip("disks: the busybox image was not made (tests/setup/images)");
@@ -107,7 +111,6 @@ fn a_read_only_home_is_read_and_not_written() {
     assert!(sandbox.path().join("a.tgz").exists());
 }
 
-#[test]
 fn where_there_is_no_room_to_unpack_the_scratch_folder_is_named() {
     let sandbox = Sandbox::new();
     let home = sandbox.home("small");

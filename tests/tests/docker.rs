@@ -1,8 +1,13 @@
 //! The same program in a real Docker engine: the same output digests.
 
-use samebundle_tests::{DockerEngine, Home, Ran, Sandbox, digits, greet, skip};
+use samebundle_tests::{DockerEngine, Home, Ran, Sandbox, Test, digits, greet, skip, tests};
 
 use crate::flow::outputs;
+
+pub(crate) const TESTS: &[Test] = tests![
+    docker_and_embedded_give_equal_outputs,
+    docker_runs_digits_to_the_same_digests
+];
 
 fn in_docker(home: &Home, engine: &DockerEngine, call: &[&str]) -> Ran {
     let mut command = home.command(call);
@@ -12,7 +17,6 @@ fn in_docker(home: &Home, engine: &DockerEngine, call: &[&str]) -> Ran {
     Ran::of(&mut command).ok()
 }
 
-#[test]
 fn docker_and_embedded_give_equal_outputs() {
     let Some(greet) = greet() else {
         return skip("docker: the busybox image was not made (tests/setup/images)");
@@ -32,7 +36,6 @@ fn docker_and_embedded_give_equal_outputs() {
     assert_eq!(left.stdout.trim(), "", "a container was left behind");
 }
 
-#[test]
 fn docker_runs_digits_to_the_same_digests() {
     let sandbox = Sandbox::new();
     let sources = match digits(&sandbox) {

@@ -14,9 +14,21 @@ use samebundle_registry::remote::{RemoteClient, RemoteConfig, RemoteRepository, 
 use samebundle_registry::store::{Resolve, Sink, SourceExt, Tags};
 use samebundle_spec::{Descriptor, MediaType, Tag};
 use samebundle_tests::strace::{self, Call, Effect, Point};
-use samebundle_tests::{Home, Running, Sandbox, copy_tree, full, skip, tell};
+use samebundle_tests::{Home, Running, Sandbox, Test, copy_tree, full, skip, tell, tests};
 
 use crate::scenarios::{self, Scenario};
+
+pub(crate) const TESTS: &[Test] = tests![
+    a_build_that_fails_anywhere_harms_nothing,
+    a_push_that_fails_anywhere_harms_nothing,
+    a_pull_that_fails_anywhere_harms_nothing,
+    an_install_that_fails_anywhere_harms_nothing,
+    an_export_that_fails_anywhere_harms_nothing,
+    an_import_that_fails_anywhere_harms_nothing,
+    a_signing_that_fails_anywhere_harms_nothing,
+    a_collection_that_fails_anywhere_harms_nothing,
+    a_server_that_fails_anywhere_loses_nothing_that_it_acknowledged
+];
 
 /// Calls before which a process is killed.
 const KILLED: &[&str] = &[
@@ -189,42 +201,34 @@ fn fail_everywhere(scenario: Option<Scenario>) {
     }
 }
 
-#[test]
 fn a_build_that_fails_anywhere_harms_nothing() {
     fail_everywhere(scenarios::build());
 }
 
-#[test]
 fn a_push_that_fails_anywhere_harms_nothing() {
     fail_everywhere(scenarios::push());
 }
 
-#[test]
 fn a_pull_that_fails_anywhere_harms_nothing() {
     fail_everywhere(scenarios::pull());
 }
 
-#[test]
 fn an_install_that_fails_anywhere_harms_nothing() {
     fail_everywhere(scenarios::install());
 }
 
-#[test]
 fn an_export_that_fails_anywhere_harms_nothing() {
     fail_everywhere(scenarios::export());
 }
 
-#[test]
 fn an_import_that_fails_anywhere_harms_nothing() {
     fail_everywhere(scenarios::import());
 }
 
-#[test]
 fn a_signing_that_fails_anywhere_harms_nothing() {
     fail_everywhere(scenarios::sign());
 }
 
-#[test]
 fn a_collection_that_fails_anywhere_harms_nothing() {
     fail_everywhere(scenarios::gc());
 }
@@ -455,7 +459,7 @@ impl Served {
     }
 }
 
-#[tokio::test]
+#[tokio::main(flavor = "current_thread")]
 async fn a_server_that_fails_anywhere_loses_nothing_that_it_acknowledged() {
     if !can_trace() {
         return;

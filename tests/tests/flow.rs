@@ -2,8 +2,18 @@
 
 use std::path::Path;
 
-use samebundle_tests::{Home, Ran, Registry, Sandbox, digits, greet, image, peer, skip};
+use samebundle_tests::{Home, Ran, Registry, Sandbox, Test, digits, greet, image, peer, skip, tests};
 use serde_json::Value;
+
+pub(crate) const TESTS: &[Test] = tests![
+    a_program_travels_runs_and_comes_back,
+    two_homes_build_the_same_digest,
+    what_is_wrong_with_a_call_is_said_with_its_code,
+    an_image_of_dockers_form_is_built_in_as_oci,
+    past_results_travel_where_the_author_asks_for_them,
+    digits_gives_the_same_answer_after_the_journey,
+    a_plan_names_what_cannot_be_had
+];
 
 /// The outputs of a run as `run --output json` ends with them.
 pub(crate) fn outputs(ran: &Ran) -> Value {
@@ -25,7 +35,6 @@ fn export(home: &Home, name: &str, sandbox: &Sandbox) -> std::path::PathBuf {
     file
 }
 
-#[test]
 fn a_program_travels_runs_and_comes_back() {
     let Some(greet) = greet() else {
         return skip("flow: the busybox image was not made (tests/setup/images)");
@@ -103,7 +112,6 @@ fn find(folder: &Path, name: &str) -> std::path::PathBuf {
     panic!("no {name} in {}", folder.display());
 }
 
-#[test]
 fn two_homes_build_the_same_digest() {
     let Some(greet) = greet() else {
         return skip("flow: the busybox image was not made (tests/setup/images)");
@@ -122,7 +130,6 @@ fn two_homes_build_the_same_digest() {
     assert_ne!(built.digest(), greet.digest());
 }
 
-#[test]
 fn what_is_wrong_with_a_call_is_said_with_its_code() {
     let Some(greet) = greet() else {
         return skip("flow: the busybox image was not made (tests/setup/images)");
@@ -157,7 +164,6 @@ fn what_is_wrong_with_a_call_is_said_with_its_code() {
 
 /// An image is taken from a registry by its name; one of Docker's older form (schema 2) becomes an OCI image, because strict
 /// registries refuse it.
-#[test]
 fn an_image_of_dockers_form_is_built_in_as_oci() {
     let (Some(greet), Some(busybox)) = (greet(), image("busybox")) else {
         return skip("flow: the busybox image was not made (tests/setup/images)");
@@ -187,7 +193,6 @@ fn an_image_of_dockers_form_is_built_in_as_oci() {
 }
 
 /// An author who says so publishes past results: whoever installs by reference sees them.
-#[test]
 fn past_results_travel_where_the_author_asks_for_them() {
     let Some(greet) = greet() else {
         return skip("flow: the busybox image was not made (tests/setup/images)");
@@ -222,7 +227,6 @@ fn past_results_travel_where_the_author_asks_for_them() {
 }
 
 /// The real program: what its components pip-install travels with it.
-#[test]
 fn digits_gives_the_same_answer_after_the_journey() {
     let sandbox = Sandbox::new();
     let sources = match digits(&sandbox) {
@@ -264,7 +268,6 @@ fn digits_gives_the_same_answer_after_the_journey() {
 }
 
 /// What the machine cannot give is said before anything is made.
-#[test]
 fn a_plan_names_what_cannot_be_had() {
     let (Some(greet), Some(_)) = (greet(), image("busybox")) else {
         return skip("flow: the busybox image was not made (tests/setup/images)");

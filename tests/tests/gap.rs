@@ -6,7 +6,17 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use samebundle_spec::{Algorithm, Descriptor, Digester, Index, Manifest, MediaType};
-use samebundle_tests::{Greet, Home, Ran, Registry, Running, Sandbox, greet, peer, skip};
+use samebundle_tests::{Greet, Home, Ran, Registry, Running, Sandbox, Test, greet, peer, skip, tell, tests};
+
+pub(crate) const TESTS: &[Test] = tests![
+    an_import_signs_what_the_site_now_holds,
+    without_a_key_an_import_says_that_there_is_no_receipt,
+    a_boundary_signs_what_it_refuses_and_what_is_taken_by_consent,
+    nothing_at_the_boundary_opens_a_socket,
+    volumes_cross_the_gap_though_some_are_lost,
+    volumes_take_less_than_64_mib_of_memory,
+    cosign_reads_a_receipt_as_a_verification_summary
+];
 
 /// A bundle in a file, as it leaves its publisher.
 struct Gap {
@@ -68,7 +78,6 @@ fn held(receipt: &serde_json::Value) -> BTreeSet<String> {
     digests.collect()
 }
 
-#[test]
 fn an_import_signs_what_the_site_now_holds() {
     let Some(gap) = gap("receipt") else { return };
     let (site, key) = gap.site("island");
@@ -90,7 +99,6 @@ fn an_import_signs_what_the_site_now_holds() {
     let _ = site.ok(["receipt", text(&file)]);
 }
 
-#[test]
 fn without_a_key_an_import_says_that_there_is_no_receipt() {
     let Some(gap) = gap("receipt") else { return };
     let site = gap.greet.trusting(&gap.sandbox, "island");
@@ -114,7 +122,6 @@ fn without_a_key_an_import_says_that_there_is_no_receipt() {
     );
 }
 
-#[test]
 fn a_boundary_signs_what_it_refuses_and_what_is_taken_by_consent() {
     let Some(gap) = gap("receipt") else { return };
     let (site, key) = gap.site("boundary");
@@ -164,7 +171,6 @@ fn reaches(gap: &Gap, home: &Home, arguments: &[&str]) -> (i32, Vec<String>) {
     (ran.code, record.lines().map(str::to_owned).collect())
 }
 
-#[test]
 fn nothing_at_the_boundary_opens_a_socket() {
     let Some(gap) = gap("boundary") else { return };
     if !samebundle_tests::strace::available() {
@@ -204,7 +210,6 @@ fn nothing_at_the_boundary_opens_a_socket() {
     assert!(calls.iter().any(|call| call.contains("AF_INET")), "{calls:#?}");
 }
 
-#[test]
 fn volumes_cross_the_gap_though_some_are_lost() {
     let Some(gap) = gap("volumes") else { return };
     let (site, _) = gap.site("island");
@@ -300,7 +305,6 @@ fn peak(home: &Home, arguments: &[&str]) -> u64 {
     }
 }
 
-#[test]
 fn volumes_take_less_than_64_mib_of_memory() {
     let sandbox = Sandbox::new();
     let home = sandbox.home("home");
@@ -325,13 +329,14 @@ fn volumes_take_less_than_64_mib_of_memory() {
         &home,
         &["copy", text(&file), &format!("layout:{}", back.display())],
     );
-    println!("peak: {written} KiB written, {rebuilt} KiB rebuilt");
+    tell(&format!(
+        "volumes: peak {written} KiB written, {rebuilt} KiB rebuilt"
+    ));
     for kibibytes in [written, rebuilt] {
         assert!((1_024..64 << 10).contains(&kibibytes), "{kibibytes} KiB");
     }
 }
 
-#[test]
 fn cosign_reads_a_receipt_as_a_verification_summary() {
     let Some(gap) = gap("receipt") else { return };
     let Some(cosign) = peer("cosign3") else {

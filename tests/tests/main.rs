@@ -37,3 +37,36 @@ mod site;
 mod tamper;
 mod transfer;
 mod upkeep;
+
+fn main() -> std::process::ExitCode {
+    samebundle_tests::run(&[
+        bench::TESTS,
+        budget::TESTS,
+        clients::TESTS,
+        cnab::TESTS,
+        concurrency::TESTS,
+        conformance::TESTS,
+        cosign::TESTS,
+        crash::TESTS,
+        delta::TESTS,
+        disks::TESTS,
+        docker::TESTS,
+        faults::TESTS,
+        flow::TESTS,
+        gap::TESTS,
+        layering::TESTS,
+        places::TESTS,
+        powercut::TESTS,
+        readme::TESTS,
+        registries::TESTS,
+        rootless::TESTS,
+        runs::TESTS,
+        services::TESTS,
+        serving::TESTS,
+        signatures::TESTS,
+        site::TESTS,
+        tamper::TESTS,
+        transfer::TESTS,
+        upkeep::TESTS,
+    ])
+}

@@ -10,7 +10,14 @@ use samebundle_registry::store::{Resolve as _, Sink as _, SinkExt as _, Tags as 
 use samebundle_spec::descriptor::Platform;
 use samebundle_spec::manifest::{Index, Manifest};
 use samebundle_spec::{Descriptor, MediaType, Tag};
-use samebundle_tests::{Greet, Home, Ran, Registry, Sandbox, greet, peer, skip};
+use samebundle_tests::{Greet, Home, Ran, Registry, Sandbox, Test, greet, peer, skip, tests};
+
+pub(crate) const TESTS: &[Test] = tests![
+    between_any_two_places_nothing_is_lost_and_the_archive_is_the_same,
+    signed_once_a_bundle_verifies_at_the_end_of_a_long_way,
+    an_import_into_a_registry_changes_nothing_but_the_place,
+    an_image_by_itself_is_found_in_every_place_that_it_was_copied_to
+];
 
 /// Everything that a bundle may have beside it.
 struct Rich<'a> {
@@ -174,7 +181,6 @@ fn names(archive: &[u8]) -> BTreeSet<String> {
         .collect()
 }
 
-#[test]
 fn between_any_two_places_nothing_is_lost_and_the_archive_is_the_same() {
     let Some(greet) = greet() else {
         return skip("places: the busybox image was not made (tests/setup/images)");
@@ -230,7 +236,6 @@ struct Site {
     place: String,
 }
 
-#[test]
 fn signed_once_a_bundle_verifies_at_the_end_of_a_long_way() {
     let Some(greet) = greet() else {
         return skip("places: the busybox image was not made (tests/setup/images)");
@@ -298,7 +303,6 @@ fn signed_once_a_bundle_verifies_at_the_end_of_a_long_way() {
     }
 }
 
-#[test]
 fn an_import_into_a_registry_changes_nothing_but_the_place() {
     let Some(greet) = greet() else {
         return skip("places: the busybox image was not made (tests/setup/images)");
@@ -345,7 +349,7 @@ fn text(path: &Path) -> &str {
 }
 
 /// An image by itself has no version that it could be named by: it keeps the tag that it was found by, or is named.
-#[tokio::test]
+#[tokio::main(flavor = "current_thread")]
 async fn an_image_by_itself_is_found_in_every_place_that_it_was_copied_to() {
     let sandbox = Sandbox::new();
     let home = sandbox.home("images");

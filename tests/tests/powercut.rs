@@ -14,11 +14,23 @@ use std::time::Duration;
 
 use samebundle_registry::layout::{self, Finding};
 use samebundle_tests::power::{self, Judge, Left, Replay};
-use samebundle_tests::{Running, Sandbox, copy_tree, full, skip, strace, tell};
+use samebundle_tests::{Running, Sandbox, Test, copy_tree, full, skip, strace, tell, tests};
 use tokio::runtime::Runtime;
 
 use crate::faults::{Content, client, serve};
 use crate::scenarios::{self, Scenario};
+
+pub(crate) const TESTS: &[Test] = tests![
+    a_build_survives_a_cut,
+    a_pull_survives_a_cut,
+    an_install_survives_a_cut,
+    an_import_survives_a_cut,
+    a_signing_survives_a_cut,
+    a_collection_survives_a_cut,
+    an_exported_file_survives_a_cut,
+    what_a_server_acknowledged_survives_a_cut,
+    what_was_found_there_already_survives_a_cut
+];
 
 /// Folders of a home whose files survive: the rest is caches, locks, and what is half-made.
 const KEPT: [&str; 5] = ["store", "installations", "runs", "keys", "trust"];
@@ -167,32 +179,26 @@ fn cut_command(scenario: Option<Scenario>) {
     cut_everywhere(scenario.name, &replay, &judge);
 }
 
-#[test]
 fn a_build_survives_a_cut() {
     cut_command(scenarios::build());
 }
 
-#[test]
 fn a_pull_survives_a_cut() {
     cut_command(scenarios::pull());
 }
 
-#[test]
 fn an_install_survives_a_cut() {
     cut_command(scenarios::install());
 }
 
-#[test]
 fn an_import_survives_a_cut() {
     cut_command(scenarios::import());
 }
 
-#[test]
 fn a_signing_survives_a_cut() {
     cut_command(scenarios::sign());
 }
 
-#[test]
 fn a_collection_survives_a_cut() {
     cut_command(scenarios::gc());
 }
@@ -210,7 +216,6 @@ impl Judge for FileJudge {
     }
 }
 
-#[test]
 fn an_exported_file_survives_a_cut() {
     let Some(scenario) = scenarios::export().filter(|_| can_trace()) else {
         return;
@@ -221,7 +226,7 @@ fn an_exported_file_survives_a_cut() {
     cut_everywhere("export", &replay, &|| Box::new(FileJudge));
 }
 
-#[tokio::test]
+#[tokio::main(flavor = "current_thread")]
 async fn what_a_server_acknowledged_survives_a_cut() {
     if !can_trace() {
         return;
@@ -329,7 +334,7 @@ const FOUND: [Found; 3] = [
     }),
 ];
 
-#[tokio::test]
+#[tokio::main(flavor = "current_thread")]
 async fn what_was_found_there_already_survives_a_cut() {
     if !can_trace() {
         return;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use samebundle_tests::{Ran, Sandbox, command_under_test, digits, repository, skip};
+use samebundle_tests::{Ran, Sandbox, Test, command_under_test, digits, repository, skip, tell, tests};
 
 /// The blocks to run, and the reasons of those that are not.
 fn blocks(text: &str) -> (Vec<String>, Vec<String>) {
@@ -31,7 +31,6 @@ fn blocks(text: &str) -> (Vec<String>, Vec<String>) {
     (run, left)
 }
 
-#[test]
 fn blocks_are_found() {
     let text = "a\n```sh\none\ntwo\n```\n<!-- not run: needs a cloud -->\n```sh\nthree\n```\n```text\nfour\n```\n```sh\nfive\n```\n";
     assert_eq!(
@@ -47,8 +46,14 @@ fn blocks_are_found() {
 macro_rules! documents {
     ($($name:ident: $file:literal,)*) => {
         const DOCUMENTS: &[&str] = &[$($file,)*];
+        pub(crate) const TESTS: &[Test] = tests![
+            blocks_are_found,
+            the_readme_works,
+            every_document_with_commands_is_run,
+            links_lead_to_what_the_tree_holds,
+            $($name,)*
+        ];
         $(
-            #[test]
             fn $name() {
                 follow($file);
             }
@@ -67,7 +72,6 @@ documents! {
     versions_work: "versions.md",
 }
 
-#[test]
 fn the_readme_works() {
     match quick_start() {
         Ok(begun) => {
@@ -77,7 +81,6 @@ fn the_readme_works() {
     }
 }
 
-#[test]
 fn every_document_with_commands_is_run() {
     for path in markdown(&repository().join("docs")) {
         let name = path
@@ -153,7 +156,7 @@ fn run(sandbox: &Sandbox, document: &Path) -> Ran {
         document.display()
     );
     for why in left {
-        println!("a block of {} is not run: {why}", document.display());
+        tell(&format!("a block of {} is not run: {why}", document.display()));
     }
     let script = format!(
         "set -euo pipefail\ntrap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n{}\n",
@@ -206,7 +209,6 @@ fn links(text: &str) -> Vec<String> {
         .collect()
 }
 
-#[test]
 fn links_lead_to_what_the_tree_holds() {
     let top = repository();
     let mut documents = markdown(&top.join("docs"));

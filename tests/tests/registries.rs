@@ -4,7 +4,13 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 
-use samebundle_tests::{Home, Registry, Sandbox, skip};
+use samebundle_tests::{Home, Registry, Sandbox, Test, skip, tests};
+
+pub(crate) const TESTS: &[Test] = tests![
+    every_way_in_which_a_registry_fails_has_its_code,
+    the_doctor_examines_our_own_server,
+    the_doctor_examines_docker_registry
+];
 
 /// Answers every request with the same bytes, on a thread that ends with the test process; returns its address.
 fn canned(answer: &'static str) -> String {
@@ -27,7 +33,6 @@ fn canned(answer: &'static str) -> String {
     address
 }
 
-#[test]
 fn every_way_in_which_a_registry_fails_has_its_code() {
     let sandbox = Sandbox::new();
     let home = sandbox.home("reader");
@@ -86,7 +91,6 @@ fn examine(home: &Home, registry: &Registry) -> serde_json::Value {
     report
 }
 
-#[test]
 fn the_doctor_examines_our_own_server() {
     let sandbox = Sandbox::new();
     let registry = Registry::own(&sandbox, &sandbox.home("server"));
@@ -105,7 +109,6 @@ fn the_doctor_examines_our_own_server() {
     assert_eq!(report["left"], serde_json::json!([]));
 }
 
-#[test]
 fn the_doctor_examines_docker_registry() {
     let sandbox = Sandbox::new();
     let Some(registry) = Registry::debian(&sandbox) else {

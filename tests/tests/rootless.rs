@@ -4,9 +4,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use samebundle_tests::{Ran, Sandbox, command_under_test, greet, is_root, skip};
+use samebundle_tests::{Ran, Sandbox, Test, command_under_test, greet, is_root, skip, tests};
 
 use crate::flow::outputs;
+
+pub(crate) const TESTS: &[Test] = tests![a_program_runs_without_root];
 
 /// A user and group id that own nothing.
 const NOBODY: &str = "65534";
@@ -16,7 +18,6 @@ fn open(path: &Path) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode | 0o555)).unwrap();
 }
 
-#[test]
 fn a_program_runs_without_root() {
     let Some(greet) = greet() else {
         return skip("rootless: the busybox image was not made (tests/setup/images)");

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use samebundle_runtime::Home;
 use samebundle_runtime::record::Runs;
 use samebundle_spec::record::{RunEvent, RunEventKind, RunId, RunStatus};
-use samebundle_tests::{Running, Sandbox, greet, skip};
+use samebundle_tests::{Running, Sandbox, Test, greet, skip, tests};
+
+pub(crate) const TESTS: &[Test] = tests![a_run_of_another_process_is_followed_to_its_end_or_its_death];
 
 /// Waits for the first run of a home that is none of these.
 fn another_run(home: &Home, known: &[RunId]) -> RunId {
@@ -32,7 +34,7 @@ fn words(events: &[RunEvent]) -> Vec<String> {
     events.iter().map(word).collect()
 }
 
-#[tokio::test]
+#[tokio::main(flavor = "current_thread")]
 async fn a_run_of_another_process_is_followed_to_its_end_or_its_death() {
     let Some(greet) = greet() else {
         return skip("runs: the busybox image was not made (tests/setup/images)");

@@ -2,9 +2,13 @@
 
 use std::process::Command;
 
-use samebundle_tests::{DockerEngine, Ran, Registry, Sandbox, image, peer, skip};
+use samebundle_tests::{DockerEngine, Ran, Registry, Sandbox, Test, image, peer, skip, tests};
 
-#[test]
+pub(crate) const TESTS: &[Test] = tests![
+    a_foreign_registry_takes_the_base_images,
+    an_engine_of_our_own_runs_a_container
+];
+
 fn a_foreign_registry_takes_the_base_images() {
     let sandbox = Sandbox::new();
     let (Some(registry), Some(skopeo)) = (Registry::debian(&sandbox), peer("skopeo")) else {
@@ -30,7 +34,6 @@ fn a_foreign_registry_takes_the_base_images() {
     }
 }
 
-#[test]
 fn an_engine_of_our_own_runs_a_container() {
     let sandbox = Sandbox::new();
     let (Some(layout), Some(skopeo)) = (image("busybox"), peer("skopeo")) else {

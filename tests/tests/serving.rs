@@ -4,7 +4,18 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use samebundle_tests::{Greet, Home, Ran, Registry, Running, Sandbox, greet, image, is_root, peer, skip};
+use samebundle_tests::{
+    Greet, Home, Ran, Registry, Running, Sandbox, Test, greet, image, is_root, peer, skip, tests,
+};
+
+pub(crate) const TESTS: &[Test] = tests![
+    skopeo_crane_and_we_log_in_with_a_password,
+    skopeo_crane_and_we_log_in_for_a_token,
+    tls_is_spoken_and_a_new_certificate_is_taken,
+    an_archive_and_a_layout_are_served_as_they_are,
+    what_the_server_cannot_do_is_on_its_error_stream,
+    a_full_disk_is_said_to_clients_and_on_the_error_stream
+];
 
 const RULES: &str = "version: 1
 rules:
@@ -195,12 +206,10 @@ fn log_in(login: &str) {
     assert!(!log.contains("sesame") && !log.contains("Bearer"));
 }
 
-#[test]
 fn skopeo_crane_and_we_log_in_with_a_password() {
     log_in("basic");
 }
 
-#[test]
 fn skopeo_crane_and_we_log_in_for_a_token() {
     log_in("token");
 }
@@ -237,7 +246,6 @@ fn certificate(folder: &Path) -> (PathBuf, PathBuf) {
     (certificate, key)
 }
 
-#[test]
 fn tls_is_spoken_and_a_new_certificate_is_taken() {
     if peer("openssl").is_none() || peer("curl").is_none() {
         return skip("serving: openssl and curl are not installed");
@@ -319,7 +327,6 @@ fn tls_is_spoken_and_a_new_certificate_is_taken() {
     }
 }
 
-#[test]
 fn an_archive_and_a_layout_are_served_as_they_are() {
     let Some(greet) = greet() else {
         return skip("serving: the busybox image was not made (tests/setup/images)");
@@ -408,7 +415,6 @@ fn lines_with(log: &Path, words: &[&str]) -> usize {
     }
 }
 
-#[test]
 fn what_the_server_cannot_do_is_on_its_error_stream() {
     if peer("curl").is_none() {
         return skip("serving: curl is not installed");
@@ -457,7 +463,6 @@ fn what_the_server_cannot_do_is_on_its_error_stream() {
     assert_eq!(count, 1, "once a minute");
 }
 
-#[test]
 fn a_full_disk_is_said_to_clients_and_on_the_error_stream() {
     let flags: &[&str] = if is_root() { &["-m"] } else { &["-m", "-r"] };
     let can_mount = "mount -t tmpfs tmpfs /mnt";

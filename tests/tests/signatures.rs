@@ -3,8 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use samebundle_tests::{Greet, Home, Ran, Registry, Sandbox, greet, image, peer, skip};
+use samebundle_tests::{Greet, Home, Ran, Registry, Sandbox, Test, greet, image, peer, skip, tests};
 use serde_json::Value;
+
+pub(crate) const TESTS: &[Test] = tests![
+    notation_accepts_our_p256_signature,
+    a_signature_of_notation_suffices_where_the_policy_says_so,
+    a_release_comes_with_provenance_and_a_bill_of_materials,
+    the_bill_of_materials_names_the_packages_of_an_image
+];
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()
@@ -54,7 +61,6 @@ fn unsigned(greet: &Greet, sandbox: &Sandbox) -> Home {
     home
 }
 
-#[test]
 fn notation_accepts_our_p256_signature() {
     let Some(greet) = greet() else {
         return skip("signatures: the busybox image was not made (tests/setup/images)");
@@ -96,7 +102,6 @@ fn notation_accepts_our_p256_signature() {
     }
 }
 
-#[test]
 fn a_signature_of_notation_suffices_where_the_policy_says_so() {
     let Some(greet) = greet() else {
         return skip("signatures: the busybox image was not made (tests/setup/images)");
@@ -134,7 +139,6 @@ fn a_signature_of_notation_suffices_where_the_policy_says_so() {
     }
 }
 
-#[test]
 fn a_release_comes_with_provenance_and_a_bill_of_materials() {
     let Some(greet) = greet() else {
         return skip("signatures: the busybox image was not made (tests/setup/images)");
@@ -191,7 +195,6 @@ fn a_release_comes_with_provenance_and_a_bill_of_materials() {
     }
 }
 
-#[test]
 fn the_bill_of_materials_names_the_packages_of_an_image() {
     let (Some(greet), Some(python)) = (greet(), image("python")) else {
         return skip("signatures: the images were not made (tests/setup/images)");

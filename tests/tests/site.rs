@@ -18,8 +18,10 @@ use samebundle_runtime::{Clock, Context, Home};
 use samebundle_spec::authoring::Runs;
 use samebundle_spec::record::RunStatus;
 use samebundle_spec::{Classify, ErrorKind};
-use samebundle_tests::{Sandbox, command_under_test, greet, skip};
+use samebundle_tests::{Sandbox, Test, command_under_test, greet, skip, tests};
 use tokio_util::sync::CancellationToken;
+
+pub(crate) const TESTS: &[Test] = tests![requests_for_one_installation_at_the_same_time_wait_for_each_other];
 
 /// Ids that follow one another.
 #[derive(Debug, Default)]
@@ -116,7 +118,6 @@ fn export(folder: &Path, file: &str) -> ExportRequest {
     }
 }
 
-#[test]
 fn requests_for_one_installation_at_the_same_time_wait_for_each_other() {
     let Some(greet) = greet() else {
         return skip("site: the busybox image was not made (tests/setup/images)");

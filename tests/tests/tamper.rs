@@ -3,8 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use samebundle_tests::{Greet, Home, Ran, Registry, Sandbox, copy_tree, greet, skip, tree_digest};
+use samebundle_tests::{
+    Greet, Home, Ran, Registry, Sandbox, Test, copy_tree, greet, skip, tests, tree_digest,
+};
 use serde_json::Value;
+
+pub(crate) const TESTS: &[Test] = tests![
+    one_flipped_bit_anywhere_is_refused,
+    every_structural_byte_counts,
+    a_stripped_signature_is_refused,
+    another_key_is_refused,
+    a_swapped_tag_is_refused,
+    an_expired_statement_is_refused,
+    an_older_version_after_a_newer_one_is_refused
+];
 
 /// Positions of the archive at which one bit is flipped.
 const FLIPS: usize = 2000;
@@ -74,7 +86,6 @@ fn numbers(mut seed: u64) -> impl FnMut() -> u64 {
     }
 }
 
-#[test]
 fn one_flipped_bit_anywhere_is_refused() {
     let Some(greet) = greet() else {
         return skip("tamper: the busybox image was not made (tests/setup/images)");
@@ -109,7 +120,6 @@ fn one_flipped_bit_anywhere_is_refused() {
 }
 
 /// The same on the uncompressed form, at the bytes that say what is where: the tar headers and the JSON documents.
-#[test]
 fn every_structural_byte_counts() {
     let Some(greet) = greet() else {
         return skip("tamper: the busybox image was not made (tests/setup/images)");
@@ -155,7 +165,6 @@ fn structural_bytes(tar: &[u8]) -> Vec<usize> {
     places
 }
 
-#[test]
 fn a_stripped_signature_is_refused() {
     let Some(greet) = greet() else {
         return skip("tamper: the busybox image was not made (tests/setup/images)");
@@ -199,7 +208,6 @@ fn refused(home: &Home, call: &[&str]) -> Ran {
     ran
 }
 
-#[test]
 fn another_key_is_refused() {
     let Some(greet) = greet() else {
         return skip("tamper: the busybox image was not made (tests/setup/images)");
@@ -216,7 +224,6 @@ fn another_key_is_refused() {
     refused(&home, &["install", text(&file)]);
 }
 
-#[test]
 fn a_swapped_tag_is_refused() {
     let Some(greet) = greet() else {
         return skip("tamper: the busybox image was not made (tests/setup/images)");
@@ -243,7 +250,6 @@ fn a_swapped_tag_is_refused() {
     refused(&home, &["install", &place]);
 }
 
-#[test]
 fn an_expired_statement_is_refused() {
     let Some(greet) = greet() else {
         return skip("tamper: the busybox image was not made (tests/setup/images)");
@@ -265,7 +271,6 @@ fn an_expired_statement_is_refused() {
     assert!(ran.stderr.contains("expire"), "{}", ran.stderr);
 }
 
-#[test]
 fn an_older_version_after_a_newer_one_is_refused() {
     let Some(greet) = greet() else {
         return skip("tamper: the busybox image was not made (tests/setup/images)");

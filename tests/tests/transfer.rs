@@ -3,7 +3,17 @@
 use std::process::Command;
 
 use samebundle_spec::Digest;
-use samebundle_tests::{Greet, Ran, Registry, Sandbox, greet, peer, skip};
+use samebundle_tests::{Greet, Ran, Registry, Sandbox, Test, greet, peer, skip, tests};
+
+pub(crate) const TESTS: &[Test] = tests![
+    skopeo_copies_it_without_its_signature,
+    crane_copies_it_without_its_signature,
+    regctl_copies_it_with_its_signature,
+    foreign_tools_push_and_pull_our_registry,
+    skopeo_opens_an_export,
+    cnab_to_oci_reads_what_we_push,
+    what_cnab_to_oci_pushes_installs
+];
 
 struct Road {
     sandbox: Sandbox,
@@ -62,7 +72,6 @@ impl Road {
     }
 }
 
-#[test]
 fn skopeo_copies_it_without_its_signature() {
     let Some(road) = road("skopeo") else { return };
     let from = format!("docker://{}", road.from.reference("team/greet:1.0.0"));
@@ -98,7 +107,6 @@ fn skopeo_copies_it_without_its_signature() {
     let _ = home.ok(["install", &places[1]]);
 }
 
-#[test]
 fn crane_copies_it_without_its_signature() {
     let Some(road) = road("crane") else { return };
     let places = [
@@ -112,7 +120,6 @@ fn crane_copies_it_without_its_signature() {
     assert_eq!(road.digest_at_the_end(), road.greet.digest());
 }
 
-#[test]
 fn regctl_copies_it_with_its_signature() {
     let Some(road) = road("regctl") else { return };
     let Some(regctl) = peer("regctl") else {
@@ -146,7 +153,6 @@ fn regctl_copies_it_with_its_signature() {
     assert_eq!(road.digest_at_the_end(), road.greet.digest());
 }
 
-#[test]
 fn foreign_tools_push_and_pull_our_registry() {
     let Some(greet) = greet() else {
         return skip("transfer: the busybox image was not made (tests/setup/images)");
@@ -196,7 +202,6 @@ fn foreign_tools_push_and_pull_our_registry() {
     }
 }
 
-#[test]
 fn skopeo_opens_an_export() {
     let Some(greet) = greet() else {
         return skip("transfer: the busybox image was not made (tests/setup/images)");
@@ -231,7 +236,6 @@ fn skopeo_opens_an_export() {
     let _ = reader.ok(["install", &place, "--allow-unsigned"]);
 }
 
-#[test]
 fn cnab_to_oci_reads_what_we_push() {
     let Some(road) = road("cnab-to-oci") else { return };
     let Some(tool) = peer("cnab-to-oci") else {
@@ -256,7 +260,6 @@ fn cnab_to_oci_reads_what_we_push() {
     );
 }
 
-#[test]
 fn what_cnab_to_oci_pushes_installs() {
     let Some(road) = road("cnab-to-oci") else { return };
     let (Some(tool), Some(skopeo)) = (peer("cnab-to-oci"), peer("skopeo")) else {

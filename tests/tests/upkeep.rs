@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use samebundle_tests::{Home, Sandbox, greet, skip};
+use samebundle_tests::{Home, Sandbox, Test, greet, skip, tests};
+
+pub(crate) const TESTS: &[Test] = tests![gc_keeps_what_installations_roll_back_and_runs_need];
 
 /// A file with greet in another version.
 fn version(sandbox: &Sandbox, publisher: &Home, sources: &Path, version: &str) -> (PathBuf, String) {
@@ -33,7 +35,6 @@ fn gc(home: &Home, arguments: &[&str]) -> serde_json::Value {
     home.ok(words.iter().chain(arguments)).json()
 }
 
-#[test]
 fn gc_keeps_what_installations_roll_back_and_runs_need() {
     let Some(greet) = greet() else {
         return skip("upkeep: the busybox image was not made (tests/setup/images)");

@@ -3,7 +3,8 @@
 
 #![expect(
     clippy::print_stdout,
-    reason = "a test program prints its cases and what its children said"
+    clippy::panic,
+    reason = "a test program prints its cases and what its children said, and fails"
 )]
 
 mod pipeline;
@@ -22,7 +23,7 @@ use samebundle_runtime::driver::contract::{Bench, CASES, busybox_image, endless,
 use samebundle_runtime::driver::docker::DockerDriver;
 use samebundle_runtime::driver::embedded::{EmbeddedDriver, Helper, helper_main};
 use samebundle_runtime::driver::{Driver, LogSink, Staging};
-use samebundle_tests::{DockerEngine, Sandbox, is_root, skip};
+use samebundle_tests::{DockerEngine, Sandbox, Skipped, is_root, skip};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
@@ -43,22 +44,20 @@ fn main() -> ExitCode {
         Some(OTHER) => return run_endless(&arguments[2..]),
         _ => {}
     }
+    let mut arguments = Arguments::from_args();
+    // Cases measure time.
+    arguments.test_threads = Some(1);
+    let skipped = Skipped::default();
     if !Path::new(BUSYBOX).is_file() {
-        skip(&format!(
-            "drivers: {BUSYBOX} is not there (apt-get install busybox-static)"
-        ));
-        return ExitCode::SUCCESS;
+        let why = format!("drivers: {BUSYBOX} is not there (apt-get install busybox-static)");
+        return skipped.run(&arguments, vec![lacking(&skipped, "drivers", why)]);
     }
     let runtime = Arc::new(Runtime::new().expect("a runtime"));
     let sandbox = Sandbox::new();
     let mut trials = of_driver("embedded", EMBEDDED, sandbox.path(), &runtime);
     trials.extend(of_driver("remote", REMOTE, sandbox.path(), &runtime));
-    for (name, test) in [
-        ("pipeline::handed_on", handed_on as fn() -> Result<(), Failed>),
-        ("pipeline::digits", digits),
-    ] {
-        trials.push(Trial::test(name, test));
-    }
+    trials.push(Trial::test("pipeline::handed_on", handed_on));
+    trials.push(skipped.trial("pipeline::digits", digits));
     if is_root() {
         trials.push(Trial::test("embedded_without_root", without_root));
         trials.push(Trial::test("embedded_in_a_change_root", in_a_change_root));
@@ -66,12 +65,17 @@ fn main() -> ExitCode {
     let engine = DockerEngine::start(&sandbox);
     match &engine {
         Ok(engine) => trials.extend(of_driver("docker", engine.address(), sandbox.path(), &runtime)),
-        Err(why) => skip(&format!("drivers: docker: {why}")),
+        Err(why) => trials.push(lacking(&skipped, "docker", format!("drivers: docker: {why}"))),
     }
-    let mut arguments = Arguments::from_args();
-    // Cases measure time.
-    arguments.test_threads = Some(1);
-    libtest_mimic::run(&arguments, trials).exit_code()
+    skipped.run(&arguments, trials)
+}
+
+/// Stands for the cases that this machine cannot run.
+fn lacking(skipped: &Skipped, name: &str, why: String) -> Trial {
+    skipped.trial(name, move || {
+        skip(&why);
+        Ok(())
+    })
 }
 
 fn of_driver(name: &str, address: &str, folder: &Path, runtime: &Arc<Runtime>) -> Vec<Trial> {
