@@ -18,7 +18,7 @@ use tempfile::TempDir;
 #[derive(Clone, Debug)]
 pub struct Home {
     root: PathBuf,
-    room: Arc<OnceLock<Room>>,
+    process_scratch: Arc<OnceLock<ProcessScratch>>,
     turns: Arc<Mutex<HashMap<String, Turn>>>,
 }
 
@@ -35,7 +35,7 @@ pub struct HomeLock {
 
 /// This process's own folder below `scratch`; goes with the last clone of its home.
 #[derive(Debug)]
-struct Room {
+struct ProcessScratch {
     folder: TempDir,
     _lock: File,
 }
@@ -44,7 +44,7 @@ struct Room {
 pub(crate) const LAYERS_LOCK: &str = "layers";
 
 /// Begins the name of a process's folder below `scratch`.
-pub(crate) const ROOM: &str = "process-";
+pub(crate) const PROCESS_PREFIX: &str = "process-";
 
 /// A home cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +89,7 @@ impl Home {
         }
         Ok(Self {
             root: root.to_owned(),
-            room: Arc::default(),
+            process_scratch: Arc::default(),
             turns: Arc::default(),
         })
     }
@@ -136,11 +136,11 @@ impl Home {
 
     /// Where this process puts what is half-made: a folder of its own below [`Home::scratches`], made at the first call.
     pub fn scratch(&self) -> PathBuf {
-        if let Some(room) = self.room.get() {
-            return room.folder.path().to_owned();
+        if let Some(made) = self.process_scratch.get() {
+            return made.folder.path().to_owned();
         }
-        match Room::make(&self.scratches()) {
-            Ok(room) => self.room.get_or_init(|| room).folder.path().to_owned(),
+        match ProcessScratch::make(&self.scratches()) {
+            Ok(made) => self.process_scratch.get_or_init(|| made).folder.path().to_owned(),
             // Whatever is put there fails in the same way, and says so.
             Err(_) => self.scratches(),
         }
@@ -206,10 +206,12 @@ impl Home {
     }
 }
 
-impl Room {
+impl ProcessScratch {
     fn make(scratches: &Path) -> io::Result<Self> {
         loop {
-            let folder = tempfile::Builder::new().prefix(ROOM).tempdir_in(scratches)?;
+            let folder = tempfile::Builder::new()
+                .prefix(PROCESS_PREFIX)
+                .tempdir_in(scratches)?;
             let lock = File::open(folder.path())?;
             lock.lock()?;
             // A sweep may have taken it for a leftover before it was locked; then it is gone.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use samebundle_registry::StoreError;
+use samebundle_registry::{PathError, StoreError};
 use samebundle_runtime::home::HomeError;
 use samebundle_runtime::verbs::{PassphraseError, VerbError};
 use samebundle_spec::{Classify, ErrorKind};
@@ -67,16 +67,8 @@ pub(crate) enum CliError {
         message: String,
     },
     /// A file could not be read or written.
-    #[error("could not {operation} {path}")]
-    Io {
-        /// What was tried, as an infinitive.
-        operation: &'static str,
-        /// The file.
-        path: String,
-        /// The system's answer.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Path(#[from] PathError),
     /// The output could not be laid out or printed.
     #[error("the output could not be written")]
     Output(#[from] std::fmt::Error),
@@ -95,12 +87,7 @@ impl CliError {
 
     /// Makes the error of a failed file operation.
     pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.display().to_string();
-        move |source| Self::Io {
-            operation,
-            path,
-            source,
-        }
+        PathError::into(operation, path)
     }
 }
 
@@ -109,11 +96,10 @@ impl Classify for CliError {
         match self {
             Self::Verb(error) => error.kind(),
             Self::Store(error) => error.kind(),
-            Self::NoHome(_)
-            | Self::Home(_)
-            | Self::NothingRuns { .. }
-            | Self::Io { .. }
-            | Self::Output(_) => ErrorKind::Environment,
+            Self::Path(error) => error.kind(),
+            Self::NoHome(_) | Self::Home(_) | Self::NothingRuns { .. } | Self::Output(_) => {
+                ErrorKind::Environment
+            }
             Self::Passphrase(PassphraseError::Read { .. }) => ErrorKind::Environment,
             Self::Passphrase(_) | Self::LogFilter { .. } | Self::Usage(_) => ErrorKind::Usage,
             Self::Faulty { .. } => ErrorKind::Input,

@@ -56,11 +56,7 @@ pub(crate) fn block_on<T>(threads: Threads, work: impl Future<Output = T>) -> Re
         Threads::Cores => Builder::new_multi_thread(),
     };
     let runtime = builder.enable_all().build();
-    let runtime = runtime.map_err(|source| CliError::Io {
-        operation: "start",
-        path: "worker threads".to_owned(),
-        source,
-    })?;
+    let runtime = runtime.map_err(CliError::io("start", Path::new("worker threads")))?;
     let result = runtime.block_on(work);
     // Blocking reads of standard input must not keep the process.
     runtime.shutdown_background();
@@ -126,11 +122,8 @@ fn reach(settings: &Settings) -> Result<Reach, CliError> {
         let hosts = settings.variable(name).unwrap_or_default().split(',');
         hosts.filter(|host| !host.is_empty()).map(str::to_owned).collect()
     };
-    let program = std::env::current_exe().map_err(|source| CliError::Io {
-        operation: "find",
-        path: "this program".to_owned(),
-        source,
-    })?;
+    let program = std::env::current_exe();
+    let program = program.map_err(CliError::io("find", Path::new("this program")))?;
     let tools = BuildTools::default();
     Ok(Reach {
         network: Network {

@@ -22,7 +22,7 @@ const BUILD_TYPE: &str = "https://samebundle.dev/build/v1";
 const BUILDER: &str = "https://samebundle.dev/builder";
 
 /// What goes into the documents.
-pub(super) struct Facts<'a> {
+pub(super) struct BuildFacts<'a> {
     pub(super) name: &'a str,
     pub(super) version: String,
     pub(super) index: &'a Descriptor,
@@ -38,7 +38,7 @@ pub(super) struct Facts<'a> {
 /// Writes both documents beside the index.
 pub(super) async fn write(
     store: &dyn Store,
-    facts: &Facts<'_>,
+    facts: &BuildFacts<'_>,
 ) -> Result<BTreeMap<Predicate, Descriptor>, BuildError> {
     let mut attached = BTreeMap::new();
     for (kind, document) in [
@@ -56,7 +56,7 @@ fn resource(name: &str, digest: &Digest) -> Value {
 }
 
 /// The predicate of SLSA provenance.
-fn provenance(facts: &Facts<'_>) -> Value {
+fn provenance(facts: &BuildFacts<'_>) -> Value {
     let mut from = vec![
         resource("pipeline", &facts.pipeline.digest),
         resource("runner", &facts.runner),
@@ -129,7 +129,7 @@ impl Graph {
 }
 
 /// The SPDX document.
-fn materials(facts: &Facts<'_>) -> Result<Value, BuildError> {
+fn materials(facts: &BuildFacts<'_>) -> Result<Value, BuildError> {
     let mut graph = Graph::default();
     let bundle = graph.add("SPDXRef-DOCUMENT", "DESCRIBES", |id| {
         let package = package(id, facts.name, Some(&facts.version), None);
@@ -217,7 +217,7 @@ mod tests {
             file: "scikit_learn-1.4-cp311-cp311-x.whl".into(),
             digest: of("wheel").digest,
         }];
-        let facts = Facts {
+        let facts = BuildFacts {
             name: "greet",
             version: "1.0.0".into(),
             index: &of("index"),

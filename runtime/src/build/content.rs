@@ -13,7 +13,7 @@ const TITLE: &str = "org.opencontainers.image.title";
 
 /// The content artifact in the store.
 #[derive(Clone, Debug)]
-pub(super) struct Content {
+pub(super) struct ContentArtifact {
     /// Its manifest.
     pub(super) manifest: Descriptor,
     /// The pipeline's layer.
@@ -22,7 +22,7 @@ pub(super) struct Content {
 
 /// What goes into the artifact, in this order.
 #[derive(Debug)]
-pub(super) struct Parts<'a> {
+pub(super) struct ContentParts<'a> {
     pub(super) pipeline: Vec<u8>,
     pub(super) wheelhouse: Option<&'a Layer>,
     pub(super) data: &'a [(CarriedData, Layer)],
@@ -32,7 +32,7 @@ pub(super) struct Parts<'a> {
 
 /// Writes the artifact: the pipeline, the wheelhouse and the data as far as there are any, and chunk indexes by the digest
 /// of their layers: those of the images as well, because an image has no place for one.
-pub(super) async fn write(store: &dyn Store, parts: Parts<'_>) -> Result<Content, BuildError> {
+pub(super) async fn write(store: &dyn Store, parts: ContentParts<'_>) -> Result<ContentArtifact, BuildError> {
     let pipeline = push(store, MediaType::PIPELINE, parts.pipeline).await?;
     let mut layers = vec![pipeline.clone().with_annotation(TITLE, "pipeline.yaml")];
     let named = |layer: &Layer, title: &str| layer.layer.bare().with_annotation(TITLE, title);
@@ -49,5 +49,5 @@ pub(super) async fn write(store: &dyn Store, parts: Parts<'_>) -> Result<Content
     let artifact = Manifest::artifact(MediaType::CONTENT, layers);
     let mut manifest = push(store, MediaType::OCI_MANIFEST, artifact.to_bytes()).await?;
     manifest.artifact_type = artifact.artifact_type;
-    Ok(Content { manifest, pipeline })
+    Ok(ContentArtifact { manifest, pipeline })
 }

@@ -13,7 +13,7 @@ use samebundle_spec::pipeline::{Input, Output as PipelineOutput, OutputKind, Par
 use samebundle_spec::{Classify, Descriptor, ErrorKind, canonical};
 use serde_json::{Map, Value, json};
 
-use super::content::Content;
+use super::content::ContentArtifact;
 
 /// The component that is the content artifact.
 const CONTENT: &str = "content";
@@ -83,7 +83,7 @@ pub(super) struct Sources<'a> {
     pub(super) manifest: &'a ProgramManifest,
     pub(super) pipeline: &'a Pipeline,
     pub(super) invocation: &'a Descriptor,
-    pub(super) content: &'a Content,
+    pub(super) content: &'a ContentArtifact,
     pub(super) wheelhouse: bool,
     /// Images by the name that the pipeline has for them.
     pub(super) images: &'a BTreeMap<String, Descriptor>,

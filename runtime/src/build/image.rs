@@ -47,7 +47,7 @@ pub(super) async fn bring(
     let converted = as_oci(name, &manifest)?;
     let options = Options {
         referrers: false,
-        progress: Some(Arc::new(Told(Arc::clone(&context.events)))),
+        progress: Some(Arc::new(TransferReporter(Arc::clone(&context.events)))),
         cancel: context.cancel.clone(),
         ..Options::default()
     };
@@ -76,9 +76,9 @@ pub(super) async fn bring(
 
 /// Tells of a copy by events.
 #[derive(Debug)]
-struct Told(Arc<dyn Events>);
+struct TransferReporter(Arc<dyn Events>);
 
-impl Progress for Told {
+impl Progress for TransferReporter {
     fn advanced(&self, digest: &Digest, done: u64, total: u64) {
         let digest = *digest;
         self.0.emit(Event::Transfer { digest, done, total });

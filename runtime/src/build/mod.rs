@@ -137,7 +137,7 @@ pub async fn build(inputs: &BuildInputs<'_>, context: &Context) -> Result<Built,
     let (invocation, index) = invocation::make(inputs.runner, store, context).await?;
     let invocation = invocation.manifest;
     indexes.extend(index);
-    let parts = content::Parts {
+    let parts = content::ContentParts {
         pipeline: text,
         wheelhouse: wheelhouse.as_ref(),
         data: &carried,
@@ -167,7 +167,7 @@ pub async fn build(inputs: &BuildInputs<'_>, context: &Context) -> Result<Built,
         IndexForm::Strict,
     );
     let index = commit(store, described.bundle.raw(), composed).await?;
-    let facts = attest::Facts {
+    let facts = attest::BuildFacts {
         name: manifest.name.as_str(),
         version: manifest.version.to_string(),
         index: &index,

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use rustix::io::Errno;
-use samebundle_registry::StoreError;
+use samebundle_registry::{PathError, StoreError};
 use samebundle_spec::{Classify, Digest, ErrorKind};
 
 /// An error of reading, unpacking or packing an image.
@@ -37,16 +37,8 @@ pub enum ImageError {
         why: String,
     },
     /// A file could not be read or written.
-    #[error("could not {operation} {path}")]
-    Io {
-        /// What was tried, as an infinitive.
-        operation: &'static str,
-        /// The file.
-        path: String,
-        /// The system's answer.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Path(#[from] PathError),
 }
 
 /// What an entry's own name, path or links can make the system answer. Every other answer is about this machine.
@@ -81,12 +73,7 @@ impl ImageError {
     }
 
     pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.display().to_string();
-        move |source| Self::Io {
-            operation,
-            path,
-            source,
-        }
+        PathError::into(operation, path)
     }
 }
 
@@ -95,7 +82,7 @@ impl Classify for ImageError {
         match self {
             Self::Content { source, .. } => source.kind(),
             Self::Document { .. } | Self::Layer { .. } => ErrorKind::Input,
-            Self::Io { .. } => ErrorKind::Environment,
+            Self::Path(error) => error.kind(),
         }
     }
 }

@@ -13,33 +13,33 @@ use super::beneath;
 use super::read::Layer;
 use super::stream::TarStream;
 use super::unpack::{Unpacked, unpack};
-use super::{Form, ImageError};
+use super::{ImageError, LayerOwner};
 
 /// Unpacked layers, shared by all containers of a home.
 #[derive(Clone, Debug)]
 pub struct Layers {
     folder: PathBuf,
-    form: Form,
+    owner: LayerOwner,
     source: Arc<dyn Source>,
 }
 
 impl Layers {
     /// Layers under `HOME/layers`, unpacked from `source`.
-    pub fn new(home: &Path, form: Form, source: Arc<dyn Source>) -> Self {
+    pub fn new(home: &Path, owner: LayerOwner, source: Arc<dyn Source>) -> Self {
         let folder = home.join("layers");
         Self {
-            folder: match form {
-                Form::Root => folder,
-                Form::User => folder.join("user"),
+            folder: match owner {
+                LayerOwner::Root => folder,
+                LayerOwner::User => folder.join("user"),
             },
-            form,
+            owner,
             source,
         }
     }
 
     /// Who unpacks.
-    pub fn form(&self) -> Form {
-        self.form
+    pub fn owner(&self) -> LayerOwner {
+        self.owner
     }
 
     /// Unpacks a layer unless it is there, and returns its folder.
@@ -53,11 +53,7 @@ impl Layers {
         let task = tokio::task::spawn_blocking(move || this.ensure_blocking(&layer, &handle));
         match task.await {
             Ok(result) => result,
-            Err(error) => Err(ImageError::Io {
-                operation: "unpack a layer into",
-                path: self.folder.display().to_string(),
-                source: io::Error::other(error),
-            }),
+            Err(error) => Err(ImageError::io("unpack a layer into", &self.folder)(error.into())),
         }
     }
 
@@ -98,7 +94,7 @@ impl Layers {
             })?;
         let bytes = SyncIoBridge::new_with_handle(stream, handle.clone());
         let unpacked = TarStream::new(&layer.blob, layer.diff_id, bytes)
-            .and_then(|tar| unpack(tar, partial, self.form))
+            .and_then(|tar| unpack(tar, partial, self.owner))
             .map_err(|error| ImageError::unpacking(layer.blob.digest, &self.folder, error))?;
         self.check(layer, &unpacked)?;
         // The rename must not become durable before the files do.

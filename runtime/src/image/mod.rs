@@ -29,4 +29,4 @@ pub use pack::pack;
 pub use read::{Image, Layer, architecture, read};
 pub use stream::write_plain;
 pub use unpack::scan;
-pub use whiteout::{Form, is_opaque};
+pub use whiteout::{LayerOwner, is_opaque};

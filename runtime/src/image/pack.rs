@@ -13,17 +13,17 @@ use std::path::{Path, PathBuf};
 
 use tar::{Builder, EntryType, Header};
 
-use super::whiteout::{self, Form};
+use super::whiteout::{self, LayerOwner};
 
 /// Writes the layer that a container's upper folder is. `left_out` are paths from its root that do not belong to it, with
 /// all below them: where something was mounted.
 ///
 /// # Errors
 /// The system's error.
-pub fn pack(upper: &Path, form: Form, left_out: &BTreeSet<PathBuf>, to: impl Write) -> io::Result<()> {
+pub fn pack(upper: &Path, owner: LayerOwner, left_out: &BTreeSet<PathBuf>, to: impl Write) -> io::Result<()> {
     let mut packer = Packer {
         upper,
-        form,
+        owner,
         tar: Builder::new(to),
         seen: HashMap::new(),
     };
@@ -57,7 +57,7 @@ fn names(folder: &Path) -> io::Result<Vec<OsString>> {
 
 struct Packer<'a, W: Write> {
     upper: &'a Path,
-    form: Form,
+    owner: LayerOwner,
     tar: Builder<W>,
     /// Files with more than one name, by device and inode: the path that they were written under.
     seen: HashMap<(u64, u64), PathBuf>,
@@ -93,7 +93,7 @@ impl<W: Write> Packer<'_, W> {
     fn folder(&mut self, path: &Path, file: &Path, metadata: &Metadata) -> io::Result<()> {
         let mut header = header(metadata, EntryType::Directory, 0);
         self.tar.append_data(&mut header, path, io::empty())?;
-        if whiteout::is_opaque(File::open(file)?, self.form)? {
+        if whiteout::is_opaque(File::open(file)?, self.owner)? {
             self.mark(path, OsStr::new(whiteout::OPAQUE))?;
         }
         Ok(())

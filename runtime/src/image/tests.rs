@@ -9,11 +9,11 @@ use std::sync::Arc;
 use samebundle_registry::store::Memory;
 use samebundle_spec::{Classify, ErrorKind};
 
-use super::{Form, ImageError, Layer, Layers, pack};
+use super::{ImageError, Layer, LayerOwner, Layers, pack};
 use crate::driver::contract::{Entry, LayerBuilder, Packing, push_layer};
 
 /// The tests run as whoever runs them; ownership is the contract's matter, where there is a root.
-const FORM: Form = Form::User;
+const OWNER: LayerOwner = LayerOwner::User;
 
 async fn unpack(layer: LayerBuilder, home: &Path) -> Result<std::path::PathBuf, ImageError> {
     let store = Memory::new();
@@ -23,7 +23,7 @@ async fn unpack(layer: LayerBuilder, home: &Path) -> Result<std::path::PathBuf, 
         blob,
         diff_id: Some(diff_id),
     };
-    Layers::new(home, FORM, Arc::new(store)).ensure(&layer).await
+    Layers::new(home, OWNER, Arc::new(store)).ensure(&layer).await
 }
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn a_deleted_folder_that_is_made_again_hides_what_is_below() {
     let folder = unpack(layer.unwrap(), home.path()).await.unwrap();
     assert_eq!(fs::read(folder.join("data/sub/new")).unwrap(), b"new");
     let sub = fs::File::open(folder.join("data/sub")).unwrap();
-    assert!(super::is_opaque(sub, FORM).unwrap());
+    assert!(super::is_opaque(sub, OWNER).unwrap());
     let gone = fs::symlink_metadata(folder.join("data/gone")).unwrap();
     assert!(gone.file_type().is_char_device() && gone.rdev() == 0);
 }
@@ -180,7 +180,7 @@ async fn what_is_packed_unpacks_to_the_same() {
     let folder = unpack(layer().unwrap(), home.path()).await.unwrap();
     let mut tar = Vec::new();
     let left_out = BTreeSet::from(["mounted".into()]);
-    pack(&folder, FORM, &left_out, &mut tar).unwrap();
+    pack(&folder, OWNER, &left_out, &mut tar).unwrap();
     let mut names = Vec::new();
     for entry in tar::Archive::new(tar.as_slice()).entries().unwrap() {
         let entry = entry.unwrap();
@@ -219,7 +219,7 @@ async fn a_header_bomb_is_refused_before_it_fills_memory() {
         blob,
         diff_id: Some(diff_id),
     };
-    let error = Layers::new(home.path(), FORM, Arc::new(store))
+    let error = Layers::new(home.path(), OWNER, Arc::new(store))
         .ensure(&layer)
         .await;
     assert!(error.unwrap_err().to_string().contains("too large"));

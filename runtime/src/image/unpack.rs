@@ -22,7 +22,7 @@ use super::Layer;
 use super::beneath::{self, Root};
 use super::error::is_of_this_machine;
 use super::stream::TarStream;
-use super::whiteout::{self, Form};
+use super::whiteout::{self, LayerOwner};
 
 /// What an unpacked layer was.
 #[derive(Debug)]
@@ -34,11 +34,11 @@ pub(super) struct Unpacked {
 }
 
 /// Unpacks a layer into an empty folder. An error of kind `InvalidData` means that the layer is refused.
-pub(super) fn unpack(stream: TarStream<'_>, folder: &Path, form: Form) -> io::Result<Unpacked> {
+pub(super) fn unpack(stream: TarStream<'_>, folder: &Path, owner: LayerOwner) -> io::Result<Unpacked> {
     let allowance = stream.allowance();
     let mut unpacker = Unpacker {
         root: Root::open(folder)?,
-        form,
+        owner,
         parent: None,
         folders: Vec::new(),
         devices: 0,
@@ -132,7 +132,7 @@ struct Attributes {
 
 struct Unpacker {
     root: Root,
-    form: Form,
+    owner: LayerOwner,
     /// The folder that the last entry was in: layers list a folder's files one after the other.
     parent: Option<(PathBuf, OwnedFd)>,
     /// Folders whose mode and time are set at the end, when nothing is written into them any more.
@@ -241,7 +241,7 @@ impl Unpacker {
             }
             rustix::fs::mkdirat(&above, name, Mode::from_raw_mode(0o755))?;
             if before.is_some() {
-                whiteout::make_opaque(self.root.folder(&done)?, self.form)?;
+                whiteout::make_opaque(self.root.folder(&done)?, self.owner)?;
             }
         }
         self.root.folder(path)
@@ -260,7 +260,7 @@ impl Unpacker {
     fn deletion(&mut self, name: &OsStr) -> io::Result<()> {
         let here = self.here()?;
         if name == whiteout::OPAQUE {
-            return whiteout::make_opaque(here, self.form);
+            return whiteout::make_opaque(here, self.owner);
         }
         if name.as_bytes().starts_with(whiteout::AUFS.as_bytes()) {
             return Ok(());
@@ -275,7 +275,7 @@ impl Unpacker {
             Some(FileType::Directory) => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let folder = rustix::fs::openat(here, deleted, flags, Mode::empty())?;
-                whiteout::make_opaque(&folder, self.form)
+                whiteout::make_opaque(&folder, self.owner)
             }
             Some(_) => Ok(()),
         }
@@ -291,7 +291,7 @@ impl Unpacker {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let folder = rustix::fs::openat(self.here()?, name, flags, Mode::empty())?;
         if before == Some(FileType::CharacterDevice) {
-            whiteout::make_opaque(&folder, self.form)?;
+            whiteout::make_opaque(&folder, self.owner)?;
         }
         self.own(&folder, attributes)?;
         let writable = Mode::from_raw_mode(attributes.mode | 0o700);
@@ -326,7 +326,7 @@ impl Unpacker {
         self.clear(name)?;
         let here = self.here()?;
         rustix::fs::symlinkat(target, here, name)?;
-        if self.form == Form::Root {
+        if self.owner == LayerOwner::Root {
             let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
             rustix::fs::chownat(here, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;
         }
@@ -378,7 +378,7 @@ impl Unpacker {
     }
 
     fn own(&self, file: impl AsFd, attributes: &Attributes) -> io::Result<()> {
-        if self.form == Form::Root {
+        if self.owner == LayerOwner::Root {
             let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
             rustix::fs::fchown(file, Some(uid), Some(gid))?;
         }
@@ -396,7 +396,7 @@ impl Unpacker {
                 Err(error) => return Err(error),
             };
             // Without root a folder that its owner cannot search would be closed to the container's root as well.
-            let kept = if self.form == Form::User {
+            let kept = if self.owner == LayerOwner::User {
                 mode | 0o700
             } else {
                 mode

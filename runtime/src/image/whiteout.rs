@@ -16,14 +16,14 @@ pub(super) const AUFS: &str = ".wh..wh.";
 
 /// Who unpacked a layer, which decides ownership and the name of the opaque mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum LayerOwner {
     /// Root: files keep their owners.
     Root,
     /// Somebody else: all files are theirs, overlay is mounted with `userxattr`.
     User,
 }
 
-impl Form {
+impl LayerOwner {
     pub(super) fn opaque_mark(self) -> &'static str {
         match self {
             Self::Root => "trusted.overlay.opaque",
@@ -36,19 +36,19 @@ impl Form {
 ///
 /// # Errors
 /// The system's error, but for "there is no such mark".
-pub fn is_opaque(folder: impl AsFd, form: Form) -> io::Result<bool> {
+pub fn is_opaque(folder: impl AsFd, owner: LayerOwner) -> io::Result<bool> {
     let mut value = [0; 8];
-    match rustix::fs::fgetxattr(folder, form.opaque_mark(), &mut value) {
+    match rustix::fs::fgetxattr(folder, owner.opaque_mark(), &mut value) {
         Ok(length) => Ok(value[..length] == *b"y"),
         Err(rustix::io::Errno::NODATA | rustix::io::Errno::NOTSUP) => Ok(false),
         Err(error) => Err(error.into()),
     }
 }
 
-pub(super) fn make_opaque(folder: impl AsFd, form: Form) -> io::Result<()> {
+pub(super) fn make_opaque(folder: impl AsFd, owner: LayerOwner) -> io::Result<()> {
     Ok(rustix::fs::fsetxattr(
         folder,
-        form.opaque_mark(),
+        owner.opaque_mark(),
         b"y",
         XattrFlags::empty(),
     )?)

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use samebundle_registry::StoreError;
+use samebundle_registry::{PathError, StoreError};
 use samebundle_spec::bundle::BundleError;
 use samebundle_spec::{Classify, ErrorKind};
 
@@ -86,26 +86,13 @@ pub enum LifecycleError {
     #[error("interrupted; what was done so far is in the record")]
     Cancelled,
     /// A file could not be read or written.
-    #[error("could not {operation} {path}")]
-    Io {
-        /// What was tried, as an infinitive.
-        operation: &'static str,
-        /// The file.
-        path: String,
-        /// The system's answer.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Path(#[from] PathError),
 }
 
 impl LifecycleError {
     pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.display().to_string();
-        move |source| Self::Io {
-            operation,
-            path,
-            source,
-        }
+        PathError::into(operation, path)
     }
 }
 
@@ -124,7 +111,7 @@ impl Classify for LifecycleError {
             Self::Program(error) => error.kind(),
             Self::ActionFailed { .. } | Self::MissingOutput { .. } | Self::Output { .. } => ErrorKind::Failed,
             Self::Cancelled => ErrorKind::Interrupted,
-            Self::Io { .. } => ErrorKind::Environment,
+            Self::Path(error) => error.kind(),
         }
     }
 }

@@ -24,7 +24,7 @@ use crate::record::Installations;
 
 /// What to install, and how.
 #[derive(Debug)]
-pub struct InstallRequest {
+pub struct NewInstallation {
     /// Name of the installation; none: the bundle's.
     pub name: Option<BundleName>,
     /// Where the bundle came from, for the record.
@@ -63,7 +63,7 @@ pub async fn install(
     store: Arc<dyn Store>,
     machine: &Machine,
     bundle: Verified<OpenedBundle>,
-    request: InstallRequest,
+    request: NewInstallation,
 ) -> Result<Installed, LifecycleError> {
     let mut installation = describe(context, &bundle, request.name, request.source, request.parameters)?;
     let installations = Installations::new(&context.home);

@@ -8,5 +8,5 @@ mod run;
 
 pub use action::Action;
 pub use error::LifecycleError;
-pub use install::{InstallRequest, Installed, Machine, install, uninstall};
+pub use install::{Installed, Machine, NewInstallation, install, uninstall};
 pub use run::{resolve_interrupted, run};

@@ -17,7 +17,7 @@ use crate::record::Runs;
 
 /// What to export, and where to.
 #[derive(Debug)]
-pub struct ExportRequest {
+pub struct ExportOptions {
     /// The installation.
     pub installation: Installation,
     /// The version to name the export by; the bundle's own stays in its `bundle.json`.
@@ -52,7 +52,7 @@ pub struct Exported {
 pub async fn export(
     context: &Context,
     store: &Layout,
-    request: ExportRequest,
+    request: ExportOptions,
 ) -> Result<Exported, PortableError> {
     archive::examine(&request.path, request.archive.cut)?;
     let runs = finished_runs(context, &request.installation, request.runs)?;
@@ -65,7 +65,7 @@ pub async fn export(
     });
     let layout = Layout::create(&scratch.path().join("layout")).await?;
     let index = request.installation.index.clone();
-    let history = History {
+    let history = HistoryArtifact {
         installation: &request.installation,
         runs: &runs,
     };
@@ -108,7 +108,7 @@ pub async fn attach_history(
             .prefix("history-")
             .tempdir_in(context.home.scratch());
         let scratch = scratch.map_err(PortableError::io("make a folder in", &context.home.scratch()))?;
-        let history = History {
+        let history = HistoryArtifact {
             installation,
             runs: &runs,
         };
@@ -129,12 +129,12 @@ fn finished_runs(
 }
 
 /// What a history artifact is made of.
-struct History<'a> {
+struct HistoryArtifact<'a> {
     installation: &'a Installation,
     runs: &'a [Run],
 }
 
-impl History<'_> {
+impl HistoryArtifact<'_> {
     /// Writes the artifact as a referrer of `subject`.
     async fn push(
         &self,

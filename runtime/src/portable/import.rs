@@ -18,11 +18,11 @@ use crate::context::Context;
 
 /// The histories that came with a bundle, checked.
 #[derive(Debug)]
-pub struct Imported {
+pub struct CarriedHistory {
     histories: Vec<History>,
 }
 
-impl Imported {
+impl CarriedHistory {
     /// The installation as it was when the last of them was written.
     pub fn installation(&self) -> Option<&Installation> {
         let installations = self.histories.iter().map(|history| &history.installation);
@@ -35,12 +35,12 @@ impl Imported {
 ///
 /// # Errors
 /// If one cannot be read, or is not of its form.
-pub async fn history_of(source: &dyn Origin, index: &Descriptor) -> Result<Imported, PortableError> {
+pub async fn history_of(source: &dyn Origin, index: &Descriptor) -> Result<CarriedHistory, PortableError> {
     let mut histories = Vec::new();
     for descriptor in source.referrers(index, Some(&MediaType::HISTORY)).await? {
         histories.push(read(source, &descriptor).await?);
     }
-    Ok(Imported { histories })
+    Ok(CarriedHistory { histories })
 }
 
 async fn read(source: &dyn Origin, descriptor: &Descriptor) -> Result<History, PortableError> {
@@ -65,7 +65,7 @@ async fn read(source: &dyn Origin, descriptor: &Descriptor) -> Result<History, P
 /// If a record is damaged or cannot be written.
 pub fn import_runs(
     context: &Context,
-    imported: &Imported,
+    imported: &CarriedHistory,
     index: &Descriptor,
     name: &BundleName,
 ) -> Result<usize, PortableError> {

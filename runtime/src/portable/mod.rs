@@ -13,5 +13,5 @@ mod history;
 mod import;
 
 pub use error::PortableError;
-pub use export::{ExportRequest, Exported, attach_history, export};
-pub use import::{Imported, history_of, import_runs};
+pub use export::{ExportOptions, Exported, attach_history, export};
+pub use import::{CarriedHistory, history_of, import_runs};

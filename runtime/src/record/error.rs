@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use samebundle_registry::PathError;
 use samebundle_spec::record::{FormatError, ReadError};
 use samebundle_spec::{Classify, ErrorKind};
 
@@ -54,26 +55,13 @@ pub enum RecordError {
         source: FormatError,
     },
     /// A file could not be read or written.
-    #[error("could not {operation} {path}")]
-    Io {
-        /// What was tried, as an infinitive.
-        operation: &'static str,
-        /// The file.
-        path: String,
-        /// The system's answer.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Path(#[from] PathError),
 }
 
 impl RecordError {
     pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.display().to_string();
-        move |source| Self::Io {
-            operation,
-            path,
-            source,
-        }
+        PathError::into(operation, path)
     }
 
     /// Makes the error of a document that cannot be read as a record.
@@ -95,7 +83,7 @@ impl Classify for RecordError {
             Self::NoInstallation { .. } | Self::NoRun { .. } | Self::NoLog { .. } => ErrorKind::NotFound,
             Self::AmbiguousRun { .. } => ErrorKind::Usage,
             Self::Damaged { .. } | Self::Format { .. } => ErrorKind::Input,
-            Self::Io { .. } => ErrorKind::Environment,
+            Self::Path(error) => error.kind(),
         }
     }
 }

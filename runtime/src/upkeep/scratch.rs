@@ -13,7 +13,7 @@ use samebundle_spec::limits;
 use samebundle_spec::record::{RunId, RunStatus};
 
 use super::{Swept, size_of};
-use crate::home::{Home, ROOM};
+use crate::home::{Home, PROCESS_PREFIX};
 use crate::image::beneath;
 use crate::record::{RecordError, Runs};
 
@@ -25,7 +25,7 @@ use crate::record::{RecordError, Runs};
 pub fn sweep_rooms(home: &Home, dry_run: bool) -> io::Result<Vec<Swept>> {
     let mut swept = Vec::new();
     for (name, path) in entries(&home.scratches())? {
-        if name.starts_with(ROOM)
+        if name.starts_with(PROCESS_PREFIX)
             && let Some(lock) = nobodys(&path)?
         {
             // Its process may have removed it itself just now, and then given the lock back.
@@ -56,7 +56,7 @@ pub fn sweep_scratch(home: &Home, now: SystemTime, grace: Duration, dry_run: boo
         // No lock tells whether it is in use (a probe, say), so it is never taken young, whatever grace is asked for.
         let grace = grace.max(Duration::from_secs(limits::STORE_GRACE_SECONDS));
         let old = now.duration_since(modified).is_ok_and(|age| age >= grace);
-        if old && !name.starts_with(ROOM) && !goes_on(home, &name) {
+        if old && !name.starts_with(PROCESS_PREFIX) && !goes_on(home, &name) {
             swept.push(remove(&path, "old, and of no run that goes on", dry_run)?);
         }
     }
@@ -122,9 +122,9 @@ mod tests {
     fn rooms_of_the_dead_go_and_those_of_the_living_stay() {
         let folder = tempfile::tempdir().unwrap();
         let living = Home::open(folder.path()).unwrap();
-        let room = living.scratch();
-        assert_eq!(living.scratch(), room, "one a process");
-        std::fs::write(room.join("half"), "four").unwrap();
+        let own = living.scratch();
+        assert_eq!(living.scratch(), own, "one a process");
+        std::fs::write(own.join("half"), "four").unwrap();
         let dead = living.scratches().join("process-dead");
         std::fs::create_dir(&dead).unwrap();
         std::fs::write(dead.join("half"), "four").unwrap();
@@ -132,9 +132,9 @@ mod tests {
         let swept = sweep_rooms(&home, false).unwrap();
         assert_eq!(swept.len(), 1);
         assert_eq!((&swept[0].path, swept[0].bytes), (&dead, 4));
-        assert!(room.join("half").exists() && !dead.exists());
+        assert!(own.join("half").exists() && !dead.exists());
         drop(living);
-        assert!(!room.exists());
+        assert!(!own.exists());
     }
 
     #[test]

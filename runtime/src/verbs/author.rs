@@ -97,14 +97,14 @@ pub struct BuildReport {
 
 /// Opens the registries of a site.
 #[derive(Debug)]
-struct FromSite<'a>(&'a Site);
+struct SiteRegistries<'a>(&'a Site);
 
 #[async_trait]
-impl Registries for FromSite<'_> {
+impl Registries for SiteRegistries<'_> {
     async fn open(&self, reference: &Reference) -> Result<(Arc<dyn Origin>, Descriptor), StoreError> {
         let place = reference.repository.to_string();
         let remote = self.0.remote(&reference.repository);
-        let remote = remote.map_err(|error| refused(&place, &error))?;
+        let remote = remote.map_err(|error| registry_error(&place, &error))?;
         let index = match (&reference.digest, &reference.tag) {
             (Some(digest), _) => remote.resolve_digest(digest).await?,
             (None, Some(tag)) => remote.resolve(tag).await?,
@@ -124,7 +124,7 @@ fn latest() -> Result<Tag, StoreError> {
 }
 
 /// A client that cannot be made is a registry that cannot be asked.
-fn refused(place: &str, error: &VerbError) -> StoreError {
+fn registry_error(place: &str, error: &VerbError) -> StoreError {
     let (place, why) = (place.to_owned(), error.to_string());
     match error.kind() {
         ErrorKind::Denied => StoreError::Denied {
@@ -157,10 +157,10 @@ pub fn init(_: &Site, request: InitRequest) -> Result<InitReport, VerbError> {
     }
     let name = match request.name {
         Some(name) => name,
-        None => name_of(&folder)?,
+        None => name_from_folder(&folder)?,
     };
     let pipeline = match &request.pipeline {
-        Some(pipeline) => relative(&folder, pipeline)?,
+        Some(pipeline) => pipeline_path(&folder, pipeline)?,
         None => "pipeline.py".to_owned(),
     };
     let text = template(&name, &pipeline);
@@ -173,7 +173,7 @@ pub fn init(_: &Site, request: InitRequest) -> Result<InitReport, VerbError> {
     })
 }
 
-fn name_of(folder: &Path) -> Result<BundleName, VerbError> {
+fn name_from_folder(folder: &Path) -> Result<BundleName, VerbError> {
     let found = folder.canonicalize().map_err(VerbError::io("find", folder))?;
     let name = found.file_name().unwrap_or_default();
     let name = name.to_string_lossy().to_lowercase();
@@ -185,7 +185,7 @@ fn name_of(folder: &Path) -> Result<BundleName, VerbError> {
 }
 
 /// The pipeline's path as `samebundle.yaml` has it: below its own folder.
-fn relative(folder: &Path, pipeline: &Path) -> Result<String, VerbError> {
+fn pipeline_path(folder: &Path, pipeline: &Path) -> Result<String, VerbError> {
     let below = pipeline.strip_prefix(folder).unwrap_or(pipeline);
     let text = below.to_string_lossy().into_owned();
     let plain = below.is_relative() && !text.contains("..") && !text.contains(['"', '\n']);
@@ -229,7 +229,7 @@ program:
 /// The faults of the sources, or why they cannot be read or compiled.
 pub async fn lint(site: &Site, request: LintRequest) -> Result<LintReport, VerbError> {
     let store: Arc<dyn Store> = Arc::new(Memory::new());
-    let registries = FromSite(site);
+    let registries = SiteRegistries(site);
     let inputs = inputs(site, &request.folder, &store, &[], &registries);
     let checked = build::lint(&inputs, &site.context).await?;
     let notes: Vec<String> = checked.notes.iter().map(ToString::to_string).collect();
@@ -255,7 +255,7 @@ pub async fn build(site: &Site, request: BuildRequest) -> Result<BuildReport, Ve
         .iter()
         .map(local_tag)
         .collect::<Result<Vec<Tag>, _>>()?;
-    let registries = FromSite(site);
+    let registries = SiteRegistries(site);
     let inputs = inputs(site, &request.folder, &store, &tags, &registries);
     let built = tokio::select! {
         biased;
@@ -282,7 +282,7 @@ fn inputs<'a>(
     sources: &'a Path,
     store: &'a Arc<dyn Store>,
     tags: &'a [Tag],
-    registries: &'a FromSite<'a>,
+    registries: &'a SiteRegistries<'a>,
 ) -> BuildInputs<'a> {
     BuildInputs {
         sources,
@@ -296,14 +296,14 @@ fn inputs<'a>(
 
 /// Attaches the author's runs if `history:` asks for some.
 async fn attach_history(site: &Site, built: &Built) -> Result<Vec<RunId>, VerbError> {
-    let most = built.history.limit();
-    if most == 0 {
+    let limit = built.history.limit();
+    if limit == 0 {
         return Ok(Vec::new());
     }
     let runs = match Installations::new(site.home()).find(&built.name)? {
         Some(installation) => {
             let store = site.store().await?;
-            portable::attach_history(&site.context, &store, &built.index, &installation, most).await?
+            portable::attach_history(&site.context, &store, &built.index, &installation, limit).await?
         }
         None => Vec::new(),
     };

@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::progress::CopyMeter;
-use super::resolve::{Check, local_tag, resolve};
+use super::resolve::{ArchiveCheck, local_tag, resolve};
 use super::{Consent, LocalName, Location, ResolvedBundle, Site, VerbError};
 use crate::opened::OpenedBundle;
 
@@ -166,7 +166,7 @@ pub async fn copy(site: &Site, request: CopyRequest) -> Result<CopyReport, VerbE
     if volumes.is_some() && !matches!(to, Location::Archive(..)) {
         return Err(VerbError::Usage("only a file is cut into volumes".to_owned()));
     }
-    let bundle = resolve(site, &from, Check::AsCopied).await?;
+    let bundle = resolve(site, &from, ArchiveCheck::WhileCopied).await?;
     let step = |to: &str| site.step(format!("copy {} to {to}", bundle.index.digest));
     match to {
         Location::Registry(reference) => {
@@ -224,13 +224,9 @@ pub(super) async fn destination(
     }
     let tag = match &reference.tag {
         Some(tag) => Some(tag.clone()),
-        None => bundle.version_tag().await?.or_else(|| bundle.tag.clone()),
+        None => bundle.own_tag().await?,
     };
-    let Some(tag) = tag else {
-        return Err(VerbError::Usage(format!(
-            "it has neither tag nor version; give it a tag: {reference}:TAG"
-        )));
-    };
+    let tag = tag.ok_or_else(|| no_tag(&reference.to_string()))?;
     let shown = format!("{}:{tag}", reference.repository);
     Ok((Some(tag), shown))
 }
@@ -239,11 +235,15 @@ async fn layout_tag(bundle: &ResolvedBundle, dir: &Path, tag: Option<Tag>) -> Re
     if let Some(tag) = tag.or_else(|| bundle.tag.clone()) {
         return Ok(tag);
     }
-    // What has no tag would not be found there.
-    bundle.version_tag().await?.ok_or_else(|| {
-        let why = "it has neither tag nor version; give it a tag";
-        VerbError::Usage(format!("{why}: layout:{}:TAG", dir.display()))
-    })
+    let tag = bundle.version_tag().await?;
+    tag.ok_or_else(|| no_tag(&format!("layout:{}", dir.display())))
+}
+
+/// The error for a bundle that could not be found again at its destination, because it would have no tag there.
+fn no_tag(destination: &str) -> VerbError {
+    VerbError::Usage(format!(
+        "it has neither tag nor version; give it a tag: {destination}:TAG"
+    ))
 }
 
 pub(super) fn report(index: &Descriptor, to: String, copied: Copied) -> CopyReport {
@@ -293,7 +293,7 @@ async fn write_archive(
         cut: volumes.map(Cut::from),
     };
     // The bundle's own name for its version: the file has the same bytes wherever it is made.
-    let tag = bundle.version_tag().await?.or_else(|| bundle.tag.clone());
+    let tag = bundle.own_tag().await?;
     let written = archive::write(source, &[(bundle.index.clone(), tag)], path, &options).await?;
     Ok(CopyReport {
         digest: bundle.index.digest,
@@ -367,7 +367,7 @@ pub(super) async fn name_in_store(
 /// # Errors
 /// If it is not trusted, cannot be copied, or has a name by which it could not be found.
 pub async fn pull(site: &Site, request: PullRequest) -> Result<CopyReport, VerbError> {
-    let bundle = resolve(site, &request.from, Check::First).await?;
+    let bundle = resolve(site, &request.from, ArchiveCheck::BeforeUse).await?;
     bundle.verify(site, request.consent).await?;
     let name = OpenedBundle::open(bundle.source.as_ref(), &bundle.index).await?;
     let name = &name.bundle.view().name;

@@ -63,7 +63,7 @@ pub async fn doctor(site: &Site) -> Result<DoctorReport, VerbError> {
     for candidate in site.drivers(&store) {
         let offers = candidate.offers().await.map(|(_, offers)| offers);
         works |= offers.is_ok();
-        checks.extend(driver(candidate.name, offers));
+        checks.extend(driver_checks(candidate.name, offers));
     }
     checks.push(DoctorCheck {
         what: "home".to_owned(),
@@ -74,7 +74,7 @@ pub async fn doctor(site: &Site) -> Result<DoctorReport, VerbError> {
 }
 
 /// One check a driver, and a note for each limit that it cannot enforce.
-fn driver(name: &str, offers: Result<Offers, DriverError>) -> Vec<DoctorCheck> {
+fn driver_checks(name: &str, offers: Result<Offers, DriverError>) -> Vec<DoctorCheck> {
     let check = |what: &str, verdict, detail| DoctorCheck {
         what: what.to_owned(),
         verdict,
@@ -87,8 +87,8 @@ fn driver(name: &str, offers: Result<Offers, DriverError>) -> Vec<DoctorCheck> {
     let has = format!(
         "{} cores, {} of memory, {} of free disk, {} GPUs",
         offers.cpus,
-        binary(offers.memory),
-        binary(offers.disk),
+        binary_size(offers.memory),
+        binary_size(offers.disk),
         offers.gpus.values().sum::<u32>()
     );
     let notices = offers.notices.into_iter();
@@ -99,7 +99,7 @@ fn driver(name: &str, offers: Result<Offers, DriverError>) -> Vec<DoctorCheck> {
 }
 
 /// Bytes in binary units: `1.50 MiB`.
-fn binary(bytes: u64) -> String {
+fn binary_size(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "KiB", "MiB", "GiB"] {
         if value < 1024.0 {

@@ -87,7 +87,7 @@ pub async fn export(site: &Site, request: ExportRequest) -> Result<ExportReport,
     let exported = portable::export(
         &site.context,
         &store,
-        portable::ExportRequest {
+        portable::ExportOptions {
             installation,
             version: version.clone(),
             runs: request.runs.limit(),

@@ -8,7 +8,7 @@ use samebundle_spec::record::{ArtifactRecord, Installation, OutputRecord, Run, R
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::run::{OutputReport, outputs as output_reports};
+use super::run::{OutputReport, output_reports};
 use super::{Site, VerbError};
 use crate::record::{Installations, LogLine, Runs};
 

@@ -10,8 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::copy::{Bytes, CopyReport, copy_to, destination, report, verified_into_store};
-use super::receipt::{self, ReceiptOptions};
-use super::resolve::{Check, resolve};
+use super::receipt::{self, ReceiptOptions, ReceiptWriter};
+use super::resolve::{ArchiveCheck, resolve};
 use super::{Consent, Location, ResolvedBundle, Site, VerbError};
 use crate::lifecycle;
 use crate::portable;
@@ -79,26 +79,35 @@ pub struct ImportedCopy {
 /// # Errors
 /// If it is not trusted, damaged, or cannot be installed or copied.
 pub async fn import(site: &Site, request: ImportRequest) -> Result<ImportReport, VerbError> {
-    let bundle = resolve(site, &Location::Archive(request.file, None), Check::First).await?;
-    let issue = receipt::Issue::asked_or_usual(site, &request.receipt, &site.trust()?)?;
+    let bundle = resolve(
+        site,
+        &Location::Archive(request.file, None),
+        ArchiveCheck::BeforeUse,
+    )
+    .await?;
+    let writer = ReceiptWriter::requested_or_default(site, &request.receipt, &site.trust()?)?;
     site.step(format!("verify {}", bundle.index.digest));
     let result = bundle.verify(site, request.consent).await;
-    let verified = receipt::noted(site, issue.as_ref(), &bundle, result)?;
+    let verified = receipt::write_if_refused(site, writer.as_ref(), &bundle, result)?;
     if let Some(to) = &request.to {
-        return into_registry(site, &bundle, &verified, to, issue.as_ref()).await;
+        return into_registry(site, &bundle, &verified, to, writer.as_ref()).await;
     }
     let history = portable::history_of(bundle.source.as_ref(), &bundle.index).await?;
     let store = site.store().await?;
     let (copied, opened) = verified_into_store(site, &bundle, verified, &store).await?;
-    let receipt = match &issue {
-        Some(issue) => Some(issue.accepted(site, &bundle, &opened, (&store, &store)).await?),
+    let receipt = match &writer {
+        Some(writer) => Some(
+            writer
+                .write_accepted(site, &bundle, &opened, (&store, &store))
+                .await?,
+        ),
         None => None,
     };
     let before = history.installation();
     if let Some(before) = before.filter(|before| !before.parameters.is_empty()) {
         parameters_stay(site, before);
     }
-    let install = lifecycle::InstallRequest {
+    let install = lifecycle::NewInstallation {
         name: request.name.or_else(|| Some(before?.name.clone())),
         source: bundle.shown.clone(),
         parameters: std::collections::BTreeMap::new(),
@@ -113,7 +122,7 @@ pub async fn import(site: &Site, request: ImportRequest) -> Result<ImportReport,
         runs,
         sent: Bytes { bytes: copied.bytes },
         reused: Bytes { bytes: copied.reused },
-        receipt: receipt.map(|file| file.display().to_string()),
+        receipt,
     }))
 }
 
@@ -135,7 +144,7 @@ async fn into_registry(
     bundle: &ResolvedBundle,
     verified: &Verified<Descriptor>,
     to: &Location,
-    issue: Option<&receipt::Issue>,
+    writer: Option<&ReceiptWriter>,
 ) -> Result<ImportReport, VerbError> {
     let Location::Registry(reference) = to else {
         return Err(VerbError::Usage(
@@ -145,12 +154,16 @@ async fn into_registry(
     let (tag, shown) = destination(bundle, reference).await?;
     let remote = site.remote(&reference.repository)?;
     let copied = copy_to(site, bundle, &remote, tag).await?;
-    let receipt = match issue {
-        Some(issue) => Some(issue.accepted(site, bundle, verified, (&remote, &remote)).await?),
+    let receipt = match writer {
+        Some(writer) => Some(
+            writer
+                .write_accepted(site, bundle, verified, (&remote, &remote))
+                .await?,
+        ),
         None => None,
     };
     Ok(ImportReport::Copied(ImportedCopy {
         copy: report(&bundle.index, shown, copied),
-        receipt: receipt.map(|file| file.display().to_string()),
+        receipt,
     }))
 }

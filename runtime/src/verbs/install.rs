@@ -2,17 +2,15 @@
 
 use std::sync::Arc;
 
-use samebundle_registry::trust::Verified;
 use samebundle_spec::record::{Installation, Run, RunStatus};
 use samebundle_spec::{BundleName, Version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::copy::verified_into_store;
-use super::resolve::{Check, resolve, still_verified};
+use super::resolve::{ArchiveCheck, open_installed, resolve};
 use super::{Consent, Given, Location, Site, VerbError};
 use crate::lifecycle;
-use crate::opened::OpenedBundle;
 use crate::plan::RUN;
 use crate::portable;
 use crate::record::Installations;
@@ -114,7 +112,7 @@ pub async fn install(site: &Site, request: InstallRequest) -> Result<InstallRepo
 }
 
 async fn install_as(site: &Site, request: InstallRequest, replace: bool) -> Result<InstallReport, VerbError> {
-    let bundle = resolve(site, &request.from, Check::First).await?;
+    let bundle = resolve(site, &request.from, ArchiveCheck::BeforeUse).await?;
     site.step(format!("verify {}", bundle.index.digest));
     let verified = bundle.verify(site, request.consent).await?;
     site.step(format!("fetch {}", bundle.shown));
@@ -130,7 +128,7 @@ async fn install_as(site: &Site, request: InstallRequest, replace: bool) -> Resu
         Arc::new(store),
         &machine,
         opened,
-        lifecycle::InstallRequest {
+        lifecycle::NewInstallation {
             name: request.name,
             source: bundle.shown.clone(),
             parameters,
@@ -188,8 +186,7 @@ pub async fn uninstall(site: &Site, request: UninstallRequest) -> Result<Uninsta
     let name = request.name;
     let installation = Installations::new(site.home()).get(&name)?;
     let store = site.store().await?;
-    let verified = still_verified(site, &store, &installation).await?;
-    let bundle: Verified<OpenedBundle> = verified.open(&store).await?;
+    let bundle = open_installed(site, &store, &installation).await?;
     let machine = site.machine(&store, request.environment.as_deref()).await?;
     lifecycle::uninstall(&site.context, Arc::new(store), &machine, bundle, &name).await?;
     Ok(UninstallReport { uninstalled: name })

@@ -94,7 +94,7 @@ pub struct ExportKeyReport {
     pub pem: String,
 }
 
-fn path(site: &Site, name: &BundleName) -> PathBuf {
+fn key_path(site: &Site, name: &BundleName) -> PathBuf {
     site.home().keys().join(format!("{name}.key"))
 }
 
@@ -131,7 +131,7 @@ fn keep(
     key: &SigningKey,
     passphrase: Option<&Passphrase>,
 ) -> Result<KeyReport, VerbError> {
-    keys::save(&path(site, &name), key, passphrase)?;
+    keys::save(&key_path(site, &name), key, passphrase)?;
     site.trust()?.add(&name, &key.public(), &Scope::ANY)?;
     Ok(KeyReport {
         key: name,
@@ -157,9 +157,9 @@ fn passphrase_of(site: &Site, file: &Path, what: &str) -> Result<Option<Passphra
 /// # Errors
 /// If there is no such key, or its passphrase is not given or is wrong.
 pub(super) fn load(site: &Site, name: &BundleName) -> Result<SigningKey, VerbError> {
-    let path = path(site, name);
+    let path = key_path(site, name);
     if !path.exists() {
-        return Err(absent(name));
+        return Err(no_key(name));
     }
     let passphrase = passphrase_of(site, &path, &format!("key {name}"))?;
     Ok(keys::load(&path, passphrase.as_ref())?)
@@ -170,11 +170,11 @@ pub(super) fn load(site: &Site, name: &BundleName) -> Result<SigningKey, VerbErr
 /// # Errors
 /// If its file cannot be read.
 pub(super) fn is_ready(site: &Site, name: &BundleName) -> Result<bool, VerbError> {
-    let path = path(site, name);
+    let path = key_path(site, name);
     Ok(path.exists() && (site.passphrases().is_ready() || !keys::is_encrypted(&path)?))
 }
 
-fn absent(name: &BundleName) -> VerbError {
+fn no_key(name: &BundleName) -> VerbError {
     VerbError::NoKey {
         name: name.to_string(),
     }
@@ -245,5 +245,5 @@ fn certificate(site: &Site, name: &BundleName) -> Result<String, VerbError> {
 /// The public half is in the trust store since the key was made.
 fn public(site: &Site, name: &BundleName) -> Result<PublicKey, VerbError> {
     let trust = site.trust()?;
-    trust.keys().get(name).copied().ok_or_else(|| absent(name))
+    trust.keys().get(name).copied().ok_or_else(|| no_key(name))
 }

@@ -11,7 +11,6 @@ mod author;
 mod copy;
 mod doctor;
 mod error;
-mod examine;
 mod explain;
 mod export;
 mod history;
@@ -23,6 +22,7 @@ mod location;
 mod parameters;
 mod progress;
 mod receipt;
+mod registry_doctor;
 mod resolve;
 mod run;
 mod site;
@@ -42,7 +42,6 @@ pub use copy::{
 };
 pub use doctor::{DoctorCheck, DoctorReport, Verdict, doctor};
 pub use error::VerbError;
-pub use examine::{RegistryDoctorReport, RegistryDoctorRequest, registry_doctor};
 pub use explain::{ExplainReport, ExplainRequest, ExplainedParameter, explain};
 pub use export::{ExportReport, ExportRequest, export};
 pub use history::{
@@ -61,8 +60,8 @@ pub use key::{
 };
 pub use location::{LocalName, Location, LocationError, archive_stem};
 pub use parameters::Given;
-pub use progress::CopyMeter;
 pub use receipt::{ReceiptOptions, ReceiptReport, ReceiptRequest, receipt};
+pub use registry_doctor::{RegistryDoctorReport, RegistryDoctorRequest, registry_doctor};
 pub use resolve::{Consent, ResolvedBundle, installed_bundle};
 pub use run::{ArtifactReport, OutputReport, PlanReport, RunReport, RunRequest, plan, run};
 pub use site::{Drivers, Network, NoPassphrases, PassphraseError, Passphrases, Reach, Site};

@@ -13,13 +13,13 @@ use samebundle_spec::Digest;
 use crate::{Event, Events};
 
 /// Least time between two events about the same thing.
-const EVERY: Duration = Duration::from_millis(200);
+const EVENT_INTERVAL: Duration = Duration::from_millis(200);
 /// The rate is that of so much time past.
-const PAST: Duration = Duration::from_secs(5);
+const RATE_WINDOW: Duration = Duration::from_secs(5);
 
 /// Measures one copy.
 #[derive(Debug)]
-pub struct CopyMeter {
+pub(super) struct CopyMeter {
     events: Arc<dyn Events>,
     state: Mutex<State>,
 }
@@ -29,21 +29,21 @@ struct State {
     total: u64,
     /// Bytes that are there.
     done: u64,
-    contents: HashMap<Digest, Content>,
-    told: Option<Instant>,
+    blobs: HashMap<Digest, BlobProgress>,
+    reported: Option<Instant>,
     /// Bytes that were moved in each of the last moments.
-    past: VecDeque<(Instant, u64)>,
+    recent: VecDeque<(Instant, u64)>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Content {
+struct BlobProgress {
     done: u64,
-    told: Option<Instant>,
+    reported: Option<Instant>,
 }
 
 impl CopyMeter {
     /// Measures a copy and tells `events`.
-    pub fn new(events: Arc<dyn Events>) -> Self {
+    pub(super) fn new(events: Arc<dyn Events>) -> Self {
         Self {
             events,
             state: Mutex::default(),
@@ -62,17 +62,20 @@ impl CopyMeter {
 
     fn advanced_at(&self, now: Instant, digest: &Digest, done: u64, total: u64) {
         self.at(now, |state| {
-            let content = state.contents.entry(*digest).or_default();
+            let blob = state.blobs.entry(*digest).or_default();
             // What is sent again after a break counts for the rate only once.
-            let more = done.saturating_sub(content.done);
-            content.done = content.done.max(done);
-            let due = done >= total || content.told.is_none_or(|told| now.duration_since(told) >= EVERY);
+            let more = done.saturating_sub(blob.done);
+            blob.done = blob.done.max(done);
+            let due = done >= total
+                || blob
+                    .reported
+                    .is_none_or(|reported| now.duration_since(reported) >= EVENT_INTERVAL);
             if due {
-                content.told = Some(now);
+                blob.reported = Some(now);
             }
             state.done += more;
             if more > 0 {
-                state.past.push_back((now, more));
+                state.recent.push_back((now, more));
             }
             due.then_some(Event::Transfer {
                 digest: *digest,
@@ -86,18 +89,20 @@ impl CopyMeter {
 impl State {
     fn whole(&mut self, now: Instant) -> Option<Event> {
         let complete = self.done >= self.total;
-        let due = self.told.is_none_or(|told| now.duration_since(told) >= EVERY);
+        let due = self
+            .reported
+            .is_none_or(|reported| now.duration_since(reported) >= EVENT_INTERVAL);
         if self.total == 0 || !(due || complete) {
             return None;
         }
-        self.told = Some(now);
-        while self.past.len() > 1
+        self.reported = Some(now);
+        while self.recent.len() > 1
             && self
-                .past
+                .recent
                 .front()
-                .is_some_and(|(at, _)| now.duration_since(*at) > PAST)
+                .is_some_and(|(at, _)| now.duration_since(*at) > RATE_WINDOW)
         {
-            self.past.pop_front();
+            self.recent.pop_front();
         }
         let per_second = self.rate(now);
         let left = self.total.saturating_sub(self.done);
@@ -113,12 +118,12 @@ impl State {
 
     /// Bytes a second since the first moment that counts; unknown before some time has passed.
     fn rate(&self, now: Instant) -> Option<u64> {
-        let (first, _) = self.past.front()?;
+        let (first, _) = self.recent.front()?;
         let took = now.duration_since(*first);
-        if took < EVERY {
+        if took < EVENT_INTERVAL {
             return None;
         }
-        let bytes: u64 = self.past.iter().skip(1).map(|(_, bytes)| bytes).sum();
+        let bytes: u64 = self.recent.iter().skip(1).map(|(_, bytes)| bytes).sum();
         let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         Some(bytes.saturating_mul(1_000) / millis.max(1))
     }
@@ -134,9 +139,9 @@ impl Progress for CopyMeter {
 
     fn resumed(&self, digest: &Digest, there: u64) {
         self.at(Instant::now(), |state| {
-            let content = state.contents.entry(*digest).or_default();
-            let more = there.saturating_sub(content.done);
-            content.done = content.done.max(there);
+            let blob = state.blobs.entry(*digest).or_default();
+            let more = there.saturating_sub(blob.done);
+            blob.done = blob.done.max(there);
             state.done += more;
             None
         });

@@ -66,19 +66,19 @@ pub struct ReceiptReport {
 
 /// A receipt that will be written.
 #[derive(Debug)]
-pub(super) struct Issue {
+pub(super) struct ReceiptWriter {
     key: SigningKey,
     /// The file; none: the home's own for the bundle.
     file: Option<PathBuf>,
     policy: Digest,
 }
 
-impl Issue {
+impl ReceiptWriter {
     /// Makes ready what signs a receipt, before anything is done; none if nobody asked for one.
     ///
     /// # Errors
     /// If the key that was asked for cannot be used.
-    pub(super) fn asked(
+    pub(super) fn requested(
         site: &Site,
         options: &ReceiptOptions,
         trust: &TrustStore,
@@ -100,13 +100,13 @@ impl Issue {
     /// The same; if nobody asked, with the default key if it is there and needs no question. Says so where it is not.
     ///
     /// # Errors
-    /// As [`Self::asked`].
-    pub(super) fn asked_or_usual(
+    /// As [`Self::requested`].
+    pub(super) fn requested_or_default(
         site: &Site,
         options: &ReceiptOptions,
         trust: &TrustStore,
     ) -> Result<Option<Self>, VerbError> {
-        if let Some(asked) = Self::asked(site, options, trust)? {
+        if let Some(asked) = Self::requested(site, options, trust)? {
             return Ok(Some(asked));
         }
         let name: BundleName = DEFAULT_KEY.parse()?;
@@ -129,13 +129,13 @@ impl Issue {
     ///
     /// # Errors
     /// If a location cannot be asked, or the file cannot be written.
-    pub(super) async fn accepted<T>(
+    pub(super) async fn write_accepted<T>(
         &self,
         site: &Site,
         bundle: &ResolvedBundle,
         verified: &Verified<T>,
         (origin, held_in): (&dyn Origin, &dyn Source),
-    ) -> Result<PathBuf, VerbError> {
+    ) -> Result<String, VerbError> {
         let name = verified.release().map(|release| release.name.as_str());
         let outcome = Outcome::Accepted(verified.verification());
         let held = holdings::held(origin, held_in, &bundle.index).await?;
@@ -146,7 +146,12 @@ impl Issue {
     ///
     /// # Errors
     /// If the file cannot be written.
-    fn refused(&self, site: &Site, bundle: &ResolvedBundle, error: &VerbError) -> Result<(), VerbError> {
+    fn write_refused(
+        &self,
+        site: &Site,
+        bundle: &ResolvedBundle,
+        error: &VerbError,
+    ) -> Result<(), VerbError> {
         if self.file.is_some() && error.kind() == ErrorKind::NotTrusted {
             let why = error.to_string();
             // Whatever is here of it, nobody may build on it.
@@ -161,7 +166,7 @@ impl Issue {
         bundle: &ResolvedBundle,
         (name, outcome): (Option<&str>, Outcome),
         held: Vec<Descriptor>,
-    ) -> Result<PathBuf, VerbError> {
+    ) -> Result<String, VerbError> {
         let digest = bundle.index.digest;
         let summary = Summary {
             subject: digest,
@@ -180,7 +185,7 @@ impl Issue {
             None => site.home().receipts().join(format!("{}.json", digest.hex())),
         };
         durable::write(&file, &document, 0o644).map_err(VerbError::io("write", &file))?;
-        Ok(file)
+        Ok(file.display().to_string())
     }
 }
 
@@ -188,14 +193,14 @@ impl Issue {
 ///
 /// # Errors
 /// The refusal, or why its receipt cannot be written.
-pub(super) fn noted(
+pub(super) fn write_if_refused(
     site: &Site,
-    issue: Option<&Issue>,
+    writer: Option<&ReceiptWriter>,
     bundle: &ResolvedBundle,
     result: Result<Verified<Descriptor>, VerbError>,
 ) -> Result<Verified<Descriptor>, VerbError> {
-    if let (Some(issue), Err(error)) = (issue, &result) {
-        issue.refused(site, bundle, error)?;
+    if let (Some(writer), Err(error)) = (writer, &result) {
+        writer.write_refused(site, bundle, error)?;
     }
     result
 }

@@ -52,11 +52,11 @@ pub struct ResolvedBundle {
 
 /// Whether an archive is checked whole before it is used, or content by content as a copy reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Check {
+pub(super) enum ArchiveCheck {
     /// Before anything of it is used.
-    First,
+    BeforeUse,
     /// As it is copied to a location that checks what it gets.
-    AsCopied,
+    WhileCopied,
 }
 
 /// The tag of a bundle in the local store.
@@ -75,7 +75,7 @@ pub(super) fn local_tag(local: &LocalName) -> Result<Tag, VerbError> {
 pub(super) async fn resolve(
     site: &Site,
     location: &Location,
-    check: Check,
+    check: ArchiveCheck,
 ) -> Result<ResolvedBundle, VerbError> {
     match location {
         Location::Registry(reference) => in_registry(site, reference).await,
@@ -111,7 +111,7 @@ pub(super) async fn resolve_installed(site: &Site, location: &Location) -> Resul
     };
     match installed {
         Some(installation) => pinned(site, &installation).await,
-        None => resolve(site, location, Check::First).await,
+        None => resolve(site, location, ArchiveCheck::BeforeUse).await,
     }
 }
 
@@ -138,10 +138,10 @@ async fn in_file(
     site: &Site,
     path: &Path,
     tag: Option<&Tag>,
-    check: Check,
+    check: ArchiveCheck,
 ) -> Result<(Arc<dyn Origin>, (Descriptor, Option<Tag>)), VerbError> {
     let scratch = site.home().scratch();
-    let copied = matches!(check, Check::AsCopied);
+    let copied = matches!(check, ArchiveCheck::WhileCopied);
     match archive::open_any(path, &scratch, copied).await.map_err(damaged)? {
         archive::Opened::Layout(archive) => {
             for fault in archive.mended() {
@@ -228,7 +228,15 @@ impl ResolvedBundle {
         }
     }
 
-    /// The tag that a bundle has by its own version, wherever it is; none of what is no bundle.
+    /// Returns the tag of the bundle's version; if it has none, the tag by which it was found.
+    ///
+    /// # Errors
+    /// If the location cannot be read.
+    pub(super) async fn own_tag(&self) -> Result<Option<Tag>, VerbError> {
+        Ok(self.version_tag().await?.or_else(|| self.tag.clone()))
+    }
+
+    /// Returns the tag that follows from the bundle's version, wherever the bundle is; none for what is no bundle.
     ///
     /// # Errors
     /// If the location cannot be read.
@@ -282,6 +290,19 @@ pub(super) async fn still_verified(
         ..trust::Request::new(installation.index.clone(), place, site.now())
     };
     Ok(trust::verify(store, request, &site.trust()?, &site.marks()).await?)
+}
+
+/// Verifies an installation's bundle again and opens it in the local store.
+///
+/// # Errors
+/// As [`still_verified`], or if the bundle cannot be read.
+pub(super) async fn open_installed(
+    site: &Site,
+    store: &Layout,
+    installation: &Installation,
+) -> Result<Verified<OpenedBundle>, VerbError> {
+    let verified = still_verified(site, store, installation).await?;
+    Ok(verified.open(store).await?)
 }
 
 /// Reads the bundle of an installation from the local store, as far as its parameters are known by it.

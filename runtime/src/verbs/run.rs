@@ -4,17 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use samebundle_registry::layout::Layout;
-use samebundle_registry::trust::Verified;
 use samebundle_spec::record::{ArtifactRecord, OutputRecord, ParameterRecord, Run, RunStatus};
 use samebundle_spec::{BundleName, Digest};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::resolve::still_verified;
+use super::resolve::open_installed;
 use super::{Given, Site, VerbError};
 use crate::lifecycle::{self, Machine};
-use crate::opened::OpenedBundle;
 use crate::plan::{self, Plan};
 use crate::record::Installations;
 
@@ -124,7 +122,7 @@ impl From<&OutputRecord> for OutputReport {
 }
 
 /// The outputs of a run, as reports have them.
-pub(super) fn outputs(run: &Run) -> BTreeMap<String, OutputReport> {
+pub(super) fn output_reports(run: &Run) -> BTreeMap<String, OutputReport> {
     let outputs = run.outputs.iter();
     outputs
         .map(|(name, output)| (name.clone(), output.into()))
@@ -141,8 +139,7 @@ struct Planned {
 async fn prepare(site: &Site, request: RunRequest) -> Result<Planned, VerbError> {
     let installation = Installations::new(site.home()).get(&request.name)?;
     let store = site.store().await?;
-    let verified = still_verified(site, &store, &installation).await?;
-    let bundle: Verified<OpenedBundle> = verified.open(&store).await?;
+    let bundle = open_installed(site, &store, &installation).await?;
     let given = request.parameters.typed(bundle.get().bundle.view())?;
     let machine = site.machine(&store, request.environment.as_deref()).await?;
     let plan = plan::plan(bundle, &installation, &request.action, &given, &machine.offers)?;
@@ -175,7 +172,7 @@ pub async fn run(site: &Site, request: RunRequest) -> Result<RunReport, VerbErro
     let Planned { store, machine, plan } = prepare(site, request).await?;
     let run = lifecycle::run(&site.context, Arc::new(store), machine.driver, plan).await?;
     Ok(RunReport {
-        outputs: outputs(&run),
+        outputs: output_reports(&run),
         run: run.id.to_string(),
         status: run.status,
         driver: run.driver,

@@ -1,7 +1,6 @@
 //! `store check`, `store gc`, `store forget` and `store usage`: the local store, and the space that a home takes.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use samebundle_registry::StoreError;
@@ -221,7 +220,11 @@ pub async fn store_gc(site: &Site, request: StoreGcRequest) -> Result<StoreGcRep
         contents: contents.collect(),
         files: swept
             .iter()
-            .map(|one| removed_file(&one.path, one.bytes, one.why))
+            .map(|one| RemovedFile {
+                path: one.path.display().to_string(),
+                bytes: one.bytes,
+                why: one.why.to_owned(),
+            })
             .collect(),
         young: Young {
             contents: collected.young.0,
@@ -229,14 +232,6 @@ pub async fn store_gc(site: &Site, request: StoreGcRequest) -> Result<StoreGcRep
         },
         restored: collected.restored,
     })
-}
-
-fn removed_file(path: &Path, bytes: u64, why: &str) -> RemovedFile {
-    RemovedFile {
-        path: path.display().to_string(),
-        bytes,
-        why: why.to_owned(),
-    }
 }
 
 /// Asks the records what they rely on. One that cannot be read stops everything.

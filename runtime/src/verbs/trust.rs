@@ -11,7 +11,7 @@ use samebundle_spec::{BundleName, Descriptor, Digest, Repository};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::resolve::{Check, resolve};
+use super::resolve::{ArchiveCheck, resolve};
 use super::verify::verdict;
 use super::{Consent, Location, Site, VerbError, key};
 use crate::opened::OpenedBundle;
@@ -174,7 +174,7 @@ pub async fn trust_explain(
     site: &Site,
     request: ExplainTrustRequest,
 ) -> Result<ExplainTrustReport, VerbError> {
-    let bundle = resolve(site, &request.bundle, Check::First).await?;
+    let bundle = resolve(site, &request.bundle, ArchiveCheck::BeforeUse).await?;
     let trust = site.trust()?;
     let rule = match trust.explain(&bundle.place) {
         Some((scope, rule)) => {
@@ -200,7 +200,7 @@ pub async fn trust_explain(
 /// # Errors
 /// If there is no such bundle or key, the bundle has a name that cannot be signed, or it lies where nothing can be added.
 pub async fn sign(site: &Site, request: SignRequest) -> Result<SignReport, VerbError> {
-    let bundle = resolve(site, &request.bundle, Check::First).await?;
+    let bundle = resolve(site, &request.bundle, ArchiveCheck::BeforeUse).await?;
     let index = &bundle.index;
     let opened = OpenedBundle::open(bundle.source.as_ref(), index).await?;
     let statement = statement(site, &request, index, &opened)?;

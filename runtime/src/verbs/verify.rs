@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::receipt::{self, ReceiptOptions};
-use super::resolve::{Check, resolve};
+use super::receipt::{self, ReceiptOptions, ReceiptWriter};
+use super::resolve::{ArchiveCheck, resolve};
 use super::{Consent, Location, Site, VerbError};
 
 /// Verifies a bundle.
@@ -79,22 +79,26 @@ impl VerifyReport {
 /// # Errors
 /// If it is not trusted or not there, or the policy, the key of the receipt or its file cannot be used.
 pub async fn verify(site: &Site, request: VerifyRequest) -> Result<VerifyReport, VerbError> {
-    let bundle = resolve(site, &request.bundle, Check::First).await?;
+    let bundle = resolve(site, &request.bundle, ArchiveCheck::BeforeUse).await?;
     let mut trust = site.trust()?;
     if let Some(file) = &request.policy {
         let bytes = std::fs::read(file).map_err(VerbError::io("read", file))?;
         trust = trust.with_policy(Policy::from_bytes(&bytes)?)?;
     }
-    let issue = receipt::Issue::asked(site, &request.receipt, &trust)?;
+    let writer = ReceiptWriter::requested(site, &request.receipt, &trust)?;
     let result = bundle
         .verify_by(site, request.consent, &trust, request.predicates)
         .await;
-    let verified = receipt::noted(site, issue.as_ref(), &bundle, result)?;
-    let receipt = match &issue {
-        Some(issue) => {
+    let verified = receipt::write_if_refused(site, writer.as_ref(), &bundle, result)?;
+    let receipt = match &writer {
+        Some(writer) => {
             let store = site.store().await?;
             let origin = bundle.source.as_ref();
-            Some(issue.accepted(site, &bundle, &verified, (origin, &store)).await?)
+            Some(
+                writer
+                    .write_accepted(site, &bundle, &verified, (origin, &store))
+                    .await?,
+            )
         }
         None => None,
     };
@@ -115,7 +119,7 @@ pub async fn verify(site: &Site, request: VerifyRequest) -> Result<VerifyReport,
         release,
         bare,
         attested: attested.iter().map(AttestedReport::from).collect(),
-        receipt: receipt.map(|file| file.display().to_string()),
+        receipt,
         basis,
     })
 }
@@ -124,13 +128,13 @@ impl From<&Attested> for AttestedReport {
     fn from(attested: &Attested) -> Self {
         Self {
             kind: attested.kind,
-            signer: named(&attested.signer),
+            signer: signer_name(&attested.signer),
             predicate: attested.predicate.clone(),
         }
     }
 }
 
-fn named(signer: &Signer) -> String {
+fn signer_name(signer: &Signer) -> String {
     let name = signer.names.first();
     name.map_or_else(|| signer.id.short(), ToString::to_string)
 }
@@ -151,7 +155,7 @@ pub(super) fn verdict(digest: Digest, basis: &Basis) -> String {
             return format!("not signed by anybody trusted; taken by consent ({reason}): {digest}");
         }
     };
-    let signers: Vec<String> = signers.iter().map(named).collect();
+    let signers: Vec<String> = signers.iter().map(signer_name).collect();
     let mut lines = vec![format!(
         "trusted: signed by {} (rule for {scope})",
         signers.join(", ")
@@ -170,7 +174,7 @@ pub(super) fn verdict(digest: Digest, basis: &Basis) -> String {
         format!("by a signature of {form} alone: it binds {digest}, but no name, version or order")
     }));
     lines.extend(attested.iter().map(|one| {
-        let (kind, signer) = (one.kind.word(), named(&one.signer));
+        let (kind, signer) = (one.kind.word(), signer_name(&one.signer));
         format!("attested: {kind} by {signer}{}", extent(one))
     }));
     lines.extend(warnings.iter().map(|warning| format!("warning: {warning}")));

@@ -72,13 +72,13 @@ impl Target {
 
 /// What the names in an image's layers show.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Found {
+struct ImageEvidence {
     pythons: BTreeSet<(bool, u32)>,
     glibc: Option<u32>,
     musl: bool,
 }
 
-impl Found {
+impl ImageEvidence {
     /// Takes one path of a layer, without a leading `/` or `./`.
     fn see(&mut self, path: &str) {
         let file = path.rsplit('/').next().unwrap_or_default();
@@ -117,7 +117,7 @@ pub(super) async fn detect(
         image: name.to_owned(),
         why,
     };
-    let mut found = Found::default();
+    let mut found = ImageEvidence::default();
     for layer in &image.layers {
         let stream = store
             .fetch(&layer.blob)
@@ -153,7 +153,11 @@ fn is_version(text: &str) -> bool {
         && numbers.all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
 }
 
-fn list(blob: &samebundle_spec::Descriptor, bytes: impl Read, mut found: Found) -> std::io::Result<Found> {
+fn list(
+    blob: &samebundle_spec::Descriptor,
+    bytes: impl Read,
+    mut found: ImageEvidence,
+) -> std::io::Result<ImageEvidence> {
     let stream = TarStream::new(blob, None, bytes)?;
     let allowance = stream.allowance();
     let mut archive = tar::Archive::new(stream);
@@ -174,8 +178,8 @@ fn list(blob: &samebundle_spec::Descriptor, bytes: impl Read, mut found: Found) 
 mod tests {
     use super::*;
 
-    fn found(paths: &[&str]) -> Found {
-        let mut found = Found::default();
+    fn found(paths: &[&str]) -> ImageEvidence {
+        let mut found = ImageEvidence::default();
         paths.iter().for_each(|path| found.see(path));
         found
     }

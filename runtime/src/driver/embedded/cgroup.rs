@@ -38,7 +38,7 @@ impl Controller {
 
 /// One folder in a cgroup file system and what it limits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Part {
+struct CgroupFolder {
     folder: PathBuf,
     controllers: Vec<Controller>,
     unified: bool,
@@ -47,7 +47,7 @@ struct Part {
 /// The cgroup of one container: one folder in v2, one a controller in v1.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Cgroup {
-    parts: Vec<Part>,
+    parts: Vec<CgroupFolder>,
 }
 
 /// A mounted cgroup hierarchy, and where this process is in it.
@@ -74,7 +74,7 @@ impl Cgroup {
             }
         }
         for part in &mut cgroup.parts {
-            let Part {
+            let CgroupFolder {
                 folder,
                 controllers,
                 unified,
@@ -125,7 +125,7 @@ impl Hierarchy {
     }
 
     /// Makes a cgroup in the first place where that is possible and where the controllers are on offer.
-    fn make(&self, name: &str, wanted: &[Controller]) -> Option<Part> {
+    fn make(&self, name: &str, wanted: &[Controller]) -> Option<CgroupFolder> {
         if wanted.is_empty() {
             return None;
         }
@@ -163,7 +163,7 @@ impl Hierarchy {
                 let _ = fs::remove_dir(&folder);
                 return None;
             }
-            Some(Part {
+            Some(CgroupFolder {
                 folder,
                 controllers,
                 unified: self.unified,

@@ -33,7 +33,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::{Bind, Driver, DriverError, LogSink, Offers, Operation, Outcome, Staging, refuse_gpus};
-use crate::image::{self, Form, Image, Layer, Layers};
+use crate::image::{self, Image, Layer, LayerOwner, Layers};
 use cgroup::Cgroup;
 use protocol::{Report, Run, Task};
 use scratch::Scratch;
@@ -69,10 +69,14 @@ impl EmbeddedDriver {
     /// A driver that keeps layers and scratch folders under `home` (an absolute path) and reads images from `source`.
     pub fn new(home: &Path, source: Arc<dyn Source>, helper: Helper) -> Self {
         let rootless = !is_real_root();
-        let form = if rootless { Form::User } else { Form::Root };
+        let owner = if rootless {
+            LayerOwner::User
+        } else {
+            LayerOwner::Root
+        };
         Self {
             home: home.to_owned(),
-            layers: Layers::new(home, form, Arc::clone(&source)),
+            layers: Layers::new(home, owner, Arc::clone(&source)),
             source,
             helper,
             sealed: OnceCell::new(),

@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 
 /// A process that was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Seen {
+pub(super) struct ProcessId {
     pid: i32,
     /// Ticks since the machine started (`/proc/pid/stat`, field 22).
     started: u64,
 }
 
-impl Seen {
+impl ProcessId {
     /// Looks at a process; none if there is none of that number.
     pub(super) fn look(pid: i32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
@@ -55,9 +55,9 @@ mod tests {
     #[test]
     fn a_process_is_itself_until_it_ends() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let seen = Seen::look(i32::try_from(child.id()).unwrap()).unwrap();
+        let seen = ProcessId::look(i32::try_from(child.id()).unwrap()).unwrap();
         assert!(seen.is_alive());
-        let other = Seen {
+        let other = ProcessId {
             started: seen.started + 1,
             ..seen
         };

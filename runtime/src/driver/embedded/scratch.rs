@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::cgroup::Cgroup;
-use super::process::Seen;
+use super::process::ProcessId;
 use crate::image::beneath;
 
 /// What has to be ended and removed besides the folder.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Marks {
-    pub(super) helper: Option<Seen>,
-    pub(super) container: Option<Seen>,
+pub(super) struct Leftovers {
+    pub(super) helper: Option<ProcessId>,
+    pub(super) container: Option<ProcessId>,
     pub(super) cgroup: Cgroup,
 }
 
@@ -23,7 +23,7 @@ pub(super) struct Marks {
 #[derive(Debug)]
 pub(super) struct Scratch {
     folder: PathBuf,
-    pub(super) marks: Marks,
+    pub(super) marks: Leftovers,
 }
 
 /// The folder of a run.
@@ -41,7 +41,7 @@ impl Scratch {
         fs::create_dir_all(&folder)?;
         Ok(Self {
             folder,
-            marks: Marks::default(),
+            marks: Leftovers::default(),
         })
     }
 
@@ -68,7 +68,7 @@ impl Scratch {
 
     /// Ends the processes and removes cgroup and folder.
     pub(super) fn remove(&self) -> io::Result<()> {
-        let Marks {
+        let Leftovers {
             helper,
             container,
             cgroup,

@@ -14,7 +14,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-use super::process::Seen;
+use super::process::ProcessId;
 use super::protocol::{self, Order, Report, Task};
 use super::scratch::Scratch;
 use super::sealed::Sealed;
@@ -71,10 +71,10 @@ impl Supervisor {
     }
 
     /// The helper's process.
-    pub(super) fn seen(&self) -> Option<Seen> {
+    pub(super) fn seen(&self) -> Option<ProcessId> {
         self.child
             .id()
-            .and_then(|pid| Seen::look(i32::try_from(pid).ok()?))
+            .and_then(|pid| ProcessId::look(i32::try_from(pid).ok()?))
     }
 
     /// Waits for the next report; none if the helper has ended.
@@ -128,7 +128,7 @@ impl Supervisor {
         loop {
             match self.report().await? {
                 Some(Report::Created { pid }) => {
-                    scratch.marks.container = Seen::look(pid);
+                    scratch.marks.container = ProcessId::look(pid);
                     scratch.mark()?;
                     scratch.marks.cgroup.join(pid)?;
                     self.writer.write_all(&protocol::line(&Order::Start)?).await?;

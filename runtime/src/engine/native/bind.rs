@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::artifact::{TaskEnd, Values};
 use super::error::TaskError;
-use super::facts::Facts;
+use super::facts::RunFacts;
 use super::resolve::Resolver;
 
 /// What a task can see of the DAG that it is in.
@@ -19,7 +19,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) inputs: &'a Values,
     /// How the tasks before it ended.
     pub(super) ended: &'a BTreeMap<&'a str, TaskEnd>,
-    pub(super) facts: &'a Facts,
+    pub(super) facts: &'a RunFacts,
     /// Path of the task.
     pub(super) path: &'a str,
 }

@@ -13,7 +13,7 @@ use super::artifact::{Artifact, TaskEnd, Values};
 use super::data::Data;
 use super::error::TaskError;
 use super::facts::ROOT;
-use super::failure::{Failure, LastLines, TaskLog};
+use super::failure::{AttemptFailure, LastLines, TaskLog};
 use super::resolve::{ContainerView, Resolver, artifact_folder};
 use super::wheelhouse::{self, Wheelhouse};
 use super::{Execution, ProgramError, collect, executor_input};
@@ -27,8 +27,8 @@ impl Execution<'_> {
         component: &Component,
         inputs: &Values,
         attempt: u32,
-    ) -> Result<TaskEnd, Failure> {
-        let failure = |error: TaskError| Failure {
+    ) -> Result<TaskEnd, AttemptFailure> {
+        let failure = |error: TaskError| AttemptFailure {
             task: path.to_owned(),
             why: error.to_string(),
             lines: LastLines::default(),
@@ -69,7 +69,7 @@ impl Execution<'_> {
                 } else {
                     ""
                 };
-                Err(Failure {
+                Err(AttemptFailure {
                     task: path.to_owned(),
                     why: format!("it exited with code {code}{memory}"),
                     lines: log.last(),
@@ -86,7 +86,7 @@ impl Execution<'_> {
                 collected
                     .and_then(|outputs| outputs)
                     .map(TaskEnd::Done)
-                    .map_err(|error| Failure {
+                    .map_err(|error| AttemptFailure {
                         exit_code: Some(0),
                         ..failure(error)
                     })

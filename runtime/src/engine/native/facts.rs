@@ -13,12 +13,12 @@ use samebundle_spec::{Digest, Timestamp};
 pub(super) const ROOT: &str = "/samebundle/outputs";
 const WORKSPACE: &str = "/samebundle/workspace";
 
-pub(super) struct Facts {
+pub(super) struct RunFacts {
     job: String,
     time: String,
 }
 
-impl Facts {
+impl RunFacts {
     pub(super) fn new(pipeline: &Pipeline, now: SystemTime) -> Self {
         Self {
             job: pipeline.name.value.clone(),

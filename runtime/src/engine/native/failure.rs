@@ -13,7 +13,7 @@ use crate::record::{RunLog, TaskLines};
 
 /// Why an attempt failed, as a sentence with the last lines that were printed.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct AttemptFailure {
     pub(super) task: String,
     pub(super) why: String,
     pub(super) lines: LastLines,
@@ -21,7 +21,7 @@ pub(super) struct Failure {
     pub(super) exit_code: Option<i32>,
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for AttemptFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "task {} failed: {}", self.task, self.why)?;
         self.lines.fmt(f)

@@ -100,9 +100,9 @@ impl Execution<'_> {
         self.context.events.emit(Event::Step {
             name: format!("install the packages of task {path} (once, then they are kept)"),
         });
-        let room = self.context.home.scratch();
-        let scratch = tempfile::Builder::new().prefix("install-").tempdir_in(&room);
-        let scratch = scratch.map_err(file("make a folder in", &room))?;
+        let parent = self.context.home.scratch();
+        let scratch = tempfile::Builder::new().prefix("install-").tempdir_in(&parent);
+        let scratch = scratch.map_err(file("make a folder in", &parent))?;
         let tar = scratch.path().join("layer.tar");
         self.install(wheels, key, image, lines, &tar).await?;
         let layer = describe(&tar).await?;

@@ -53,7 +53,7 @@ use crate::driver::Driver;
 use crate::record::RunLog;
 
 use artifact::{Produced, TaskEnd, Values};
-use facts::Facts;
+use facts::RunFacts;
 use wheelhouse::Wheelhouse;
 
 pub(crate) use data::Data;
@@ -113,7 +113,7 @@ impl Engine for Native {
             log,
             wheelhouse,
             data,
-            facts: Facts::new(pipeline, context.clock.now()),
+            facts: RunFacts::new(pipeline, context.clock.now()),
             permits: Semaphore::new(plan.parallelism.max(1)),
             halt: context.cancel.child_token(),
             broken: Mutex::new(None),
@@ -191,7 +191,7 @@ struct Execution<'a> {
     wheelhouse: Option<Wheelhouse>,
     /// The data that the bundle carries.
     data: Vec<Data>,
-    facts: Facts,
+    facts: RunFacts,
     permits: Semaphore,
     /// Cancelled by the user, or because the driver failed.
     halt: CancellationToken,

@@ -7,12 +7,12 @@ use samebundle_spec::pipeline::{
 use serde_json::Value;
 
 use super::artifact::{Artifact, Values};
-use super::facts::Facts;
+use super::facts::RunFacts;
 
 /// What placeholders stand for in one task.
 pub(super) struct Resolver<'a> {
     pub(super) inputs: &'a Values,
-    pub(super) facts: &'a Facts,
+    pub(super) facts: &'a RunFacts,
     /// Path of the task.
     pub(super) task: &'a str,
     /// None where only inputs are known: in constants.

@@ -35,14 +35,10 @@ impl Serve {
 /// Serves a registry until it is interrupted.
 async fn serve(session: &Session, args: &Serve) -> Result<Report, CliError> {
     let config = config(session, args)?;
-    let listening = |source| CliError::Io {
-        operation: "listen on",
-        path: args.listen.to_string(),
-        source,
-    };
+    let address = args.listen.to_string();
     let listener = tokio::net::TcpListener::bind(args.listen)
         .await
-        .map_err(listening)?;
+        .map_err(CliError::io("listen on", Path::new(&address)))?;
     let address = listener.local_addr().map_err(listening)?;
     let (server, what) = server(session, args, config, address).await?;
     // Whoever started us with port 0 waits for this line.

@@ -13,11 +13,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
 use super::super::protocol::{self, Order, Report, Run};
-use super::failure::{Failure, Step};
+use super::failure::{HelperFailure, Step};
 use super::rootfs::RootFs;
 use super::specification::specification;
 use super::workload::Workload;
-use super::{Control, form, namespace};
+use super::{Control, layer_owner, namespace};
 use crate::image::account::{self, Account};
 use crate::image::beneath::Root;
 use crate::image::pack;
@@ -26,12 +26,12 @@ use crate::image::pack;
 const GRACE_SECONDS: i64 = 1;
 
 /// Runs a container and returns the last report.
-pub(super) fn run(run: &Run, control: &mut Control) -> Result<Report, Failure> {
+pub(super) fn run(run: &Run, control: &mut Control) -> Result<Report, HelperFailure> {
     namespace::enter(run.rootless, run.network)?;
     let root = RootFs::make(run)?;
     let mut container = create(run, &root)?;
     let pid = container.pid().and_then(|pid| Pid::from_raw(pid.as_raw()));
-    let pid = pid.ok_or_else(|| Failure::new("create the container", "it has no process"))?;
+    let pid = pid.ok_or_else(|| HelperFailure::new("create the container", "it has no process"))?;
     let process = rustix::process::pidfd_open(pid, PidfdFlags::empty()).step("watch the container")?;
     let created = Report::Created {
         pid: pid.as_raw_nonzero().get(),
@@ -51,7 +51,7 @@ pub(super) fn run(run: &Run, control: &mut Control) -> Result<Report, Failure> {
     Ok(Report::Exited { code })
 }
 
-fn create(run: &Run, root: &RootFs) -> Result<Container, Failure> {
+fn create(run: &Run, root: &RootFs) -> Result<Container, HelperFailure> {
     let folder = Root::open(&root.path).step("open the root")?;
     let account = account::resolve(&folder, &run.user).step("look up the user of the image")?;
     folder
@@ -84,7 +84,7 @@ fn kill(process: &OwnedFd, signal: Signal) {
 }
 
 /// Waits for the container's end, and brings it about when told to or when the driver is gone.
-fn wait(process: &OwnedFd, control: &mut Control) -> Result<(), Failure> {
+fn wait(process: &OwnedFd, control: &mut Control) -> Result<(), HelperFailure> {
     let mut listening = true;
     let mut patience: Option<Timespec> = None;
     loop {
@@ -129,7 +129,7 @@ fn again(error: rustix::io::Errno) -> rustix::io::Result<usize> {
     }
 }
 
-fn exit_code(process: &OwnedFd) -> Result<i32, Failure> {
+fn exit_code(process: &OwnedFd) -> Result<i32, HelperFailure> {
     let status = rustix::process::waitid(
         WaitId::PidFd(std::os::fd::AsFd::as_fd(process)),
         WaitIdOptions::EXITED,
@@ -140,17 +140,17 @@ fn exit_code(process: &OwnedFd) -> Result<i32, Failure> {
             .exit_status()
             .or_else(|| status.terminating_signal().map(|signal| 128 + signal))
     });
-    code.ok_or_else(|| Failure::new("read the container's exit code", "it has none"))
+    code.ok_or_else(|| HelperFailure::new("read the container's exit code", "it has none"))
 }
 
 /// Writes the upper folder as a layer beside its path, and renames it when it is whole.
-fn keep_upper(run: &Run, root: &RootFs) -> Result<(), Failure> {
+fn keep_upper(run: &Run, root: &RootFs) -> Result<(), HelperFailure> {
     const STEP: &str = "keep what the container wrote";
     let Some(path) = &run.keep_upper else {
         return Ok(());
     };
     let Some(upper) = &root.upper else {
-        return Err(Failure::new(
+        return Err(HelperFailure::new(
             STEP,
             "this kernel lets us have no overlay, so it cannot be told from the image",
         ));
@@ -161,7 +161,7 @@ fn keep_upper(run: &Run, root: &RootFs) -> Result<(), Failure> {
     let partial = PathBuf::from(partial);
     let written = File::create(&partial).and_then(|file| {
         let mut file = BufWriter::new(file);
-        pack(upper, form(run), &left_out(run, upper), &mut file)?;
+        pack(upper, layer_owner(run), &left_out(run, upper), &mut file)?;
         file.into_inner().map_err(io::IntoInnerError::into_error)
     });
     written.step(STEP)?;

@@ -6,12 +6,12 @@ use super::super::protocol::Report;
 
 /// What was tried and what stood in the way.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct HelperFailure {
     operation: &'static str,
     why: String,
 }
 
-impl Failure {
+impl HelperFailure {
     pub(super) fn new(operation: &'static str, why: impl Into<String>) -> Self {
         Self {
             operation,
@@ -30,12 +30,12 @@ impl Failure {
 /// Names the step that an error stopped.
 pub(super) trait Step<T> {
     /// Makes the error a failure of `operation`, an infinitive.
-    fn step(self, operation: &'static str) -> Result<T, Failure>;
+    fn step(self, operation: &'static str) -> Result<T, HelperFailure>;
 }
 
 impl<T, E: Error + 'static> Step<T> for Result<T, E> {
-    fn step(self, operation: &'static str) -> Result<T, Failure> {
-        self.map_err(|error| Failure::new(operation, chain(&error)))
+    fn step(self, operation: &'static str) -> Result<T, HelperFailure> {
+        self.map_err(|error| HelperFailure::new(operation, chain(&error)))
     }
 }
 

@@ -17,10 +17,10 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use failure::{Failure, Step};
+use failure::{HelperFailure, Step};
 
 use super::protocol::{self, Report, Run, Task};
-use crate::image::Form;
+use crate::image::LayerOwner;
 
 /// The socket to the driver.
 struct Control {
@@ -54,16 +54,16 @@ pub fn helper_main() -> i32 {
     i32::from(control.report(&last).is_err())
 }
 
-fn perform(control: &mut Control) -> Result<Report, Failure> {
+fn perform(control: &mut Control) -> Result<Report, HelperFailure> {
     let task = protocol::read(&mut control.reader).step("read the task")?;
     match task {
         Some(Task::Probe { folder, rootless }) => probe(&folder, rootless),
         Some(Task::Run(run)) => container::run(&run, control),
-        None => Err(Failure::new("read the task", "the driver is gone")),
+        None => Err(HelperFailure::new("read the task", "the driver is gone")),
     }
 }
 
-fn probe(folder: &Path, rootless: bool) -> Result<Report, Failure> {
+fn probe(folder: &Path, rootless: bool) -> Result<Report, HelperFailure> {
     namespace::enter(rootless, false)?;
     let layer = folder.join("layer");
     std::fs::create_dir_all(&layer).step("make a folder")?;
@@ -86,6 +86,10 @@ fn probe(folder: &Path, rootless: bool) -> Result<Report, Failure> {
     })
 }
 
-fn form(run: &Run) -> Form {
-    if run.rootless { Form::User } else { Form::Root }
+fn layer_owner(run: &Run) -> LayerOwner {
+    if run.rootless {
+        LayerOwner::User
+    } else {
+        LayerOwner::Root
+    }
 }

@@ -11,14 +11,14 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
 use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 
-use super::failure::{Failure, Step};
+use super::failure::{HelperFailure, Step};
 
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 /// Where the container seems to be in the hierarchies that libcontainer sees.
 pub(super) const CGROUP_PATH: &str = "/samebundle";
 
 /// Enters new namespaces. Without `network` the new network namespace has nothing but a loopback device.
-pub(super) fn enter(rootless: bool, network: bool) -> Result<(), Failure> {
+pub(super) fn enter(rootless: bool, network: bool) -> Result<(), HelperFailure> {
     let mut flags = CloneFlags::CLONE_NEWNS;
     if !network {
         flags |= CloneFlags::CLONE_NEWNET;

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::super::protocol::Run;
-use super::failure::{Failure, Step};
-use super::form;
+use super::failure::{HelperFailure, Step};
+use super::layer_owner;
 use crate::image::beneath::{self, Root};
-use crate::image::{Form, is_opaque};
+use crate::image::{LayerOwner, is_opaque};
 
 /// A container's root.
 pub(super) struct RootFs {
@@ -23,7 +23,7 @@ pub(super) struct RootFs {
 
 impl RootFs {
     /// Makes the root.
-    pub(super) fn make(run: &Run) -> Result<Self, Failure> {
+    pub(super) fn make(run: &Run) -> Result<Self, HelperFailure> {
         let path = run.folder.join("root");
         if overlay(run).is_ok() {
             return Ok(Self {
@@ -33,19 +33,19 @@ impl RootFs {
         }
         fs::create_dir_all(&path).step("make the root")?;
         for layer in &run.layers {
-            copy(layer, &path, form(run)).step("copy a layer")?;
+            copy(layer, &path, layer_owner(run)).step("copy a layer")?;
         }
         Ok(Self { path, upper: None })
     }
 
     /// Ends writing to the upper folder.
-    pub(super) fn unmount(&self) -> Result<(), Failure> {
+    pub(super) fn unmount(&self) -> Result<(), HelperFailure> {
         umount2(&self.path, MntFlags::MNT_DETACH).step("unmount the root")
     }
 }
 
 /// Mounts the overlay at `root`. The kernel takes one page of options, so layers are named by short relative links.
-pub(super) fn overlay(run: &Run) -> Result<(), Failure> {
+pub(super) fn overlay(run: &Run) -> Result<(), HelperFailure> {
     for name in ["root", "upper", "work", "l"] {
         fs::create_dir_all(run.folder.join(name)).step("make a folder of the overlay")?;
     }
@@ -79,7 +79,7 @@ fn link_layers(run: &Run, links: &Path) -> io::Result<String> {
         if !layers.contains(&layer) {
             layers.push(layer);
         }
-        if is_opaque(Root::open(layer)?, form(run))? {
+        if is_opaque(Root::open(layer)?, layer_owner(run))? {
             break;
         }
     }
@@ -96,12 +96,12 @@ fn link_layers(run: &Run, links: &Path) -> io::Result<String> {
 }
 
 /// Copies a layer over what is at `to`, as overlay would show it.
-fn copy(layer: &Path, to: &Path, form: Form) -> io::Result<()> {
+fn copy(layer: &Path, to: &Path, owner: LayerOwner) -> io::Result<()> {
     let mut open = vec![PathBuf::new()];
     let mut folders = Vec::new();
     while let Some(path) = open.pop() {
         let (source, target) = (layer.join(&path), to.join(&path));
-        if is_opaque(Root::open(&source)?, form)? {
+        if is_opaque(Root::open(&source)?, owner)? {
             beneath::remove_path(&target)?;
         }
         if !target.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
@@ -113,19 +113,19 @@ fn copy(layer: &Path, to: &Path, form: Form) -> io::Result<()> {
             if fs::symlink_metadata(layer.join(&path))?.is_dir() {
                 open.push(path);
             } else {
-                copy_file(&layer.join(&path), &to.join(&path), form)?;
+                copy_file(&layer.join(&path), &to.join(&path), owner)?;
             }
         }
         folders.push((source, target));
     }
     // Last, because a folder may forbid what had to be written into it.
     for (source, target) in folders.iter().rev() {
-        take_attributes(source, target, form)?;
+        take_attributes(source, target, owner)?;
     }
     Ok(())
 }
 
-fn copy_file(source: &Path, target: &Path, form: Form) -> io::Result<()> {
+fn copy_file(source: &Path, target: &Path, owner: LayerOwner) -> io::Result<()> {
     let metadata = fs::symlink_metadata(source)?;
     beneath::remove_path(target)?;
     let kind = metadata.file_type();
@@ -134,16 +134,16 @@ fn copy_file(source: &Path, target: &Path, form: Form) -> io::Result<()> {
     }
     if kind.is_file() {
         fs::copy(source, target)?;
-        return take_attributes(source, target, form);
+        return take_attributes(source, target, owner);
     }
     // A deleted file (already gone), or a pipe or socket, which mean nothing in a copy.
     debug_assert!(!kind.is_block_device());
     Ok(())
 }
 
-fn take_attributes(source: &Path, target: &Path, form: Form) -> io::Result<()> {
+fn take_attributes(source: &Path, target: &Path, owner: LayerOwner) -> io::Result<()> {
     let metadata = fs::symlink_metadata(source)?;
-    if form == Form::Root {
+    if owner == LayerOwner::Root {
         std::os::unix::fs::chown(target, Some(metadata.uid()), Some(metadata.gid()))?;
     }
     fs::set_permissions(target, metadata.permissions())?;
