@@ -17,7 +17,7 @@ pub trait Clock: Debug + Send + Sync {
     fn new_id(&self) -> String;
 }
 
-/// What an operation is given.
+/// The context that an operation is given.
 #[derive(Clone, Debug)]
 pub struct Context {
     /// Time and ids.
@@ -28,6 +28,6 @@ pub struct Context {
     pub cancel: CancellationToken,
     /// Where progress goes.
     pub events: Arc<dyn Events>,
-    /// When true no socket is opened.
+    /// Whether the network is off: if so, no socket is opened.
     pub offline: bool,
 }

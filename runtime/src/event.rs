@@ -1,7 +1,7 @@
-//! What a command is doing, as typed values for whoever watches.
+//! What a command is doing, as typed values for those who watch it.
 //!
-//! Two things are told apart. An [`Event`] is emitted and forgotten: a step, the progress of a copy, a notice. What happens in
-//! a run is appended to the run's log (`record`) as a `RunEvent`; whoever watches is given it after that.
+//! There are two kinds. An [`Event`] is emitted and not kept: a step, the progress of a copy, a notice. A `RunEvent`
+//! says what happened in a run: it is appended to the run's log (`record`) first, and then given to those who watch.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -18,24 +18,24 @@ pub enum Event {
         /// The step, an imperative verb with its object.
         name: String,
     },
-    /// Bytes moved.
+    /// Bytes of a blob or manifest were copied.
     Transfer {
-        /// The content.
+        /// The blob or manifest.
         digest: Digest,
-        /// Bytes that are through.
+        /// Bytes that were copied.
         done: u64,
         /// All bytes.
         total: u64,
     },
     /// How far a whole copy is.
     Moved {
-        /// Bytes that are there.
+        /// Bytes that have arrived.
         done: u64,
         /// All bytes.
         total: u64,
-        /// Bytes a second of late; none before that is known.
+        /// The recent rate, bytes a second; none before it is known.
         per_second: Option<u64>,
-        /// How long it will take at that rate.
+        /// How long the rest takes at that rate.
         left: Option<Duration>,
     },
     /// A registry is asked again after a wait.
@@ -47,12 +47,12 @@ pub enum Event {
         /// How long.
         wait: Duration,
     },
-    /// Something the user should know that is no error, said once.
+    /// Something that the user should know and that is no error. It is emitted once.
     Notice {
         /// A sentence.
         text: String,
     },
-    /// A line of the program's own log below a warning, for whoever asked for it.
+    /// A line of the program's own log that is less than a warning. Users see it if they ask for it.
     Log {
         /// `info`, `debug` or `trace`.
         level: String,
@@ -72,16 +72,16 @@ pub enum Logged<'a> {
     Line(&'a LogLine),
 }
 
-/// Takes events. Must not block.
+/// Receives events. It must not block.
 pub trait Events: Debug + Send + Sync {
-    /// Takes one event.
+    /// Receives one event.
     fn emit(&self, event: Event);
 
-    /// Takes what a run of this process appended to its log, in that order. Whoever does not watch runs leaves it out.
+    /// Receives what a run of this process appended to its log, in that order. The default ignores it.
     fn logged(&self, _logged: Logged<'_>) {}
 }
 
-/// Takes events and forgets them.
+/// Ignores all events.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 

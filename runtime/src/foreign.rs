@@ -1,8 +1,8 @@
 //! CNAB thick bundles (cnab-spec 104): a `bundle.json` with its images in one file, without the OCI index that a registry
 //! would have.
 //!
-//! The index is composed as cnab-to-oci composes it, so that the bundle has the digest that it would have in a registry,
-//! and everything after is the same as for a bundle from there.
+//! The index is composed as cnab-to-oci composes it, so that the bundle has the digest that it would have in a
+//! registry, and everything that follows is the same as for a bundle from a registry.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

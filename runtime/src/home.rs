@@ -1,9 +1,10 @@
-//! The folder that everything of samebundle is kept in.
+//! The folder in which samebundle keeps everything.
 //!
 //! Layout: see ARCHITECTURE.md, "On disk". Folders are made with mode 0700: parameters and outputs may be private.
-//! Concurrency: any number of processes may use one home; each document is replaced whole, and who reads, changes and
-//! writes one holds its lock in `locks/`. What is half-made is in `scratch/process-*`, a folder a process, which the kernel
-//! locks for as long as the process lives: whoever comes next removes those that nobody holds.
+//! Concurrency: any number of processes may use one home; each document is replaced whole, and a process that reads,
+//! changes and writes one holds its lock in `locks/`. Unfinished files are in `scratch/process-*`, one folder for each
+//! process. A process holds the kernel's lock on its folder as long as it lives; the next process removes the folders
+//! that nobody holds.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -22,28 +23,28 @@ pub struct Home {
     turns: Arc<Mutex<HashMap<String, Turn>>>,
 }
 
-/// Whose turn it is to hold a lock, among the requests of this process.
+/// The turn to hold a lock, among the requests of this process.
 type Turn = Arc<tokio::sync::Mutex<()>>;
 
-/// A lock of a home, held until it is dropped: against other requests of this process, and other processes.
+/// A lock of a home, held until it is dropped. It excludes other requests of this process and other processes.
 #[derive(Debug)]
 pub struct HomeLock {
-    // The kernel's lock is given up first: whoever has the next turn finds it free.
+    // The kernel's lock is released first, so that the request with the next turn finds it free.
     _kernel: File,
     _turn: tokio::sync::OwnedMutexGuard<()>,
 }
 
-/// This process's own folder below `scratch`; goes with the last clone of its home.
+/// This process's own folder below `scratch`. It is removed with the last clone of its home.
 #[derive(Debug)]
 struct ProcessScratch {
     folder: TempDir,
     _lock: File,
 }
 
-/// The lock that runs share while they use unpacked layers, and that whoever removes layers holds alone.
+/// The lock of the unpacked layers: runs share it while they use layers, and a sweep holds it alone.
 pub(crate) const LAYERS_LOCK: &str = "layers";
 
-/// Begins the name of a process's folder below `scratch`.
+/// The beginning of the name of a process's folder below `scratch`.
 pub(crate) const PROCESS_PREFIX: &str = "process-";
 
 /// A home cannot be used.
@@ -69,8 +70,8 @@ const FOLDERS: [&str; 10] = [
 ];
 
 impl Home {
-    /// Opens a home and makes what is missing of its folders. On a file system that is read-only nothing is made: what is
-    /// there can be read.
+    /// Opens a home and makes those of its folders that are missing. On a read-only file system nothing is made, and
+    /// what the home holds can be read.
     ///
     /// # Errors
     /// If a folder cannot be made.
@@ -109,12 +110,12 @@ impl Home {
         self.root.join("layers")
     }
 
-    /// One document an installation.
+    /// The installations, one document each.
     pub fn installations(&self) -> PathBuf {
         self.root.join("installations")
     }
 
-    /// One folder a run.
+    /// The runs, one folder each.
     pub fn runs(&self) -> PathBuf {
         self.root.join("runs")
     }
@@ -134,14 +135,14 @@ impl Home {
         self.root.join("receipts")
     }
 
-    /// Where this process puts what is half-made: a folder of its own below [`Home::scratches`], made at the first call.
+    /// The folder for unfinished files of this process, below [`Home::scratches`]. It is made at the first call.
     pub fn scratch(&self) -> PathBuf {
         if let Some(made) = self.process_scratch.get() {
             return made.folder.path().to_owned();
         }
         match ProcessScratch::make(&self.scratches()) {
             Ok(made) => self.process_scratch.get_or_init(|| made).folder.path().to_owned(),
-            // Whatever is put there fails in the same way, and says so.
+            // Writing a file there fails for the same reason and reports it.
             Err(_) => self.scratches(),
         }
     }
@@ -156,7 +157,7 @@ impl Home {
         self.root.join("cache")
     }
 
-    /// Notes of uploads that were begun, so that the next attempt goes on with them: a cache.
+    /// Notes of uploads that were begun, so that the next attempt continues them: a cache.
     pub fn uploads(&self) -> PathBuf {
         self.cache().join("uploads")
     }
@@ -166,8 +167,8 @@ impl Home {
         self.root.join("registries")
     }
 
-    /// Takes the lock of this name and waits for it. Requests of one process wait in turn and block no thread; other processes
-    /// are waited for in a thread of its own.
+    /// Takes the lock of this name and waits for it. Requests of one process wait in turn and block no thread; a thread
+    /// of its own waits for other processes.
     ///
     /// # Errors
     /// If the lock file cannot be made.
@@ -184,7 +185,7 @@ impl Home {
         })
     }
 
-    /// Takes the lock of this name together with others who take it so, and waits for who holds it alone.
+    /// Takes the lock of this name, shared with others, and waits while somebody holds it alone.
     ///
     /// # Errors
     /// If the lock file cannot be made.
@@ -226,14 +227,14 @@ impl ProcessScratch {
 mod tests {
     use super::*;
 
-    /// With one thread, a second request that blocks it would keep the first from ever giving the lock up.
+    /// With one thread, a second request that blocked it would keep the first from ever releasing the lock.
     #[tokio::test(flavor = "current_thread")]
     async fn requests_of_one_process_wait_in_turn_without_a_thread() {
         let folder = tempfile::tempdir().unwrap();
         let home = Home::open(folder.path()).unwrap();
         let first = home.lock("x").await.unwrap();
         let (waits, other) = (home.clone(), Home::open(folder.path()).unwrap());
-        // Another view of the same folder is held off by the kernel, as another process is.
+        // The kernel makes another view of the same folder wait, as it does another process.
         let second = tokio::spawn(async move { waits.lock("x").await.map(drop) });
         let third = tokio::spawn(async move { other.lock("x").await.map(drop) });
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;

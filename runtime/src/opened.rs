@@ -1,4 +1,4 @@
-//! A bundle that is in a store, read and checked: `bundle.json`, our extension, the parts of the content artifact.
+//! A bundle that was read from a store and checked: `bundle.json`, our extension, the parts of the content artifact.
 //!
 //! Every document is hashed again as it is read, so what comes out is what the index's digest names.
 
@@ -29,22 +29,22 @@ pub struct OpenedBundle {
     pub kind: Kind,
 }
 
-/// What a bundle is. Whoever acts on a bundle matches this.
+/// What a bundle is. Code that acts on a bundle matches this.
 #[derive(Debug)]
 pub enum Kind {
     /// One of our programs.
     Program(Arc<Program>),
-    /// An environment, in which programs run. Nothing of it is read yet.
+    /// An environment, in which programs run. Its parts are not read yet.
     Environment,
-    /// An add-on, which adds parts to an environment. Nothing of it is read yet.
+    /// An add-on, which adds parts to an environment. Its parts are not read yet.
     Addon,
-    /// A CNAB bundle of another tool, or one of ours without a pipeline: its invocation image does everything.
+    /// A CNAB bundle of another tool, or one of ours without a pipeline: its invocation image does all the work.
     Foreign,
 }
 
 impl Kind {
-    /// Tells whether the bundle's own action runs when it is installed, upgraded and uninstalled. For what is ours, the
-    /// installation's document is all.
+    /// Tells whether the bundle's own action runs when it is installed, upgraded and uninstalled. For our own kinds, to
+    /// install is to write the installation's document.
     pub fn runs_when_installed(&self) -> bool {
         match self {
             Self::Foreign => true,
@@ -52,7 +52,7 @@ impl Kind {
         }
     }
 
-    /// Returns what the bundle requires of the place where it runs, if it says so.
+    /// Returns what the bundle requires of the machine that runs it, if it says so.
     pub fn requires(&self) -> Option<&Requirements> {
         match self {
             Self::Program(program) => Some(&program.extension.requires),
@@ -68,7 +68,7 @@ pub struct Program {
     pub extension: ProgramExtension,
     /// The pipeline, checked.
     pub pipeline: Arc<Pipeline>,
-    /// Every image that the pipeline names, and the component that it is.
+    /// Every image that the pipeline names, and the component that holds it.
     pub images: BTreeMap<String, Descriptor>,
     /// The wheelhouse, a tar layer, if it has one.
     pub wheelhouse: Option<Descriptor>,
@@ -83,10 +83,10 @@ pub enum OpenError {
     /// Content could not be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// What is there is no bundle.
+    /// The digest does not name a bundle.
     #[error("{digest} is not a bundle")]
     Layout {
-        /// What was opened.
+        /// The digest that was opened.
         digest: Digest,
         /// Why.
         #[source]
@@ -118,8 +118,8 @@ impl Classify for OpenError {
 }
 
 impl OpenedBundle {
-    /// Reads the bundle whose index is `index`, to look at it. What is to be installed or run is opened through its proof
-    /// ([`Verified::open`](samebundle_registry::trust::Verified::open)).
+    /// Reads the bundle whose index is `index`, to look at it. A bundle that is to be installed or run is opened
+    /// through its proof ([`Verified::open`](samebundle_registry::trust::Verified::open)).
     ///
     /// # Errors
     /// If it cannot be read, or is not a bundle.
@@ -195,7 +195,7 @@ impl Program {
             .ok_or_else(|| missing("the content has no pipeline of that digest".to_owned()))?;
         let pipeline = source.fetch_bytes(pipeline_layer, limits::PIPELINE_BYTES).await?;
         let pipeline = Pipeline::parse("pipeline.yaml", &pipeline)?;
-        // Older bundles have it uncompressed.
+        // Older bundles hold it uncompressed.
         let wheelhouse = layer(&MediaType::WHEELHOUSE_ZSTD).or_else(|| layer(&MediaType::WHEELHOUSE));
         let wheelhouse = wheelhouse.cloned();
         if extension.wheelhouse && wheelhouse.is_none() {
@@ -238,7 +238,7 @@ async fn manifest(source: &dyn Source, descriptor: &Descriptor) -> Result<Manife
         Document::Manifest(manifest) => Ok(manifest),
         _ => Err(OpenError::Part {
             digest: descriptor.digest,
-            why: "another document stands where an image manifest should".to_owned(),
+            why: "it is another document than an image manifest".to_owned(),
         }),
     }
 }

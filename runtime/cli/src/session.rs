@@ -74,7 +74,7 @@ impl Session {
         events: Arc<dyn Events>,
     ) -> Result<Self, CliError> {
         let home = Home::open(settings.home()?)?;
-        if let Err(error) = upkeep::sweep_rooms(&home, false) {
+        if let Err(error) = upkeep::sweep_process_scratch(&home, false) {
             // Space only; who needs it is told by `store gc`.
             tracing::debug!(%error, "what killed processes left was not removed");
         }

@@ -1,7 +1,7 @@
-//! Which driver runs something: the one that was asked for, or the first that works here.
+//! Chooses the driver: the one that was asked for, or the first that works on this machine.
 //!
-//! A driver is opened when it is needed and not before: to connect to an engine that nobody asked for costs time, and may
-//! start it.
+//! A driver is opened only when it is needed: to connect to a container engine that nobody asked for costs time, and
+//! may start it.
 
 use std::fmt;
 use std::future::Future;
@@ -28,7 +28,7 @@ impl fmt::Debug for Candidate {
 }
 
 impl Candidate {
-    /// Names a driver and how it is opened.
+    /// Makes a candidate from a name and a function that opens the driver.
     pub fn new<F>(name: &'static str, open: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Result<Arc<dyn Driver>, DriverError>> + Send + 'static,
@@ -42,15 +42,15 @@ impl Candidate {
     /// Opens the driver.
     ///
     /// # Errors
-    /// Why there is none here.
+    /// Why the driver cannot be opened.
     pub async fn open(&self) -> Result<Arc<dyn Driver>, DriverError> {
         (self.open)().await
     }
 
-    /// Opens the driver and asks what it offers.
+    /// Opens the driver and reads what it offers.
     ///
     /// # Errors
-    /// Why it does not work here.
+    /// Why the driver does not work on this machine.
     pub async fn offers(&self) -> Result<(Arc<dyn Driver>, Offers), DriverError> {
         let driver = self.open().await?;
         let offers = driver.offers().await?;

@@ -5,7 +5,7 @@ use samebundle_spec::{Classify, Digest, ErrorKind};
 
 use crate::image::ImageError;
 
-/// An error of a driver: the container could not be run, or what became of it is not known.
+/// An error of a driver: the container could not be run, or it is not known how it ended.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DriverError {
@@ -22,7 +22,7 @@ pub enum DriverError {
     Unknown {
         /// The name that was asked for.
         wanted: String,
-        /// The names that there are.
+        /// The names of the drivers.
         known: String,
     },
     /// No driver works on this machine.
@@ -71,12 +71,12 @@ pub enum DriverError {
         /// What it asks for.
         what: String,
     },
-    /// The container ended in a way that could not be seen.
+    /// It could not be observed how the container ended.
     #[error("it is not known what became of container {container}: {why}")]
     Lost {
         /// The container.
         container: String,
-        /// What was seen last.
+        /// What was observed last.
         why: String,
     },
 }

@@ -1,5 +1,5 @@
-//! A driver without containers, for tests: a closure plays the program. It sees paths as a container would and may only
-//! touch what is mounted.
+//! A driver without containers, for tests: a closure takes the place of the program. It uses paths of the container,
+//! and may only touch what is mounted.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use super::{Bind, Driver, DriverError, LogSink, Offers, Operation, Outcome, Stag
 
 type Program = dyn Fn(FakeContainer) -> BoxFuture<'static, Outcome> + Send + Sync;
 
-/// Plays containers. A clone plays the same ones.
+/// Pretends to run containers. A clone shares its containers.
 #[derive(Clone)]
 pub struct Fake {
     program: Arc<Program>,
@@ -29,14 +29,14 @@ impl fmt::Debug for Fake {
     }
 }
 
-/// What a playing closure is given.
+/// What the closure is given.
 #[derive(Clone, Debug)]
 pub struct FakeContainer {
-    /// What is to run.
+    /// The operation.
     pub operation: Operation,
-    /// What it sees of this machine.
+    /// What of this machine is bound into it.
     pub binds: Vec<Bind>,
-    /// Where the layer of what it writes into its root goes, if that is wanted.
+    /// The file for the layer of what it writes into its root, if that is wanted.
     pub root: Option<PathBuf>,
     /// Cancelled when the container is to stop.
     pub cancel: CancellationToken,
@@ -44,7 +44,7 @@ pub struct FakeContainer {
 }
 
 impl Fake {
-    /// Makes a driver whose containers are played by `program`.
+    /// Makes a driver that calls `program` for each container.
     pub fn new(
         program: impl Fn(FakeContainer) -> BoxFuture<'static, Outcome> + Send + Sync + 'static,
     ) -> Self {
@@ -54,7 +54,7 @@ impl Fake {
         }
     }
 
-    /// Makes a driver whose containers are played by a closure that does not wait.
+    /// Makes a driver that calls a closure without waits for each container.
     pub fn immediate(program: impl Fn(&FakeContainer) -> Outcome + Send + Sync + 'static) -> Self {
         Self::new(move |container| {
             let outcome = program(&container);
@@ -62,7 +62,7 @@ impl Fake {
         })
     }
 
-    /// Returns everything that was run, in the order in which it began.
+    /// Returns all operations that were run, in the order in which they began.
     pub fn operations(&self) -> Vec<Operation> {
         self.operations
             .lock()
@@ -83,7 +83,7 @@ impl FakeContainer {
         lines.push((line.to_owned(), stderr));
     }
 
-    /// Finds a path of the container on this machine; none if it is not mounted.
+    /// Returns the path on this machine of a path in the container; none if it is not mounted.
     pub fn host(&self, path: &str) -> Option<PathBuf> {
         let binds = self.binds.iter().filter_map(|bind| {
             let rest = path.strip_prefix(bind.target.as_str())?;
@@ -97,7 +97,7 @@ impl FakeContainer {
         binds.max_by_key(|(length, _)| *length).map(|(_, host)| host)
     }
 
-    /// Reads a file of the container; none if it is not there.
+    /// Reads a file of the container; none if it does not exist.
     pub fn read(&self, path: &str) -> Option<String> {
         std::fs::read_to_string(self.host(path)?).ok()
     }

@@ -1,4 +1,4 @@
-//! From a container's bytes to lines.
+//! Splits the bytes that a container prints into lines.
 
 use std::io;
 
@@ -7,8 +7,8 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt};
 
 use super::LogSink;
 
-/// Collects the bytes of one stream and passes them on as lines. A line longer than the limit comes in pieces; bytes that
-/// are not UTF-8 are replaced.
+/// Collects the bytes of one stream and passes them on as lines. A line longer than the limit is split; bytes that are
+/// not UTF-8 are replaced.
 #[derive(Debug)]
 pub(super) struct Lines {
     stderr: bool,
@@ -42,7 +42,7 @@ impl Lines {
         }
     }
 
-    /// Passes on what has no line end.
+    /// Passes on the last line, which has no line end.
     pub(super) fn end(&mut self, sink: &dyn LogSink) {
         if !self.begun.is_empty() {
             self.pass_on(sink);

@@ -1,11 +1,12 @@
 //! What starts containers.
 //!
-//! A driver runs one [`Operation`] (a container with content in, content out) to its end and says what came of it. It knows
-//! nothing of pipelines, bundles or records, and need not be on the machine of whoever asks. `Ok(Outcome)` means that the container ran, whatever its exit code; `Err`
-//! means that it could not be run, or that what happened is not known.
+//! A driver runs one [`Operation`] (a container with its inputs and outputs) to its end and returns how it ended. It
+//! knows nothing of pipelines, bundles or records, and may run containers on another machine. `Ok(Outcome)` means that
+//! the container ran, whatever its exit code; `Err` means that it could not be run, or that it is not known what
+//! happened.
 //!
-//! Every driver marks what it makes with the operation's run id, so that [`Driver::recover`] finds what a killed process
-//! left behind. All of them pass the contract suite.
+//! Every driver labels what it makes with the operation's run id, so that [`Driver::recover`] finds what a killed
+//! process left behind. All of them pass the contract suite.
 
 mod choose;
 #[cfg(any(test, feature = "testing"))]
@@ -35,7 +36,7 @@ pub(crate) use offers::refuse_gpus;
 pub use operation::{Content, Input, Limits, Operation, Outcome, Output};
 pub use staging::{Bind, Staging};
 
-/// The name that every container has for itself, so that nothing it computes depends on the machine.
+/// The host name of every container, so that nothing it computes depends on the machine.
 #[cfg(any(feature = "docker", feature = "embedded"))]
 const HOSTNAME: &str = "samebundle";
 
@@ -51,14 +52,14 @@ pub trait Driver: Debug + Send + Sync {
     /// [`DriverError::Unusable`] with the reason if it cannot run anything here.
     async fn offers(&self) -> Result<Offers, DriverError>;
 
-    /// Runs a container to its end. Inputs come from `staging`, and outputs are there when this returns an outcome of a
-    /// container that ended by itself. Log lines go to `log` as they come; all of them have come before this returns. On
-    /// cancellation the container is stopped within two seconds and the outcome is [`Outcome::Cancelled`]; nothing of it
-    /// is left running.
+    /// Runs a container to its end. Inputs come from `staging`, and outputs are complete when this returns the outcome
+    /// of a container that ended by itself. Log lines are passed to `log` as they are printed, all of them before this
+    /// returns. On cancellation the container is stopped within two seconds, none of its processes keeps running, and
+    /// the outcome is [`Outcome::Cancelled`].
     ///
     /// # Errors
-    /// [`DriverError::NotOffered`] if the limits ask for what it does not offer; if the container could not be started, or
-    /// it is not known what became of it.
+    /// [`DriverError::NotOffered`] if the limits ask for what it does not offer; another error if the container could
+    /// not be started, or if it is not known how it ended.
     async fn run(
         &self,
         operation: &Operation,
@@ -74,8 +75,8 @@ pub trait Driver: Debug + Send + Sync {
     async fn recover(&self, run_id: &str) -> Result<usize, DriverError>;
 }
 
-/// Takes the lines that a container prints. Must not block.
+/// Receives the lines that a container prints. It must not block.
 pub trait LogSink: Send + Sync {
-    /// Takes one line without its line end.
+    /// Receives one line without its line end.
     fn line(&self, line: &str, stderr: bool);
 }

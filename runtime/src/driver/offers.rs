@@ -13,7 +13,7 @@ pub struct Offers {
     pub memory: u64,
     /// Free disk where tasks write, bytes.
     pub disk: u64,
-    /// Disk classes: `standard`, and `ssd` where the device says so.
+    /// Disk classes: `standard`, and `ssd` if the device says that it is one.
     pub disk_classes: Vec<String>,
     /// GPUs that containers can be given, by resource name, e.g. `nvidia.com/gpu`.
     pub gpus: BTreeMap<String, u32>,
@@ -21,12 +21,12 @@ pub struct Offers {
     pub network: bool,
     /// Most containers at the same time.
     pub containers: usize,
-    /// Limits that cannot be enforced here, as sentences to show once.
+    /// Limits that cannot be enforced here, as sentences that are shown once.
     pub notices: Vec<String>,
 }
 
 impl Offers {
-    /// How many containers at the same time suit a machine of so many cores: one a core.
+    /// Returns how many containers at the same time suit a machine of so many cores: one for each core.
     pub(crate) fn containers_of(cpus: f64) -> usize {
         /// More would not be faster on any machine that was tried, and each costs memory.
         const MOST: usize = 16;
@@ -40,8 +40,8 @@ impl Offers {
     }
 }
 
-/// Refuses an operation that asks for GPUs, for a driver that has none to give. A plan does so before; what a placeholder
-/// decides is known only now.
+/// Refuses an operation that asks for GPUs, for a driver that has none to give. A plan does so earlier, but the value
+/// of a placeholder is known only now.
 pub(crate) fn refuse_gpus(driver: &'static str, operation: &Operation) -> Result<(), DriverError> {
     match operation.limits.gpus.iter().find(|(_, count)| **count > 0) {
         None => Ok(()),

@@ -1,5 +1,5 @@
-//! What a driver is asked to do: one container, with content that it reads and content that it hands back. Nothing here is a
-//! path of a machine, so a driver may be on another one; where content lies on this one, [`Staging`](super::Staging) knows.
+//! What a driver is asked to do: to run one container with inputs and outputs. Nothing here is a path of a machine, so
+//! a driver may run it on another one. [`Staging`](super::Staging) knows where inputs and outputs are on this machine.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use samebundle_spec::{Descriptor, Digest};
 /// One container to run.
 #[derive(Clone, Debug)]
 pub struct Operation {
-    /// The run that it belongs to, a ULID. Marks everything made for it.
+    /// The run that it belongs to, a ULID. It labels everything that is made for the run.
     pub run_id: String,
     /// Name of the container within the run, unique there: `[a-z0-9-]`, at most 63 bytes.
     pub name: String,
@@ -19,11 +19,11 @@ pub struct Operation {
     pub extra_layers: Vec<Descriptor>,
     /// Entry point and arguments; empty: the image's own.
     pub command: Vec<String>,
-    /// Added to the image's environment.
+    /// Variables that are added to the image's environment.
     pub environment: BTreeMap<String, String>,
     /// What the container reads. It cannot write to any of it.
     pub inputs: Vec<Input>,
-    /// What the container hands back.
+    /// What the container writes and the driver returns.
     pub outputs: Vec<Output>,
     /// What it may use and do.
     pub limits: Limits,
@@ -32,7 +32,7 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// Where in the container its contents are seen.
+    /// Returns the paths of all inputs and outputs in the container.
     pub fn targets(&self) -> impl Iterator<Item = &str> {
         let inputs = self.inputs.iter().map(|input| input.target.as_str());
         inputs.chain(self.outputs.iter().filter_map(|output| match output {
@@ -47,7 +47,7 @@ impl Operation {
 pub struct Input {
     /// Absolute path in the container.
     pub target: String,
-    /// What is there.
+    /// Its content.
     pub content: Content,
 }
 
@@ -70,7 +70,7 @@ pub enum Content {
 impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // They may be a credential.
+            // The bytes may be a credential.
             Self::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
             Self::Artifact { digest, size } => write!(f, "{digest}, {size} bytes"),
             Self::Layer(layer) => write!(f, "layer {}", layer.digest),
@@ -78,14 +78,14 @@ impl fmt::Debug for Content {
     }
 }
 
-/// What a container hands back, whatever its exit code; nothing if it was cancelled.
+/// An output of a container, returned whatever its exit code; nothing is returned if it was cancelled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// A folder that it may write to, as any user.
     Folder {
         /// Absolute path in the container.
         target: String,
-        /// Folders to make in it before the container starts, each after those that it is in.
+        /// Folders to make in it before the container starts, parents first.
         folders: Vec<String>,
     },
     /// What it wrote into its root, as an uncompressed layer; only if it succeeds.
@@ -101,7 +101,7 @@ pub struct Limits {
     pub memory: Option<u64>,
     /// Processes and threads.
     pub pids: u32,
-    /// Whether it has a network (the machine's own).
+    /// Whether it has a network (that of the machine).
     pub network: bool,
     /// GPUs by resource name, e.g. `nvidia.com/gpu`.
     pub gpus: BTreeMap<String, u32>,
@@ -119,7 +119,7 @@ impl Default for Limits {
     }
 }
 
-/// What came of a container.
+/// How a container ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// It exited with 0.

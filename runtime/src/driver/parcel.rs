@@ -1,8 +1,8 @@
-//! A file or folder on its way between machines: a tar whose only top entry is `content`.
+//! A file or folder that is sent between machines: a tar whose only top entry is `content`.
 //!
-//! Kinds, names, modes and bytes are kept; owners and times are not, which mean nothing elsewhere. What is in it comes from a
-//! container: nothing in it can reach outside of where it is unpacked, and links are kept as what they are, for whoever
-//! judges outputs. Its last entry is an empty file `end`, so one that was cut off is none.
+//! Kinds, names, modes and bytes are kept; owners and times are not, because they mean nothing on another machine. A
+//! container made its content: no entry can reach outside of the folder in which it is unpacked, and links stay links,
+//! for the code that checks outputs. The last entry is an empty file `end`, so a parcel that was cut off is refused.
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
@@ -43,7 +43,7 @@ pub fn pack(path: &Path, to: impl Write) -> io::Result<()> {
 /// Packs a file that is given as bytes.
 ///
 /// # Errors
-/// None in memory.
+/// It cannot fail in memory.
 pub fn of_bytes(bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut tar = Builder::new(Vec::new());
     let mut header = header(EntryType::Regular, 0o644, bytes.len() as u64);
@@ -76,7 +76,7 @@ fn append(tar: &mut Builder<impl Write>, name: &Path, file: &Path, metadata: &Me
     }
     let entry = match () {
         () if kind.is_dir() => EntryType::Directory,
-        // Of what cannot travel at least the kind does.
+        // Of what cannot be sent, at least the kind is.
         () if kind.is_fifo() || kind.is_socket() => EntryType::Fifo,
         () => return Err(io::Error::other(format!("{} is a device", name.display()))),
     };
@@ -94,7 +94,7 @@ fn header(kind: EntryType, mode: u32, size: u64) -> Header {
     header
 }
 
-/// Unpacks a file or folder to a path where nothing is.
+/// Unpacks a file or folder to a path that does not exist.
 ///
 /// # Errors
 /// If it is no parcel, is cut off, or cannot be written.
@@ -120,7 +120,7 @@ fn wrong(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, format!("no parcel of content: {why}"))
 }
 
-/// Where an entry goes, below the parent of what is unpacked.
+/// Returns the path of an entry below the parent of what is unpacked.
 fn inside(name: &Path, last: &std::ffi::OsStr) -> io::Result<PathBuf> {
     let refused = || wrong(format!("it has an entry {}", name.display()));
     let below = name.strip_prefix(TOP).map_err(|_| refused())?;
@@ -133,7 +133,7 @@ fn inside(name: &Path, last: &std::ffi::OsStr) -> io::Result<PathBuf> {
     }
 }
 
-/// Opens the folder that an entry goes into. No link is followed.
+/// Opens the folder of an entry. No link is followed.
 fn folder(root: &File, path: &Path) -> io::Result<OwnedFd> {
     let path = if path.as_os_str().is_empty() {
         Path::new(".")
@@ -155,7 +155,7 @@ fn place(root: &File, name: &Path, entry: &mut tar::Entry<'_, impl Read>) -> io:
     match entry.header().entry_type() {
         EntryType::Directory => {
             rustix::fs::mkdirat(&parent, last, Mode::from_raw_mode(0o700))?;
-            // Not as the umask wants, but as it was. Who made it must be able to fill it.
+            // The mode is what it was, whatever the umask. The owner must be able to write into the folder.
             rustix::fs::chmodat(&parent, last, mode | Mode::RWXU, AtFlags::empty())?;
         }
         EntryType::Regular => {

@@ -1,8 +1,8 @@
-//! Where the contents of one operation lie on this machine. Only whoever makes an operation knows it; drivers take contents
-//! from here and hand outputs back.
+//! Where the inputs and outputs of one operation are on this machine. Only the code that makes an operation knows that;
+//! drivers read inputs from here and return outputs.
 //!
-//! A driver of this machine [binds](Staging::bind): nothing is copied, and outputs are collected where they are written. A
-//! driver of another machine [sends](Staging::send) inputs there and [receives](Staging::receive) outputs, as
+//! A driver of this machine [binds](Staging::bind) them: nothing is copied, and outputs are collected where they are
+//! written. A driver of another machine [sends](Staging::send) inputs and [receives](Staging::receive) outputs, as
 //! [parcels](super::parcel).
 
 use std::fs;
@@ -16,10 +16,10 @@ use tokio_util::io::SyncIoBridge;
 
 use super::{Content, Input, Operation, Output, parcel};
 
-/// Most bytes of a parcel that are under way between two tasks.
+/// Most bytes of a parcel that are buffered between two tasks.
 const BUFFER: usize = 64 << 10;
 
-/// The places of an operation's contents.
+/// The paths of an operation's inputs and outputs.
 #[derive(Clone, Debug, Default)]
 pub struct Staging {
     inputs: Vec<(Input, PathBuf)>,
@@ -38,21 +38,22 @@ pub struct Bind {
 }
 
 impl Staging {
-    /// Says where the content of an input is. Those that are given as bytes need no place.
+    /// Sets the path of an input. Inputs that are given as bytes need none.
     pub fn input(&mut self, input: &Input, path: impl Into<PathBuf>) {
         self.inputs.push((input.clone(), path.into()));
     }
 
-    /// Says where an output is to be: a folder, or the file of a layer. What an earlier attempt left there is replaced.
+    /// Sets the path of an output: a folder, or the file of a layer. Whatever an earlier attempt left there is
+    /// replaced.
     pub fn output(&mut self, output: &Output, path: impl Into<PathBuf>) {
         self.outputs.push((output.clone(), path.into()));
     }
 
-    /// Makes the folders of the outputs and says what a container of this machine is to see, parents before what is in them.
-    /// `folder` is the container's own, for files that are given as bytes.
+    /// Makes the folders of the outputs and returns the binds of a container of this machine, parents first. `folder`
+    /// is the container's own, for files that are given as bytes.
     ///
     /// # Errors
-    /// If a file cannot be written, or the place of a content is not known.
+    /// If a file cannot be written, or the path of an input or output is not known.
     pub fn bind(&self, operation: &Operation, folder: &Path) -> io::Result<Vec<Bind>> {
         let mut binds = Vec::new();
         for output in &operation.outputs {
@@ -82,10 +83,10 @@ impl Staging {
         Ok(binds)
     }
 
-    /// Where the layer of what a container wrote goes; none if it is not wanted.
+    /// Returns the file for the layer of what a container wrote; none if it is not wanted.
     ///
     /// # Errors
-    /// If it is wanted and its place is not known or cannot be made.
+    /// If it is wanted and its path is not known or cannot be made.
     pub fn root(&self, operation: &Operation) -> io::Result<Option<PathBuf>> {
         if !operation.outputs.contains(&Output::Root) {
             return Ok(None);
@@ -98,7 +99,7 @@ impl Staging {
     /// Streams an input as a parcel.
     ///
     /// # Errors
-    /// If the place of its content is not known. The stream ends early if it cannot be read.
+    /// If its path is not known. The stream ends early if the input cannot be read.
     pub fn send(&self, input: &Input) -> io::Result<ByteStream> {
         if let Content::Bytes(bytes) = &input.content {
             return Ok(Box::pin(io::Cursor::new(parcel::of_bytes(bytes)?)));
@@ -107,10 +108,10 @@ impl Staging {
         Ok(stream(move |to| parcel::pack(&path, to)))
     }
 
-    /// Takes an output: the parcel of a folder, or the bytes of a layer.
+    /// Receives an output: the parcel of a folder, or the bytes of a layer.
     ///
     /// # Errors
-    /// If it is none, cannot be written, or its place is not known; then nothing that is there is whole.
+    /// If it is not valid, cannot be written, or its path is not known; then the output is not complete.
     pub async fn receive(&self, output: &Output, from: ByteStream) -> io::Result<()> {
         let path = self.place(output)?.to_owned();
         let from = SyncIoBridge::new(from);
@@ -146,7 +147,7 @@ pub(super) fn stream(pack: impl FnOnce(&mut dyn io::Write) -> io::Result<()> + S
     let (ours, theirs) = tokio::io::duplex(BUFFER);
     let mut to = SyncIoBridge::new(theirs);
     tokio::task::spawn_blocking(move || {
-        // Who reads sees the end of a parcel that is not whole.
+        // The reader notices that the parcel is not complete.
         if let Err(error) = pack(&mut to).and_then(|()| to.shutdown()) {
             tracing::warn!("a parcel could not be sent: {error}");
         }
@@ -166,7 +167,7 @@ fn write(folder: &Path, number: usize, bytes: &[u8]) -> io::Result<PathBuf> {
     fs::create_dir_all(&inputs)?;
     let path = inputs.join(number.to_string());
     fs::write(&path, bytes)?;
-    // The image's user is not this one.
+    // The image's user is another one than that of this process.
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
     Ok(path)
 }

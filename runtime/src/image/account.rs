@@ -16,7 +16,7 @@ pub struct Account {
     pub gid: u32,
     /// Further groups that name the user.
     pub groups: Vec<u32>,
-    /// Home folder; `/` if the image does not say.
+    /// Home folder; `/` if the image names none.
     pub home: String,
 }
 
@@ -83,7 +83,7 @@ pub fn resolve(root: &Root, user: &str) -> io::Result<Account> {
     Ok(account)
 }
 
-/// The lines of an account file, split at colons. No file has no lines.
+/// The lines of an account file, split at colons. A file that is missing has no lines.
 fn lines(root: &Root, path: &str) -> io::Result<Vec<Vec<String>>> {
     let mut text = Vec::new();
     match root.file(Path::new(path)) {

@@ -1,4 +1,4 @@
-//! A folder that nothing done through it can leave.
+//! A folder from which no operation can escape.
 //!
 //! All names are resolved by the kernel with `openat2` and `RESOLVE_IN_ROOT`: absolute links and `..` end at the folder,
 //! as in a chroot, also while another process swaps folders for links. Needs Linux 5.6.
@@ -101,7 +101,7 @@ impl Root {
     }
 }
 
-/// What has a name in a folder, links not followed; none if nothing has.
+/// Returns what has a name in a folder, without following links; none if nothing has that name.
 pub(super) fn kind(parent: impl AsFd, name: &OsStr) -> io::Result<Option<FileType>> {
     match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) => Ok(Some(FileType::from_raw_mode(stat.st_mode))),
@@ -110,7 +110,7 @@ pub(super) fn kind(parent: impl AsFd, name: &OsStr) -> io::Result<Option<FileTyp
     }
 }
 
-/// Removes whatever has a name in a folder, with all that is in it. No link is followed. Depth costs memory, not stack.
+/// Removes the file or folder of a name, with all that it holds. No link is followed. Depth costs memory, not stack.
 ///
 /// # Errors
 /// The system's error. That nothing has the name is a success.
@@ -156,7 +156,7 @@ pub fn remove_path(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Removes what is no folder with something in it; false if it is one.
+/// Removes a file or an empty folder; false for a folder that is not empty.
 fn remove_one(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<bool> {
     let flags = match kind(parent, name)? {
         None => return Ok(true),
@@ -172,7 +172,7 @@ fn remove_one(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<bool> {
 
 fn open_for_removal(parent: BorrowedFd<'_>, name: &OsStr) -> io::Result<OwnedFd> {
     let open = || rustix::fs::openat(parent, name, FOLDER | OFlags::NOFOLLOW, Mode::empty());
-    // Who owns a folder may lack the right to read or change it; overlayfs' work folder has mode 0.
+    // The owner of a folder may lack the right to read or change it; overlayfs' work folder has mode 0.
     let stat = rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
     if FileType::from_raw_mode(stat.st_mode) == FileType::Directory && stat.st_mode & 0o700 != 0o700 {
         let path = rustix::fs::openat(

@@ -41,7 +41,7 @@ pub enum ImageError {
     Path(#[from] PathError),
 }
 
-/// What an entry's own name, path or links can make the system answer. Every other answer is about this machine.
+/// The errors that an entry's own name, path or links can cause. Every other error is about this machine.
 const OF_A_LAYER: [Errno; 8] = [
     Errno::EXIST,
     Errno::ISDIR,

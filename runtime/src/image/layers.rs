@@ -37,12 +37,12 @@ impl Layers {
         }
     }
 
-    /// Who unpacks.
+    /// The owner of the unpacked files.
     pub fn owner(&self) -> LayerOwner {
         self.owner
     }
 
-    /// Unpacks a layer unless it is there, and returns its folder.
+    /// Unpacks a layer unless that was done before, and returns its folder.
     ///
     /// # Errors
     /// If the layer cannot be read, is not what its digests say, or is refused. Nothing of it is kept then.
@@ -73,7 +73,7 @@ impl Layers {
         beneath::remove_path(&partial).map_err(ImageError::io("remove", &partial))?;
         let result = self.unpack_into(layer, &partial, handle);
         if result.is_err() {
-            // The first error is the one to tell; what stays is removed by whoever tries next.
+            // The first error is the one to report. The next attempt removes what is left.
             let _ = beneath::remove_path(&partial);
         }
         result?;

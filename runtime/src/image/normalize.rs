@@ -1,4 +1,4 @@
-//! A layer's tar in the form that [`pack`](super::pack()) gives it, from another tool's.
+//! Converts a layer's tar of another tool to the form that [`pack`](super::pack()) writes.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
@@ -10,10 +10,10 @@ use tar::{Archive, Builder, EntryType, Header};
 /// with all below them, and folders above them that hold nothing else.
 ///
 /// # Errors
-/// If it is no tar, or cannot be read or written.
+/// If the layer is no tar, or cannot be read or written.
 pub fn normalize(layer: &mut impl Read, left_out: &BTreeSet<PathBuf>, to: &mut impl Write) -> io::Result<()> {
     let mut builder = Builder::new(to);
-    // Folders above what is left out, until something else turns up in them.
+    // The folders above what is left out, until another entry in them appears.
     let mut pending: Vec<(PathBuf, Header)> = Vec::new();
     for entry in Archive::new(layer).entries()? {
         let mut entry = entry?;

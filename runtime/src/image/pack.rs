@@ -15,8 +15,8 @@ use tar::{Builder, EntryType, Header};
 
 use super::whiteout::{self, LayerOwner};
 
-/// Writes the layer that a container's upper folder is. `left_out` are paths from its root that do not belong to it, with
-/// all below them: where something was mounted.
+/// Writes a container's upper folder as a layer. `left_out` are the paths from its root at which something was mounted:
+/// they are left out, with all below them.
 ///
 /// # Errors
 /// The system's error.
@@ -59,12 +59,12 @@ struct Packer<'a, W: Write> {
     upper: &'a Path,
     owner: LayerOwner,
     tar: Builder<W>,
-    /// Files with more than one name, by device and inode: the path that they were written under.
+    /// Files with more than one name, by device and inode, with the path under which they were written.
     seen: HashMap<(u64, u64), PathBuf>,
 }
 
 impl<W: Write> Packer<'_, W> {
-    /// Writes one entry; true if it is a folder to go into.
+    /// Writes one entry; true if it is a folder whose entries follow.
     fn entry(&mut self, path: &Path) -> io::Result<bool> {
         let file = self.upper.join(path);
         let metadata = std::fs::symlink_metadata(&file)?;

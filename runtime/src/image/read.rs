@@ -42,7 +42,7 @@ impl Layer {
         self.blob.media_type == MediaType::OCI_LAYER_ZSTD
     }
 
-    /// What the unpacked layer is known by.
+    /// The digest that names the unpacked layer.
     pub fn key(&self) -> Digest {
         self.diff_id.unwrap_or(self.blob.digest)
     }
@@ -51,7 +51,7 @@ impl Layer {
 /// Reads an image. From an index it takes the manifest for this machine's platform.
 ///
 /// # Errors
-/// If a document cannot be read, is not one, has more than the limits allow, or is for another platform.
+/// If a document cannot be read, is not valid, has more than the limits allow, or is for another platform.
 pub async fn read(source: &dyn Source, image: &Descriptor) -> Result<Image, ImageError> {
     let mut manifest = image.clone();
     for _ in 0..limits::GRAPH_DEPTH {
@@ -107,7 +107,7 @@ async fn read_manifest(
         return Err(wrong(&manifest.config, why));
     }
     let (is, here) = (format!("{}/{}", config.os, config.architecture), architecture());
-    // Hand-made images leave the platform empty; they are taken at their word that they fit.
+    // Hand-made images leave the platform empty; they are assumed to fit.
     if is != "/" && is != format!("linux/{here}") {
         return Err(wrong(
             &descriptor,

@@ -27,19 +27,20 @@ impl Allowance {
     }
 }
 
-/// The uncompressed tar of a layer. Hashes what passes.
+/// The uncompressed tar of a layer. It hashes the bytes that pass.
 pub(crate) struct TarStream<'a> {
     inner: Box<dyn Read + 'a>,
     digester: Digester,
     total: u64,
     limit: u64,
-    /// From this size on it is said that the layer is much larger than its blob; none: it was said, or it is not compressed.
+    /// The size from which on a warning says that the layer is much larger than its blob; none after the warning, and
+    /// for a layer that is not compressed.
     notice: Option<u64>,
     blob: Descriptor,
     allowance: Allowance,
 }
 
-/// The most that a compressed layer usually unpacks to, bytes.
+/// The largest size to which a compressed layer usually unpacks, bytes.
 fn usual(blob: &Descriptor) -> u64 {
     let times = blob.size.saturating_mul(limits::LAYER_RATIO);
     times.max(limits::LAYER_RATIO_FROM)
@@ -50,8 +51,8 @@ fn refused(why: String) -> io::Error {
 }
 
 impl<'a> TarStream<'a> {
-    /// Starts to read a blob. The compression is told by the content's first bytes, as all engines do it: media types in
-    /// the wild lie.
+    /// Starts to read a blob. The compression is told by the content's first bytes, as all engines do it: many images
+    /// have media types that are wrong.
     pub(crate) fn new(blob: &Descriptor, diff_id: Option<Digest>, bytes: impl Read + 'a) -> io::Result<Self> {
         let mut bytes = BufReader::with_capacity(limits::STREAM_BUFFER, bytes);
         let start = io::BufRead::fill_buf(&mut bytes)?;
@@ -85,7 +86,7 @@ impl<'a> TarStream<'a> {
         self.allowance.clone()
     }
 
-    /// Reads what follows the tar's end mark, and returns the digest of all.
+    /// Reads what follows the tar's end mark, and returns the digest of the whole tar.
     pub(crate) fn finish(mut self) -> io::Result<Digest> {
         self.allowance.content();
         io::copy(&mut self, &mut io::sink())?;

@@ -12,7 +12,7 @@ use samebundle_spec::{Classify, ErrorKind};
 use super::{ImageError, Layer, LayerOwner, Layers, pack};
 use crate::driver::contract::{Entry, LayerBuilder, Packing, push_layer};
 
-/// The tests run as whoever runs them; ownership is the contract's matter, where there is a root.
+/// The tests need no root. The driver contract tests ownership, where it runs as root.
 const OWNER: LayerOwner = LayerOwner::User;
 
 async fn unpack(layer: LayerBuilder, home: &Path) -> Result<std::path::PathBuf, ImageError> {
@@ -83,7 +83,7 @@ async fn nothing_is_kept_of_a_refused_layer() {
     assert_eq!(left.len(), 1, "only the lock: {left:?}");
 }
 
-/// Entries whose path leads nowhere are said to go through what is in the way, whatever the system answers.
+/// The error of an entry whose path leads nowhere names what is in the way, whatever the system answers.
 #[tokio::test]
 async fn what_is_in_the_way_of_an_entry_is_named() {
     let file = Entry::File(b"x");

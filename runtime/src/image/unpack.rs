@@ -69,7 +69,7 @@ pub(super) fn unpack(stream: TarStream<'_>, folder: &Path, owner: LayerOwner) ->
     })
 }
 
-/// Reads a layer that somebody else will unpack, and refuses what `unpack` would refuse of its names.
+/// Reads a layer that another tool will unpack, and refuses those names that `unpack` would refuse.
 ///
 /// # Errors
 /// Of kind `InvalidData` with the entry's name if the layer is refused, or is not what its digests say.
@@ -113,7 +113,7 @@ fn refused(why: impl Into<String>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why.into())
 }
 
-/// Puts the entry's name before what is wrong with it. What is wrong with this machine is not the entry's matter.
+/// Puts the entry's name before what is wrong with it. An error of this machine is passed on as it is.
 pub(super) fn named(name: &[u8], error: io::Error) -> io::Error {
     if is_of_this_machine(&error) {
         return error;
@@ -198,7 +198,7 @@ impl Unpacker {
         Ok(())
     }
 
-    /// Opens a folder that the layer has; what stands in the way is named.
+    /// Opens a folder that the layer has. The error names what stands in the way.
     fn folder(&self, path: &Path) -> io::Result<OwnedFd> {
         match self.root.folder(path) {
             Err(error) if !is_of_this_machine(&error) => Err(self.obstacle(path)?),
@@ -226,7 +226,8 @@ impl Unpacker {
         Ok(refused("its folder changed while it was unpacked"))
     }
 
-    /// Makes folders that the layer does not list. One that the layer deletes starts anew and hides what is below.
+    /// Makes folders that the layer does not list. A folder that the layer deletes starts empty and hides the lower
+    /// layers.
     fn make_parents(&self, path: &Path) -> io::Result<OwnedFd> {
         let mut done = PathBuf::new();
         for name in path {
@@ -271,7 +272,7 @@ impl Unpacker {
         }
         match beneath::kind(here, deleted)? {
             None => whiteout::make_whiteout(here, deleted),
-            // The layer has something there itself; what is deleted is what lower layers have.
+            // The layer has something there itself: only what lower layers have is deleted.
             Some(FileType::Directory) => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 let folder = rustix::fs::openat(here, deleted, flags, Mode::empty())?;
@@ -301,7 +302,7 @@ impl Unpacker {
         Ok(())
     }
 
-    /// Forgets the open folder if what has this path now is something else.
+    /// Forgets the open folder if another file or folder has its path now.
     fn parent_changed(&mut self, path: &Path) {
         if self
             .parent
@@ -387,7 +388,8 @@ impl Unpacker {
 
     fn finish(&mut self) -> io::Result<()> {
         self.parent = None;
-        // Deepest last in a layer, so first here: a folder loses its write bit after all below it are done.
+        // The deepest folder comes last in a layer, so it comes first here: a folder loses its write bit after all
+        // below it are done.
         while let Some((path, mode, modified)) = self.folders.pop() {
             let folder = match self.root.folder(&path) {
                 Ok(folder) => folder,

@@ -7,11 +7,11 @@ use std::os::fd::AsFd;
 
 use rustix::fs::{FileType, Mode, XattrFlags};
 
-/// Before the name of a deleted file.
+/// The prefix of the name of a deleted file.
 pub(super) const PREFIX: &str = ".wh.";
-/// Marks the folder it is in: nothing below shows through.
+/// The mark of a folder that hides the same folder of lower layers.
 pub(super) const OPAQUE: &str = ".wh..wh..opq";
-/// What aufs kept for itself; means nothing in a layer.
+/// The prefix of what aufs kept for itself. It means nothing in a layer.
 pub(super) const AUFS: &str = ".wh..wh.";
 
 /// Who unpacked a layer, which decides ownership and the name of the opaque mark.
@@ -19,7 +19,7 @@ pub(super) const AUFS: &str = ".wh..wh.";
 pub enum LayerOwner {
     /// Root: files keep their owners.
     Root,
-    /// Somebody else: all files are theirs, overlay is mounted with `userxattr`.
+    /// Another user, who owns all files; overlay is mounted with `userxattr`.
     User,
 }
 
@@ -32,7 +32,7 @@ impl LayerOwner {
     }
 }
 
-/// Tells whether a folder hides everything below it.
+/// Tells whether a folder hides the same folder of lower layers.
 ///
 /// # Errors
 /// The system's error, but for "there is no such mark".

@@ -1,8 +1,8 @@
 //! Runs one action of a CNAB bundle through its invocation image (cnab-spec 103).
 //!
-//! The run tool `/cnab/app/run` is started with the environment and files of the bundle's parameters and credentials, with
-//! `/cnab/bundle.json` byte for byte, and with an empty `/cnab/app/outputs` that is read after it ended. Injected files
-//! are given to the driver as bytes, which removes them with the container: credentials are not kept.
+//! The run tool `/cnab/app/run` is started with the environment and files of the bundle's parameters and credentials,
+//! with `/cnab/bundle.json` byte for byte, and with an empty `/cnab/app/outputs` that is read after it ended. The
+//! driver takes injected files as bytes and removes them with the container: credentials are not kept.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ pub struct Action<'a> {
     pub name: &'a str,
     /// `bundle.json`, byte for byte.
     pub bundle_json: &'a [u8],
-    /// What it says.
+    /// The content of `bundle.json`.
     pub view: &'a View,
     /// Manifest of the invocation image, one platform.
     pub image: Descriptor,
@@ -41,7 +41,7 @@ pub struct Action<'a> {
 }
 
 impl Action<'_> {
-    /// Returns what a driver needs.
+    /// Returns the operation for a driver.
     pub fn prepare(&self) -> (Operation, Staging) {
         let input = |target: &str, content: &[u8]| Input {
             target: target.to_owned(),
@@ -75,7 +75,7 @@ impl Action<'_> {
         self.folder.join("outputs")
     }
 
-    /// The environment; what CNAB reserves cannot be overridden by a parameter.
+    /// The environment. A parameter cannot override what CNAB reserves.
     fn environment(&self) -> BTreeMap<String, String> {
         let mut environment = self.injection.environment.clone();
         let version = self.view.version.to_string();

@@ -43,7 +43,7 @@ pub enum LifecycleError {
         /// Its version.
         version: String,
     },
-    /// Something that was asked of a bundle does not fit its kind.
+    /// A request does not fit the kind of the bundle.
     #[error("{subject}: {why}")]
     Unfit {
         /// The bundle or file.

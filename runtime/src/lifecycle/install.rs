@@ -1,8 +1,8 @@
 //! Installs a verified bundle under a name, replaces it by another version, and forgets it.
 //!
-//! The content is in the store already. What the bundle requires is compared with the machine before anything is made. A
-//! foreign CNAB bundle's own `install`, `upgrade` or `uninstall` action runs through its invocation image; where that
-//! fails nothing is installed, and the failed run stays on record.
+//! The content is in the store already. What the bundle requires is compared with the machine before anything is made.
+//! A foreign CNAB bundle's own `install`, `upgrade` or `uninstall` action runs through its invocation image; if it
+//! fails, nothing is installed, and the failed run stays on record.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Runs a plan: record, execute, record.
+//! Runs a plan: records its start, executes it, records its end.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,11 +19,11 @@ use crate::opened::Program;
 use crate::plan::{Plan, Work};
 use crate::record::{Mask, RunLog, Runs, TaskLines};
 
-/// Runs a plan to its end and returns its record, whatever came of it.
+/// Runs a plan to its end and returns its record, whether it succeeded or failed.
 ///
 /// # Errors
-/// If the plan has shortfalls, before anything is made; afterwards if the record cannot be written, or what happened is
-/// not known: the record then says so.
+/// If the plan has shortfalls, before anything is made. Later, if the record cannot be written, or if it is not known
+/// what happened: then the record says so.
 pub async fn run(
     context: &Context,
     store: Arc<dyn Store>,
@@ -213,7 +213,7 @@ pub async fn resolve_interrupted(context: &Context, drivers: &[Candidate]) -> Re
     for log in interrupted {
         let run = log.run();
         if let Some(candidate) = drivers.iter().find(|candidate| candidate.name == run.driver) {
-            // An engine that does not answer runs nothing that could be ended.
+            // A container engine that does not answer runs nothing that could be ended.
             if let Ok(driver) = candidate.open().await {
                 driver.recover(&run.id).await?;
             }

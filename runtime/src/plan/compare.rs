@@ -1,4 +1,4 @@
-//! What is demanded, against what a driver offers.
+//! Compares what is demanded with what a driver offers.
 
 use samebundle_spec::bundle::demand::{ANY_GPU, Demand};
 

@@ -15,7 +15,7 @@ pub enum PlanError {
     NoAction {
         /// The bundle.
         bundle: String,
-        /// What was asked for.
+        /// The action that was asked for.
         action: String,
     },
     /// A parameter is wrong.
@@ -30,7 +30,7 @@ pub enum PlanError {
         /// The right.
         right: String,
     },
-    /// The bundle is of a kind that nothing is done with yet.
+    /// The bundle is of a kind that cannot be run yet.
     #[error(
         "bundle {bundle} is {kind}, which cannot be installed yet; only programs and other tools' CNAB bundles can"
     )]

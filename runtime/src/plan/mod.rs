@@ -1,5 +1,5 @@
-//! A plan: what would be run, everything resolved and compared with the machine. It is pure: nothing is made before a plan
-//! has no shortfall.
+//! A plan: what a run would do, resolved and compared with the machine. Planning has no effects: nothing is made before
+//! a plan has no shortfall.
 
 mod compare;
 mod error;
@@ -28,7 +28,7 @@ pub use shortfall::Shortfall;
 /// The action of our programs that runs the pipeline.
 pub const RUN: &str = "run";
 
-/// What is to be run, everything resolved. Only [`plan`] makes one.
+/// What a run would do, with everything resolved. Only [`plan`] makes one.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Plan {
@@ -36,9 +36,9 @@ pub struct Plan {
     pub installation: BundleName,
     /// The bundle, and why it is trusted.
     pub bundle: Verified<OpenedBundle>,
-    /// What is done: `run`, or a CNAB action.
+    /// The action: `run`, or one of CNAB.
     pub action: String,
-    /// What does it.
+    /// What carries it out.
     pub work: Work,
     /// Parameters, resolved.
     pub resolved: Resolved,
@@ -162,7 +162,7 @@ fn short_of(program: &Program, offers: &Offers) -> Result<Vec<Shortfall>, PlanEr
     Ok(missing)
 }
 
-/// Rights beyond the default must be granted to the signer by policy.
+/// The policy must grant the signer rights beyond the default.
 fn check_rights(program: &Program, granted: &BTreeSet<Right>) -> Result<(), PlanError> {
     let asked = program.extension.requires.rights.asked();
     match asked.into_iter().find(|right| !granted.contains(right)) {

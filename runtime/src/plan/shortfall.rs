@@ -11,7 +11,7 @@ pub enum Shortfall {
         subject: String,
         /// Cores that are wanted.
         wanted: f64,
-        /// Cores that there are.
+        /// Cores that the machine has.
         available: f64,
     },
     /// Memory.
@@ -20,7 +20,7 @@ pub enum Shortfall {
         subject: String,
         /// Bytes that are wanted.
         wanted: u64,
-        /// Bytes that there are.
+        /// Bytes that the machine has.
         available: u64,
     },
     /// GPUs.
@@ -31,7 +31,7 @@ pub enum Shortfall {
         kind: String,
         /// How many are wanted.
         wanted: u32,
-        /// How many there are.
+        /// How many the machine has.
         available: u32,
     },
     /// Free disk.
@@ -49,7 +49,7 @@ pub enum Shortfall {
         subject: String,
         /// The class that is wanted.
         wanted: String,
-        /// The classes that there are.
+        /// The classes that the machine has.
         available: Vec<String>,
     },
     /// A network.
@@ -66,7 +66,7 @@ pub enum Shortfall {
     },
 }
 
-/// Bytes in the unit that loses least: `5 GiB`, `1.5 MiB`.
+/// Bytes in the largest unit that fits: `5 GiB`, `1.5 MiB`.
 fn bytes(count: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = count as f64;
@@ -80,7 +80,7 @@ fn bytes(count: u64) -> String {
 }
 
 impl Shortfall {
-    /// The stable word of the resource, for `--output json`.
+    /// The stable name of the resource, for `--output json`.
     pub const fn resource(&self) -> &'static str {
         match self {
             Self::Cpus { .. } => "cpu",

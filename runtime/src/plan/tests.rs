@@ -89,7 +89,7 @@ async fn who_set_a_parameter() {
     assert_eq!(who, json!({"value": "run", "setBy": "run"}));
 }
 
-/// Nothing is done with kinds whose form is not decided: they are not taken for another tool's bundles.
+/// Kinds whose form is not decided are refused, and not mistaken for bundles of another tool.
 #[tokio::test]
 async fn environments_and_addons_are_not_installed_yet() {
     for (key, word) in [(ENVIRONMENT, "an environment"), (ADDON, "an add-on")] {

@@ -22,7 +22,7 @@ pub struct ExportOptions {
     pub installation: Installation,
     /// The version to name the export by; the bundle's own stays in its `bundle.json`.
     pub version: Version,
-    /// How many of the newest finished runs go along.
+    /// How many of the newest finished runs are exported.
     pub runs: usize,
     /// The file to write.
     pub path: PathBuf,
@@ -37,7 +37,7 @@ pub struct Exported {
     pub index: Descriptor,
     /// The history artifact.
     pub history: Descriptor,
-    /// Ids of the runs that went along, newest first.
+    /// Ids of the exported runs, newest first.
     pub runs: Vec<RunId>,
     /// Bytes that were left out because the other side has them.
     pub omitted: u64,

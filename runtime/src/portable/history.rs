@@ -11,7 +11,7 @@ use samebundle_spec::record::{self, Installation, Run, RunId};
 use super::PortableError;
 use crate::record::Runs;
 
-/// The files of a run that travel. Outputs stay where they are; so do the events, which the record is made of.
+/// The files of a run that are exported. Outputs are not, nor are the events, from which the record is made.
 const FILES: [&str; 4] = ["run.json", "claim.json", "result.json", "log.jsonl"];
 
 /// Writes the history: the same bytes for the same records.
@@ -61,7 +61,7 @@ pub(super) struct History {
     pub(super) files: Vec<(RunId, &'static str, Vec<u8>)>,
 }
 
-/// Reads a history strictly: an entry that has no place in it refuses the whole.
+/// Reads a history strictly: an entry that does not belong in it is an error.
 pub(super) fn read(tar: impl Read) -> Result<History, PortableError> {
     let mut entries = Entries::new(tar, Rules::default());
     let mut installation = None;

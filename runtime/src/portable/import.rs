@@ -30,8 +30,8 @@ impl CarriedHistory {
     }
 }
 
-/// Reads what lies beside a bundle as its history. An export writes exactly one; a bundle that was built several times with
-/// its runs may have more, which are taken together.
+/// Reads the histories among the referrers of a bundle. An export writes exactly one. A bundle that was built several
+/// times with its runs may have more, which are taken together.
 ///
 /// # Errors
 /// If one cannot be read, or is not of its form.
@@ -58,8 +58,8 @@ async fn read(source: &dyn Origin, descriptor: &Descriptor) -> Result<History, P
     history::read(Cursor::new(tar))
 }
 
-/// Takes runs into this home, under the name that the bundle is installed by now. Runs that are here already stay as they
-/// are. Returns how many were taken.
+/// Takes runs into this home, under the name of the installation here. Runs that are here already stay as they are.
+/// Returns how many were taken.
 ///
 /// # Errors
 /// If a record is damaged or cannot be written.

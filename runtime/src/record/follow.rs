@@ -1,5 +1,5 @@
-//! Reads the log of a run that may still go on, here or in another process: to its end ([`Follow`]), or from where a sink
-//! left off ([`Cursor`]).
+//! Reads the log of a run that may still be running, here or in another process: to its end ([`Follow`]), or from the
+//! last event that a sink took ([`Cursor`]).
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -41,7 +41,7 @@ impl Follow {
     /// If the log is damaged or cannot be read.
     pub async fn next(&mut self) -> Result<Option<RunEvent>, RecordError> {
         while !self.ended {
-            // The lock first: what was appended before it was given back is then there.
+            // The lock is looked at first: whatever was appended before it was released can then be read.
             let held = is_held(&self.lock)?;
             if let Some(event) = self.events.next()? {
                 self.ended = matches!(event.kind, RunEventKind::RunFinished(_));
@@ -56,7 +56,7 @@ impl Follow {
     }
 }
 
-/// Tells whether a process holds the lock of a run. It is asked for shared and given back at once.
+/// Tells whether a process holds the lock of a run. It takes the lock shared and releases it at once.
 fn is_held(lock: &Path) -> Result<bool, RecordError> {
     let file = match File::open(lock) {
         Ok(file) => file,
@@ -70,8 +70,8 @@ fn is_held(lock: &Path) -> Result<bool, RecordError> {
     }
 }
 
-/// The events of a run that a sink has not had yet, each at least once: the number of the last one that it took is kept in
-/// the run's folder. A sink is a fold; [`run`](Self::run) has what the events before fold to.
+/// The events of a run that a sink has not taken yet, each at least once. The number of the last event that it took is
+/// kept in the run's folder. A sink is a fold; [`run`](Self::run) is the fold of all earlier events.
 #[derive(Debug)]
 pub struct Cursor {
     events: RunEvents,
@@ -80,11 +80,11 @@ pub struct Cursor {
     run: Option<Run>,
     /// Number of the last event that the sink took.
     taken: u64,
-    /// Number of the last event that it was given.
+    /// Number of the last event that the sink was given.
     given: u64,
 }
 
-/// How far a sink is.
+/// The number of the last event that a sink took.
 #[derive(Serialize, Deserialize)]
 struct Offset {
     format: Format,
@@ -139,7 +139,7 @@ impl Cursor {
     /// Remembers that the sink took all events that it was given.
     ///
     /// # Errors
-    /// If the place cannot be written.
+    /// If the offset cannot be written.
     pub fn commit(&mut self) -> Result<(), RecordError> {
         let path = offset_path(&self.folder, self.sink);
         // An event that a power cut takes away must not count as taken: another one will have its number.

@@ -1,6 +1,6 @@
 //! Reads files of JSON lines that another process may be writing: the log of a run's events, and what its tasks printed.
 //!
-//! Failure: a last line without its end is not there yet. It is read again, whole or as another, when the file has grown.
+//! Failure: a last line without a line end is not complete. It is read again when the file has grown.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
@@ -11,7 +11,7 @@ use samebundle_spec::record::{Run, RunEvent, RunEventKind, RunFinished};
 
 use super::RecordError;
 
-/// The complete lines of a file.
+/// Reads the complete lines of a file.
 #[derive(Debug)]
 pub(super) struct Lines {
     file: BufReader<File>,
@@ -21,7 +21,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Opens a file; none if it is not there.
+    /// Opens a file; none if it does not exist.
     pub(super) fn open(path: &Path) -> Result<Option<Self>, RecordError> {
         match File::open(path) {
             Ok(file) => Ok(Some(Self {
@@ -83,7 +83,7 @@ impl RunEvents {
     }
 }
 
-/// What of a log can be read, folded.
+/// The part of a log that can be read, folded.
 #[derive(Debug)]
 pub(super) struct Prefix {
     pub(super) run: Run,
@@ -95,8 +95,8 @@ pub(super) struct Prefix {
     pub(super) bytes: u64,
 }
 
-/// Reads a log up to its end or to the first line that is no event: behind it is what a power cut left. None if there is no
-/// log, or not even its first event.
+/// Reads a log to its end, or to the first line that is no event: a power cut left that line. None if there is no log,
+/// or not even its first event.
 pub(super) fn prefix(path: &Path) -> Result<Option<Prefix>, RecordError> {
     let Some(mut events) = RunEvents::open(path)? else {
         return Ok(None);

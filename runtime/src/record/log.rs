@@ -1,8 +1,8 @@
-//! The log of a run that this process is doing: it appends events, and keeps the record that they fold to.
+//! The log of a run of this process: it appends events, and keeps the record, which is their fold.
 //!
-//! Concurrency: one process writes, the one that holds the run's lock; its tasks may append from any thread, and the order
-//! of their events is the order of the file. Failure: an event that cannot be written waits and is tried again with the next
-//! one, so that the file is always a prefix of the log; the end of the run says if some are missing.
+//! Concurrency: only the process that holds the run's lock writes; its tasks may append from any thread, and the order
+//! of their events is the order of the file. Failure: an event that cannot be written waits and is tried again with the
+//! next one, so that the file is always a prefix of the log; the end of the run reports if some are missing.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -24,7 +24,7 @@ use crate::context::{Clock, Context};
 use crate::driver::LogSink;
 use crate::event::{Event, Events, Logged};
 
-/// The log of a run that this process is doing.
+/// The log of a run of this process.
 #[derive(Debug)]
 pub struct RunLog {
     folder: PathBuf,
@@ -39,11 +39,11 @@ pub struct RunLog {
 #[derive(Debug)]
 struct Writer {
     file: File,
-    /// Bytes of the events that were written whole.
+    /// Bytes of the events that were written completely.
     whole: u64,
     /// Events that are not written yet.
     waiting: Vec<u8>,
-    /// Whether the file may have more than the whole events: the last try to write failed, or none was made.
+    /// Whether the file may hold more than complete events: the last attempt to write failed, or none was made.
     failed: bool,
     /// Number of the last event.
     last: u64,
@@ -54,7 +54,7 @@ struct Writer {
 impl Writer {
     fn write(&mut self, sync: bool) -> io::Result<()> {
         if self.failed {
-            // Half a line would be the end of what can be read.
+            // Readers would stop at half a line.
             self.file.set_len(self.whole)?;
         }
         self.file.write_all(&self.waiting)?;
@@ -68,7 +68,7 @@ impl Writer {
 }
 
 impl RunLog {
-    /// Begins the log of a run in its folder, whose lock the caller took.
+    /// Begins the log of a run in its folder. The caller holds the run's lock.
     pub(super) fn begin(
         folder: PathBuf,
         lock: File,
@@ -99,8 +99,8 @@ impl RunLog {
         Self::over(folder, lock, context, writer, mask)
     }
 
-    /// Goes on with the log of a run whose process was killed: the caller took its lock. `run` is the record that lies in
-    /// the folder. What is behind the last event that can be read is removed.
+    /// Continues the log of a run whose process was killed. The caller holds the run's lock; `run` is the record in the
+    /// folder. Whatever follows the last event that can be read is removed.
     pub(super) fn resume(
         folder: PathBuf,
         lock: File,
@@ -110,7 +110,7 @@ impl RunLog {
         let path = folder.join(EVENTS);
         let prefix = match (lines::prefix(&path)?, run) {
             (Some(prefix), _) => prefix,
-            // A version before the log began it.
+            // A version of samebundle without logs began the run.
             (None, Some(run)) => Prefix {
                 run,
                 finished: None,
@@ -229,7 +229,7 @@ impl RunLog {
         self.watcher.logged(Logged::Line(&line));
     }
 
-    /// Writes a document beside the log, e.g. `claim.json`.
+    /// Writes a document into the run's folder, e.g. `claim.json`.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -237,7 +237,8 @@ impl RunLog {
         write_document(&self.folder, name, document)
     }
 
-    /// Ends the run, unless its log has the end already, and writes what it folds to: the record and the CNAB result.
+    /// Ends the run, unless its log has the end already, and writes the folds of the log: the record and the CNAB
+    /// result.
     ///
     /// # Errors
     /// If the record or the log cannot be written.
@@ -252,7 +253,7 @@ impl RunLog {
             let result = ClaimResult::of(&writer.run, &finished.result);
             self.write("result.json", &result)?;
         }
-        // A record that has an end is what says that nothing is left to do.
+        // A record with an end says that nothing is left to do.
         write_run(&self.folder, &writer.run)?;
         logged.map_err(RecordError::io("write", &self.folder.join(EVENTS)))?;
         Ok(writer.run.clone())
@@ -268,7 +269,7 @@ fn append(path: &Path) -> Result<File, RecordError> {
     file.map_err(RecordError::io("write", path))
 }
 
-/// Appends what the container of one task prints.
+/// Appends the lines that the container of one task prints.
 #[derive(Debug)]
 pub(crate) struct TaskLines<'a> {
     pub(crate) task: &'a str,
@@ -305,7 +306,7 @@ mod tests {
         }
     }
 
-    /// A disk that is full for a while: events wait in memory, and the file stays a prefix of the log.
+    /// While a disk is full, events wait in memory, and the file stays a prefix of the log.
     #[test]
     fn events_that_could_not_be_written_are_written_with_the_next_one() {
         let folder = tempfile::tempdir().unwrap();
@@ -349,7 +350,7 @@ mod tests {
         };
         let error = log.finish(finished).unwrap_err().to_string();
         assert!(error.starts_with("could not write "), "{error}");
-        // The record has its own way to the disk.
+        // The record is written in another way.
         assert_eq!(runs.get(&id).unwrap().status, RunStatus::Succeeded);
     }
 }

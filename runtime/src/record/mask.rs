@@ -1,8 +1,9 @@
-//! Keeps the values of secret parameters out of a run's log, of what its tasks print, and so of all that is made of them.
+//! Keeps the values of secret parameters out of a run's log and out of what its tasks print, and so out of everything
+//! that is made from them.
 //!
-//! A secret reaches a task as an input, and the task may print it or pass it on. Wherever it stands it becomes `***`: as a
-//! value, inside a text, and as JSON escapes it. Inside a text shorter ones than [`SHORTEST`] stay: there they would be
-//! everywhere.
+//! A secret reaches a task as an input, and the task may print it or pass it on. It is replaced by `***` as a value,
+//! inside a text, and as JSON escapes it. Inside a text, a secret that is shorter than [`SHORTEST`] stays: such short
+//! texts occur everywhere.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,22 +11,22 @@ use std::collections::BTreeMap;
 use samebundle_spec::record::{OutputRecord, RunEventKind};
 use serde_json::Value;
 
-/// What stands for a secret.
+/// The text that replaces a secret.
 const MASK: &str = "***";
 
-/// The shortest secret that is looked for inside of texts, bytes.
+/// The length of the shortest secret that is replaced inside texts, bytes.
 const SHORTEST: usize = 4;
 
 /// The secrets of a run.
 #[derive(Default)]
 pub struct Mask {
     values: Vec<Value>,
-    /// The longest first: one may hold another.
+    /// The longest first: a secret may contain another.
     texts: Vec<String>,
 }
 
 impl Mask {
-    /// Hides these values.
+    /// Makes a mask that hides these values.
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a Value>) -> Self {
         let mut mask = Self::default();
         for secret in secrets {
@@ -42,7 +43,7 @@ impl Mask {
             Value::String(text) => {
                 let quoted = secret.to_string();
                 self.texts.push(quoted[1..quoted.len() - 1].to_owned());
-                // What is printed comes line by line.
+                // Tasks print line by line.
                 self.texts.extend(text.lines().map(str::to_owned));
                 self.texts.push(text.clone());
             }
@@ -53,7 +54,7 @@ impl Mask {
         self.values.push(secret.clone());
     }
 
-    /// A text without secrets.
+    /// Returns a text without secrets.
     pub(super) fn text<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let mut shown = Cow::Borrowed(text);
         for secret in &self.texts {
@@ -64,7 +65,7 @@ impl Mask {
         shown
     }
 
-    /// Hides the secrets of an event. The parameters of the run have none already.
+    /// Hides the secrets of an event. The parameters of the run hold no secrets in the log.
     pub(super) fn event(&self, kind: &mut RunEventKind) {
         if self.values.is_empty() {
             return;

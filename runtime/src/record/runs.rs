@@ -1,13 +1,16 @@
-//! Runs: a folder each, with the log, the record and the CNAB claim and result that it folds to, and the outputs.
+//! Runs. The folder of a run holds its log, the folds of the log (the record, the CNAB claim and result), and its
+//! outputs.
 //!
-//! Layout: `runs/ID/events.jsonl`, `run.json`, `claim.json`, `result.json`, `log.jsonl`, `outputs/`, `offsets/`, `lock`.
-//! What tasks print is apart from the events: it is of any length, nothing else is made of it, and it is not worth a sync.
+//! Layout: `runs/ID/events.jsonl`, `run.json`, `claim.json`, `result.json`, `log.jsonl`, `outputs/`, `offsets/`,
+//! `lock`. What tasks print is in a file of its own, not among the events: it may have any length, nothing is folded
+//! from it, and it is not worth a sync.
 //!
-//! Concurrency: the process that runs holds the kernel lock on `lock` from beginning to end. A record that says `running`
-//! and whose lock nobody holds belongs to a process that was killed; [`Runs::interrupted`] finds it.
+//! Concurrency: the process of a run holds the kernel lock on `lock` from beginning to end. A record that says
+//! `running` and whose lock nobody holds belongs to a process that was killed; [`Runs::interrupted`] finds it.
 //!
-//! Failure: `run.json` is written at the beginning and at the end, each time whole; what happened between is read from the
-//! log, whose last line may be cut. A run of an earlier version, or one that was imported, has a record and no log.
+//! Failure: `run.json` is written at the beginning and at the end, each time whole; what happened in between is read
+//! from the log, whose last line may be cut. A run of an earlier version, or one that was imported, has a record and no
+//! log.
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
@@ -63,7 +66,7 @@ impl<'a> Runs<'a> {
         Ok(log)
     }
 
-    /// Reads one by its full id. The record of a run that goes on is made of the events until now.
+    /// Reads one by its full id. The record of a run that is still running is the fold of its events until now.
     ///
     /// # Errors
     /// [`RecordError::NoRun`] if there is none; otherwise why it cannot be read.
@@ -143,7 +146,7 @@ impl<'a> Runs<'a> {
             let path = folder.join(LOCK);
             let lock = durable::try_lock(&path).map_err(RecordError::io("lock", &path))?;
             if let Some(lock) = lock {
-                // It may have ended between the first look and the lock.
+                // The run may have ended after it was read and before the lock was taken.
                 let run = self.written(&id)?;
                 if run.as_ref().is_none_or(|run| run.status == RunStatus::Running) {
                     found.extend(RunLog::resume(folder, lock, context, run)?);
@@ -161,10 +164,10 @@ impl<'a> Runs<'a> {
         Ok(Follow::new(self.events(id)?, &self.folder(id)))
     }
 
-    /// The events of a run that a sink has not had yet. `sink` names it in the run's folder: letters, digits and `-`.
+    /// The events of a run that a sink has not taken yet. `sink` names it in the run's folder: letters, digits and `-`.
     ///
     /// # Errors
-    /// [`RecordError::NoLog`] if the run has no log; otherwise why the sink's place in it cannot be read.
+    /// [`RecordError::NoLog`] if the run has no log; otherwise why the sink's offset cannot be read.
     pub fn cursor(&self, id: &RunId, sink: &'static str) -> Result<Cursor, RecordError> {
         Cursor::open(self.events(id)?, self.folder(id), sink)
     }

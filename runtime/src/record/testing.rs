@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use samebundle_spec::Digest;
 use samebundle_spec::record::{Format, RunStarted, Verification};
 
-/// The start of a run; each number has an id of its own.
+/// The start of a run; each number gives another id.
 pub fn started(number: usize) -> RunStarted {
     RunStarted {
         format: Format::CURRENT,

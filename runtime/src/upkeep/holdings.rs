@@ -1,4 +1,4 @@
-//! What of the local store the records of a home rely on.
+//! What the records of a home need from the local store.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,12 @@ use crate::engine::native::kept_layer;
 use crate::home::Home;
 use crate::record::{Installations, RecordError, Runs};
 
-/// Everything that a home relies on: what is installed, what it was before an upgrade, what its runs ran (all that go on,
-/// and of the rest of each installation those that `runs` chooses), and layers that were made of images.
+/// Returns everything that a home needs: the installed bundles, those before an upgrade, those of its runs (all that
+/// are running, and of the others those that `runs` chooses for each installation), and layers that were made from
+/// images.
 ///
 /// # Errors
-/// If a record cannot be read: it may name anything, so nothing may be removed.
+/// If a record cannot be read: it may name any content, so nothing may be removed.
 pub fn holdings(home: &Home, runs: Choice) -> Result<Vec<Held>, RecordError> {
     let mut held = Vec::new();
     for one in Installations::new(home).list()? {

@@ -1,8 +1,8 @@
 //! Unpacked layers that no image in the store has any more.
 //!
-//! A layer is mounted below running containers, so this holds the lock that runs share: while any run goes on, nothing is
-//! removed. A folder is renamed, and that made durable, before anything in it is removed: half a layer never has the name
-//! of a whole one.
+//! A layer is mounted below running containers, so a sweep holds the lock that runs share: nothing is removed while any
+//! run is running. A folder is renamed durably before anything in it is removed: an incomplete layer never has the name
+//! of a complete one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -22,8 +22,8 @@ use crate::image::{ImageError, beneath};
 const REMOVED: &str = ".removed-";
 const WHY: &str = "no image in the store has this layer";
 
-/// Removes what is unpacked of layers that are not among `live`, the content of the store that is needed. `None` if runs
-/// that go on use layers now.
+/// Removes unpacked layers that are not among `live`, the content of the store that is needed. `None` if running runs
+/// use layers now.
 ///
 /// # Errors
 /// If a configuration or a folder cannot be read, or something cannot be removed.
@@ -51,7 +51,7 @@ pub async fn sweep_layers(
     swept.map(Some).map_err(ImageError::io("sweep", &folder))
 }
 
-/// What unpacked layers are known by: blobs, and the diff ids in configurations of images.
+/// The digests that name unpacked layers: of blobs, and the diff ids in configurations of images.
 async fn keys(store: &Layout, live: &BTreeMap<Digest, Descriptor>) -> Result<BTreeSet<Digest>, ImageError> {
     let mut keys: BTreeSet<Digest> = live.keys().copied().collect();
     let configs = [MediaType::OCI_CONFIG, MediaType::DOCKER_CONFIG];
@@ -64,7 +64,7 @@ async fn keys(store: &Layout, live: &BTreeMap<Digest, Descriptor>) -> Result<BTr
             .fetch_bytes(config, limits::IMAGE_CONFIG_BYTES)
             .await
             .map_err(content)?;
-        // Who could not be read could not be unpacked either.
+        // An image that could not be read could not be unpacked either.
         if let Ok(config) = ImageConfig::parse(&bytes) {
             keys.extend(config.rootfs.diff_ids);
         }
@@ -117,7 +117,7 @@ fn entries(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
             all.push((name, entry.path()));
         }
     }
-    // The memory of installed packages goes after its lock: a name sorts behind its own prefix.
+    // The record of installed packages is removed after its lock: a name sorts after its own prefix.
     all.sort_by(|a, b| b.cmp(a));
     Ok(all)
 }

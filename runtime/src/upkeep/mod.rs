@@ -1,8 +1,8 @@
 //! What a home needs, and what it may lose: the local store, unpacked layers, scratch.
 //!
-//! [`holdings`] says what of the store installations, roll-back points, runs and caches rely on; the store itself knows its
-//! tags. [`sweep_layers`] and [`sweep_scratch`] remove the rest of a home's space. What is kept beyond doubt: whatever a
-//! living process holds a kernel lock for, and everything if a record cannot be read.
+//! [`holdings`] says what installations, roll-back points, runs and caches need from the store; the store itself knows
+//! its tags. [`sweep_layers`] and [`sweep_scratch`] remove the rest of a home's space. They never remove a file for
+//! which a living process holds a kernel lock, and nothing at all if a record cannot be read.
 
 mod holdings;
 mod layers;
@@ -12,16 +12,16 @@ use std::path::PathBuf;
 
 pub use holdings::holdings;
 pub use layers::sweep_layers;
-pub use scratch::{sweep_rooms, sweep_scratch};
+pub use scratch::{sweep_process_scratch, sweep_scratch};
 
 /// Something that was removed, or would be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Swept {
     /// The file or folder.
     pub path: PathBuf,
-    /// What it took, bytes.
+    /// Its size, bytes.
     pub bytes: u64,
-    /// Why it went.
+    /// Why it was removed.
     pub why: &'static str,
 }
 

@@ -1,8 +1,9 @@
 //! What killed processes left in `scratch/`.
 //!
-//! A process keeps what is half-made in a folder of its own, locked by the kernel while it lives ([`Home::scratch`]): a
-//! folder that can be locked is nobody's. Of a run (`scratch/RUN`) an empty folder is left when its tasks have ended, which
-//! the next start removes; what else is left of runs that do not go on, and anything else there, goes by age.
+//! A process keeps unfinished files in a folder of its own, on which it holds the kernel's lock while it lives
+//! ([`Home::scratch`]): a folder that can be locked belongs to no process. A run leaves an empty folder (`scratch/RUN`)
+//! when its tasks have ended, which the next start removes. Other leftovers of runs that are not running, and all other
+//! files, are removed by age.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -17,43 +18,44 @@ use crate::home::{Home, PROCESS_PREFIX};
 use crate::image::beneath;
 use crate::record::{RecordError, Runs};
 
-/// Removes the folders of processes that were killed, and empty ones of runs that have ended. Quick where there are none:
-/// every start does it.
+/// Removes the folders of processes that were killed, and empty ones of runs that have ended. It is quick if there are
+/// none: every start does it.
 ///
 /// # Errors
 /// If the folder cannot be listed, or something cannot be removed.
-pub fn sweep_rooms(home: &Home, dry_run: bool) -> io::Result<Vec<Swept>> {
+pub fn sweep_process_scratch(home: &Home, dry_run: bool) -> io::Result<Vec<Swept>> {
     let mut swept = Vec::new();
     for (name, path) in entries(&home.scratches())? {
         if name.starts_with(PROCESS_PREFIX)
             && let Some(lock) = nobodys(&path)?
         {
-            // Its process may have removed it itself just now, and then given the lock back.
+            // Its process may have removed the folder just now and then released the lock.
             if path.is_dir() {
                 swept.push(remove(&path, "left by a process that was killed", dry_run)?);
             }
             drop(lock);
         }
         if name.parse::<RunId>().is_ok() && !dry_run && !goes_on(home, &name) {
-            // One that is not empty stays, as does one that cannot be removed: it takes no space.
+            // One that is not empty stays, as does one that cannot be removed: an empty folder takes no space.
             let _ = std::fs::remove_dir(&path);
         }
     }
     Ok(swept)
 }
 
-/// The same, and whatever else nobody has touched for the time of `grace` before `now`, but for the roots of runs that go
-/// on: the caller has resolved those that were interrupted.
+/// Removes the same, and all else that was not changed for the time of `grace` before `now`, except the roots of
+/// running runs. The caller has resolved runs that were interrupted.
 ///
 /// # Errors
-/// As [`sweep_rooms`].
+/// As [`sweep_process_scratch`].
 pub fn sweep_scratch(home: &Home, now: SystemTime, grace: Duration, dry_run: bool) -> io::Result<Vec<Swept>> {
-    let mut swept = sweep_rooms(home, dry_run)?;
+    let mut swept = sweep_process_scratch(home, dry_run)?;
     for (name, path) in entries(&home.scratches())? {
         let Ok(modified) = std::fs::symlink_metadata(&path).and_then(|metadata| metadata.modified()) else {
             continue;
         };
-        // No lock tells whether it is in use (a probe, say), so it is never taken young, whatever grace is asked for.
+        // No lock tells whether it is in use (by a probe, say), so a young file is never removed, whatever grace is
+        // asked for.
         let grace = grace.max(Duration::from_secs(limits::STORE_GRACE_SECONDS));
         let old = now.duration_since(modified).is_ok_and(|age| age >= grace);
         if old && !name.starts_with(PROCESS_PREFIX) && !goes_on(home, &name) {
@@ -63,7 +65,7 @@ pub fn sweep_scratch(home: &Home, now: SystemTime, grace: Duration, dry_run: boo
     Ok(swept)
 }
 
-/// A run whose record cannot be read may go on.
+/// A run whose record cannot be read may be running.
 fn goes_on(home: &Home, name: &str) -> bool {
     let Ok(id) = name.parse::<RunId>() else {
         return false;
@@ -91,7 +93,7 @@ fn entries(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
 fn nobodys(path: &Path) -> io::Result<Option<File>> {
     let folder = match File::open(path) {
         Ok(folder) => folder,
-        // It went with its process just now.
+        // Its process removed it just now.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
@@ -129,7 +131,7 @@ mod tests {
         std::fs::create_dir(&dead).unwrap();
         std::fs::write(dead.join("half"), "four").unwrap();
         let home = Home::open(folder.path()).unwrap();
-        let swept = sweep_rooms(&home, false).unwrap();
+        let swept = sweep_process_scratch(&home, false).unwrap();
         assert_eq!(swept.len(), 1);
         assert_eq!((&swept[0].path, swept[0].bytes), (&dead, 4));
         assert!(own.join("half").exists() && !dead.exists());
@@ -147,9 +149,9 @@ mod tests {
         }
         std::fs::create_dir(home.runs().join(unreadable)).unwrap();
         std::fs::write(home.runs().join(unreadable).join("run.json"), "{").unwrap();
-        assert_eq!(sweep_rooms(&home, true).unwrap(), []);
+        assert_eq!(sweep_process_scratch(&home, true).unwrap(), []);
         assert!(home.scratches().join(ended).exists());
-        assert_eq!(sweep_rooms(&home, false).unwrap(), []);
+        assert_eq!(sweep_process_scratch(&home, false).unwrap(), []);
         assert!(!home.scratches().join(ended).exists());
         assert!(home.scratches().join(unreadable).exists() && home.scratches().join("probe-1").exists());
     }

@@ -17,7 +17,7 @@ pub(super) fn bytes(target: &str, text: &str) -> Input {
     }
 }
 
-/// A folder with a file `in`, and where it is.
+/// Makes a folder with a file `in`, and returns its path.
 fn folder(bench: &Bench, name: &str) -> Result<(Input, PathBuf), String> {
     let source = bench.folder.join(name);
     let text = format!("from outside, {name}");
@@ -81,7 +81,7 @@ pub(super) async fn reads_inputs(bench: &Bench) -> Verdict {
     )
 }
 
-/// An operation that writes to a folder, and where that is.
+/// Makes an operation that writes to a folder, and returns the path of that folder.
 fn writing(bench: &Bench, name: &str, line: &str) -> (Operation, Staging, PathBuf) {
     let mut operation = bench.shell(name, line);
     let output = Output::Folder {
@@ -153,7 +153,7 @@ pub(super) async fn puts_nothing_behind_a_link(bench: &Bench) -> Verdict {
     staging.input(&input, source);
     operation.inputs = vec![input];
     let (outcome, _) = bench.run_with(&operation, &staging).await;
-    // Whether it runs with the link resolved inside or is refused: nothing may be made outside.
+    // The operation may run with the link resolved inside, or be refused: in both cases nothing may be made outside.
     let left = said("list", fs::read_dir(&outside))?.count();
     same(&format!("files made outside ({})", told(&outcome)), 0, left)
 }

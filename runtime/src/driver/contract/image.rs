@@ -23,7 +23,7 @@ pub enum Packing {
     Zstd,
 }
 
-/// What an entry of a layer is.
+/// The kind of an entry of a layer, with its content.
 #[derive(Clone, Copy, Debug)]
 pub enum Entry<'a> {
     /// A file with these bytes.
@@ -36,7 +36,7 @@ pub enum Entry<'a> {
     HardLink(&'a str),
 }
 
-/// The tar of a layer in the making. Names are written as they are given, also hostile ones.
+/// Builds the tar of a layer. Names are written as they are given, hostile ones too.
 pub struct LayerBuilder(Builder<Vec<u8>>);
 
 impl std::fmt::Debug for LayerBuilder {
@@ -85,7 +85,7 @@ impl LayerBuilder {
     /// The tar.
     ///
     /// # Errors
-    /// None in memory.
+    /// It cannot fail in memory.
     pub fn tar(self) -> io::Result<Vec<u8>> {
         self.0.into_inner()
     }
@@ -94,7 +94,7 @@ impl LayerBuilder {
 /// Stores a layer and returns its blob and diff id.
 ///
 /// # Errors
-/// The place's error.
+/// The store's error.
 pub async fn push_layer(
     sink: &dyn Sink,
     tar: Vec<u8>,
@@ -117,10 +117,10 @@ pub async fn push_layer(
     Ok((sink.push_bytes(media_type, Bytes::from(bytes)).await?, diff_id))
 }
 
-/// Stores an image of layers that are there.
+/// Stores an image of layers that are in the store.
 ///
 /// # Errors
-/// The place's error.
+/// The store's error.
 pub async fn push_image(
     sink: &dyn Sink,
     config: ContainerConfig,
@@ -169,7 +169,7 @@ const PROGRAMS: [&str; 26] = [
 /// second layer deletes and replaces files of the first, and `says` as its own command.
 ///
 /// # Errors
-/// If `busybox` cannot be read, or the place's error.
+/// If `busybox` cannot be read, or if the store fails.
 pub async fn busybox_image(sink: &dyn Sink, busybox: &Path) -> Result<Busybox, StoreError> {
     let failed = |source| StoreError::io("read", busybox)(source);
     let program = std::fs::read(busybox).map_err(failed)?;

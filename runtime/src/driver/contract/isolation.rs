@@ -21,8 +21,8 @@ pub(super) async fn has_a_loopback_device(bench: &Bench) -> Verdict {
     same("an address", true, got.first().is_some_and(|count| count != "0"))
 }
 
-/// Programs that talk to themselves do it by these names: Ray, Spark, `torch.distributed`. Nothing listens; that the name is
-/// known shows in what is said before.
+/// Programs that connect to themselves use these names: Ray, Spark, `torch.distributed`. Nothing listens there, but the
+/// first line of the output shows that the name is known.
 pub(super) async fn resolves_its_own_names(bench: &Bench) -> Verdict {
     for (name, address) in [
         ("localhost", "127.0.0.1:9"),
@@ -41,9 +41,10 @@ pub(super) async fn resolves_its_own_names(bench: &Bench) -> Verdict {
     Ok(())
 }
 
-/// The first process of a container is a program of the driver until it executes the container's, and then finds it as
-/// `/proc/self/exe` (CVE-2019-5736). As a command it must not run, and also where it is started behind the driver's back, as
-/// the interpreter of a script, it must not be a file of the machine: whoever knows its path could write to it.
+/// The first process of a container runs a program of the driver until it executes the container's program, which can
+/// then find the former as `/proc/self/exe` (CVE-2019-5736). That file must not run as a command. Even as the
+/// interpreter of a script, where the driver does not see it, it must not be a file of the machine: a container that
+/// knows its path could write to it.
 pub(super) async fn reaches_no_program_of_the_driver(bench: &Bench) -> Verdict {
     let image = trapped(bench).await?;
     for command in ["/proc/self/exe", "/bin/own", "own", "/bin/script"] {
@@ -52,7 +53,7 @@ pub(super) async fn reaches_no_program_of_the_driver(bench: &Bench) -> Verdict {
         operation.command = lines(&[command]);
         let (outcome, log) = bench.run(&operation).await;
         let shown = format!("{command}: {}, {log:?}", told(&outcome));
-        // A Docker engine's runtime runs a sealed copy of itself, which nobody can keep it from here.
+        // A Docker engine's runtime runs a sealed copy of itself, which this driver cannot prevent.
         if command != "/bin/script" && bench.driver.name() != "docker" {
             same(&shown, false, matches!(outcome, Ok(Outcome::Succeeded)))?;
         }
@@ -76,8 +77,8 @@ async fn trapped(bench: &Bench) -> Result<samebundle_spec::Descriptor, String> {
     image::over(bench, layer, Packing::Gzip).await
 }
 
-/// An ELF program for `x86_64` that prints where `/proc/self/exe` leads and ends. A C library does not start as the loader of
-/// another program, so there is none.
+/// An ELF program for `x86_64` that prints where `/proc/self/exe` leads and ends. It uses no C library, because that
+/// does not start as the loader of another program.
 fn prints_its_program() -> Vec<u8> {
     const CODE: &[u8] = b"\x48\x81\xec\x00\x10\x00\x00\
         \xb8\x59\x00\x00\x00\x48\x8d\x3d\x25\x00\x00\x00\x48\x89\xe6\xba\x00\x10\x00\x00\x0f\x05\
@@ -96,7 +97,7 @@ fn prints_its_program() -> Vec<u8> {
     [64_u16, 56, 1, 64, 0, 0]
         .iter()
         .for_each(|half| add(&half.to_le_bytes()));
-    // To be loaded whole (type 1), readable and executable (5).
+    // The segment is loaded whole (type 1), readable and executable (5).
     [1_u32, 5].iter().for_each(|word| add(&word.to_le_bytes()));
     [0, 0, 0, size, size, 4_096]
         .iter()
@@ -163,7 +164,7 @@ pub(super) async fn limits_processes(bench: &Bench) -> Verdict {
 pub(super) async fn limits_memory(bench: &Bench) -> Verdict {
     let offers = bench.driver.offers().await.map_err(|error| told(&Err(error)))?;
     if let Some(notice) = offers.notices.iter().find(|notice| notice.contains("memory")) {
-        // It cannot be enforced here, and the driver says so, which is what the contract asks for.
+        // The limit cannot be enforced here and the driver says so, as the contract demands.
         return same("a notice with a reason", true, notice.contains("cgroup"));
     }
     let mut operation = bench.shell("memory", "dd if=/dev/zero of=/dev/null bs=200M count=1");

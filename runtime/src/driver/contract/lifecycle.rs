@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 use super::{Bench, Log, Verdict, endless, lines, said, same, told};
 use crate::driver::{Outcome, Staging};
 
-/// What the trait promises.
+/// The time in which the trait promises to cancel.
 const STOPPED_WITHIN: Duration = Duration::from_secs(2);
 
-/// How long a container may take to say its first line.
+/// How long a container may take to print its first line.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
 /// Waits for a container's first line.
@@ -51,7 +51,7 @@ pub(super) async fn is_cancelled_before_it_starts(bench: &Bench) -> Verdict {
     same("outcome", "Cancelled".to_owned(), told(&outcome))
 }
 
-/// Neither ends before both have begun, so they cannot run one after the other.
+/// Neither container ends before both have begun, so they cannot run one after the other.
 pub(super) async fn runs_two_at_once(bench: &Bench) -> Verdict {
     let cancel = CancellationToken::new();
     let operation = |name: &str| {

@@ -1,6 +1,6 @@
 //! The contract of a [`Driver`], as cases that every implementation passes and that broken ones fail.
 //!
-//! Contents go in and out as [`Staging`] has it, so a driver on another machine can keep the contract as well. All cases
+//! Inputs and outputs are given by [`Staging`], so a driver on another machine can pass the contract as well. All cases
 //! share one driver, as runs do. The image is made here from a static busybox, so that nothing is fetched.
 
 mod contents;
@@ -29,23 +29,23 @@ pub use image::{Busybox, Entry, LayerBuilder, Packing, busybox_image, push_image
 /// How long one case may take on a busy machine.
 const CASE_TIME: Duration = Duration::from_secs(120);
 
-/// What the cases need.
+/// What the cases need to run.
 pub struct Bench {
     /// The driver.
     pub driver: Arc<dyn Driver>,
-    /// Where the driver's images come from.
+    /// The store from which the driver reads images.
     pub sink: Arc<dyn Sink>,
-    /// The image of [`busybox_image`], in that place.
+    /// The image of [`busybox_image`], in that store.
     pub busybox: Busybox,
-    /// An empty folder of this machine for contents. The user of the driver owns it.
+    /// An empty folder of this machine for inputs and outputs. The user of the driver owns it.
     pub folder: PathBuf,
     /// Tells whether a process has a text in its command line, where the driver's containers run: [`is_running`].
     pub is_running: fn(&str) -> bool,
-    /// Starts a process that runs an endless container by such a driver; to be killed.
+    /// Starts a process that runs an endless container by such a driver. The case kills it.
     pub other: Other,
 }
 
-/// Starts another process that runs [`endless`] under the run id given, through a driver over the same place.
+/// Starts another process that runs [`endless`] under the run id given, through a driver of the same store.
 pub type Other = Box<dyn Fn(&str) -> std::io::Result<std::process::Child> + Send + Sync>;
 
 impl Debug for Bench {
@@ -56,7 +56,7 @@ impl Debug for Bench {
     }
 }
 
-/// A case: a sentence, and what comes of it. The error says what was wanted and what came.
+/// A case: a sentence that the driver must make true, and the function that tries it.
 pub struct Case {
     /// The promise.
     pub name: &'static str,
@@ -73,10 +73,10 @@ impl Debug for Case {
 }
 
 impl Case {
-    /// Tries the case.
+    /// Runs the case.
     ///
     /// # Errors
-    /// What was wanted and what came.
+    /// A text with what was wanted and what happened.
     pub async fn check(&self, bench: &Bench) -> Result<(), String> {
         match tokio::time::timeout(CASE_TIME, (self.run)(bench)).await {
             Ok(verdict) => verdict,

@@ -1,4 +1,4 @@
-//! What a container's program sees and says.
+//! What a container's program sees and prints.
 
 use samebundle_spec::{Classify, ErrorKind, limits};
 
@@ -22,7 +22,8 @@ pub(super) async fn tells_exit_codes(bench: &Bench) -> Verdict {
 }
 
 pub(super) async fn tells_signals(bench: &Bench) -> Verdict {
-    // The first process of a container cannot kill itself, so a child does the dying and the shell passes it on.
+    // The first process of a container cannot kill itself, so a child kills itself and the shell passes the exit code
+    // on.
     let (outcome, _) = bench
         .run(&bench.shell("signal", "sh -c 'kill -9 $$'; exit $?"))
         .await;
@@ -61,7 +62,8 @@ pub(super) async fn streams_both_outputs(bench: &Bench) -> Verdict {
     same("standard error", lines(&["two"]), log.lines(true))
 }
 
-/// A driver tells an outcome only when both outputs are read to their ends: whoever explains a failure has all lines.
+/// A driver returns an outcome only after it has read both outputs to their ends, so that the message of a failure has
+/// all lines.
 pub(super) async fn reads_both_outputs_to_their_ends(bench: &Bench) -> Verdict {
     const LINES: usize = 200;
     let line = format!("for n in $(seq {LINES}); do echo out $n; echo err $n >&2; done; exit 1");

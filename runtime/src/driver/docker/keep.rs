@@ -1,7 +1,8 @@
-//! What a container wrote, as a layer.
+//! Keeps what a container wrote into its root as a layer.
 //!
-//! The engine makes an image of the container and exports it; the last layer of that is what is wanted. It is written in
-//! the same form as the embedded driver's: times 0, nothing of what was mounted.
+//! The engine makes an image of the container and exports it; the last layer of that image holds what the container
+//! wrote. It is written in the same form as by the embedded driver: all times are 0, and nothing that was mounted is in
+//! it.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -26,7 +27,7 @@ struct Manifest {
     layers: Vec<String>,
 }
 
-/// Writes the layer beside its path, and renames it when it is whole.
+/// Writes the layer under another name, and renames it when it is complete.
 pub(super) async fn keep_upper(
     engine: &Docker,
     container: &str,

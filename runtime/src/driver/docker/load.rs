@@ -1,8 +1,8 @@
-//! From the store into the engine: a `docker load` archive made while it is sent.
+//! Loads images from the store into the engine: the archive for `docker load` is made while it is sent.
 //!
 //! The archive has the image's configuration, its layers and a `manifest.json` (Docker image-spec 1.2). Gzip and plain
-//! layers are sent as they are; zstd, which Docker 20.10 cannot read, and layers whose diff id nobody has written down are
-//! unpacked into a temporary file first. Every layer is read here once before the engine gets it, which then checks it against
+//! layers are sent as they are; zstd, which Docker 20.10 cannot read, and layers without a known diff id are unpacked
+//! into a temporary file first. Every layer is read here once before the engine gets it, which then checks it against
 //! the configuration again.
 
 use std::io::{self, Seek};
@@ -24,14 +24,14 @@ use super::failed;
 use crate::driver::{DriverError, Operation};
 use crate::image::{Image, ImageError, Layer, scan, write_plain};
 
-/// Where images of ours are in an engine.
+/// The repository of our images in an engine.
 const REPOSITORY: &str = "samebundle/image";
 
 /// A layer ready to be sent.
 enum Ready {
-    /// As it is in the store.
+    /// The layer as the store has it.
     Stored(Box<Layer>),
-    /// Unpacked.
+    /// The unpacked layer.
     Plain(std::fs::File, u64),
 }
 
@@ -124,7 +124,8 @@ async fn plain(
     })?
 }
 
-/// Reads a layer once before the engine does: it strips what is refused here, and reads on after what is not.
+/// Reads a layer once before the engine does, because the engine strips what is refused here, and reads on after what
+/// it does not refuse.
 async fn check(source: &Arc<dyn Source>, layer: Layer) -> Result<(), ImageError> {
     let (blob, handle) = (layer.blob.digest, Handle::current());
     let stream = source.fetch(&layer.blob).await;
@@ -165,7 +166,7 @@ async fn send(
         Ok(())
     };
     let (written, answered) = tokio::join!(write(writer, source, name, config, layers), answered);
-    // The engine's answer says more than that it closed the stream.
+    // The engine's answer says more than the error that it closed the stream.
     answered.and(written)
 }
 

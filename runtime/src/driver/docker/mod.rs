@@ -1,10 +1,10 @@
 //! The docker driver: containers of a Docker engine behind a unix socket, API 1.41 (Docker 20.10) or newer.
 //!
-//! Images go from the store into the engine as a stream (no registry, nothing unpacked here) and are known there by a tag
-//! made of their configuration's digest, so one is loaded once. Every container carries the label [`RUN_LABEL`]; that is
-//! how [`Driver::recover`] finds them, since they outlive this process.
+//! Images are streamed from the store into the engine (through no registry, and without unpacking them here). The
+//! engine knows them by a tag that is made of their configuration's digest, so an image is loaded once. Every container
+//! carries the label [`RUN_LABEL`], by which [`Driver::recover`] finds containers that outlived their process.
 //!
-//! Failure: what the engine answers is passed on word for word. A container is removed whatever became of it.
+//! Failure: the engine's answer is passed on word for word. A container is removed however it ended.
 
 mod keep;
 mod load;
@@ -37,10 +37,10 @@ pub const RUN_LABEL: &str = "dev.samebundle.run";
 
 const NAME: &str = "docker";
 
-/// The oldest API that is spoken, that of Docker 20.10.
+/// The oldest API version that is supported, that of Docker 20.10.
 const OLDEST_API: (usize, usize) = (1, 41);
 
-/// How long one answer of the engine may take. Loading an image answers when all of it is unpacked.
+/// How long one answer of the engine may take. The answer to a load comes when the whole image is unpacked.
 const ANSWER: Duration = Duration::from_secs(600);
 
 /// How long a container has to end by itself when it is cancelled. The trait promises two seconds in all, of which a busy
@@ -58,7 +58,7 @@ pub struct DockerDriver {
 
 impl DockerDriver {
     /// Connects to the engine at `address` (`unix:///path` or a path) and reads images from `source`. `scratch` is a
-    /// folder for files on their way.
+    /// folder for temporary files.
     ///
     /// # Errors
     /// [`DriverError::Unusable`] if no engine answers there, or one that is too old.
@@ -145,7 +145,7 @@ impl DockerDriver {
         Ok(outcome)
     }
 
-    /// Asks a container to end and gives it a moment. What does not end is killed by removing it.
+    /// Asks a container to end and gives it a moment. A container that does not end is killed by removing it.
     async fn ask_to_end(&self, container: &str) {
         let options = KillContainerOptionsBuilder::default().signal("SIGTERM").build();
         // An error means that it has ended by itself in the meantime.
@@ -187,7 +187,7 @@ impl DockerDriver {
             .v(true)
             .build();
         match self.engine.remove_container(container, Some(options)).await {
-            // Gone, or about to be.
+            // The container is removed, or about to be removed.
             Err(Error::DockerResponseServerError {
                 status_code: 404 | 409,
                 ..
@@ -260,7 +260,7 @@ impl Driver for DockerDriver {
     ) -> Result<Outcome, DriverError> {
         refuse_gpus(NAME, operation)?;
         std::fs::create_dir_all(&self.scratch).map_err(unstaged(operation))?;
-        // For contents that are given as bytes; removed when the container is.
+        // The folder for inputs that are given as bytes. It is removed with the container.
         let folder = tempfile::tempdir_in(&self.scratch).map_err(unstaged(operation))?;
         let container = tokio::select! {
             biased;

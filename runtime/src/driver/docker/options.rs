@@ -1,4 +1,4 @@
-//! What the engine is asked for, and what it says of its machine.
+//! The options of a container for the engine, and what the engine says of its machine.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -8,7 +8,7 @@ use bollard::models::{ContainerCreateBody, HostConfig, HostConfigLogConfig, Moun
 use super::RUN_LABEL;
 use crate::driver::{Bind, HOSTNAME, Offers, Operation};
 
-/// What root in a container may do: the same as in the embedded driver.
+/// The capabilities of root in a container: the same as in the embedded driver.
 const CAPABILITIES: [&str; 9] = [
     "CHOWN",
     "DAC_OVERRIDE",
@@ -55,10 +55,10 @@ fn host(operation: &Operation, binds: &[Bind]) -> HostConfig {
     let nano_cpus = limits.cpus.map(|cpus| (cpus * 1e9) as i64);
     HostConfig {
         network_mode: Some(if limits.network { "host" } else { "none" }.to_owned()),
-        // The engine writes no name of a container that has no network.
+        // The engine writes no host name for a container that has no network.
         extra_hosts: Some(vec![format!("{HOSTNAME}:127.0.0.1")]),
         memory,
-        // Memory and swap together: no swap.
+        // The limit of memory and swap together, so there is no swap.
         memory_swap: memory,
         nano_cpus,
         pids_limit: Some(i64::from(limits.pids)),

@@ -1,7 +1,7 @@
 //! Control groups: cgroup v2, v1 (also hybrid), or none.
 //!
-//! A container gets a cgroup below the driver's own where that can be made, so that it never escapes a limit that holds for
-//! the driver. What cannot be made or set is missing, and said once by the driver's probe; it is no error.
+//! A container gets a cgroup below the driver's own if one can be made there, so that it never escapes a limit of the
+//! driver. A cgroup or limit that cannot be made is no error: it is left out, and the driver's probe reports that once.
 
 use std::fs;
 use std::io;
@@ -15,7 +15,7 @@ use crate::driver::Limits;
 /// Length of the time slices that the CPU limit is counted in, microseconds (the kernel's default).
 const CPU_PERIOD: u64 = 100_000;
 
-/// What a cgroup limits.
+/// A controller: what a cgroup limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Controller {
@@ -44,7 +44,7 @@ struct CgroupFolder {
     unified: bool,
 }
 
-/// The cgroup of one container: one folder in v2, one a controller in v1.
+/// The cgroup of one container: one folder in v2, one for each controller in v1.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Cgroup {
     parts: Vec<CgroupFolder>,
@@ -60,7 +60,7 @@ struct Hierarchy {
 }
 
 impl Cgroup {
-    /// Makes the cgroup and sets what of the limits can be set.
+    /// Makes the cgroup and sets those of the limits that can be set.
     pub(super) fn make(name: &str, limits: &Limits) -> Self {
         let mut cgroup = Self::default();
         for hierarchy in hierarchies() {
@@ -113,7 +113,7 @@ impl Cgroup {
         })
     }
 
-    /// Kills what is left in the cgroup and removes it.
+    /// Kills the processes that are left in the cgroup and removes it.
     pub(super) fn remove(&self) -> io::Result<()> {
         self.parts.iter().try_for_each(|part| remove(&part.folder))
     }
@@ -124,14 +124,14 @@ impl Hierarchy {
         self.controllers.iter().any(|name| name == controller.name())
     }
 
-    /// Makes a cgroup in the first place where that is possible and where the controllers are on offer.
+    /// Makes a cgroup in the first folder in which one can be made and which offers the controllers.
     fn make(&self, name: &str, wanted: &[Controller]) -> Option<CgroupFolder> {
         if wanted.is_empty() {
             return None;
         }
         let mut places = vec![self.own.clone()];
         if self.unified {
-            // A cgroup that holds processes cannot share out controllers (v2's "no internal processes"): go beside it.
+            // A cgroup that holds processes cannot delegate controllers (v2's "no internal processes"): go beside it.
             places.extend(
                 self.own
                     .parent()
@@ -145,7 +145,8 @@ impl Hierarchy {
             if self.unified {
                 for controller in wanted {
                     let offer = format!("+{}", controller.name());
-                    // Already shared out, or not allowed: what counts is what the new cgroup has.
+                    // A failure means that they are delegated already, or may not be. The controllers of the new cgroup
+                    // tell.
                     let _ = fs::write(place.join("cgroup.subtree_control"), offer);
                 }
             }
@@ -214,7 +215,7 @@ fn set(folder: &Path, unified: bool, controller: Controller, limits: &Limits) ->
 }
 
 fn remove(folder: &Path) -> io::Result<()> {
-    /// How often and how long apart a cgroup is tried whose processes are still ending.
+    /// How often, and with what pause, the removal of a cgroup is tried while its processes are ending.
     const TRIES: u32 = 50;
     const PAUSE: Duration = Duration::from_millis(20);
     for _ in 0..TRIES {

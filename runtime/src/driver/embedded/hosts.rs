@@ -1,4 +1,4 @@
-//! The container's `/etc/hosts`. An image has none, or one that knows another machine.
+//! The container's `/etc/hosts`. An image has no such file, or one for another machine.
 
 use std::fs;
 use std::io;
@@ -8,8 +8,8 @@ use crate::driver::{Bind, HOSTNAME};
 
 const TARGET: &str = "/etc/hosts";
 
-/// Writes the file into the container's folder and says where it is to be seen. With the machine's network come the
-/// machine's own names.
+/// Writes the file into the container's folder and returns its bind. With the machine's network it has the machine's
+/// own names as well.
 pub(super) fn bind(network: bool, folder: &Path) -> io::Result<Bind> {
     let mut text = format!("127.0.0.1\tlocalhost {HOSTNAME}\n::1\tlocalhost ip6-localhost ip6-loopback\n");
     if network {

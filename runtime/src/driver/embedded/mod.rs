@@ -1,13 +1,13 @@
 //! The embedded driver: containers on Linux with nothing to install.
 //!
 //! Every container has a [helper process](helper_main) of its own, a sealed copy of this program, in which libcontainer
-//! runs; the driver itself never makes namespaces. The helper ends when the driver does (their socket closes), the container's
-//! first process when the helper does (parent-death signal), and everything in the container with that (its own process
-//! namespace). Mounts are in the helper's namespace and go with it. So a kill of the driver leaves only folders and an
-//! empty cgroup, which [`Driver::recover`] removes.
+//! runs; the driver itself never makes namespaces. The helper ends when the driver does (their socket closes), the
+//! container's first process ends when the helper does (parent-death signal), and everything in the container ends with
+//! its first process (its own process namespace). Mounts are in the helper's namespace and vanish with it. So a kill of
+//! the driver leaves only folders and an empty cgroup, which [`Driver::recover`] removes.
 //!
-//! Root and not root: without root the helper is root in a user namespace that has one user. Files of the image belong to
-//! that user, whoever owned them in the image; an image that wants another user runs as that one, mapped to the same.
+//! Without root, the helper is root in a user namespace that has one user. Files of the image belong to that user,
+//! whoever owned them in the image; an image that wants another user runs as that user, mapped to the same one.
 //!
 //! Layout: `HOME/layers/` (see [`crate::image`]), `HOME/scratch/RUN/NAME/` for one container: `root`, `upper`, `work`,
 //! `l` (links to layers), `bundle`, `state`, `hosts`, `inputs`, `marks.json`.
@@ -215,7 +215,8 @@ fn command(image: &Image, operation: &Operation) -> Result<Vec<String>, DriverEr
     Ok(command)
 }
 
-/// The operation's contents, the names of hosts, and with a network where to ask for others. The operation's own come first.
+/// Returns the binds: the operation's inputs and outputs first, then the file of host names, and with a network the
+/// name servers.
 fn binds(operation: &Operation, staging: &Staging, folder: &Path) -> io::Result<Vec<Bind>> {
     const RESOLVER: &str = "/etc/resolv.conf";
     let network = operation.limits.network;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::cgroup::{self, Cgroup, Controller};
 use crate::driver::{Limits, Offers};
 
-/// Looks at the machine. `cgroup` is one that was made to see what can be limited. No GPU is given to containers yet.
+/// Looks at the machine. `cgroup` was made to find out what can be limited. No GPU is given to containers yet.
 pub(super) fn offers(home: &Path, cgroup: &Cgroup, rootless: bool, overlay: bool) -> Offers {
     let mut disk_classes = vec!["standard".to_owned()];
     if is_solid_state(home) {
@@ -27,7 +27,7 @@ pub(super) fn offers(home: &Path, cgroup: &Cgroup, rootless: bool, overlay: bool
     }
 }
 
-/// A limit set of its own, to see what can be set.
+/// Limits with every field set, to find out which can be enforced.
 pub(super) const PROBE_LIMITS: Limits = Limits {
     cpus: Some(1.0),
     memory: Some(64 << 20),
@@ -67,7 +67,7 @@ fn memory() -> u64 {
     cgroup::own_memory_limit().map_or(total, |limit| limit.min(total))
 }
 
-/// Asks the device that a folder is on whether it turns. Unknown devices (network, overlay) say nothing.
+/// Tells whether the device of a folder is a rotating disk; none for devices that do not say (network, overlay).
 fn is_solid_state(folder: &Path) -> bool {
     let Ok(metadata) = fs::metadata(folder) else {
         return false;

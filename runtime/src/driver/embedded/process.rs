@@ -1,4 +1,4 @@
-//! A process by its number and the time of its start, because the kernel uses numbers again.
+//! A process, identified by its number and the time of its start, because the kernel reuses numbers.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 use serde::{Deserialize, Serialize};
 
-/// A process that was seen.
+/// The identity of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ProcessId {
     pid: i32,
@@ -15,7 +15,7 @@ pub(super) struct ProcessId {
 }
 
 impl ProcessId {
-    /// Looks at a process; none if there is none of that number.
+    /// Identifies the process of a number; none if there is no such process.
     pub(super) fn look(pid: i32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The name in parentheses may hold anything; fields are counted after it, from the third on.
@@ -30,9 +30,9 @@ impl ProcessId {
         Self::look(self.pid) == Some(self)
     }
 
-    /// Kills the process if it is still the same, and waits until it is gone; false if it is not after a while.
+    /// Kills the process if it is still the same, and waits until it has ended; false if it has not after a while.
     pub(super) fn end(self) -> bool {
-        /// A killed process needs milliseconds; one in an uninterruptible wait may never go.
+        /// A killed process ends in milliseconds; one in an uninterruptible wait may never end.
         const PATIENCE: Duration = Duration::from_secs(5);
         let begun = Instant::now();
         while self.is_alive() {

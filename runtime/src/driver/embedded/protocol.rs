@@ -1,4 +1,4 @@
-//! What driver and helper say to each other: one JSON object a line, over one socket.
+//! The protocol between driver and helper: one JSON object on each line, over one socket.
 //!
 //! Driver to helper: a [`Task`]; then, for a container, [`Order::Start`] once it is in its cgroup, and [`Order::Stop`] to
 //! cancel. The end of the stream means that the driver is gone: the helper kills the container at once. Helper to driver:
@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::driver::Bind;
 
-/// What a helper is started for.
+/// The task of a helper.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Task {
-    /// Find out what this machine lets us do, in an empty folder.
+    /// Find out, in an empty folder, what the driver may do on this machine.
     Probe { folder: PathBuf, rootless: bool },
     /// Run one container to its end.
     Run(Box<Run>),
@@ -29,7 +29,7 @@ pub(super) enum Task {
 pub(super) struct Run {
     /// Name for messages.
     pub(super) name: String,
-    /// Folder of its own: root, upper, work, state.
+    /// The folder of the container: root, upper, work, state.
     pub(super) folder: PathBuf,
     /// Unpacked layers, lowest first.
     pub(super) layers: Vec<PathBuf>,
@@ -43,33 +43,33 @@ pub(super) struct Run {
     pub(super) working_dir: String,
     /// The image's `User`.
     pub(super) user: String,
-    /// What to bind.
+    /// What is bound into it.
     pub(super) mounts: Vec<Bind>,
     /// Whether the container stays in the machine's network namespace.
     pub(super) network: bool,
-    /// Limit of processes for where no cgroup holds it.
+    /// Limit of processes, for machines where no cgroup enforces it.
     pub(super) pids: u32,
     /// Where to write the upper folder as a layer if the container succeeds.
     pub(super) keep_upper: Option<PathBuf>,
 }
 
-/// What a driver tells its helper.
+/// An order of a driver to its helper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Order {
     /// The container may begin.
     Start,
-    /// Ask it to end, and kill it a second later.
+    /// The container is asked to end, and killed a second later.
     Stop,
 }
 
-/// What a helper tells its driver.
+/// A report of a helper to its driver.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Report {
-    /// What a machine lets us do.
+    /// What the driver may do on this machine.
     Probed { overlay: bool },
-    /// The container waits to begin; its first process has this id.
+    /// The container waits for the order to begin; its first process has this id.
     Created { pid: i32 },
     /// The container ended; 128 + n if signal n ended it.
     Exited { code: i32 },
@@ -77,7 +77,7 @@ pub(super) enum Report {
     Failed { operation: String, why: String },
 }
 
-/// One message as a line.
+/// Writes one message as a line.
 pub(super) fn line(message: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');

@@ -1,5 +1,5 @@
-//! What a container leaves on disk while it runs: `HOME/scratch/RUN/NAME/`, with `marks.json` naming its processes and
-//! cgroup for whoever finds it after a crash.
+//! What a container leaves on disk while it runs: `HOME/scratch/RUN/NAME/`, with `marks.json`, which names its
+//! processes and cgroup for the recovery after a crash.
 
 use std::fs;
 use std::io;
@@ -11,7 +11,7 @@ use super::cgroup::Cgroup;
 use super::process::ProcessId;
 use crate::image::beneath;
 
-/// What has to be ended and removed besides the folder.
+/// The processes to end and the cgroup to remove, besides the folder.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Leftovers {
     pub(super) helper: Option<ProcessId>,
@@ -32,7 +32,7 @@ pub(super) fn of_run(home: &Path, run_id: &str) -> PathBuf {
 }
 
 impl Scratch {
-    /// Makes the folder of a container; what an earlier one of that name left is removed first.
+    /// Makes the folder of a container; what an earlier container of that name left is removed first.
     pub(super) fn make(home: &Path, run_id: &str, name: &str) -> io::Result<Self> {
         let folder = of_run(home, run_id).join(name);
         if folder.exists() {
@@ -45,7 +45,7 @@ impl Scratch {
         })
     }
 
-    /// Takes over a folder that was left.
+    /// Takes over a folder that a killed process left.
     pub(super) fn found(folder: PathBuf) -> Self {
         let text = fs::read(folder.join("marks.json")).unwrap_or_default();
         Self {
@@ -58,8 +58,8 @@ impl Scratch {
         &self.folder
     }
 
-    /// Writes down what there is to end. Before a process is started it is not known, and a helper whose driver ends in
-    /// that moment ends by itself.
+    /// Writes the processes and the cgroup down. A process is not known before it is started; a helper whose driver
+    /// ends in that moment ends by itself.
     pub(super) fn mark(&self) -> io::Result<()> {
         let new = self.folder.join("marks.json.new");
         fs::write(&new, serde_json::to_vec(&self.marks)?)?;

@@ -1,9 +1,9 @@
 //! A copy of the helper's program that nobody can change.
 //!
-//! The first process of a container is still the helper's program in the moment in which it executes the container's, and
-//! whoever runs in the container then can find that program as `/proc/self/exe` (CVE-2019-5736). So helpers are not
-//! started from the file on this machine but from a copy in memory, which has no path and is sealed by the kernel: it can
-//! be neither written nor cut, not even by root. One copy serves all helpers of a driver.
+//! In the moment in which the first process of a container executes the container's program, it still is the helper's
+//! program, and a container can find that program as `/proc/self/exe` (CVE-2019-5736). So helpers are not started from
+//! the file on this machine but from a copy in memory, which has no path and is sealed by the kernel: not even root can
+//! write or truncate it. One copy serves all helpers of a driver.
 
 use std::fs::File;
 use std::io;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
 
-/// The name of the copy, which is what a container would read of it.
+/// The name of the copy: all that a container can read of it.
 const NAME: &str = "container-helper";
 
 /// A sealed program.
@@ -30,13 +30,13 @@ impl Sealed {
         Ok(Self(copy.into()))
     }
 
-    /// Where a process that this one is about to start finds the program; not to be used by any other.
+    /// The path at which a child process that is about to be started finds the program. No other process can use it.
     pub(super) fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
     }
 }
 
-/// Kernels from 6.3 on want to be told that a file in memory is to be executed; older ones do not know the word.
+/// Kernels from 6.3 on need a flag for a file in memory that is to be executed; older ones do not know the flag.
 fn executable_memory() -> rustix::io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     match memfd_create(NAME, flags | MemfdFlags::EXEC) {

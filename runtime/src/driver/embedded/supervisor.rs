@@ -21,14 +21,14 @@ use super::sealed::Sealed;
 use crate::driver::LogSink;
 use crate::driver::log::pump;
 
-/// How long the helper has to end a container before it is killed itself, and the container with it. The driver has
-/// promised two seconds, the helper gives the container one.
+/// How long the helper has to end a container before both are killed. The driver promises two seconds, of which the
+/// helper gives one to the container.
 const PATIENCE: Duration = Duration::from_millis(1_500);
 
-/// What a helper is called in a list of processes.
+/// The name of a helper in a list of processes.
 const NAME: &str = "samebundle";
 
-/// What became of a helper.
+/// How a helper ended.
 #[derive(Debug)]
 pub(super) enum End {
     /// Its last report; none if it ended without one.
@@ -37,7 +37,7 @@ pub(super) enum End {
     Cancelled,
 }
 
-/// A helper that runs.
+/// A running helper.
 #[derive(Debug)]
 pub(super) struct Supervisor {
     child: Child,
@@ -56,7 +56,7 @@ impl Supervisor {
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
-            // Always pipes: libcontainer leaves a container without a usable descriptor where one is /dev/null.
+            // These are always pipes: with /dev/null, libcontainer leaves a container without a usable descriptor.
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
@@ -88,7 +88,7 @@ impl Supervisor {
         Ok(Some(serde_json::from_slice(&line)?))
     }
 
-    /// Sees a container through to its end.
+    /// Supervises a container to its end.
     pub(super) async fn run(
         mut self,
         scratch: &mut Scratch,
@@ -116,7 +116,7 @@ impl Supervisor {
             self.stop().await;
         }
         if end.is_err() {
-            // Nobody listens to the helper any more.
+            // Nobody reads from the helper any more.
             let _ = self.child.start_kill();
         }
         self.child.wait().await?;
@@ -140,7 +140,7 @@ impl Supervisor {
 
     async fn stop(&mut self) {
         if let Ok(order) = protocol::line(&Order::Stop) {
-            // A helper that no longer listens has ended or is about to be killed.
+            // A helper that no longer reads has ended or is about to be killed.
             let _ = self.writer.write_all(&order).await;
         }
         let _ = self.writer.shutdown().await;

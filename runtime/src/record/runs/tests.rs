@@ -15,7 +15,7 @@ use super::*;
 use crate::context::Clock;
 use crate::event::Silent;
 
-/// Goes on by a second every time it is asked.
+/// A clock that advances by a second every time it is read.
 #[derive(Debug, Default)]
 struct Ticks(AtomicU64);
 
@@ -217,7 +217,7 @@ fn a_folder_in_which_nothing_began_is_no_run() {
         assert!(bench.runs().interrupted(&bench.context).unwrap().is_empty());
         assert_eq!(bench.runs().list(None).unwrap(), []);
     }
-    // A newer major is named as that.
+    // The error names a newer major version.
     std::fs::write(folder.join(EVENTS), "{\"format\": \"2.0\"}\n").unwrap();
     assert!(matches!(
         bench.runs().get(&id(1)),
@@ -240,7 +240,7 @@ async fn a_run_is_followed_while_another_thread_does_it() {
             log.append(task_finished("a"));
             match kill {
                 false => drop(log.finish(finished(RunStatus::Succeeded)).unwrap()),
-                // Half of its next event is written when it dies.
+                // The process dies when half of its next event is written.
                 true => {
                     let file = std::fs::OpenOptions::new().write(true).open(events).unwrap();
                     let end = file.metadata().unwrap().len();
@@ -258,7 +258,7 @@ async fn a_run_is_followed_while_another_thread_does_it() {
     }
 }
 
-/// What a sink outside was told.
+/// The events that a sink received.
 fn drain(cursor: &mut Cursor) -> Vec<u64> {
     std::iter::from_fn(|| cursor.next().unwrap())
         .map(|event| event.sequence)
@@ -275,7 +275,7 @@ fn a_sink_goes_on_at_its_offset_and_has_each_event_at_least_once() {
     assert_eq!(first.next().unwrap().unwrap().sequence, 1);
     first.commit().unwrap();
     assert_eq!(first.next().unwrap().unwrap().sequence, 2);
-    // It was killed before it said that it took the second: it is given again.
+    // It was killed before it recorded that it took the second event, so it gets that event again.
     drop(first);
     let mut second = cursor();
     assert_eq!(drain(&mut second), [2]);

@@ -1,4 +1,4 @@
-//! One container from its making to its end.
+//! Runs one container from its start to its end.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -22,7 +22,7 @@ use crate::image::account::{self, Account};
 use crate::image::beneath::Root;
 use crate::image::pack;
 
-/// How long a container has to end by itself after it was asked to, seconds. A driver has promised two.
+/// How long a container has to end by itself after it was asked to, seconds. A driver promises two.
 const GRACE_SECONDS: i64 = 1;
 
 /// Runs a container and returns the last report.
@@ -79,11 +79,11 @@ fn seen_as(run: &Run, account: &Account) -> Option<(u32, u32)> {
 }
 
 fn kill(process: &OwnedFd, signal: Signal) {
-    // It may have ended in the meantime, which is what was wanted.
+    // The container may have ended in the meantime, as was wanted.
     let _ = rustix::process::pidfd_send_signal(process, signal);
 }
 
-/// Waits for the container's end, and brings it about when told to or when the driver is gone.
+/// Waits for the container's end. It stops the container when it is ordered to, or when the driver is gone.
 fn wait(process: &OwnedFd, control: &mut Control) -> Result<(), HelperFailure> {
     let mut listening = true;
     let mut patience: Option<Timespec> = None;
@@ -93,7 +93,7 @@ fn wait(process: &OwnedFd, control: &mut Control) -> Result<(), HelperFailure> {
             PollFd::new(&control.writer, PollFlags::IN),
         ];
         let count = if listening { 2 } else { 1 };
-        // An order may have come together with the one before it.
+        // An order may have arrived together with the one before it.
         let mut spoken = listening && !control.reader.buffer().is_empty();
         if !spoken {
             let ready = poll(&mut watched[..count], patience.as_ref()).or_else(again);
@@ -143,7 +143,7 @@ fn exit_code(process: &OwnedFd) -> Result<i32, HelperFailure> {
     code.ok_or_else(|| HelperFailure::new("read the container's exit code", "it has none"))
 }
 
-/// Writes the upper folder as a layer beside its path, and renames it when it is whole.
+/// Writes the upper folder as a layer under another name, and renames it when it is complete.
 fn keep_upper(run: &Run, root: &RootFs) -> Result<(), HelperFailure> {
     const STEP: &str = "keep what the container wrote";
     let Some(path) = &run.keep_upper else {
@@ -168,14 +168,14 @@ fn keep_upper(run: &Run, root: &RootFs) -> Result<(), HelperFailure> {
     fs::rename(&partial, path).step(STEP)
 }
 
-/// Where something was mounted, which is not the container's writing: the folders and files made for that.
+/// Returns the folders and files that were made as mount points: the container did not write them.
 fn left_out(run: &Run, upper: &Path) -> BTreeSet<PathBuf> {
     let fixed = ["/proc", "/dev", "/sys"].into_iter();
     let targets = fixed.chain(run.mounts.iter().map(|bind| bind.target.as_str()));
     let mut out: BTreeSet<PathBuf> = targets
         .map(|target| PathBuf::from(target.trim_start_matches('/')))
         .collect();
-    // Their parents as well, where nothing else is in them.
+    // Their parents belong to them if they hold nothing else.
     let mut parents: Vec<PathBuf> = out
         .iter()
         .flat_map(|path| path.ancestors().skip(1).map(Path::to_owned))

@@ -1,10 +1,10 @@
-//! Why the helper could not do something, as it is told to the driver.
+//! Why the helper could not do something, as it reports it to the driver.
 
 use std::error::Error;
 
 use super::super::protocol::Report;
 
-/// What was tried and what stood in the way.
+/// An operation and why it failed.
 #[derive(Debug)]
 pub(super) struct HelperFailure {
     operation: &'static str,
@@ -39,7 +39,8 @@ impl<T, E: Error + 'static> Step<T> for Result<T, E> {
     }
 }
 
-/// An error with its causes. libcontainer's errors say little without them; repeated texts are left out.
+/// Returns the text of an error with its causes. libcontainer's errors say little without them; texts that are repeated
+/// are left out.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -51,7 +52,7 @@ fn chain(error: &(dyn Error + 'static)) -> String {
         }
         next = cause.source();
     }
-    // libcontainer cannot remove the cgroup that it was shown in place of the machine's, which is as it should be.
+    // As intended, libcontainer cannot remove the cgroup that it saw in place of the machine's.
     match text.find(". error during cleanup: ") {
         Some(end) => text[..end].to_owned(),
         None => text,

@@ -1,9 +1,9 @@
 //! The helper process: one thread, one container.
 //!
-//! libcontainer clones processes and runs ordinary code in them, which is only sound in a process with a single thread. So
-//! the driver starts this program again and speaks with it over a socket that is its standard input; standard output and
-//! error are the container's own. The helper makes namespaces and mounts of its own, which the kernel removes when it ends:
-//! nothing is left mounted whatever happens.
+//! libcontainer clones processes and runs ordinary code in them, which is only sound in a process with a single thread.
+//! So the driver starts this program again and talks to it over a socket that is its standard input; standard output
+//! and error are the container's own. The helper makes namespaces and mounts of its own, which the kernel removes when
+//! it ends: nothing stays mounted, whatever happens.
 
 mod container;
 mod failure;
@@ -42,10 +42,12 @@ impl Control {
     }
 }
 
-/// Runs a helper to its end and returns the process's exit code. To be called by a program that has started no thread,
-/// with a driver's socket as standard input. Exit code 0: the driver was told what happened; 1: it could not be told.
+/// Runs a helper to its end and returns the process's exit code. The program that calls it must not have started a
+/// thread, and must have a driver's socket as standard input. Exit code 0: the report was sent to the driver; 1: it
+/// could not be sent.
 pub fn helper_main() -> i32 {
-    // The kernel made a name of the number of the sealed copy's descriptor. It does no harm where that stays.
+    // The kernel named the process after the descriptor of the sealed copy. If the name cannot be changed, it does no
+    // harm.
     let _ = rustix::thread::set_name(c"samebundle");
     let Ok(mut control) = Control::from_standard_input() else {
         return 1;

@@ -14,7 +14,7 @@ use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
 use super::failure::{HelperFailure, Step};
 
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
-/// Where the container seems to be in the hierarchies that libcontainer sees.
+/// The path of the container in the hierarchies that libcontainer sees.
 pub(super) const CGROUP_PATH: &str = "/samebundle";
 
 /// Enters new namespaces. Without `network` the new network namespace has nothing but a loopback device.
@@ -35,13 +35,13 @@ pub(super) fn enter(rootless: bool, network: bool) -> Result<(), HelperFailure> 
         other => other.step("make mounts private")?,
     }
     if !network {
-        // Programs that talk to themselves over 127.0.0.1 expect the loopback device to be up.
+        // Programs that connect to themselves over 127.0.0.1 expect the loopback device to be up.
         create_network_client_and_raise_loopback().step("bring up the loopback device")?;
     }
     veil_cgroups().step("hide the cgroups")
 }
 
-/// Lets no mount of this namespace reach another one.
+/// Makes all mounts private, so that none of them reaches another namespace.
 fn make_private() -> nix::Result<()> {
     let none: Option<&str> = None;
     mount(none, "/", none, MsFlags::MS_SLAVE | MsFlags::MS_REC, none)
@@ -63,8 +63,8 @@ fn mount_the_root() -> io::Result<()> {
     Ok(rustix::process::chroot(".")?)
 }
 
-/// Maps one user and one group of the process's new namespace to those outside. The kernel allows it to anyone for
-/// themselves once `setgroups` is given up.
+/// Maps one user and one group of the process's new namespace to those outside. The kernel allows every user to map
+/// themselves after `setgroups` is given up.
 pub(super) fn map_ids(uid: u32, outer_uid: u32, gid: u32, outer_gid: u32) -> io::Result<()> {
     fs::write("/proc/self/setgroups", "deny")?;
     fs::write("/proc/self/uid_map", format!("{uid} {outer_uid} 1"))?;
@@ -79,9 +79,10 @@ fn create_network_client_and_raise_loopback() -> Result<(), libcontainer::networ
 
 /// Hides the machine's cgroups from libcontainer, in the helper's own mount namespace.
 ///
-/// The driver itself makes the cgroup and moves the container into it, because it can then go on without one where the
-/// machine does not allow it. libcontainer cannot: it makes a folder in every hierarchy that it finds or fails. It finds
-/// them by mount point, so each gets an empty file system over it with the files that libcontainer writes.
+/// The driver itself makes the cgroup and moves the container into it, because it can then do without one if the
+/// machine does not allow it. libcontainer cannot: it makes a folder in every hierarchy that it finds, or fails. It
+/// finds hierarchies by their mount points, so an empty file system with the files that libcontainer writes is mounted
+/// over each of them.
 fn veil_cgroups() -> io::Result<()> {
     veil(Path::new(CGROUP_ROOT))?;
     for point in cgroup_v1_mounts()? {
@@ -91,7 +92,7 @@ fn veil_cgroups() -> io::Result<()> {
         let folder = point.join(CGROUP_PATH.trim_start_matches('/'));
         fs::create_dir_all(&folder)?;
         fs::write(folder.join("cgroup.procs"), "")?;
-        // A cpuset takes from the one above what it has not; empty ones are refused.
+        // A cpuset takes what it lacks from its parent; an empty one is refused.
         for place in [point.as_path(), &folder] {
             fs::write(place.join("cpuset.cpus"), "0")?;
             fs::write(place.join("cpuset.mems"), "0")?;

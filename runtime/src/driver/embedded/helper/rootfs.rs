@@ -15,7 +15,7 @@ use crate::image::{LayerOwner, is_opaque};
 
 /// A container's root.
 pub(super) struct RootFs {
-    /// Where it is.
+    /// Its path.
     pub(super) path: PathBuf,
     /// The folder with only what the container wrote; none if the root is a copy.
     pub(super) upper: Option<PathBuf>,
@@ -57,7 +57,7 @@ pub(super) fn overlay(run: &Run) -> Result<(), HelperFailure> {
     if run.rootless {
         base.push_str(",userxattr");
     }
-    // What the upper holds must mean the same elsewhere, so no redirects; it need not survive a power cut.
+    // The upper folder must mean the same elsewhere, so redirects are off. It need not survive a power cut.
     let rich = format!("{base},redirect_dir=off,metacopy=off,index=off,volatile");
     std::env::set_current_dir(&links).step("enter the folder of the overlay")?;
     let mounted = mount_overlay(&rich).or_else(|_| mount_overlay(&base));
@@ -71,8 +71,8 @@ fn mount_overlay(options: &str) -> nix::Result<()> {
 }
 
 /// Makes a link for each layer and returns their names, highest first. Overlay refuses a layer that comes twice; the
-/// higher one decides. What is below a layer that hides everything is left out, because overlay does not look at the
-/// mark of a root.
+/// higher one decides. The layers below one that hides everything are left out, because overlay ignores the mark of a
+/// root.
 fn link_layers(run: &Run, links: &Path) -> io::Result<String> {
     let mut layers: Vec<&PathBuf> = Vec::new();
     for layer in run.layers.iter().rev() {
@@ -95,7 +95,7 @@ fn link_layers(run: &Run, links: &Path) -> io::Result<String> {
     Ok(names.join(":"))
 }
 
-/// Copies a layer over what is at `to`, as overlay would show it.
+/// Copies a layer into the folder `to`, as overlay would show it.
 fn copy(layer: &Path, to: &Path, owner: LayerOwner) -> io::Result<()> {
     let mut open = vec![PathBuf::new()];
     let mut folders = Vec::new();
@@ -118,7 +118,7 @@ fn copy(layer: &Path, to: &Path, owner: LayerOwner) -> io::Result<()> {
         }
         folders.push((source, target));
     }
-    // Last, because a folder may forbid what had to be written into it.
+    // The attributes come last, because a folder may forbid writing into it.
     for (source, target) in folders.iter().rev() {
         take_attributes(source, target, owner)?;
     }
@@ -136,7 +136,7 @@ fn copy_file(source: &Path, target: &Path, owner: LayerOwner) -> io::Result<()> 
         fs::copy(source, target)?;
         return take_attributes(source, target, owner);
     }
-    // A deleted file (already gone), or a pipe or socket, which mean nothing in a copy.
+    // It is a deleted file, which was removed before, or a pipe or socket, which mean nothing in a copy.
     debug_assert!(!kind.is_block_device());
     Ok(())
 }

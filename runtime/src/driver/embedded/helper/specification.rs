@@ -10,8 +10,8 @@ use super::namespace;
 use crate::driver::{Bind, HOSTNAME};
 use crate::image::account::Account;
 
-/// What root in a container may do: what package managers and servers need, nothing that reaches beyond the container.
-/// Without `MKNOD` nobody can make a device, so no device cgroup is needed.
+/// The capabilities of root in a container: those that package managers and servers need, and none that reaches beyond
+/// the container. Without `MKNOD` nobody can make a device, so no device cgroup is needed.
 const CAPABILITIES: [(&str, u32); 9] = [
     ("CAP_CHOWN", 0),
     ("CAP_DAC_OVERRIDE", 1),
@@ -24,7 +24,7 @@ const CAPABILITIES: [(&str, u32); 9] = [
     ("CAP_SYS_CHROOT", 18),
 ];
 
-/// What of `/proc` and `/sys` says too much about the machine.
+/// The paths in `/proc` and `/sys` that say too much about the machine.
 const MASKED: [&str; 9] = [
     "/proc/acpi",
     "/proc/kcore",
@@ -37,7 +37,7 @@ const MASKED: [&str; 9] = [
     "/sys/firmware",
 ];
 
-/// What of `/proc` would change the machine.
+/// The paths in `/proc` through which the machine could be changed.
 const READ_ONLY: [&str; 5] = [
     "/proc/bus",
     "/proc/fs",
@@ -114,7 +114,8 @@ fn process(run: &Run, account: &Account) -> Value {
 
 fn capabilities(run: &Run, account: &Account) -> Vec<&'static str> {
     if run.rootless && account.uid != 0 {
-        // What the kernel wants to see for mapping another user to the namespace's root; gone when the program starts.
+        // The kernel demands these to map another user to the namespace's root. They are dropped when the program
+        // starts.
         return vec!["CAP_SETFCAP"];
     }
     let held = held_capabilities();
@@ -122,7 +123,7 @@ fn capabilities(run: &Run, account: &Account) -> Vec<&'static str> {
     may.map(|(name, _)| *name).collect()
 }
 
-/// The capabilities that this process could give away.
+/// The capabilities that this process has and could pass on.
 fn held_capabilities() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let bits = status.lines().find_map(|line| line.strip_prefix("CapBnd:"));
@@ -174,7 +175,7 @@ fn mounts(run: &Run) -> Vec<Value> {
         mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
     ];
     if run.rootless && run.network {
-        // A new view of /sys may be mounted only by who made the network namespace.
+        // Only the owner of the network namespace may mount a new view of /sys.
         let bind = Bind {
             source: "/sys".into(),
             target: "/sys".to_owned(),

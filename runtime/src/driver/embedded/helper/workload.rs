@@ -20,12 +20,12 @@ use super::namespace;
 pub(super) struct Workload {
     /// Becomes readable when the helper ends.
     helper: Arc<OwnedFd>,
-    /// User and group to be seen as, if another than the namespace's root.
+    /// The user and group that the program sees, if not the namespace's root.
     seen_as: Option<(u32, u32)>,
 }
 
 impl Workload {
-    /// To be made in the helper.
+    /// Makes the workload. It must be called in the helper.
     pub(super) fn new(seen_as: Option<(u32, u32)>) -> rustix::io::Result<Self> {
         let this: Pid = rustix::process::getpid();
         Ok(Self {
@@ -34,8 +34,8 @@ impl Workload {
         })
     }
 
-    /// Lets the kernel kill this process when the helper ends. If it has ended before, this process is the one to end:
-    /// nobody would ever tell it to start.
+    /// Lets the kernel kill this process when the helper ends. If the helper has ended before, this process ends:
+    /// nobody would ever order it to start.
     fn die_with_helper(&self) -> std::io::Result<()> {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         let mut ended = [PollFd::new(&*self.helper, PollFlags::IN)];
@@ -76,13 +76,14 @@ impl Executor for Workload {
             let failed =
                 |error: std::io::Error| ExecutorError::Other(format!("could not map the user: {error}"));
             unshare(CloneFlags::CLONE_NEWUSER).map_err(|error| failed(error.into()))?;
-            // The files to write belong to root while a process is not dumpable.
+            // The files that have to be written belong to root while a process is not dumpable.
             rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable)
                 .map_err(|error| failed(error.into()))?;
             namespace::map_ids(uid, 0, gid, 0).map_err(failed)?;
         }
         DefaultExecutor {}.exec(spec).inspect_err(|error| {
-            // All that is left of this process is its exit code; the reason goes where the program's own would.
+            // Only the exit code is left of this process, so the reason is printed where the program would print its
+            // own.
             let error = error.to_string();
             let reason = error.split(" with args").next().unwrap_or_default();
             let _ = writeln!(std::io::stderr(), "the program could not be started: {reason}");
