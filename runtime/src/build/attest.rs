@@ -1,8 +1,10 @@
-//! The documents that a build lays beside its bundle: SLSA provenance v1 and an SPDX 2.3 bill of materials.
+//! The documents that a build attaches to its bundle as referrers: SLSA provenance v1 and an SPDX 2.3 bill of
+//! materials.
 //!
-//! Both follow from what is in the bundle and from nothing else: no time, path, machine or version gets in. So the same
-//! bundle has the same documents wherever it is built, and an index that was there already gets no second ones. SPDX wants a
-//! time of creation; it is 1970 for all. They are referrers: the index's digest is what it was. `sign` signs them.
+//! Both are made from the content of the bundle alone: they depend on no time, path, machine or version. So the same
+//! bundle has the same documents wherever it is built, and an index that was built before gets no second ones. SPDX
+//! demands a time of creation, which is always 1970. Because they are referrers, they do not change the index's digest.
+//! `sign` signs them.
 
 use std::collections::BTreeMap;
 
@@ -17,25 +19,25 @@ use super::error::{BuildError, ImageError};
 use super::packages::{Installed, Package};
 use super::wheelhouse::Wheel;
 
-/// Names the way of building; `spec/300-signing.md` says what follows from it.
+/// The build type, which `spec/300-signing.md` defines.
 const BUILD_TYPE: &str = "https://samebundle.dev/build/v1";
 const BUILDER: &str = "https://samebundle.dev/builder";
 
-/// What goes into the documents.
+/// The facts from which the documents are made.
 pub(super) struct BuildFacts<'a> {
     pub(super) name: &'a str,
     pub(super) version: String,
     pub(super) index: &'a Descriptor,
     pub(super) pipeline: &'a Descriptor,
     pub(super) runner: Digest,
-    /// By the name that the pipeline has for it.
+    /// Images by their names in the pipeline.
     pub(super) images: &'a BTreeMap<String, (Descriptor, Installed)>,
     pub(super) wheelhouse: Option<&'a Descriptor>,
     pub(super) carried: &'a [CarriedData],
     pub(super) wheels: &'a [Wheel],
 }
 
-/// Writes both documents beside the index.
+/// Attaches both documents to the index.
 pub(super) async fn write(
     store: &dyn Store,
     facts: &BuildFacts<'_>,
@@ -86,7 +88,7 @@ fn provenance(facts: &BuildFacts<'_>) -> Value {
     })
 }
 
-/// One package of an SPDX document; most of what could be said is not known.
+/// One package of an SPDX document; most of its properties are not known.
 fn package(id: &str, name: &str, version: Option<&str>, locator: Option<String>) -> Value {
     let mut package = json!({
         "SPDXID": id, "name": name, "downloadLocation": "NOASSERTION", "filesAnalyzed": false,
@@ -109,7 +111,7 @@ fn with_checksum(mut package: Value, digest: &Digest) -> Value {
     package
 }
 
-/// The packages and the relations of an SPDX document, in the order in which they are found, which is sorted.
+/// The packages and the relations of an SPDX document, in sorted order.
 #[derive(Default)]
 struct Graph {
     packages: Vec<Value>,
@@ -180,7 +182,7 @@ fn debian_locator(distribution: &str, package: &Package) -> String {
     )
 }
 
-/// Percent-encodes what a package URL does not take as it is.
+/// Percent-encodes the characters that a package URL does not allow.
 fn escaped(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
@@ -245,7 +247,7 @@ mod tests {
             .collect();
         let deb = "pkg:deb/debian/libstdc%2B%2B6@1%3A12.2~rc-1?arch=amd64";
         assert_eq!(locators, [deb, "pkg:pypi/scikit-learn@1.4"]);
-        // Each id is there once, and each relation leads to one.
+        // Each id occurs once, and each relation names an id.
         let ids: BTreeSet<_> = packages
             .iter()
             .map(|one| one["SPDXID"].as_str().unwrap())

@@ -1,7 +1,7 @@
 //! Compiles a pipeline written in Python with the real kfp SDK.
 //!
-//! The SDK runs in a virtual environment of its own, made once per version under `HOME/cache`, or in the Python that the
-//! user names. What it writes is the pipeline that travels; the Python file does not.
+//! The SDK runs in a virtual environment of its own, made once for each version under `HOME/cache`, or in the Python
+//! that the user names. The bundle carries the pipeline that the SDK writes, and not the Python file.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ use super::{BuildError, BuildTools};
 use crate::context::Context;
 use crate::event::Event;
 
-/// The SDK and all that it needs, each of one version, so that the same source compiles to the same bytes everywhere.
+/// The SDK and its dependencies with fixed versions, so that the same source compiles to the same bytes everywhere.
 const REQUIREMENTS: &str = include_str!("kfp.txt");
 
 /// Runs the SDK's own command line. Its module does nothing under `python -m`.
@@ -47,7 +47,7 @@ pub(super) async fn compile(
         .arg("--output")
         .arg(&output)
         .current_dir(folder.path())
-        // The author's module may import its neighbours, and nothing is to be written beside it.
+        // The author's module may import its neighbours, and nothing may be written into its folder.
         .env("PYTHONPATH", source.parent().unwrap_or(Path::new(".")))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("PYTHONHASHSEED", "0");
@@ -55,7 +55,7 @@ pub(super) async fn compile(
     let said = tools::run(command, &purpose, NO_PYTHON, &context.cancel).await?;
     let bytes = super::read_file(&output, limits::PIPELINE_BYTES);
     bytes.map_err(|error| match error {
-        // The compiler ended well and wrote nothing: what it said is all there is to know.
+        // The compiler succeeded and wrote nothing: only what it printed can explain that.
         BuildError::Read { source, path } if source.kind() == std::io::ErrorKind::NotFound => {
             BuildError::Read {
                 path,
@@ -66,7 +66,7 @@ pub(super) async fn compile(
     })
 }
 
-/// Returns the Python of the SDK's environment; makes it if it is not there.
+/// Returns the Python of the SDK's environment; makes the environment if it does not exist.
 async fn sdk(tools: &BuildTools, context: &Context) -> Result<PathBuf, BuildError> {
     let key = samebundle_spec::Digest::sha256(REQUIREMENTS.as_bytes()).short();
     let cache = context.home.cache();
@@ -94,7 +94,7 @@ async fn sdk(tools: &BuildTools, context: &Context) -> Result<PathBuf, BuildErro
     let new = folder.path().join("kfp");
     install(&new, folder.path(), tools, context).await?;
     match std::fs::rename(&new, &place) {
-        // Somebody else was faster; theirs is the same.
+        // Another process was faster; its environment is the same.
         Err(_) if place.join(python).exists() => {}
         outcome => outcome.map_err(failed)?,
     }

@@ -1,4 +1,4 @@
-//! The content artifact: what belongs to a program and is no image, one layer a part, told apart by media type.
+//! The content artifact: the parts of a program that are no images, one layer each, distinguished by media type.
 
 use samebundle_registry::Store;
 use samebundle_spec::bundle::program::CarriedData;
@@ -8,7 +8,7 @@ use super::error::BuildError;
 use super::image::push;
 use super::layer::Layer;
 
-/// Names the file of a layer for tools that write layers to disk.
+/// The annotation that names the file of a layer, for tools that write layers to disk.
 const TITLE: &str = "org.opencontainers.image.title";
 
 /// The content artifact in the store.
@@ -20,7 +20,7 @@ pub(super) struct ContentArtifact {
     pub(super) pipeline: Descriptor,
 }
 
-/// What goes into the artifact, in this order.
+/// The parts of the artifact, in this order.
 #[derive(Debug)]
 pub(super) struct ContentParts<'a> {
     pub(super) pipeline: Vec<u8>,
@@ -30,8 +30,8 @@ pub(super) struct ContentParts<'a> {
     pub(super) indexes: Vec<Descriptor>,
 }
 
-/// Writes the artifact: the pipeline, the wheelhouse and the data as far as there are any, and chunk indexes by the digest
-/// of their layers: those of the images as well, because an image has no place for one.
+/// Writes the artifact: the pipeline, the wheelhouse and the data if there are any, and chunk indexes in the order of
+/// the digests of their layers. The indexes of layers of images are here as well, because an image cannot hold one.
 pub(super) async fn write(store: &dyn Store, parts: ContentParts<'_>) -> Result<ContentArtifact, BuildError> {
     let pipeline = push(store, MediaType::PIPELINE, parts.pipeline).await?;
     let mut layers = vec![pipeline.clone().with_annotation(TITLE, "pipeline.yaml")];

@@ -1,6 +1,7 @@
-//! Writes `bundle.json`: the pipeline's interface and what `samebundle.yaml` adds, as CNAB 1.2 says it.
+//! Writes `bundle.json`: the pipeline's interface and what `samebundle.yaml` adds, in the form of CNAB 1.2.
 //!
-//! Nothing here depends on time, place or the order of files: the same manifest, pipeline and images give the same bytes.
+//! Nothing here depends on time, paths or the order of files: the same manifest, pipeline and images give the same
+//! bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,12 +18,12 @@ use super::content::ContentArtifact;
 
 /// The component that is the content artifact.
 const CONTENT: &str = "content";
-/// Where outputs go in an invocation image (cnab-spec 101).
+/// The folder for outputs in an invocation image (cnab-spec 101).
 const OUTPUTS: &str = "/cnab/app/outputs/";
 /// Well-known output of `io.cnab.status` (cnab-spec 804).
 const STATUS: &str = "status";
 
-/// Why manifest and pipeline do not fit together.
+/// Why the manifest and the pipeline do not fit together.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MismatchError {
@@ -33,7 +34,7 @@ pub enum MismatchError {
         name: String,
         /// The pipeline.
         pipeline: String,
-        /// The nearest name that there is.
+        /// The nearest name that exists.
         nearest: Option<String>,
     },
     /// An image that no task uses.
@@ -43,10 +44,10 @@ pub enum MismatchError {
         name: String,
         /// The pipeline.
         pipeline: String,
-        /// The nearest name that there is.
+        /// The nearest name that exists.
         nearest: Option<String>,
     },
-    /// A default that what is asked of the parameter refuses.
+    /// A default that the limits of its parameter refuse.
     #[error("the default of parameter {name:?} does not fit what samebundle.yaml asks of it: {why}")]
     Default {
         /// The parameter.
@@ -78,14 +79,14 @@ fn hint(nearest: Option<&str>) -> String {
     nearest.map_or_else(String::new, |name| format!("; did you mean {name:?}?"))
 }
 
-/// What `bundle.json` is made of.
+/// The sources of `bundle.json`.
 pub(super) struct Sources<'a> {
     pub(super) manifest: &'a ProgramManifest,
     pub(super) pipeline: &'a Pipeline,
     pub(super) invocation: &'a Descriptor,
     pub(super) content: &'a ContentArtifact,
     pub(super) wheelhouse: bool,
-    /// Images by the name that the pipeline has for them.
+    /// Images by their names in the pipeline.
     pub(super) images: &'a BTreeMap<String, Descriptor>,
     pub(super) carried: &'a [CarriedData],
 }
@@ -96,7 +97,8 @@ pub(super) struct Described {
     pub(super) components: BTreeMap<String, Descriptor>,
 }
 
-/// Refuses what `samebundle.yaml` says about things that the pipeline does not have. Asked before any image is fetched.
+/// Refuses a `samebundle.yaml` that names parameters or images that the pipeline does not have. It is called before any
+/// image is fetched.
 pub(super) fn check(manifest: &ProgramManifest, pipeline: &Pipeline) -> Result<(), MismatchError> {
     let parameters: Vec<String> = pipeline.inputs().into_iter().map(|input| input.name).collect();
     if let Some(name) = manifest
@@ -184,7 +186,7 @@ pub(super) fn describe(sources: &Sources<'_>) -> Result<Described, super::BuildE
     Ok(Described { bundle, components })
 }
 
-/// The data that stays where it is.
+/// The data that is not carried and stays at its address.
 fn pointers(data: &[Data]) -> Vec<DataPointer> {
     let pointer = |data: &Data| match data {
         Data::Pointer(pointer) => Some(pointer.clone()),
@@ -223,7 +225,7 @@ fn name_components(sources: &Sources<'_>) -> Named {
     (components, images, names)
 }
 
-/// A reference for content that is only found by its digest, in the words of the bundle.
+/// Makes a reference, in words of the bundle, for content that is only found by its digest.
 fn label(manifest: &ProgramManifest, what: &str) -> String {
     format!(
         "{}-{what}:{}",
@@ -244,7 +246,7 @@ fn image(text: String, descriptor: &Descriptor, description: &str) -> Image {
     }
 }
 
-/// Letters and digits, in lower case, runs of anything else replaced by one `mark`.
+/// Returns the letters and digits in lower case, with each run of other characters replaced by one `mark`.
 fn slug(text: &str, mark: char) -> String {
     let mut slug = String::new();
     for c in text.chars() {
@@ -257,7 +259,7 @@ fn slug(text: &str, mark: char) -> String {
     slug.trim_end_matches(mark).to_owned()
 }
 
-/// Makes a name distinct from those that are taken, the same way each time.
+/// Makes a name distinct from those that are taken, deterministically.
 fn distinct(wanted: &str, taken: &mut BTreeSet<String>) -> String {
     let wanted = if wanted.is_empty() { "x" } else { wanted };
     let numbered = (2..).map(|number| format!("{wanted}{number}"));
@@ -284,7 +286,7 @@ fn add_parameters(view: &mut View, inputs: &[Input], constraints: &BTreeMap<Stri
         }
         let required = !input.optional && !schema.contains_key("default");
         let variable = distinct(&slug(&input.name, '_'), &mut variables).to_ascii_uppercase();
-        // Only a run needs it: install, upgrade and uninstall must not ask for it.
+        // Only a run needs the value: install, upgrade and uninstall must not ask for it.
         let asking: &[&str] = if required {
             &["run", "io.cnab.dry-run"]
         } else {
@@ -340,7 +342,7 @@ fn add_outputs(view: &mut View, outputs: &[PipelineOutput]) {
     }
 }
 
-/// JSON Schema of a parameter's type. An integer stays one.
+/// Returns the JSON Schema of a parameter's type. An integer stays an integer.
 fn schema_of(parameter_type: ParameterType) -> Map<String, Value> {
     let word = match parameter_type {
         ParameterType::Double => "number",

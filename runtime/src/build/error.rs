@@ -11,7 +11,7 @@ use samebundle_spec::{Classify, ErrorKind, MediaType};
 use super::tools::ToolError;
 use super::wheelhouse::WheelhouseError;
 
-/// Why there is no bundle. Nothing is tagged then; what is in the store already is found again by the next build.
+/// Why there is no bundle. Then nothing is tagged. The next build finds again what is in the store already.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BuildError {
@@ -23,7 +23,7 @@ pub enum BuildError {
         /// The system's answer.
         source: std::io::Error,
     },
-    /// A file could not be written on the build's way.
+    /// An intermediate file could not be written.
     #[error("could not {operation}: {source}")]
     Write {
         /// What was tried, as an infinitive.
@@ -36,10 +36,10 @@ pub enum BuildError {
     Authoring {
         /// The file.
         path: PathBuf,
-        /// What is wrong, with its place.
+        /// What is wrong, and where.
         source: samebundle_spec::authoring::AuthoringError,
     },
-    /// The pipeline is none.
+    /// The pipeline cannot be read.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
     /// The pipeline contradicts itself.
@@ -110,7 +110,7 @@ impl Classify for BuildError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageError {
-    /// The place that samebundle.yaml names, or the registry, does not give the image.
+    /// The source that samebundle.yaml names, or the registry, does not give the image.
     #[error(
         "image {image}: {place} does not give it: {source}; mend `images:` in samebundle.yaml, or say `from:` where it is"
     )]
@@ -122,7 +122,7 @@ pub enum ImageError {
         /// Why.
         source: StoreError,
     },
-    /// Its name in the pipeline is no reference.
+    /// The name of an image in the pipeline is no reference.
     #[error(
         "image {image:?} of the pipeline cannot be fetched: {source}; say where it comes from under `images:` in samebundle.yaml"
     )]
@@ -132,7 +132,7 @@ pub enum ImageError {
         /// Why.
         source: samebundle_spec::reference::ReferenceError,
     },
-    /// A registry would have to be asked, and the build is offline.
+    /// The image is at a registry, and the build is offline.
     #[error(
         "image {image} would come from {place}, and the build is offline; add `images: {{{image:?}: {{from: \"layout:DIR\"}}}}`"
     )]
@@ -152,7 +152,7 @@ pub enum ImageError {
         /// How many.
         found: usize,
     },
-    /// It cannot be read, or is not there for this machine's platform.
+    /// An image cannot be read, or does not exist for this machine's platform.
     #[error("image {image}: {source}")]
     Unusable {
         /// The image.
@@ -160,7 +160,7 @@ pub enum ImageError {
         /// Why.
         source: crate::image::ImageError,
     },
-    /// Its manifest cannot be read.
+    /// The manifest of an image cannot be read.
     #[error("image {image}: {source}")]
     Manifest {
         /// The image.
@@ -176,7 +176,7 @@ pub enum ImageError {
         /// The layer's type.
         media_type: MediaType,
     },
-    /// Its layers could not be searched for lists of packages.
+    /// The layers of an image could not be searched for lists of packages.
     #[error("image {image} could not be searched for its packages: {why}")]
     Packages {
         /// The image.
@@ -184,7 +184,7 @@ pub enum ImageError {
         /// Why.
         why: String,
     },
-    /// More than a bill of materials takes.
+    /// An image has more packages than a bill of materials may have.
     #[error("the bundle holds {count} packages, more than the {most} that a bill of materials takes")]
     TooManyPackages {
         /// How many.
@@ -192,10 +192,10 @@ pub enum ImageError {
         /// The limit.
         most: usize,
     },
-    /// It is an artifact of another kind.
+    /// The manifest is an artifact of another kind.
     #[error("{image} is no image: it has no layers that could be run")]
     NoImage {
-        /// What was to be an image.
+        /// The artifact that was to be an image.
         image: String,
     },
     /// A file that is to be put into an image is not one, or lies outside the bundle's folder.

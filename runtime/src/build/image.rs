@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::event::{Event, Events};
 use crate::image;
 
-/// Copies the image at `root`, for this machine's platform, from `source` into `store`. `name` is what errors call it.
+/// Copies the image at `root`, for this machine's platform, from `source` into `store`. Errors use `name`.
 pub(super) async fn bring(
     name: &str,
     source: &dyn Origin,
@@ -74,7 +74,7 @@ pub(super) async fn bring(
     })
 }
 
-/// Tells of a copy by events.
+/// Reports the progress of a copy as events.
 #[derive(Debug)]
 struct TransferReporter(Arc<dyn Events>);
 
@@ -132,7 +132,8 @@ pub(super) async fn compose(
 ) -> Result<image::Image, BuildError> {
     let mut config = base.map_or_else(blank, |base| base.config.clone());
     config.created = None;
-    // What made the base's layers is the base's matter, and a list that names fewer layers than there are is not valid.
+    // The history of the base's layers belongs to the base, and a history that names fewer layers than the image has is
+    // not valid.
     config.history = Vec::new();
     config.rootfs.diff_ids.push(layer.1);
     adjust(&mut config);

@@ -1,4 +1,5 @@
-//! Provides every image that a pipeline names: from a layout, an archive or a registry, or made here of a base and files.
+//! Provides every image that a pipeline names: from a layout, an archive or a registry, or made here from a base and
+//! files.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
@@ -24,30 +25,30 @@ use crate::context::Context;
 use crate::event::Event;
 use crate::image::Image;
 
-/// Opens the registries that images come from. Credentials and connections are the caller's.
+/// Opens the registries of images. The caller provides credentials and connections.
 #[async_trait]
 pub trait Registries: std::fmt::Debug + Send + Sync {
-    /// Opens the repository of a reference and finds what the reference points at. Without tag and digest that is
+    /// Opens the repository of a reference and resolves the reference. Without tag and digest it means the tag
     /// `latest`.
     ///
     /// # Errors
-    /// If the registry cannot be reached, refuses, or does not have it.
+    /// If the registry cannot be reached, refuses, or does not have the image.
     async fn open(&self, reference: &Reference) -> Result<(Arc<dyn Origin>, Descriptor), StoreError>;
 }
 
-/// Says under which name an entry of an image layout is known.
+/// The annotation with the name of an entry in an image layout.
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 /// The images of a pipeline.
 #[derive(Debug)]
 pub(super) struct Provided {
-    /// By the name that the pipeline has for each.
+    /// The images by their names in the pipeline.
     pub(super) images: BTreeMap<String, Image>,
-    /// Chunk indexes of the layers that were made here.
+    /// The chunk indexes of the layers that were made here.
     pub(super) indexes: Vec<Descriptor>,
 }
 
-/// Provides the images of a pipeline, by the name that it has for each.
+/// Provides the images of a pipeline, by their names in it.
 pub(super) async fn provide(
     inputs: &BuildInputs<'_>,
     pipeline: &Pipeline,
@@ -119,7 +120,8 @@ async fn fetch(
     bring(name, &*source, &root, &**inputs.store, context).await
 }
 
-/// Splits `PATH` or `PATH:NAME`. Names of images hold colons, and names of folders may: the first that is there counts.
+/// Splits `PATH` or `PATH:NAME`. Names of images contain colons, and names of folders may: the first split whose path
+/// exists counts.
 fn split<'a>(sources: &Path, text: &'a str, there: fn(&Path) -> bool) -> (PathBuf, Option<&'a str>) {
     let whole = (text, None);
     let parts = text
@@ -150,7 +152,7 @@ fn choose(
     })
 }
 
-/// Finds the entry that is meant; if none is, says how many there are to choose from.
+/// Finds the entry that is meant; otherwise returns how many entries there are.
 fn pick(image: &str, wanted: Option<&str>, entries: &[Descriptor]) -> Result<Descriptor, usize> {
     let images: Vec<_> = entries
         .iter()
@@ -174,7 +176,7 @@ fn pick(image: &str, wanted: Option<&str>, entries: &[Descriptor]) -> Result<Des
     }
 }
 
-/// Makes an image: the base, one layer of files, and how it starts. Returns it with the chunk index of that layer.
+/// Makes an image from a base, one layer of files, and a command. Returns it with the chunk index of that layer.
 async fn make(
     inputs: &BuildInputs<'_>,
     name: &str,

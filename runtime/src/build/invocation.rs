@@ -1,4 +1,4 @@
-//! The invocation image: one layer with the static runner at `/cnab/app/run`, and the folder that outputs go to.
+//! The invocation image: one layer with the static runner at `/cnab/app/run`, and the folder for outputs.
 
 use samebundle_registry::Store;
 use samebundle_registry::chunk::Codec;
@@ -11,7 +11,7 @@ use super::tarball::{Entry, Tarball};
 use crate::context::Context;
 use crate::image::Image;
 
-/// Where a CNAB runtime starts the run tool (cnab-spec 102).
+/// The path of the run tool that a CNAB runtime starts (cnab-spec 102).
 const RUN: &str = "cnab/app/run";
 
 /// Makes the image. It depends on the runner's bytes and this machine's architecture alone. Returns it with the chunk index
@@ -23,7 +23,7 @@ pub(super) async fn make(
 ) -> Result<(Image, Option<Descriptor>), BuildError> {
     let mut tarball = Tarball::default();
     let mut add = |path: &str, entry| {
-        // Both are names of this module.
+        // Both paths are constants of this module.
         if let Ok(path) = path.parse() {
             tarball.add(path, entry);
         }

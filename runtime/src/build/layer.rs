@@ -1,6 +1,7 @@
-//! Writes layers: cut into chunks, compressed, with the index of the chunks beside them (`spec/210-chunks.md`).
+//! Writes layers: cut into chunks, compressed, and each with an index of its chunks (`spec/210-chunks.md`).
 //!
-//! Bytes stream into a temporary file on the scratch file system, hashed as they pass; memory is some buffers.
+//! Bytes stream into a temporary file on the scratch file system, hashed as they pass; the memory for it is a few
+//! buffers.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, Write};
@@ -17,7 +18,7 @@ use super::image;
 #[derive(Debug)]
 pub(super) struct Written {
     file: File,
-    /// What it is, by the bytes of the file.
+    /// The descriptor of the file.
     pub(super) descriptor: Descriptor,
     /// The digest of the uncompressed stream (OCI: diff id).
     pub(super) diff_id: Digest,
@@ -30,11 +31,11 @@ pub(super) struct Written {
 #[derive(Clone, Debug)]
 pub(super) struct Layer {
     pub(super) layer: Descriptor,
-    /// Its chunk index; none if the layer is so small that it is moved whole, or too large.
+    /// Its chunk index; none if the layer is too small or too large to have one.
     pub(super) index: Option<Descriptor>,
 }
 
-/// Writes what `content` writes as a layer to a temporary file in `scratch`, beside the async threads.
+/// Writes the output of `content` as a layer to a temporary file in `scratch`, on a thread for blocking work.
 pub(super) async fn write_in(
     scratch: &Path,
     media_type: MediaType,
@@ -95,7 +96,7 @@ impl Written {
     }
 }
 
-/// Hashes and counts what is written through it.
+/// Hashes and counts the bytes that are written through it.
 struct Hashing<W> {
     inner: W,
     digester: Digester,

@@ -5,11 +5,13 @@
 //!   --> invocation image --> content artifact --> bundle.json --> index --> provenance, bill of materials --> tags NAME and NAME_VERSION
 //! ```
 //!
-//! Invariants: the same sources give the same index digest on every machine and in every home; no time, path, user or order
-//! of files gets in. What the pipeline contradicts or needs that is not there yet is refused before anything is fetched.
+//! Invariants: the same sources give the same index digest on every machine and in every home; no time, path, user or
+//! order of files influences it. A pipeline that contradicts `samebundle.yaml`, or needs what is not supported yet, is
+//! refused before anything is fetched.
 //!
-//! Concurrency: any number of builds may share a store and a home; caches are filled by renames. Memory: a stream buffer a
-//! blob. Failure: the tags are set last, so a build that fails leaves only content that the next one finds again.
+//! Concurrency: any number of builds may share a store and a home; caches are filled by renames. Memory: one stream
+//! buffer for each blob. Failure: the tags are set last, so a build that fails leaves only content that the next build
+//! finds again.
 
 mod attest;
 mod compile;
@@ -52,29 +54,29 @@ pub use wheelhouse::WheelhouseError;
 /// Name of the authoring manifest.
 pub const MANIFEST: &str = "samebundle.yaml";
 
-/// What a build is given.
+/// The inputs of a build.
 #[derive(Debug)]
 pub struct BuildInputs<'a> {
     /// The folder with `samebundle.yaml`.
     pub sources: &'a Path,
-    /// Where the bundle goes.
+    /// The store for the bundle.
     pub store: &'a Arc<dyn Store>,
     /// The static runner: `/cnab/app/run` of the invocation image.
     pub runner: &'a [u8],
-    /// Where images come from that are not local.
+    /// The registries for images that are not local.
     pub registries: &'a dyn Registries,
     /// Programs of this machine.
     pub tools: &'a BuildTools,
-    /// Tags beside NAME and NAME_VERSION.
+    /// Tags in addition to NAME and NAME_VERSION.
     pub tags: &'a [Tag],
 }
 
 /// Programs of the build machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuildTools {
-    /// Python 3 with pip and venv: asks package indexes, makes the environment of the kfp SDK.
+    /// Python 3 with pip and venv, which asks package indexes and makes the environment of the kfp SDK.
     pub python: PathBuf,
-    /// A Python that has the kfp SDK, to be used instead of one that is set up for it.
+    /// A Python that has the kfp SDK, which is used instead of a new environment.
     pub kfp_python: Option<PathBuf>,
     /// Options for every pip, e.g. `--index-url`.
     pub pip_arguments: Vec<String>,
@@ -93,7 +95,7 @@ impl Default for BuildTools {
 /// A bundle in the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Built {
-    /// The root.
+    /// The index.
     pub index: Descriptor,
     /// The bundle's name.
     pub name: BundleName,
@@ -105,11 +107,11 @@ pub struct Built {
     pub components: BTreeMap<String, Descriptor>,
     /// The layer of wheels, if there is one.
     pub wheelhouse: Option<Descriptor>,
-    /// The documents that lie beside it, not signed.
+    /// The documents that are attached to it, not signed.
     pub attached: BTreeMap<Predicate, Descriptor>,
-    /// What points at it.
+    /// Its tags.
     pub tags: Vec<Tag>,
-    /// Which runs of the author are to travel along; they are attached by who knows them.
+    /// Which runs of the author are to be attached. The caller, which knows the runs, attaches them.
     pub history: Runs,
     /// What in the pipeline has no effect.
     pub notes: Vec<PipelineFault>,
@@ -263,7 +265,7 @@ async fn read_pipeline(
     let path = inputs.sources.join(name);
     let python = path.extension().is_some_and(|extension| extension == "py");
     let bytes = if python {
-        // A missing file is told better by us than by the compiler.
+        // This error for a missing file is better than the compiler's.
         read_file(&path, limits::PIPELINE_BYTES)?;
         let path = std::path::absolute(&path).map_err(|source| BuildError::Read {
             path: path.clone(),
@@ -289,7 +291,7 @@ async fn read_pipeline(
     }
 }
 
-/// Collects what the components install, if it is to travel along.
+/// Collects the packages that the components install, if the bundle is to carry them.
 async fn collect_wheels(
     inputs: &BuildInputs<'_>,
     wanted: Wheelhouse,
@@ -311,7 +313,7 @@ async fn collect_wheels(
     }
 }
 
-/// Lists what is installed in each image.
+/// Lists the packages that are installed in each image.
 async fn list_packages(
     inputs: &BuildInputs<'_>,
     images: &BTreeMap<String, Image>,
@@ -344,7 +346,7 @@ async fn commit(store: &dyn Store, bundle: &[u8], composed: Composed) -> Result<
     Ok(index.0)
 }
 
-/// Reads a source file whole, at most `limit` bytes of it.
+/// Reads a whole source file of at most `limit` bytes.
 fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, BuildError> {
     let failed = |source| BuildError::Read {
         path: path.to_owned(),
@@ -361,7 +363,7 @@ fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, BuildError> {
     Ok(bytes)
 }
 
-/// Tells whether a path leads to something in a folder, links followed.
+/// Tells whether a path, with links followed, leads to something in a folder.
 fn is_inside(path: &Path, folder: &Path) -> std::io::Result<bool> {
     Ok(path.canonicalize()?.starts_with(folder.canonicalize()?))
 }

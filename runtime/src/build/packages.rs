@@ -1,5 +1,6 @@
-//! What Debian's package manager says is installed in an image: `var/lib/dpkg/status`, or the files of `status.d` in images
-//! without one. Layers are read in order; a later one replaces or removes what an earlier one has.
+//! Lists the packages that are installed in an image, by the files of Debian's package manager: `var/lib/dpkg/status`,
+//! or the files of `status.d` in images without it. Layers are read in order; a later layer replaces or removes files
+//! of an earlier one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
@@ -23,18 +24,18 @@ pub(super) struct Package {
     pub(super) architecture: String,
 }
 
-/// The packages of an image and the distribution that they are of.
+/// The packages of an image and their distribution.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Installed {
-    /// The `ID` of os-release; `debian` where the image has none.
+    /// The `ID` of os-release; `debian` if the image has none.
     pub(super) distribution: String,
     pub(super) packages: BTreeSet<Package>,
 }
 
-/// The files that say it, by path.
+/// The files that list packages, by path.
 type Files = BTreeMap<String, String>;
 
-/// Reads every layer of an image once; of each no more than the lists is kept.
+/// Reads every layer of an image once and keeps only the lists.
 pub(super) async fn installed(
     name: &str,
     image: &Image,
@@ -74,7 +75,7 @@ fn read_layer(blob: &Descriptor, bytes: impl Read, mut files: Files) -> io::Resu
     let allowance = stream.allowance();
     let mut archive = tar::Archive::new(stream);
     allowance.headers();
-    // What a layer removes are files of the layers below, wherever the mark stands in it.
+    // A layer removes files of the layers below, wherever in the layer the mark is.
     let mut new = Files::new();
     for (count, entry) in archive.entries()?.enumerate() {
         if count >= limits::LAYER_ENTRIES {
@@ -89,7 +90,7 @@ fn read_layer(blob: &Descriptor, bytes: impl Read, mut files: Files) -> io::Resu
             continue;
         }
         if !entry.header().entry_type().is_file() {
-            // A link, or a folder in the place of the file.
+            // It is a link, or a folder in place of the file.
             files.remove(path);
             continue;
         }
@@ -112,7 +113,7 @@ fn is_list(path: &str) -> bool {
     one || ["var/lib/dpkg/status", "etc/os-release", "usr/lib/os-release"].contains(&path)
 }
 
-/// Tells whether the entry `mark` of a layer takes the file `known` of the layers below away.
+/// Tells whether the entry `mark` of a layer removes the file `known` of the layers below.
 fn removes(mark: &str, known: &str) -> bool {
     let (folder, file) = mark.rsplit_once('/').unwrap_or(("", mark));
     let Some(removed) = file.strip_prefix(".wh.") else {
@@ -131,7 +132,7 @@ fn removes(mark: &str, known: &str) -> bool {
     }
 }
 
-/// Reads one paragraph; none if it is of a package that is not (wholly) installed.
+/// Reads one paragraph; none if its package is not, or not completely, installed.
 fn package(paragraph: &str) -> Option<Package> {
     let field = |name: &str| {
         let mut lines = paragraph.lines();
@@ -192,7 +193,7 @@ mod tests {
             "var/.wh..wh..opq",
         ] {
             assert!(after(&[&[status], &[(mark, "")]]).is_empty(), "{mark}");
-            // What the same layer puts there stays.
+            // A file of the same layer stays.
             assert_eq!(after(&[&[status], &[status, (mark, "")]]).len(), 1, "{mark}");
         }
         for mark in ["var/lib/dpkg/.wh.stat", "var/lib/.wh.dpk", "usr/.wh..wh..opq"] {

@@ -1,4 +1,4 @@
-//! Writes tar streams that depend on nothing but their content: entries in the order of their paths, owner 0, time 0,
+//! Writes tar streams that depend only on their content: entries in the order of their paths, owner 0, time 0,
 //! permissions 0755 or 0644, folders before what is in them, no padding beyond the format's own.
 
 use std::collections::BTreeMap;
@@ -13,14 +13,14 @@ use tar::{EntryType, Header};
 use super::error::BuildError;
 use super::layer::{self, Written};
 
-/// What stands at a path.
+/// What is at a path of the tar.
 #[derive(Clone, Debug)]
 pub(super) enum Entry {
     /// A folder.
     Folder,
     /// A file, copied from this machine.
     File {
-        /// Where it is.
+        /// Its path on this machine.
         source: PathBuf,
         /// Whether it may be executed.
         executable: bool,
@@ -34,7 +34,7 @@ pub(super) enum Entry {
     },
 }
 
-/// Entries by path, so that the order is that of the paths. Missing parents are added.
+/// Entries by path, and so in the order of their paths. Missing parents are added.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tarball(BTreeMap<EntryPath, Entry>);
 
@@ -59,7 +59,7 @@ impl Tarball {
         self.0.keys().map(EntryPath::as_str).collect()
     }
 
-    /// Writes the stream as a layer to a temporary file in `scratch`, beside the async threads.
+    /// Writes the stream as a layer to a temporary file in `scratch`, on a thread for blocking work.
     pub(super) async fn write_in(
         self,
         scratch: &Path,
@@ -87,7 +87,7 @@ impl Tarball {
                 }
                 Entry::File { source, executable } => File::open(source).and_then(|file| {
                     let size = file.metadata()?.len();
-                    // A file that grows or shrinks while it is read must not shift what comes after it.
+                    // A file that grows or shrinks while it is read must not shift the entries after it.
                     let exact = Exact {
                         inner: BufReader::with_capacity(limits::STREAM_BUFFER, file),
                         left: size,

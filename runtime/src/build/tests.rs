@@ -190,7 +190,7 @@ async fn two_homes_give_the_same_digest() {
         tags.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["greet", "greet_1.0.0"]
     );
-    // One letter elsewhere is another bundle.
+    // One changed letter gives another bundle.
     two.write("pipeline.yaml", &PIPELINE.replace("echo hello", "echo Hello"));
     assert_ne!(two.build().await.unwrap().index, first.index);
 }
@@ -365,7 +365,7 @@ async fn packages_are_resolved_once_and_locked() {
         let first = sandbox.build().await.unwrap();
         assert!(first.wheelhouse.is_some());
 
-        // A newer one appears: the lock keeps the old. Neither network nor index is needed any more.
+        // A newer version appears: the lock keeps the old. Neither network nor index is needed any more.
         wheel(&wheels, "2.0");
         sandbox.context.offline = true;
         assert_eq!(sandbox.build().await.unwrap(), first);

@@ -1,5 +1,5 @@
-//! Runs a tool of the build machine (Python, pip, the kfp compiler) to its end: with a time limit, with its output read as
-//! it comes and only the last of it kept, and ended with all its children when the user cancels.
+//! Runs a tool of the build machine (Python, pip, the kfp compiler) to its end. A time limit holds, only the last part
+//! of its output is kept, and the tool and all its children are ended when the user cancels.
 
 use std::ffi::OsStr;
 use std::process::{ExitStatus, Stdio};
@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
-/// Why a tool did not do its work.
+/// Why a tool failed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ToolError {
@@ -24,20 +24,20 @@ pub enum ToolError {
         /// What to do.
         remedy: &'static str,
     },
-    /// It ended with an error.
+    /// The tool ended with an error.
     #[error("{purpose} failed ({status}):\n{output}")]
     Failed {
-        /// What it was to do, as a noun.
+        /// The purpose of the call, as a noun.
         purpose: String,
         /// Exit code or signal.
         status: ExitStatus,
         /// The last of what it printed.
         output: String,
     },
-    /// It did not end in time.
+    /// The tool did not end in time.
     #[error("{purpose} did not end within {seconds} s; the last of its output:\n{output}")]
     Slow {
-        /// What it was to do, as a noun.
+        /// The purpose of the call, as a noun.
         purpose: String,
         /// The limit, seconds.
         seconds: u64,
@@ -53,7 +53,8 @@ impl Classify for ToolError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Start { .. } => ErrorKind::Environment,
-            // A tool that refuses its input is the usual failure: a pipeline that does not compile, a package that is not.
+            // A tool that refuses its input is the usual failure: a pipeline that does not compile, a package that does
+            // not exist.
             Self::Failed { .. } => ErrorKind::Input,
             Self::Slow { .. } => ErrorKind::Unavailable,
             Self::Cancelled => ErrorKind::Interrupted,
@@ -61,7 +62,7 @@ impl Classify for ToolError {
     }
 }
 
-/// Makes a command that is ended with this process and reads nothing from the terminal.
+/// Makes a command that ends with this process and reads nothing from the terminal.
 pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command
@@ -139,7 +140,7 @@ fn end_group(leader: Option<u32>) {
         .and_then(|id| i32::try_from(id).ok())
         .and_then(rustix::process::Pid::from_raw);
     if let Some(leader) = leader {
-        // It may be gone already, which is what is wanted.
+        // It may have ended already, as is wanted.
         let _ = rustix::process::kill_process_group(leader, rustix::process::Signal::KILL);
     }
 }

@@ -9,14 +9,14 @@ use samebundle_spec::{Classify, ErrorKind};
 
 use crate::driver::DriverError;
 
-/// A program cannot be run, or the run had to be given up.
+/// A program cannot be run, or its run had to be stopped.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProgramError {
     /// The pipeline does not pass the type checker.
     #[error("the pipeline is faulty: {}", first(.0))]
     Faults(Vec<PipelineFault>),
-    /// The pipeline needs what the engine does not do yet.
+    /// The pipeline needs something that the engine does not support yet.
     #[error("the pipeline cannot be run: {}", first(.0))]
     Unsupported(Vec<Unsupported>),
     /// The packages that the bundle carries could not be unpacked.
@@ -66,7 +66,7 @@ pub enum ProgramError {
         /// What was wanted.
         source: ValueError,
     },
-    /// A value that is none of those allowed.
+    /// A value that is not allowed.
     #[error("parameter {name:?} is {value}; it must be one of {allowed}")]
     NotALiteral {
         /// The parameter.
@@ -84,7 +84,7 @@ pub enum ProgramError {
         /// Why.
         source: io::Error,
     },
-    /// The driver could not run a task, or lost it.
+    /// The driver could not run a task, or lost its container.
     #[error("task {task} could not be run: {source}")]
     Driver {
         /// The task.
@@ -117,7 +117,7 @@ impl Classify for ProgramError {
     }
 }
 
-/// Tells what the system answered, and what the store did, from what is wrong with the content.
+/// Distinguishes errors of the system and of the store from faults of the content.
 fn of_unpacking(error: &io::Error) -> ErrorKind {
     let inner = error.get_ref();
     let store = inner.and_then(|inner| inner.downcast_ref::<StoreError>());

@@ -1,7 +1,7 @@
 //! What schedules a pipeline.
 //!
-//! An [`Engine`] runs a whole program: task by task on this machine ([`native`]), or by giving the pipeline to something that
-//! schedules it elsewhere. Whatever the engine, outputs land in the run's folder and the outcome has the same form.
+//! An [`Engine`] runs a whole program: task by task from this machine ([`native`]), or by giving the pipeline to
+//! another scheduler. With every engine, outputs are written to the run's folder and the outcome has the same form.
 
 mod error;
 pub mod native;
@@ -33,8 +33,8 @@ pub trait Engine: Debug + Send + Sync {
     /// Runs a program to its end. What happens to tasks is appended to `log`.
     ///
     /// # Errors
-    /// [`ProgramError`] if nothing was started: the pipeline is faulty or needs what is not there yet, a parameter is
-    /// wrong, an image is not among the plan's. What goes wrong later is in the outcome.
+    /// [`ProgramError`] if nothing was started: the pipeline is faulty or needs something that is not supported yet, a
+    /// parameter is wrong, or the plan does not have an image. Later failures are in the outcome.
     async fn run(
         &self,
         program: &ProgramPlan,
@@ -48,11 +48,11 @@ pub trait Engine: Debug + Send + Sync {
 pub struct ProgramPlan {
     /// The pipeline, checked.
     pub pipeline: Arc<Pipeline>,
-    /// Values of its input parameters; what is absent takes its default.
+    /// Values of its input parameters; absent ones have their defaults.
     pub parameters: BTreeMap<String, Value>,
-    /// The manifest (one platform) of every image, by the text that the pipeline has for it.
+    /// The manifest (one platform) of every image, by its name in the pipeline.
     pub images: BTreeMap<String, Descriptor>,
-    /// The run, a ULID. No task sees it.
+    /// The id of the run, a ULID. No task sees it.
     pub run_id: String,
     /// The run's own folder; `outputs/` is made in it.
     pub run_dir: PathBuf,
@@ -66,14 +66,15 @@ pub struct ProgramPlan {
     pub parallelism: usize,
 }
 
-/// What came of a run.
+/// The outcome of a run.
 #[derive(Debug)]
 pub struct ProgramOutcome {
     /// Succeeded, failed or cancelled.
     pub status: RunStatus,
     /// Why it failed: the task and the last lines that it printed.
     pub message: Option<String>,
-    /// The pipeline's outputs by name; empty unless it succeeded. What single tasks left is with the tasks.
+    /// The pipeline's outputs by name; empty unless it succeeded. The outputs of single tasks are recorded with the
+    /// tasks.
     pub outputs: BTreeMap<String, OutputRecord>,
     /// Set if the driver failed, not the program.
     pub error: Option<ProgramError>,

@@ -1,5 +1,5 @@
 //! `samebundle.lock`: what the install lines of a pipeline were resolved to, so that the next build, here or elsewhere,
-//! takes the same packages. Stands beside `samebundle.yaml` and belongs under version control.
+//! takes the same packages. The file is in the folder of `samebundle.yaml` and belongs under version control.
 
 use std::io;
 use std::path::Path;
@@ -18,7 +18,7 @@ const VERSION: &str = "1.0";
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Lock {
     format_version: String,
-    /// Sorted by what was asked.
+    /// The resolutions, sorted by what was asked for.
     pub(super) resolutions: Vec<Resolution>,
 }
 
@@ -28,9 +28,9 @@ pub(super) struct Lock {
 pub(super) struct Resolution {
     /// Python's version and the best platform tag, e.g. `3.11 manylinux_2_28_x86_64`.
     pub(super) target: String,
-    /// The line's words that bear on what is chosen.
+    /// Those words of the line that influence what is chosen.
     pub(super) arguments: Vec<String>,
-    /// Sorted by file name.
+    /// The files, sorted by name.
     pub(super) wheels: Vec<Wheel>,
 }
 
@@ -54,7 +54,7 @@ impl Default for Lock {
 }
 
 impl Lock {
-    /// Reads the file; one that is not there locks nothing.
+    /// Reads the file; a missing file locks nothing.
     pub(super) fn read(path: &Path) -> Result<Self, WheelhouseError> {
         let refused = |why: String| WheelhouseError::Lock {
             path: path.to_owned(),
@@ -80,7 +80,7 @@ impl Lock {
         }
     }
 
-    /// Writes the file unless it says the same already.
+    /// Writes the file unless it has this content already.
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
         let mut text = serde_json::to_string_pretty(self).map_err(io::Error::other)?;
         text.push('\n');

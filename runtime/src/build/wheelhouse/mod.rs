@@ -1,9 +1,11 @@
-//! The wheelhouse: everything that a pipeline's components pip-install when they run, resolved once, carried along.
+//! The wheelhouse: everything that a pipeline's components install with pip when they run, resolved once and carried in
+//! the bundle.
 //!
-//! Each distinct install line is resolved by pip for the Python and C library of its image, into wheels only; the union of
-//! all is one uncompressed tar, sorted by name. What was chosen is written to `samebundle.lock` beside the manifest and
-//! taken again as long as the line and the image's target are the same, so package indexes may move on without changing the
-//! bundle. Wheels are kept in `HOME/cache/wheels` under their digest: the next build asks no index at all.
+//! Each distinct install line is resolved by pip for the Python and C library of its image, into wheels only; the union
+//! of all is one uncompressed tar, sorted by name. The choice is written to `samebundle.lock` in the folder of the
+//! manifest and used again as long as the line and the image's target are the same, so that package indexes may change
+//! without changing the bundle. Wheels are kept in `HOME/cache/wheels` under their digest: the next build asks no
+//! index.
 
 mod lock;
 mod pip;
@@ -39,7 +41,7 @@ const LOCK: &str = "samebundle.lock";
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WheelhouseError {
-    /// An image's layers could not be looked into.
+    /// An image's layers could not be read.
     #[error("image {image} could not be searched for its Python: {why}")]
     Image {
         /// The image.
@@ -47,7 +49,7 @@ pub enum WheelhouseError {
         /// Why.
         why: String,
     },
-    /// Something is installed that cannot be told at build.
+    /// A line installs something that is not known when the bundle is built.
     #[error(
         "a component runs `pip install {line}`; {word:?} cannot be packed: {why}; name released packages, or set `wheelhouse: none`"
     )]
@@ -56,7 +58,7 @@ pub enum WheelhouseError {
         word: String,
         /// The line.
         line: String,
-        /// Why it cannot be packed.
+        /// Why it cannot be resolved.
         why: &'static str,
     },
     /// The lock file cannot be used.
@@ -67,7 +69,7 @@ pub enum WheelhouseError {
         /// What is wrong with it.
         why: String,
     },
-    /// An index gave something else than a wheel.
+    /// An index gave a file that is no wheel.
     #[error("pip gave {file:?}, which is not a wheel")]
     NoWheel {
         /// The file's name.
@@ -91,7 +93,7 @@ pub enum WheelhouseError {
         /// The first of them.
         first: String,
     },
-    /// A locked file is not to be had any more.
+    /// A locked file is not available any more.
     #[error("{file} is locked, but no index gave it; remove samebundle.lock to resolve the packages anew")]
     Gone {
         /// The file.
@@ -131,11 +133,11 @@ impl Classify for WheelhouseError {
 pub(super) struct Collected {
     /// The layer; none if nothing is installed.
     pub(super) layer: Option<Layer>,
-    /// What is in it, sorted by name.
+    /// The wheels in it, sorted by name.
     pub(super) wheels: Vec<Wheel>,
 }
 
-/// What collecting works with.
+/// The context of collecting.
 pub(super) struct Collector<'a> {
     pub(super) tools: &'a BuildTools,
     pub(super) store: &'a Arc<dyn Store>,
@@ -145,7 +147,7 @@ pub(super) struct Collector<'a> {
 }
 
 impl Collector<'_> {
-    /// Collects what a pipeline installs into one layer in the store; nothing to install gives nothing.
+    /// Collects what a pipeline installs into one layer in the store; there is no layer if nothing is installed.
     pub(super) async fn collect(
         &self,
         pipeline: &Pipeline,
@@ -174,7 +176,7 @@ impl Collector<'_> {
         self.layer(&renewed).await
     }
 
-    /// What is to be resolved, each once.
+    /// Returns the lines that have to be resolved, each once.
     async fn asked(
         &self,
         pipeline: &Pipeline,
@@ -192,7 +194,7 @@ impl Collector<'_> {
         Ok(asked)
     }
 
-    /// Returns the wheels of one line, from the lock and the cache as far as they have them.
+    /// Returns the wheels of one line, from the lock and the cache if they have them.
     async fn resolve(
         &self,
         lock: &Lock,
@@ -324,7 +326,7 @@ impl Collector<'_> {
     }
 }
 
-/// Runs file work beside the async threads.
+/// Runs work on files on a thread for blocking work.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, WheelhouseError> + Send + 'static,
 ) -> Result<T, WheelhouseError> {

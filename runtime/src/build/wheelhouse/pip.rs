@@ -15,7 +15,7 @@ use crate::context::Context;
 
 const WRAPPER: &str = include_str!("target.py");
 
-/// Options of `pip install` that bear on what is chosen, and whether a value follows.
+/// The options of `pip install` that influence what is chosen, and whether a value follows.
 const CHOOSING: [(&str, bool); 11] = [
     ("-i", true),
     ("--index-url", true),
@@ -30,7 +30,7 @@ const CHOOSING: [(&str, bool); 11] = [
     ("--no-index", false),
 ];
 
-/// Options whose value is a file in the image, which is not looked into.
+/// The options whose value is a file in the image, which is not read.
 const FILES: [&str; 8] = [
     "-r",
     "--requirement",
@@ -42,7 +42,7 @@ const FILES: [&str; 8] = [
     "--config-settings",
 ];
 
-/// Returns the words of an install line that bear on what is chosen: options first, then requirements.
+/// Returns the words of an install line that influence what is chosen: options first, then requirements.
 pub(super) fn arguments(line: &InstallLine) -> Result<Vec<String>, WheelhouseError> {
     let refused = |word: &str, why: &'static str| {
         Err(WheelhouseError::Requirement {
@@ -66,7 +66,7 @@ pub(super) fn arguments(line: &InstallLine) -> Result<Vec<String>, WheelhouseErr
         let Some((_, with_value)) = CHOOSING.iter().find(|(option, _)| *option == name) else {
             continue;
         };
-        // In one word each, so that options can be told from requirements again.
+        // Each option is one word, so that options can be distinguished from requirements later.
         let value = if *with_value {
             inline.or_else(|| options.next())
         } else {
@@ -96,13 +96,13 @@ pub(super) fn arguments(line: &InstallLine) -> Result<Vec<String>, WheelhouseErr
 
 /// What to fetch.
 pub(super) enum Wanted<'a> {
-    /// Whatever fits these words of an install line.
+    /// All files that pip chooses for these words of an install line.
     Line(&'a [String]),
-    /// Exactly these files, from where the words say.
+    /// Exactly these files, from the indexes that the words name.
     Locked(&'a [String], &'a [Wheel]),
 }
 
-/// Downloads into a new folder of `scratch`, which goes when the result is dropped.
+/// Downloads into a new folder of `scratch`, which is removed when the result is dropped.
 pub(super) async fn download(
     tools: &BuildTools,
     target: &Target,
@@ -160,7 +160,7 @@ fn requirements(wheels: &[Wheel]) -> String {
     wheels.iter().filter_map(line).collect()
 }
 
-/// Moves what was downloaded into the cache, where a wheel has its digest as name, and says what it is. Blocks.
+/// Moves the downloaded wheels into the cache, under their digests as names, and returns them. It blocks.
 pub(super) fn keep(downloaded: &Path, cache: &Path) -> Result<Vec<Wheel>, WheelhouseError> {
     let io = |operation: &str| {
         let operation = operation.to_owned();
@@ -183,7 +183,7 @@ pub(super) fn keep(downloaded: &Path, cache: &Path) -> Result<Vec<Wheel>, Wheelh
         if wheel.requirement().is_none() {
             return Err(WheelhouseError::NoWheel { file: wheel.file });
         }
-        // Scratch is on the file system of the home: one rename, whole or not at all.
+        // Scratch is on the file system of the home: one rename moves a file completely or not at all.
         std::fs::rename(entry.path(), place(cache, &wheel)).map_err(io("keep a wheel"))?;
         kept.push(wheel);
     }
@@ -191,12 +191,12 @@ pub(super) fn keep(downloaded: &Path, cache: &Path) -> Result<Vec<Wheel>, Wheelh
     Ok(kept)
 }
 
-/// Where the cache has a wheel.
+/// Returns the path of a wheel in the cache.
 pub(super) fn place(cache: &Path, wheel: &Wheel) -> PathBuf {
     cache.join(wheel.digest.hex())
 }
 
-/// Whether the cache has a wheel whole. One that is damaged is removed. Blocks.
+/// Tells whether the cache has a complete wheel. A damaged one is removed. It blocks.
 pub(super) fn cached(cache: &Path, wheel: &Wheel) -> bool {
     let path = place(cache, wheel);
     let whole = hash(&path).is_ok_and(|digest| digest == wheel.digest);

@@ -1,4 +1,4 @@
-//! For which Python and which C library packages are chosen: told by the image that will install them.
+//! The Python and the C library for which packages are chosen, as the image that will install them shows them.
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -12,17 +12,18 @@ use super::WheelhouseError;
 use crate::image::Image;
 use crate::image::stream::TarStream;
 
-/// The Python that is assumed where an image does not show any: the SDK's own default image has it.
+/// The Python that is assumed if an image shows none: the SDK's own default image has it.
 const FALLBACK: &str = "3.11";
-/// glibc of that time is older than every wheel asks for that is common today; images of 2019 and later have it.
+/// The glibc that is assumed if an image shows none: today's common wheels ask for no newer one, and images since 2019
+/// have it.
 const GLIBC_MINOR: u32 = 28;
-/// The newest glibc that wheels are looked for.
+/// The newest glibc for which wheels are searched.
 const GLIBC_NEWEST: u32 = 41;
 
-/// What wheels are chosen for.
+/// The target for which wheels are chosen.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Target {
-    /// Python's version: `3.11`, or `3.11.9` where the image says so.
+    /// Python's version: `3.11`, or `3.11.9` if the image says so.
     pub(super) python: String,
     /// The machine: `x86_64`, `aarch64`.
     pub(super) machine: String,
@@ -64,13 +65,13 @@ impl Target {
         }
     }
 
-    /// The two first numbers of Python's version.
+    /// Returns the first two numbers of Python's version.
     pub(super) fn python_minor(&self) -> String {
         self.python.splitn(3, '.').take(2).collect::<Vec<_>>().join(".")
     }
 }
 
-/// What the names in an image's layers show.
+/// What the names of files in an image's layers show.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct ImageEvidence {
     pythons: BTreeSet<(bool, u32)>,
@@ -86,7 +87,7 @@ impl ImageEvidence {
             && let Some(folder) = path.strip_suffix(&format!("/{file}"))
             && ["usr/bin", "usr/local/bin", "bin"].contains(&folder)
         {
-            // What stands in /usr/local is found first on PATH.
+            // A program in /usr/local is found first on PATH.
             self.pythons.insert((folder == "usr/local/bin", minor));
         }
         if let Some(minor) = file
@@ -107,7 +108,8 @@ impl ImageEvidence {
     }
 }
 
-/// Finds out what an image's packages must fit. Reads every layer's names once; nothing of a layer is kept.
+/// Finds out which target an image's packages must fit. It reads the names in every layer once and keeps nothing of a
+/// layer.
 pub(super) async fn detect(
     name: &str,
     image: &Image,

@@ -1,4 +1,4 @@
-//! What flows between tasks: parameters and artifacts.
+//! What tasks pass on: parameters and artifacts.
 
 use std::collections::BTreeMap;
 
@@ -13,13 +13,13 @@ use crate::driver::{Content, Input};
 /// An artifact.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Artifact {
-    /// Name of the output that made it.
+    /// Name of the output.
     pub(super) name: String,
     pub(super) artifact_type: ArtifactType,
-    /// Path in containers, or the address of something elsewhere.
+    /// Path in containers, or the address of an artifact that is stored elsewhere.
     pub(super) uri: String,
     pub(super) metadata: Map<String, Value>,
-    /// None if nothing was written.
+    /// Its digest; none if nothing was written.
     pub(super) digest: Option<Digest>,
     /// Bytes in all.
     pub(super) size: u64,
@@ -48,8 +48,8 @@ impl Artifact {
         json!({ "metadata": self.metadata, "name": self.name, "type": kind, "uri": self.uri })
     }
 
-    /// Returns what a task that reads it is given, and the path of that below the run's folder; nothing if nothing was
-    /// written, or it is elsewhere.
+    /// Returns the input of a task that reads the artifact, and its path below the run's folder; none if nothing was
+    /// written, or if it is stored elsewhere.
     pub(super) fn to_input(&self) -> Option<(Input, &str)> {
         let (digest, path) = (self.digest?, self.path.as_deref()?);
         let target = format!("{ROOT}/{}", path.strip_prefix("outputs/")?);
@@ -98,7 +98,7 @@ impl Values {
 pub(super) enum TaskEnd {
     Done(Produced),
     Failed {
-        /// Why, where it is not that something within it failed or that the driver did.
+        /// Why, unless a task in it or the driver failed.
         message: Option<String>,
     },
     Cancelled,

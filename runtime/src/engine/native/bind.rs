@@ -1,4 +1,4 @@
-//! Gives a task its inputs: from constants, from the component that it is in, from tasks before it.
+//! Binds the inputs of a task: to constants, to inputs of the surrounding component, and to outputs of earlier tasks.
 
 use std::collections::BTreeMap;
 
@@ -12,12 +12,12 @@ use super::error::TaskError;
 use super::facts::RunFacts;
 use super::resolve::Resolver;
 
-/// What a task can see of the DAG that it is in.
+/// What a task can see of the surrounding DAG.
 #[derive(Clone, Copy)]
 pub(super) struct Surroundings<'a> {
-    /// Inputs of the component that the task is in.
+    /// Inputs of the surrounding component.
     pub(super) inputs: &'a Values,
-    /// How the tasks before it ended.
+    /// How the earlier tasks ended.
     pub(super) ended: &'a BTreeMap<&'a str, TaskEnd>,
     pub(super) facts: &'a RunFacts,
     /// Path of the task.
@@ -54,7 +54,7 @@ pub(super) fn inputs(
             ParameterSource::TaskOutput(output) => around
                 .produced(output)
                 .and_then(|produced| produced.parameters.get(output.key.as_str()).cloned()),
-            // Refused before anything runs: part of exit handlers.
+            // This is part of exit handlers, which are refused before anything runs.
             ParameterSource::FinalStatus(_) => None,
         };
         let Some(mut value) = value.filter(|value| !value.is_null()) else {
@@ -124,7 +124,7 @@ fn artifacts(
     }
 }
 
-/// A component's own defaults count wherever nothing was given.
+/// A component's own default counts if no value is given.
 fn defaults(component: &Component, values: &mut Values) -> Result<(), TaskError> {
     for (name, spec) in &component.inputs.parameters {
         if values.parameters.contains_key(name) {

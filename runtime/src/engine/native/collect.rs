@@ -1,7 +1,8 @@
 //! Collects what a task wrote: parameters and artifacts.
 //!
-//! A parameter in the executor output counts before its own file, as in KFP. An artifact is what lies at its path; where
-//! the component put something beside it (`np.savez` adds `.npz`), it is the whole folder that it has for itself.
+//! A parameter in the executor output has precedence over its own file, as in KFP. An artifact is the file or folder at
+//! its path. If the component wrote other files into the same folder (`np.savez` adds `.npz`), the artifact is that
+//! whole folder, which belongs to it alone.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,8 +18,8 @@ use super::resolve::artifact_folder;
 
 const EXECUTOR_OUTPUT: &str = "output_metadata.json";
 
-/// Reads the outputs of a task. `planned` says where its artifacts were to go, `folder` where containers see all of it,
-/// `path` is its path below the run's folder.
+/// Reads the outputs of a task. `planned` has the intended paths of its artifacts, `folder` is the path of all outputs
+/// in containers, and `path` is their path below the run's folder.
 pub(super) fn outputs(
     component: &Component,
     planned: &Values,
@@ -80,7 +81,7 @@ fn parameter(
         path,
         why: "not UTF-8".to_owned(),
     })?;
-    // A shell's `echo true > file` ends the line; a string is kept to the last byte.
+    // A shell's `echo true > file` adds a line end, which is removed; a string is kept to the last byte.
     let text = match spec.parameter_type {
         ParameterType::String => text.as_str(),
         _ => text.trim(),
@@ -107,7 +108,7 @@ fn artifact(
         artifact.uri = uri.to_owned();
     }
     if artifact.uri.contains("://") {
-        // It says that it put it elsewhere: a pointer, no content of ours.
+        // The component says that it stored the artifact elsewhere: only the address is kept.
         return Ok(artifact);
     }
     let outside = || TaskError::Outside {
@@ -126,7 +127,7 @@ fn artifact(
         .strip_prefix(place.as_str())
         .and_then(|rest| rest.strip_prefix('/'))
     {
-        // In the folder that it has for itself: alone it is itself, with others it is the folder.
+        // It is in its own folder: if it is alone there, it is the artifact; otherwise the folder is.
         Some(name) => match written.names(&place)?.as_slice() {
             [only] if only == name => own,
             [] => return Ok(artifact),
@@ -142,7 +143,7 @@ fn artifact(
     Ok(artifact)
 }
 
-/// What the component says of its outputs in `output_metadata.json` (KFP's `ExecutorOutput`).
+/// What the component says about its outputs in `output_metadata.json` (KFP's `ExecutorOutput`).
 #[derive(Debug, Default)]
 struct ExecutorOutput {
     parameters: BTreeMap<String, Value>,

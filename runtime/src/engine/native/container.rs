@@ -150,7 +150,7 @@ impl Execution<'_> {
         Ok(Some((operation, staging)))
     }
 
-    /// Arguments without a command go to the image's entry point.
+    /// Arguments without a command are passed to the image's entry point.
     async fn entry_point(&self, container: &Container, image: &Descriptor) -> Result<Vec<String>, TaskError> {
         let unreadable = |source| TaskError::EntryPoint {
             image: container.image.value.clone(),
@@ -192,12 +192,13 @@ impl Execution<'_> {
         Ok(limits)
     }
 
-    /// The folder of this machine that a task's outputs come into.
+    /// Returns the folder of this machine for a task's outputs.
     fn own_folder(&self, path: &str) -> PathBuf {
         self.plan.run_dir.join("outputs").join(path)
     }
 
-    /// What a task reads: the wheels, the data, its input artifacts. What it hands back: its outputs. And where it all is.
+    /// Returns the inputs of a task (the wheels, the data, its input artifacts), its outputs, and the paths of all of
+    /// them.
     fn contents(
         &self,
         path: &str,
@@ -224,7 +225,7 @@ impl Execution<'_> {
     }
 }
 
-/// The folders that a task finds in its own, each after those that it is in.
+/// Returns the folders that a task finds in its own folder, parents first.
 fn own_folders(component: &Component) -> Vec<String> {
     let artifacts = component.outputs.artifacts.keys();
     ["parameters".to_owned(), "artifacts".to_owned()]
@@ -233,7 +234,7 @@ fn own_folders(component: &Component) -> Vec<String> {
         .collect()
 }
 
-/// Refuses what the kernel would: then the container would exit with 255 and say nothing.
+/// Refuses what the kernel would refuse: then the container would exit with 255 and print nothing.
 fn check_lengths(
     command: &[String],
     environment: &BTreeMap<String, String>,

@@ -1,4 +1,4 @@
-//! Runs the tasks of a DAG: each as soon as all before it are done, side by side.
+//! Runs the tasks of a DAG concurrently, each as soon as all its dependencies have ended.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use super::error::TaskError;
 type Running<'f> = FuturesUnordered<BoxFuture<'f, (&'f str, TaskEnd)>>;
 
 impl Execution<'_> {
-    /// Runs a DAG. `path` is that of the task that it is; empty for the root.
+    /// Runs a DAG. `path` is the path of its task; empty for the root.
     pub(super) fn dag<'f>(
         &'f self,
         component: &'f Component,
@@ -42,7 +42,7 @@ impl Execution<'_> {
         })
     }
 
-    /// Starts every task that waits for nothing more, and skips those that wait for what will not come.
+    /// Starts every task whose dependencies have succeeded, and skips those with a dependency that did not.
     fn start_ready<'f>(
         &'f self,
         path: &'f str,
@@ -72,7 +72,7 @@ impl Execution<'_> {
                 ended.insert(name, TaskEnd::Skipped);
                 continue;
             }
-            // A component that does not exist is a fault that the type checker finds before.
+            // The type checker finds a component that does not exist before.
             let Some(component) = self.plan.pipeline.component(task.component.as_str()) else {
                 self.skip(&full);
                 ended.insert(name, TaskEnd::Skipped);
@@ -146,7 +146,7 @@ fn failed(path: &str, error: &TaskError) -> TaskEnd {
     }
 }
 
-/// Selects the outputs of a DAG from what its tasks produced: the first that is there.
+/// Selects the outputs of a DAG from those of its tasks: the first that was produced.
 fn outputs(component: &Component, dag: &Dag, ended: &BTreeMap<&str, TaskEnd>) -> Result<Produced, TaskError> {
     let mut produced = Produced::default();
     for (name, output) in &dag.parameter_outputs {

@@ -10,7 +10,7 @@ use samebundle_spec::{Descriptor, Digester, limits};
 use super::{ProgramError, unpacked};
 use crate::driver::{Content, Input};
 
-/// Where containers see data.
+/// The folder of data in containers.
 const TARGET: &str = "/samebundle/data";
 
 /// A file of data, unpacked.
@@ -54,7 +54,7 @@ impl Data {
         })
     }
 
-    /// What a task is given, and where it is.
+    /// Returns the input for a task and its path on this machine.
     pub(super) fn to_input(&self) -> (Input, PathBuf) {
         (self.input.clone(), self.path.clone())
     }

@@ -18,7 +18,7 @@ pub(super) enum TaskError {
         /// What was wanted.
         source: ValueError,
     },
-    /// A part of a value is not there.
+    /// A part of a value is missing.
     #[error("input {input:?}: {source}")]
     Expression {
         /// The input.
@@ -26,10 +26,10 @@ pub(super) enum TaskError {
         /// What is missing.
         source: ExpressionError,
     },
-    /// A placeholder cannot be read. The type checker finds it before.
+    /// A placeholder cannot be read. The type checker finds this before.
     #[error(transparent)]
     Placeholder(#[from] PlaceholderError),
-    /// A required input has no value, because what it comes from has none.
+    /// A required input has no value, because its source has none.
     #[error("required input {input:?} has no value")]
     NoValue {
         /// The input.
@@ -44,7 +44,7 @@ pub(super) enum TaskError {
     /// A resource is no quantity.
     #[error(transparent)]
     Quantity(#[from] QuantityError),
-    /// An argument that the kernel does not take, nearly always the executor input.
+    /// An argument is longer than the kernel allows; nearly always it is the executor input.
     #[error(
         "{what} has {bytes} bytes, and one argument may have {}; pass what is large as an artifact",
         limits::ARGUMENT_BYTES
@@ -55,7 +55,7 @@ pub(super) enum TaskError {
         /// Its length.
         bytes: usize,
     },
-    /// All arguments together are more than the kernel takes.
+    /// All arguments together are longer than the kernel allows.
     #[error(
         "its command and environment have {bytes} bytes, and may have {}; pass what is large as an artifact",
         limits::COMMAND_BYTES
@@ -64,7 +64,7 @@ pub(super) enum TaskError {
         /// Their length.
         bytes: usize,
     },
-    /// The image names no entry point, and the component none either.
+    /// The image names no entry point, and neither does the component.
     #[error(
         "the component has arguments but no command, and the entry point of image {image} cannot be read"
     )]
@@ -136,7 +136,7 @@ pub(super) enum TaskError {
     Outside {
         /// The output.
         output: String,
-        /// Where it says that it is.
+        /// The path that the component gave.
         uri: String,
     },
 }

@@ -1,4 +1,4 @@
-//! The executor input: what KFP tells a component about its inputs and where its outputs go.
+//! The executor input: the document in which KFP gives a component its inputs and the paths of its outputs.
 
 use samebundle_spec::pipeline::Component;
 use serde_json::{Map, Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::artifact::{Artifact, Values};
 use super::resolve::{artifact_folder, output_file, parameter_file};
 
-/// Says where each output artifact of a task goes. `folder` is where the container sees the task's outputs.
+/// Returns the path of each output artifact of a task. `folder` is the folder of the task's outputs in the container.
 pub(super) fn planned_outputs(component: &Component, folder: &str) -> Values {
     let artifacts = component.outputs.artifacts.iter().map(|(name, spec)| {
         let artifact = Artifact {

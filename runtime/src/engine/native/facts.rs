@@ -1,15 +1,15 @@
 //! Facts about a run that placeholders ask for.
 //!
 //! A task that prints or stores its job's name must not differ from run to run, so these come from the pipeline alone:
-//! the job's name is the pipeline's; ids are made of the names. Only the create and schedule times are real; a program
-//! that uses them has said that it wants to differ.
+//! the job's name is the pipeline's; ids are made from the names. Only the create and schedule times are real; a
+//! program that uses them differs from run to run on purpose.
 
 use std::time::SystemTime;
 
 use samebundle_spec::pipeline::{Pipeline, RunFact};
 use samebundle_spec::{Digest, Timestamp};
 
-/// Where containers see all outputs.
+/// The folder of all outputs in containers.
 pub(super) const ROOT: &str = "/samebundle/outputs";
 const WORKSPACE: &str = "/samebundle/workspace";
 

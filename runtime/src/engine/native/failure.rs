@@ -1,8 +1,8 @@
 //! Why an attempt failed, with the last lines that it printed.
 //!
-//! A program's two outputs are two pipes, so in which order their lines come is chance. What counts is that they are read
-//! to their ends before a driver tells the outcome, and that each has its own last lines: a traceback on standard error is
-//! not driven out by what the program prints on standard output.
+//! A program's two outputs are two pipes, so the order of their lines is random. Both are read to their ends before a
+//! driver returns the outcome, and the last lines of each are kept separately: what the program prints on standard
+//! output does not displace a traceback on standard error.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,7 +17,7 @@ pub(super) struct AttemptFailure {
     pub(super) task: String,
     pub(super) why: String,
     pub(super) lines: LastLines,
-    /// What the container exited with, if it did.
+    /// The exit code of the container, if it exited.
     pub(super) exit_code: Option<i32>,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct LastLines {
 }
 
 impl LastLines {
-    /// How many lines of each output stand in the message of a failure.
+    /// How many lines of each output are in the message of a failure.
     const LINES: usize = 10;
 
     fn add(&mut self, line: &str, stderr: bool) {

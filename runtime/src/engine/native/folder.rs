@@ -1,6 +1,6 @@
-//! Reads what a task wrote, never through a link. The task's process may be hostile and everything below its folder is
-//! its own; so each component is opened below the handle of the one before, and links, devices, sockets and pipes are
-//! refused, not skipped.
+//! Reads what a task wrote, never through a link. The task's process may be hostile, and it controls everything below
+//! its folder. So each component of a path is opened below the handle of its parent, and links, devices, sockets and
+//! pipes are refused, not skipped.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -13,7 +13,7 @@ use samebundle_spec::{Algorithm, Digest, Digester, limits};
 
 use super::error::TaskError;
 
-/// Makes a folder that any user of a container may write to. What is above it is as the umask says.
+/// Makes a folder that any user of a container may write to. Its parents get the mode of the umask.
 pub(super) fn make(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777))
@@ -25,7 +25,7 @@ pub(super) struct Folder {
     handle: OwnedFd,
 }
 
-/// What is at a path.
+/// The digest and size of the file or folder at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Content {
     /// Of a file: SHA-256 of its bytes. Of a folder: SHA-256 of its listing.
@@ -48,7 +48,7 @@ impl Folder {
         Ok(Self { handle })
     }
 
-    /// Opens what is at a path below, none if nothing is.
+    /// Opens the file or folder at a path below; none if it does not exist.
     fn find(&self, path: &str) -> Result<Option<(OwnedFd, FileType)>, TaskError> {
         let mut handle = rustix::io::dup(&self.handle).map_err(unreadable(path))?;
         let mut kind = FileType::Directory;
@@ -64,7 +64,7 @@ impl Folder {
         Ok(Some((handle, kind)))
     }
 
-    /// Reads a file whole; none if it is not there.
+    /// Reads a whole file; none if it does not exist.
     pub(super) fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, TaskError> {
         let Some((handle, kind)) = self.find(path)? else {
             return Ok(None);
@@ -89,7 +89,7 @@ impl Folder {
         Ok(Some(bytes))
     }
 
-    /// Lists the names in a folder; none if it is not there.
+    /// Lists the names in a folder; none if it does not exist.
     pub(super) fn names(&self, path: &str) -> Result<Vec<String>, TaskError> {
         match self.find(path)? {
             None => Ok(Vec::new()),
@@ -104,7 +104,7 @@ impl Folder {
         }
     }
 
-    /// Digests a file or folder; none if nothing is there.
+    /// Digests a file or folder; none if it does not exist.
     ///
     /// A folder's digest is that of its listing: for every entry, in the order of the paths' bytes, a line
     /// `file SHA256 SIZE PATH` or `folder PATH`, with `PATH` relative, `/` between names, and bytes other than letters,
@@ -152,7 +152,7 @@ fn special(path: &str, kind: FileType) -> TaskError {
     }
 }
 
-/// Opens one name in a folder without following it; none if it is not there. `path` stands in errors.
+/// Opens one name in a folder without following a link; none if it does not exist. Errors name `path`.
 fn open(
     folder: &OwnedFd,
     name: impl rustix::path::Arg + Copy,
@@ -247,7 +247,7 @@ impl Listing<'_> {
                     let line = format!("file {} {} {path}\n", content.digest.hex(), content.size);
                     self.lines.push((path, line));
                 }
-                // The container is gone; nobody takes names away.
+                // The container has ended, so no name is removed meanwhile.
                 None => return Err(unreadable(&full)(rustix::io::Errno::NOENT)),
             }
         }

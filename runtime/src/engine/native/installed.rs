@@ -1,11 +1,11 @@
-//! Layers of installed packages: what a component's `pip install` lines put into its root is made once and overlaid from
-//! then on, so that its own unchanged command finds everything satisfied.
+//! Layers of installed packages: what a component's `pip install` lines write into its root is made once and then
+//! overlaid, so that its own unchanged command finds all requirements satisfied.
 //!
 //! A layer belongs to a key: image manifest, install lines, wheelhouse. The first task with a key runs a container that
-//! only installs; what that wrote becomes a layer in the store, remembered in a small file `KEY.json`. Both are a cache:
-//! where the file or the layer is gone, it is made again. Concurrency: a kernel lock a key, so two runs do not do it
-//! twice. Failure: where installing does not go (a wheel is missing), the task runs without a layer and its own pip says
-//! why.
+//! only installs; what that container wrote becomes a layer in the store, and a small file `KEY.json` names it. Both
+//! are a cache: if the file or the layer is missing, it is made again. Concurrency: there is one kernel lock for each
+//! key, so two runs do not install the same packages twice. Failure: if installing fails (a wheel is missing), the task
+//! runs without a layer and its own pip prints why.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -24,7 +24,7 @@ use crate::driver::{DriverError, Operation, Outcome, Output, Staging};
 use crate::event::Event;
 use crate::record::TaskLines;
 
-/// Part of every key; changes when what is run to install changes.
+/// A part of every key, which changes with the command that installs.
 const FORM: &str = "2";
 
 /// Why there is no layer of installed packages.
@@ -56,7 +56,7 @@ fn file(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Insta
 }
 
 impl Execution<'_> {
-    /// Returns the layers to put over a task's image. None if the run was cancelled meanwhile.
+    /// Returns the layers that are put over a task's image. None if the run was cancelled meanwhile.
     pub(super) async fn installed_layers(
         &self,
         path: &str,
@@ -116,7 +116,7 @@ impl Execution<'_> {
         Ok(layer)
     }
 
-    /// Waits for the lock of a key without holding a thread.
+    /// Waits for the lock of a key without blocking a thread.
     async fn lock(&self, path: &Path) -> Result<File, InstallError> {
         const PAUSE: Duration = Duration::from_millis(50);
         loop {
@@ -170,7 +170,7 @@ impl Execution<'_> {
     }
 }
 
-/// Names what a layer is made of.
+/// Returns the key of a layer, a digest of what it is made from.
 fn key(image: &Digest, lines: &[InstallLine], wheelhouse: &Digest) -> Digest {
     let mut digester = Digester::new(Algorithm::Sha256);
     let mut add = |text: &str| {
@@ -187,8 +187,9 @@ fn key(image: &Digest, lines: &[InstallLine], wheelhouse: &Digest) -> Digest {
     digester.finish()
 }
 
-/// The component's own lines, one after the other, without its program. pip would compile what it installs on one core, which
-/// takes most of the time; here all cores do. What cannot be compiled, or lies elsewhere, is compiled when it is imported.
+/// The component's own lines, one after the other, without its program. pip would compile what it installs on one core,
+/// which takes most of the time; here all cores compile. Modules that cannot be compiled now, or are in another folder,
+/// are compiled when they are imported.
 fn script(lines: &[InstallLine]) -> String {
     let mut script =
         String::from("command -v pip >/dev/null || python3 -m ensurepip || python3 -m ensurepip --user\n");
@@ -203,13 +204,13 @@ fn script(lines: &[InstallLine]) -> String {
     script
 }
 
-/// Where processes cannot share work (no semaphores), one does it alone.
+/// If processes cannot share work (without semaphores), one process does it alone.
 const COMPILE: &str = r#"
 place=$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 python3 -m compileall -q -j 0 "$place" >/dev/null 2>&1 || python3 -m compileall -q "$place" >/dev/null 2>&1 || true
 "#;
 
-/// The annotation of a remembered layer that names its image: it is kept as long as that is.
+/// The annotation of a remembered layer that names its image: the layer is kept as long as the image is.
 const MADE_FOR: &str = "dev.samebundle.image";
 
 fn remembered(memory: &Path) -> Option<Descriptor> {
@@ -223,8 +224,8 @@ fn read(memory: &Path) -> Option<Descriptor> {
     serde_json::from_slice(&bytes).ok()
 }
 
-/// Reads from its memory which layer of installed packages is in the store, and for which image it was made; `None` if it
-/// cannot be read, then it is made again.
+/// Reads from a file `KEY.json` which layer of installed packages is in the store, and for which image it was made.
+/// `None` if the file cannot be read; then the layer is made again.
 pub(crate) fn kept_layer(memory: &Path) -> Option<(Descriptor, samebundle_spec::Digest)> {
     let layer = read(memory)?;
     let image = layer.annotations.get(MADE_FOR)?.parse().ok()?;

@@ -1,11 +1,10 @@
 //! The native engine: runs a KFP v2 pipeline through a [`Driver`], task by task, as its dependencies allow.
 //!
-//! Every task is a container. What it writes is seen in the container as `/samebundle/outputs/TASK/` and lands in
-//! `RUN/outputs/TASK/` of this machine, wherever the driver runs it; what it reads is seen, read-only, at the path where
-//! it was written. `TASK` is the task's
-//! name with its parents' before it, so nothing that a task can see differs between two equal runs: no run id, no machine
-//! path. Of the facts that placeholders ask for, all but the create time are the same in every run with the same
-//! pipeline (see [`facts`](self)).
+//! Every task is a container. Its outputs are at `/samebundle/outputs/TASK/` in the container and at
+//! `RUN/outputs/TASK/` on this machine, wherever the driver runs it. Its inputs are in the container, read-only, at the
+//! paths where they were written. `TASK` is the task's name after those of its parents, so nothing that a task can see
+//! differs between two equal runs: no run id, no machine path. Of the facts that placeholders ask for, all but the
+//! create time are the same in every run with the same pipeline (see [`facts`](self)).
 //!
 //! ```text
 //! TASK/output_metadata.json       the executor output (KFP's own contract), written by the task
@@ -13,9 +12,9 @@
 //! TASK/artifacts/NAME/NAME        an output artifact, a file or folder; what is put beside it belongs to it
 //! ```
 //!
-//! Concurrency: one future a task in one tree, at most `parallelism` containers at a time; nested DAGs hold no place.
-//! Failure: a task that fails stops what depends on it, everything else is finished; an error of the driver stops the
-//! run. Cancelling stops the containers and starts no more.
+//! Concurrency: one future for each task in one tree, and at most `parallelism` containers at a time, among which
+//! nested DAGs do not count. Failure: if a task fails, the tasks that depend on it are skipped and all others are run;
+//! an error of the driver stops the run. Cancelling stops the containers and starts no more.
 
 mod artifact;
 mod bind;
@@ -67,7 +66,8 @@ pub struct Native {
 }
 
 impl Native {
-    /// An engine that starts containers with a driver. `store` holds their images; installed layers are kept there.
+    /// Makes an engine that starts containers with a driver. `store` holds their images and keeps layers of installed
+    /// packages.
     pub fn new(driver: Arc<dyn Driver>, store: Arc<dyn Store>) -> Self {
         Self { driver, store }
     }
@@ -123,7 +123,7 @@ impl Engine for Native {
     }
 }
 
-/// Refuses what cannot be run before anything is made.
+/// Refuses a program that cannot be run, before anything is made.
 fn admit(plan: &ProgramPlan) -> Result<(), ProgramError> {
     plan.pipeline.check().map_err(ProgramError::Faults)?;
     let unsupported = plan.pipeline.unsupported();
@@ -180,7 +180,7 @@ fn root_inputs(plan: &ProgramPlan) -> Result<Values, ProgramError> {
     Ok(values)
 }
 
-/// One run that goes on.
+/// One running run.
 struct Execution<'a> {
     plan: &'a ProgramPlan,
     driver: &'a dyn Driver,
@@ -199,7 +199,7 @@ struct Execution<'a> {
 }
 
 impl Execution<'_> {
-    /// Stops the run because of an error that is not the program's. The first one counts.
+    /// Stops the run because of an error that is not the program's. The first such error counts.
     fn stop(&self, error: ProgramError) {
         let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
         broken.get_or_insert(error);

@@ -1,5 +1,5 @@
-//! Puts values in place of placeholders. Values are put in as they are, once: what they hold is never read again as a
-//! placeholder, and nothing is quoted or passed to a shell.
+//! Replaces placeholders by values. Values are inserted unchanged and once: a placeholder inside a value is not
+//! replaced, and nothing is quoted or passed to a shell.
 
 use samebundle_spec::pipeline::{
     Argument, ArtifactProperty, Placeholder, PlaceholderError, Segment, argument, parts, text_of,
@@ -9,17 +9,17 @@ use serde_json::Value;
 use super::artifact::{Artifact, Values};
 use super::facts::RunFacts;
 
-/// What placeholders stand for in one task.
+/// The values of placeholders in one task.
 pub(super) struct Resolver<'a> {
     pub(super) inputs: &'a Values,
     pub(super) facts: &'a RunFacts,
     /// Path of the task.
     pub(super) task: &'a str,
-    /// None where only inputs are known: in constants.
+    /// None in constants, where only inputs are known.
     pub(super) container: Option<ContainerView<'a>>,
 }
 
-/// What a container is given besides inputs.
+/// The values for a container, in addition to inputs.
 #[derive(Clone, Copy)]
 pub(super) struct ContainerView<'a> {
     /// The executor input.
@@ -155,17 +155,17 @@ fn property(artifacts: Option<&Vec<Artifact>>, what: &ArtifactProperty) -> Strin
     }
 }
 
-/// Where an output parameter is written, below a task's folder.
+/// Returns the path of an output parameter below a task's folder.
 pub(super) fn parameter_file(folder: &str, name: &str) -> String {
     format!("{folder}/parameters/{name}")
 }
 
-/// The folder that an output artifact has for itself, below the task's.
+/// Returns the folder of one output artifact below the task's folder.
 pub(super) fn artifact_folder(name: &str) -> String {
     format!("artifacts/{name}")
 }
 
-/// Where the executor output is written, below a task's folder.
+/// Returns the path of the executor output below a task's folder.
 pub(super) fn output_file(folder: &str) -> String {
     format!("{folder}/output_metadata.json")
 }

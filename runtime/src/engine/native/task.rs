@@ -1,4 +1,4 @@
-//! Runs one task: a container or a DAG, again and again as its retry policy says.
+//! Runs one task, a container or a DAG, as often as its retry policy says.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use samebundle_spec::{Digest, Timestamp};
 use super::Execution;
 use super::artifact::{TaskEnd, Values};
 
-/// How an attempt ended, and with which exit code its container did.
+/// How an attempt ended, with the exit code of its container.
 struct Attempt {
     end: TaskEnd,
     exit_code: Option<i32>,
 }
 
-/// An attempt that began, and when the first one of its task did.
+/// An attempt that began, and the time at which the first attempt of its task began.
 struct Begun<'a> {
     task: &'a str,
     attempt: u32,
@@ -24,7 +24,7 @@ struct Begun<'a> {
 }
 
 impl Execution<'_> {
-    /// Runs a task to its end. `path` is its name with its parents'.
+    /// Runs a task to its end. `path` is its name after those of its parents.
     pub(super) async fn task(
         &self,
         path: String,
@@ -61,7 +61,7 @@ impl Execution<'_> {
         }
     }
 
-    /// One try.
+    /// Makes one attempt.
     async fn attempt(&self, path: &str, component: &Component, inputs: Values, number: u32) -> Attempt {
         match &component.implementation {
             Implementation::Dag(dag) => Attempt {
@@ -130,7 +130,7 @@ impl Execution<'_> {
     }
 }
 
-/// How long to wait after an attempt that failed.
+/// Returns how long to wait after an attempt that failed.
 fn wait(retry: &Retry, attempt: u32) -> Duration {
     let power = i32::try_from(attempt).unwrap_or(i32::MAX).saturating_sub(1);
     let seconds = (retry.backoff * retry.factor.powi(power)).min(retry.longest);

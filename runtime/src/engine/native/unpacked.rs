@@ -1,7 +1,7 @@
 //! Layers that containers see as folders, unpacked once and kept.
 //!
-//! The folder appears whole: it is filled under another name, synced, and renamed after all of the layer was read and hashed.
-//! Two processes may do it at once; what both make is the same, and the first one's stays.
+//! The folder appears only when it is complete: it is filled under another name, synced, and renamed after the whole
+//! layer was read and hashed. Two processes may do so at once; both make the same, and the folder of the first stays.
 
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +14,8 @@ use tokio_util::io::SyncIoBridge;
 
 use crate::image::stream::TarStream;
 
-/// Makes `parent`/`name` of a layer unless it is there: `fill` gets the uncompressed stream and an empty folder.
+/// Makes the folder `parent`/`name` from a layer unless it exists: `fill` gets the uncompressed stream and an empty
+/// folder.
 ///
 /// # Errors
 /// If the layer cannot be read, or `fill` fails; then nothing is left.

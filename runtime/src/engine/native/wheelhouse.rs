@@ -1,4 +1,4 @@
-//! The packages that a bundle carries, and how `pip` in a container is made to take them.
+//! The packages that a bundle carries, and how `pip` in a container is configured to use them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,7 +11,7 @@ use samebundle_spec::Descriptor;
 use super::{ProgramError, unpacked};
 use crate::driver::{Content, Input};
 
-/// Where containers see the wheels.
+/// The folder of wheels in containers.
 const TARGET: &str = "/samebundle/wheels";
 
 /// A folder of wheels.
@@ -46,7 +46,7 @@ impl Wheelhouse {
         })
     }
 
-    /// What a task is given, and where it is.
+    /// Returns the input for a task and its path on this machine.
     pub(super) fn to_input(&self) -> (Input, PathBuf) {
         let input = Input {
             target: TARGET.to_owned(),
@@ -69,15 +69,16 @@ fn fill(mut tar: &mut dyn io::Read, folder: &Path) -> io::Result<()> {
         io::copy(&mut entries, &mut file)?;
         file.sync_all()?;
     }
-    // The digest is checked where the stream ends.
+    // The digest is checked at the end of the stream.
     io::copy(&mut tar, &mut io::sink())?;
     Ok(())
 }
 
-/// Sets up pip: from the wheelhouse only.
+/// Configures pip to install from the wheelhouse only.
 ///
 /// With `no-index` pip leaves out every index, those of a command's own `--index-url` and `--extra-index-url` too. The
-/// image's mark against installing beside the system's packages (PEP 668) does not count in a root that is thrown away.
+/// image's marker against installing outside a virtual environment (PEP 668) is ignored, because the root is thrown
+/// away.
 pub(super) fn environment() -> BTreeMap<String, String> {
     let settings = [
         ("PIP_BREAK_SYSTEM_PACKAGES", "1"),
@@ -87,8 +88,8 @@ pub(super) fn environment() -> BTreeMap<String, String> {
         ("PIP_NO_INDEX", "1"),
         ("PIP_NO_INPUT", "1"),
         ("PIP_ROOT_USER_ACTION", "ignore"),
-        // What pip compiles is then valid by content, not by time: times in a kept layer are zero. The value is the
-        // first that a zip file can hold, 1980.
+        // What pip compiles is then valid by content and not by time, because times in a layer that is kept are zero.
+        // The value is the first time that a zip file can hold, in 1980.
         ("SOURCE_DATE_EPOCH", "315532800"),
     ];
     settings

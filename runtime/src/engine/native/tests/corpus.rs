@@ -1,4 +1,4 @@
-//! Every pipeline of the outside corpus that needs nothing that is not there yet, run with containers that write a value of
+//! Runs every pipeline of the outside corpus that needs only what is supported, with containers that write a value of
 //! the right type to every output.
 
 use std::path::{Path, PathBuf};
@@ -74,7 +74,7 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     found.sort();
 }
 
-/// Runs one file. Says what came of it, and whether that is right.
+/// Runs one file. Returns the outcome, and whether it is right.
 async fn verdict(file: &Path) -> (bool, String) {
     let text = std::fs::read_to_string(file).unwrap();
     let Ok(pipeline) = Pipeline::parse("pipeline.yaml", text.as_bytes()) else {

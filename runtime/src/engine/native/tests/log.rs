@@ -1,4 +1,4 @@
-//! What the log of a run says, and that any beginning of it is enough for a record.
+//! The log of a run, and that every prefix of it is enough for a record.
 
 use super::*;
 use crate::record::RecordError;

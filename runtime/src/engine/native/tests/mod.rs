@@ -1,4 +1,4 @@
-//! The engine over a driver whose containers are played by closures.
+//! The engine with a fake driver, whose containers are closures.
 
 mod corpus;
 mod inputs;
@@ -29,7 +29,7 @@ use crate::event::{Event, Events, Logged};
 use crate::home::Home;
 use crate::record::{Mask, Runs, testing};
 
-/// Goes on by a second every time it is asked.
+/// A clock that advances by a second every time it is read.
 #[derive(Debug, Default)]
 struct Ticks(AtomicU64);
 
@@ -61,7 +61,7 @@ impl Events for Seen {
     }
 }
 
-/// What came of a run, and what its log folds to.
+/// The outcome of a run, and the fold of its log.
 #[derive(Debug)]
 struct Ran {
     outcome: ProgramOutcome,

@@ -1,4 +1,4 @@
-//! When tasks run: after what they need, side by side, again after a failure, not at all after a cancel.
+//! When tasks run: after their dependencies, concurrently, again after a failure, and not at all after a cancel.
 
 use std::sync::atomic::AtomicUsize;
 
@@ -117,7 +117,7 @@ async fn a_failure_stops_what_depends_on_it_and_nothing_else() {
 #[tokio::test]
 async fn the_reason_on_standard_error_is_told_first_whatever_else_is_printed_and_when() {
     let text = tasks("c: {componentRef: {name: comp-c}}");
-    // Which of its pipes is read first is chance: here it is decided by turns.
+    // Which of its pipes is read first is random: here they take turns.
     for printed_before in 0..=20 {
         let driver = Fake::immediate(move |container| {
             (0..printed_before).for_each(|_| container.print("\"inputs\": {"));
