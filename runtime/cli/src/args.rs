@@ -1,4 +1,4 @@
-//! What every command line has, and groups of arguments that several commands share.
+//! The arguments of every command, and groups of arguments that several commands share.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -80,7 +80,7 @@ impl Named {
         Ok(self.text()?.parse().map_err(verbs::VerbError::Name)?)
     }
 
-    /// The installation, and a version after it.
+    /// The installation, and the version that may follow it.
     ///
     /// # Errors
     /// As [`Self::installation`].
@@ -99,7 +99,7 @@ impl Named {
     }
 }
 
-/// Finds the name among words that may begin with the noun of the long spelling, and returns the words after it.
+/// Finds the name among words, which may begin with the noun of the long spelling, and returns the words after it.
 pub(crate) fn name_among<'a>(words: &'a [String], named: Option<&'a str>) -> (Option<&'a str>, &'a [String]) {
     let noun = |word: &String| word == "program" || word == "environment";
     let rest = match words {
@@ -130,7 +130,7 @@ pub(crate) struct Params {
 }
 
 impl Params {
-    /// The parameters, as text that the bundle's types decide about.
+    /// The parameters as text, which is read by the bundle's types.
     ///
     /// # Errors
     /// If one is not NAME=VALUE.

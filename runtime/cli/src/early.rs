@@ -1,7 +1,8 @@
-//! Reads of a command line what is needed before it can be read whole: the home, the form of output, and the installation
-//! whose parameters become flags.
+//! Reads the parts of a command line that are needed before the whole line can be parsed: the home, the form of output,
+//! and the installation whose parameters become flags.
 //!
-//! It is the command line's own description, without the words that it does not know, so it cannot drift from it.
+//! It parses with the command line's own description and leaves out the words that this does not know, so the two
+//! cannot differ.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use crate::args::{Cli, Output, WORDS};
 /// The commands that take the parameters of an installation's bundle as flags.
 const WITH_PARAMETERS: [&str; 2] = ["run", "plan"];
 
-/// What is known of a command line before it is read whole.
+/// What is known of a command line before all of it is parsed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Early {
     /// The value of `--home`.
@@ -23,7 +24,7 @@ pub(crate) struct Early {
     pub(crate) output: Output,
     /// The command whose flags are an installation's parameters, and the words that may name that installation.
     pub(crate) named: Option<(&'static str, Vec<String>)>,
-    /// Help is asked for.
+    /// Whether help is asked for.
     pub(crate) help: bool,
 }
 
@@ -44,11 +45,11 @@ pub(crate) fn read(words: &[OsString]) -> Early {
     }
 }
 
-/// Parses a line without what no option of it is: that is a parameter, or an error to be said later.
+/// Parses a line without its unknown options: these are parameters, or errors that are reported later.
 fn matches(words: &[OsString]) -> Option<ArgMatches> {
     let mut command = Cli::command().disable_help_flag(true).disable_version_flag(true);
     for name in WITH_PARAMETERS {
-        // Values of parameters stand among the words.
+        // Values of parameters are among the words.
         command = command.mut_subcommand(name, |command| command.mut_arg(WORDS, |arg| arg.num_args(0..)));
     }
     let mut words = words.to_vec();
@@ -58,14 +59,14 @@ fn matches(words: &[OsString]) -> Option<ArgMatches> {
             Err(error) => error,
         };
         let Some(at) = unknown(&error, &words) else {
-            // What is wrong is told when the line is read whole; the rest of it is good until then.
+            // Errors are reported when the whole line is parsed; until then, the rest of it is used.
             return command.ignore_errors(true).try_get_matches_from(&words).ok();
         };
         words.remove(at);
     }
 }
 
-/// Finds the word that is no option of a command.
+/// Finds the position of the option that the command does not know.
 fn unknown(error: &Error, words: &[OsString]) -> Option<usize> {
     let known = matches!(error.kind(), ClapErrorKind::UnknownArgument);
     let ContextValue::String(name) = error.get(ContextKind::InvalidArg).filter(|_| known)? else {

@@ -1,4 +1,4 @@
-//! What can go wrong with a command: its verb's error, and the command line's own.
+//! What can go wrong with a command: the errors of its verb, and those of the command line.
 
 use std::io;
 use std::path::Path;
@@ -14,22 +14,22 @@ use crate::settings::NoHome;
 /// An error of a command.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
-    /// Nothing says where the home is.
+    /// No home is known.
     #[error(transparent)]
     NoHome(#[from] NoHome),
-    /// The home.
+    /// The home cannot be used.
     #[error(transparent)]
     Home(#[from] HomeError),
-    /// The verb.
+    /// The verb failed.
     #[error(transparent)]
     Verb(#[from] VerbError),
-    /// What a server stores or shows.
+    /// The content of a server could not be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A password was not given.
     #[error(transparent)]
     Passphrase(#[from] PassphraseError),
-    /// The variable that says what is logged.
+    /// The variable of the log filter is not valid.
     #[error(
         "{} is not valid: give LEVEL or MODULE=LEVEL, separated by commas",
         crate::log::VARIABLE
@@ -50,7 +50,7 @@ pub(crate) enum CliError {
     /// A program ran and failed; it was recorded.
     #[error("{message}")]
     Failed {
-        /// The run as far as it came.
+        /// The report of the run.
         report: Box<Report>,
         /// What failed.
         message: String,
@@ -75,7 +75,7 @@ pub(crate) enum CliError {
 }
 
 impl CliError {
-    /// What there is to say besides, on standard output.
+    /// Returns the report that is printed on standard output as well.
     pub(crate) fn report(&self) -> Option<&Report> {
         match self {
             Self::Failed { report, .. } | Self::Faulty { report, .. } | Self::NothingRuns { report } => {

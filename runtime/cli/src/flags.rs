@@ -14,7 +14,8 @@ use crate::error::CliError;
 /// Prefix of the ids of flags that are parameters.
 const ID: &str = "parameter:";
 
-/// Adds the parameters of a bundle to a command. A parameter whose name is an option of the command stays with `-p`.
+/// Adds the parameters of a bundle to a command. A parameter whose name is an option of the command can only be set
+/// with `-p`.
 pub(crate) fn add(mut command: Command, view: &View) -> Command {
     let taken: Vec<String> = command
         .get_arguments()
@@ -30,7 +31,7 @@ pub(crate) fn add(mut command: Command, view: &View) -> Command {
     command
 }
 
-/// Flags are words; anything else is still reachable with `-p`.
+/// Tells whether a name can be a flag. All others can still be set with `-p`.
 fn is_flag(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name

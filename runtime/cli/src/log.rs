@@ -1,8 +1,8 @@
-//! The one subscriber of `tracing`: what the libraries log is seen on standard error.
+//! The only subscriber of `tracing`: it shows on standard error what the libraries log.
 //!
-//! A command shows warnings and errors as notices, and with `-v` or `SAMEBUNDLE_LOG` the levels below, through the reader of
-//! events that shows everything else; so a line never tears a progress bar, and stays JSON with `--output json`. A server
-//! is read by an operator: its lines have a time.
+//! A command shows warnings and errors as notices, and with `-v` or `SAMEBUNDLE_LOG` the levels below, through the same
+//! events as everything else, so that a line never tears a progress bar, and stays JSON with `--output json`. An
+//! operator reads the log of a server, so its lines have a time.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Names of our own crates as `tracing` has them; those of libraries are shown from the second `-v` on.
+/// Names of our own crates as `tracing` has them; the logs of other crates are shown from the second `-v` on.
 const OWN: [&str; 3] = ["samebundle_registry", "samebundle_runtime", "samebundle"];
 
 /// The variable that says what is logged.
@@ -23,7 +23,7 @@ pub(crate) const VARIABLE: &str = "SAMEBUNDLE_LOG";
 /// Who reads the log.
 #[derive(Debug)]
 pub(crate) enum Reader {
-    /// The user of a command, by the reader of its events.
+    /// The user of a command, through its events.
     User(Arc<dyn Events>),
     /// The operator of a server, from standard error.
     Operator,
@@ -52,10 +52,10 @@ pub(crate) fn filter(variable: Option<&str>, verbose: u8, operator: bool) -> Res
     EnvFilter::builder().parse(format!("{others},{own}"))
 }
 
-/// Begins to show the log. Only the first call of a process has an effect.
+/// Starts to show the log. Only the first call of a process has an effect.
 pub(crate) fn show(filter: EnvFilter, reader: Reader) {
     let registry = tracing_subscriber::registry().with(filter);
-    // A second subscriber is refused; the first one goes on.
+    // A second subscriber is refused, and the first one stays.
     drop(match reader {
         Reader::User(events) => registry.with(Notices(events)).try_init(),
         Reader::Operator => {

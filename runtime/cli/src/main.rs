@@ -1,6 +1,6 @@
-//! The samebundle command: arguments in, one report or one error out, an exit code.
+//! The samebundle command: it takes arguments, and gives one report or one error and an exit code.
 //!
-//! The only room with a terminal, environment variables, a home directory and a clock.
+//! The only crate that uses a terminal, environment variables, a home directory and a clock.
 
 mod args;
 mod commands;
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
         .nth(1)
         .is_some_and(|word| word == CONTAINER_HELPER)
     {
-        // A container is made by a process with one thread: nothing may run before this.
+        // A container is started by a process with one thread, so nothing may run before this.
         return exit_code(samebundle_runtime::driver::embedded::helper_main());
     }
     let words: Vec<OsString> = std::env::args_os().collect();
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What clap says of a line that it does not understand, without the label that every error gets.
+/// Returns clap's message about a line that it cannot parse, without the label that every error gets.
 fn usage(error: &clap::Error) -> String {
     let text = error.to_string();
     text.strip_prefix("error: ")
@@ -77,9 +77,9 @@ fn exit_code(code: i32) -> ExitCode {
 
 /// Why a command line was not understood.
 enum NotParsed {
-    /// clap says why; help and version are among it.
+    /// The error of clap; help and version are such errors, too.
     Clap(Box<clap::Error>),
-    /// It names an installation that is not there, or whose bundle cannot be read.
+    /// It names an installation that does not exist, or whose bundle cannot be read.
     Installation(Box<CliError>),
 }
 
@@ -101,8 +101,8 @@ fn parse(words: &[OsString], early: &Early, settings: &Settings) -> Result<(Cli,
     Ok((Cli::from_arg_matches(&matches).map_err(clap)?, matches))
 }
 
-/// Reads the bundle of the installation that is named: the first word that names one. None where no word is a name; then the
-/// command says what is wrong.
+/// Reads the bundle of the installation that is named: the first word that names one. None if no word is a name; then
+/// the command reports the error.
 fn bundle_of(words: &[String], settings: &Settings) -> Result<Option<Bundle>, CliError> {
     let (name, rest) = args::name_among(words, None);
     let words = name.into_iter().chain(rest.iter().map(String::as_str));
@@ -117,7 +117,7 @@ fn bundle_of(words: &[String], settings: &Settings) -> Result<Option<Bundle>, Cl
     }
     match names.first() {
         Some(name) => {
-            // The error says that there is none of this name.
+            // The error says that there is no installation of this name.
             installations.get(name).map_err(VerbError::from)?;
             Ok(None)
         }
@@ -169,7 +169,7 @@ fn finish(result: Result<render::Report, CliError>, output: Output) -> ExitCode 
     };
     match report.print(output) {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever reads has had enough, as `head` does.
+        // The reader of the output has closed it, as `head` does.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(ErrorKind::Environment.exit_code()),
     }

@@ -1,4 +1,4 @@
-//! One command's view of the world: the settings of the process, and the site that its verb works on.
+//! The context of one command: the settings of the process, and the site of its verb.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -26,22 +26,22 @@ const DOCKER_SOCKET: &str = "unix:///var/run/docker.sock";
 /// The static program inside invocation images, made by `build.rs`.
 const RUNNER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/samebundle-runner"));
 
-/// What a command is given.
+/// The context of a command.
 #[derive(Debug)]
 pub(crate) struct Session {
     /// Environment and directories.
     pub(crate) settings: Settings,
-    /// What its verb works on.
+    /// The site of its verb.
     pub(crate) site: Site,
 }
 
-/// What waits for the network.
+/// The threads that wait for the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Threads {
-    /// One thread. What hashes, writes or compresses much has threads of its own; a second one here would only have every
-    /// piece handed from one to the other.
+    /// One thread. Work that hashes, writes or compresses much has threads of its own; a second thread here would only
+    /// pass every piece from one to the other.
     One,
-    /// One a core, for a server.
+    /// One thread for each core, for a server.
     Cores,
 }
 
@@ -75,7 +75,7 @@ impl Session {
     ) -> Result<Self, CliError> {
         let home = Home::open(settings.home()?)?;
         if let Err(error) = upkeep::sweep_process_scratch(&home, false) {
-            // Space only; who needs it is told by `store gc`.
+            // A failure costs only space; `store gc` reports it.
             tracing::debug!(%error, "what killed processes left was not removed");
         }
         let cancel = CancellationToken::new();
@@ -106,12 +106,12 @@ impl Session {
         self.settings.current_dir.join(path)
     }
 
-    /// A location of the command line, likewise.
+    /// A location of the command line, resolved in the same way.
     pub(crate) fn location(&self, location: Location) -> Location {
         location.below(&self.settings.current_dir)
     }
 
-    /// The name that the user called the program by.
+    /// The name by which the user called the program.
     pub(crate) fn program(&self) -> &str {
         &self.settings.program
     }

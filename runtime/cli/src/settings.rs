@@ -8,22 +8,22 @@ use std::time::SystemTime;
 use samebundle_registry::remote::network::Proxies;
 use samebundle_runtime::Clock;
 
-/// What the process was started with, read once.
+/// The environment of the process, read once.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// Where everything of samebundle is kept; none where nothing says it.
+    /// Where everything of samebundle is kept; none if nothing names it.
     home: Option<PathBuf>,
     /// The user's home directory, for credential files.
     user_home: Option<PathBuf>,
-    /// Folder that relative paths are under.
+    /// The folder below which relative paths are resolved.
     pub(crate) current_dir: PathBuf,
     /// All environment variables whose names are UTF-8.
     environment: HashMap<String, OsString>,
-    /// Name that the program was called by, `same` or `samebundle`.
+    /// The name by which the program was called, `same` or `samebundle`.
     pub(crate) program: String,
 }
 
-/// There is no place for a home.
+/// No home is known.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no home directory: set HOME, XDG_DATA_HOME or SAMEBUNDLE_HOME, or give --home DIR")]
 pub(crate) struct NoHome;
@@ -46,7 +46,7 @@ impl Settings {
         let mut settings = Self {
             home: None,
             user_home: None,
-            // Where the folder is gone, relative paths are not found either, and the system says so.
+            // If the folder was removed, relative paths are not found either, and the system reports that.
             current_dir: std::env::current_dir().unwrap_or_default(),
             environment,
             program,
@@ -70,7 +70,7 @@ impl Settings {
     /// Where everything of samebundle is kept.
     ///
     /// # Errors
-    /// If nothing says where that is.
+    /// If nothing names the home.
     pub(crate) fn home(&self) -> Result<&Path, NoHome> {
         self.home.as_deref().ok_or(NoHome)
     }
@@ -132,7 +132,7 @@ impl Settings {
         for folder in folders.into_iter().flatten() {
             let main = folder.join("registries.conf");
             if main.is_file() {
-                // The user's own file stands for the system's.
+                // The user's own file replaces the system's.
                 files = vec![main];
             }
             let listed = std::fs::read_dir(folder.join("registries.conf.d"));

@@ -1,7 +1,8 @@
 //! Interrupt and termination: the first signal asks for an orderly end, a second one ends the process at once.
 //!
-//! A thread of its own waits for them, because the one that works may compute without a pause. Where it does, nothing can
-//! be asked of it, and the process ends without it: what is half-written has no name yet, and the next start sweeps it.
+//! A thread of its own waits for them, because the working thread may compute without a pause. If it does, it cannot be
+//! stopped in order, and the process ends at once: unfinished files have no final name yet, and the next start removes
+//! them.
 
 use std::io;
 use std::time::Duration;
@@ -11,17 +12,17 @@ use tokio::runtime::{Builder, Handle};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// How long the working thread may compute on after a signal.
+/// How long the working thread may continue to compute after a signal.
 const ANSWER: Duration = Duration::from_millis(1_500);
 
 /// Cancels `cancel` at the first signal, and ends the process at the second, or if `worker` does not answer the first.
 pub(crate) fn watch(worker: Handle, cancel: CancellationToken) {
     std::thread::spawn(move || {
         let Ok(runtime) = Builder::new_current_thread().enable_all().build() else {
-            // Without it the signals do what the system has them do.
+            // Without the thread, the signals have their default effects.
             return;
         };
-        // An error here leaves the signals to the system as well.
+        // After an error here, the signals have their default effects as well.
         drop(runtime.block_on(wait(&worker, &cancel)));
     });
 }

@@ -95,7 +95,7 @@ pub struct BuildReport {
     pub runs: Vec<RunId>,
 }
 
-/// Opens the registries of a site.
+/// Opens registries for a build as the site configures them.
 #[derive(Debug)]
 struct SiteRegistries<'a>(&'a Site);
 
@@ -123,7 +123,7 @@ fn latest() -> Result<Tag, StoreError> {
     )
 }
 
-/// A client that cannot be made is a registry that cannot be asked.
+/// Makes the error of a registry whose client cannot be made.
 fn registry_error(place: &str, error: &VerbError) -> StoreError {
     let (place, why) = (place.to_owned(), error.to_string());
     match error.kind() {
@@ -140,11 +140,11 @@ fn registry_error(place: &str, error: &VerbError) -> StoreError {
     }
 }
 
-/// Writes a `samebundle.yaml` that names the pipeline, with the rest as comments to be filled in.
+/// Writes a `samebundle.yaml` that names the pipeline, with further settings as comments.
 ///
 /// # Errors
-/// If there is one already, the folder's name cannot name a bundle, the pipeline lies elsewhere, or the file cannot be
-/// written.
+/// If the folder has one already, its name cannot name a bundle, the pipeline is in another folder, or the file cannot
+/// be written.
 pub fn init(_: &Site, request: InitRequest) -> Result<InitReport, VerbError> {
     let folder = request.folder;
     std::fs::create_dir_all(&folder).map_err(VerbError::io("make", &folder))?;
@@ -184,7 +184,7 @@ fn name_from_folder(folder: &Path) -> Result<BundleName, VerbError> {
     })
 }
 
-/// The pipeline's path as `samebundle.yaml` has it: below its own folder.
+/// Returns the pipeline's path as `samebundle.yaml` has it: relative to its own folder.
 fn pipeline_path(folder: &Path, pipeline: &Path) -> Result<String, VerbError> {
     let below = pipeline.strip_prefix(folder).unwrap_or(pipeline);
     let text = below.to_string_lossy().into_owned();
@@ -246,8 +246,8 @@ pub async fn lint(site: &Site, request: LintRequest) -> Result<LintReport, VerbE
 /// Builds a bundle into the local store.
 ///
 /// # Errors
-/// The faults of the sources; or images or packages cannot be had, a tool fails, the store cannot be written, or it was
-/// cancelled.
+/// The faults of the sources. Otherwise, if images or packages are not available, a tool fails, the store cannot be
+/// written, or the build was cancelled.
 pub async fn build(site: &Site, request: BuildRequest) -> Result<BuildReport, VerbError> {
     let store: Arc<dyn Store> = Arc::new(site.store().await?);
     let tags = request

@@ -143,7 +143,7 @@ impl From<Copied> for Moved {
 }
 
 impl Written {
-    /// Says what files an archive that was asked for as `path` has.
+    /// Lists the files of an archive that was requested as `path`.
     pub(super) fn of(path: &Path, files: &[Volume]) -> Self {
         let one = files.first().is_none_or(|file| file.path == path);
         let volumes = files.iter().filter(|_| !one).map(|file| VolumeFile {
@@ -203,12 +203,12 @@ pub async fn copy(site: &Site, request: CopyRequest) -> Result<CopyReport, VerbE
     }
 }
 
-/// The tag that a bundle gets in a registry, and how the destination reads with it: the one that is named, otherwise that of
-/// the bundle's version, otherwise the one that it has where it comes from. A destination that names the bundle's digest and
-/// no tag stays without one.
+/// Returns the tag that a bundle gets in a registry, and the text of the destination with it. The tag is the one that
+/// is named, otherwise that of the bundle's version, otherwise the one at the source. A destination that names the
+/// bundle's digest and no tag gets no tag.
 ///
 /// # Errors
-/// If the destination names another digest, or there is no tag: what has none could not be found there.
+/// If the destination names another digest, or there is no tag: without one, the bundle could not be found there.
 pub(super) async fn destination(
     bundle: &ResolvedBundle,
     reference: &Reference,
@@ -254,7 +254,7 @@ pub(super) fn report(index: &Descriptor, to: String, copied: Copied) -> CopyRepo
     }
 }
 
-/// The options of every copy that a verb makes.
+/// Returns the options of every copy that a verb makes.
 pub(super) fn options(site: &Site, tag: Option<Tag>) -> Options {
     Options {
         tag,
@@ -264,10 +264,10 @@ pub(super) fn options(site: &Site, tag: Option<Tag>) -> Options {
     }
 }
 
-/// Copies what was resolved.
+/// Copies a resolved bundle.
 ///
 /// # Errors
-/// The copy's.
+/// The error of the copy.
 pub(super) async fn copy_to<T: Target + ?Sized>(
     site: &Site,
     bundle: &ResolvedBundle,
@@ -292,7 +292,7 @@ async fn write_archive(
         since: None,
         cut: volumes.map(Cut::from),
     };
-    // The bundle's own name for its version: the file has the same bytes wherever it is made.
+    // The tag of the bundle's version makes the bytes of the file the same wherever it is written.
     let tag = bundle.own_tag().await?;
     let written = archive::write(source, &[(bundle.index.clone(), tag)], path, &options).await?;
     Ok(CopyReport {
@@ -302,7 +302,7 @@ async fn write_archive(
     })
 }
 
-/// Copies what was resolved into the local store under the bundle's own name and version, or under another name.
+/// Copies a resolved bundle into the local store under the bundle's own name and version, or under another name.
 ///
 /// # Errors
 /// If it cannot be copied, or is no bundle.
@@ -318,8 +318,8 @@ pub(super) async fn into_store(
     Ok(copied)
 }
 
-/// Copies what was verified into the local store under the bundle's own name and version, and opens it there: once, for all
-/// that is done with it after.
+/// Copies a verified bundle into the local store under its own name and version, and opens it there once for all later
+/// steps.
 ///
 /// # Errors
 /// If it cannot be copied, or is no bundle.
@@ -347,7 +347,7 @@ pub(super) async fn name_in_store(
     let view = bundle.bundle.view();
     let own = view.name.parse().ok();
     let Some(short) = name.map(|name| name.name.clone()).or(own) else {
-        // A foreign bundle whose name is no name here is reached by its installation.
+        // A foreign bundle whose name is not valid here is reached through its installation.
         return Ok(());
     };
     let version = name.and_then(|name| name.version.clone());

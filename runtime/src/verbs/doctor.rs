@@ -42,7 +42,7 @@ pub enum Verdict {
 }
 
 impl Verdict {
-    /// The words for it.
+    /// Returns the text of the verdict.
     pub const fn words(self) -> &'static str {
         match self {
             Self::Works => "works",
@@ -52,7 +52,7 @@ impl Verdict {
     }
 }
 
-/// Says what works here. That nothing does is a report, not an error.
+/// Finds out what works on this machine. If nothing works, that is a report and not an error.
 ///
 /// # Errors
 /// If the local store cannot be opened.
@@ -73,7 +73,7 @@ pub async fn doctor(site: &Site) -> Result<DoctorReport, VerbError> {
     Ok(DoctorReport { checks, works })
 }
 
-/// One check a driver, and a note for each limit that it cannot enforce.
+/// Returns one check for each driver, and a note for each limit that the driver cannot enforce.
 fn driver_checks(name: &str, offers: Result<Offers, DriverError>) -> Vec<DoctorCheck> {
     let check = |what: &str, verdict, detail| DoctorCheck {
         what: what.to_owned(),
@@ -98,7 +98,7 @@ fn driver_checks(name: &str, offers: Result<Offers, DriverError>) -> Vec<DoctorC
         .collect()
 }
 
-/// Bytes in binary units: `1.50 MiB`.
+/// Formats bytes in binary units: `1.50 MiB`.
 fn binary_size(bytes: u64) -> String {
     let mut value = bytes as f64;
     for unit in ["B", "KiB", "MiB", "GiB"] {

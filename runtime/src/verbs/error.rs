@@ -1,4 +1,4 @@
-//! Why a verb failed: the errors of what it calls, and its own.
+//! Why a verb failed: the errors of the functions that it calls, and its own.
 
 use std::io;
 use std::path::Path;
@@ -30,19 +30,19 @@ use crate::record::RecordError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum VerbError {
-    /// A text that should say where a bundle is.
+    /// A text is no location of a bundle.
     #[error(transparent)]
     Location(#[from] LocationError),
-    /// A text that should be a reference or a part of one.
+    /// A text is no reference, or no part of one.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
-    /// A text that should be a name or a version.
+    /// A text is no name or version.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// A text that should be the scope of a rule.
+    /// A text is no scope of a rule.
     #[error(transparent)]
     Scope(#[from] ScopeError),
-    /// Content.
+    /// Content could not be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A `bundle.json`.
@@ -72,7 +72,7 @@ pub enum VerbError {
     /// A registry client could not be made.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// What was found out of a registry.
+    /// A profile of a registry could not be read or written.
     #[error(transparent)]
     Profile(#[from] ProfileError),
     /// registries.conf.
@@ -99,7 +99,7 @@ pub enum VerbError {
     /// A file that should hold a bundle was altered or is damaged.
     #[error("the file is altered or damaged: nothing of it was taken")]
     Damaged(#[source] StoreError),
-    /// A receipt is not what a known site signed.
+    /// A receipt was not signed by a known site.
     #[error("the receipt {file} does not count")]
     Receipt {
         /// The file.
@@ -119,7 +119,7 @@ pub enum VerbError {
     UnknownParameter {
         /// The name.
         name: String,
-        /// The nearest one that there is.
+        /// The nearest name that exists.
         nearest: Option<String>,
     },
     /// The text of a parameter is no value of its type.
@@ -131,16 +131,16 @@ pub enum VerbError {
         #[source]
         source: DefinitionError,
     },
-    /// What was asked for cannot be meant.
+    /// The request makes no sense.
     #[error("{0}")]
     Usage(String),
-    /// It was cancelled before it changed anything.
+    /// The verb was cancelled before it changed anything.
     #[error("interrupted; nothing was {undone}")]
     Cancelled {
         /// What was not done, as a participle.
         undone: &'static str,
     },
-    /// An archive or a layout has nothing or too much that could be meant.
+    /// An archive or a layout has no bundle or several bundles that could be meant.
     #[error(transparent)]
     Select(#[from] SelectError),
     /// A file could not be read or written.

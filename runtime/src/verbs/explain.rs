@@ -60,7 +60,7 @@ pub struct ExplainedParameter {
     pub schema: Value,
 }
 
-/// Says what a bundle is: parameters, credentials, outputs, actions, and what it needs.
+/// Describes a bundle: parameters, credentials, outputs, actions, and requirements.
 ///
 /// # Errors
 /// If it cannot be read, or is no bundle.

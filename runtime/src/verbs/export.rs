@@ -76,7 +76,8 @@ pub async fn export(site: &Site, request: ExportRequest) -> Result<ExportReport,
         Some(version) => version,
         None => installation.version.parse()?,
     };
-    // The name and the version hold no character that a file system treats in its own way, except a colon that is not used.
+    // The name and the version hold no character that a file system treats in its own way, except a colon, which does
+    // not occur.
     let default = || PathBuf::from(format!("{}-{}.tgz", installation.name, version.as_tag()));
     let path = request.folder.join(request.file.unwrap_or_else(default));
     let since = match &request.since {
@@ -114,7 +115,7 @@ pub async fn export(site: &Site, request: ExportRequest) -> Result<ExportReport,
     })
 }
 
-/// What the other side holds, by an archive that it has imported, or by the receipt that it signed.
+/// Returns what the other side holds, according to an archive that it has imported or a receipt that it signed.
 async fn since(site: &Site, file: &Path, key: Option<&Path>) -> Result<archive::Since, VerbError> {
     if key.is_some() || is_document(file)? {
         let (other, receipt) = receipt::read(site, file, key)?;
@@ -131,7 +132,7 @@ async fn since(site: &Site, file: &Path, key: Option<&Path>) -> Result<archive::
     Ok(earlier.map_err(damaged)?.since()?)
 }
 
-/// Archives begin with a name or the mark of gzip, receipts as JSON does.
+/// Tells whether a file is a receipt: an archive begins with a name or the magic number of gzip, a receipt is JSON.
 fn is_document(path: &Path) -> Result<bool, VerbError> {
     let mut first = [0];
     let mut file = std::fs::File::open(path).map_err(VerbError::io("read", path))?;

@@ -1,4 +1,4 @@
-//! `list`, `show`, `runs`, `logs` and `outputs`: what was installed and what came of it.
+//! `list`, `show`, `runs`, `logs` and `outputs`: installations, runs and what they left.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -134,8 +134,8 @@ pub fn logs(site: &Site, request: &LogsRequest) -> Result<LogsReport, VerbError>
     Ok(LogsReport { run, log })
 }
 
-/// Lists a run's outputs, and writes them to a folder if one is named: values to `NAME.json`, artifacts to `NAME`, with a
-/// number if there are several.
+/// Lists a run's outputs, and writes them to a folder if one is named: values to `NAME.json`, artifacts to `NAME`, with
+/// a number if the output has several.
 ///
 /// # Errors
 /// If there is no such run, its record cannot be read, or a file cannot be written.
@@ -177,7 +177,7 @@ fn write_outputs(run: &Run, folder: &Path, to: &Path) -> Result<(), VerbError> {
     Ok(())
 }
 
-/// Names of outputs come from the bundle: only plain characters reach the file system.
+/// Makes a file name of an output. Names of outputs come from the bundle, so only plain characters are kept.
 fn safe_file_name(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
     name.chars().map(|c| if plain(c) { c } else { '_' }).collect()

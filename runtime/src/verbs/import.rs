@@ -1,4 +1,4 @@
-//! `import`: a file that was exported, verified and installed, or brought into a registry as it is.
+//! `import`: an exported file is verified and installed, or copied into a registry unchanged.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -74,7 +74,7 @@ pub struct ImportedCopy {
     pub receipt: Option<String>,
 }
 
-/// Verifies a file and installs what is in it, with its history; or copies it into a registry, and changes nothing of it.
+/// Verifies a file and installs what is in it, with its history; or copies it into a registry unchanged.
 ///
 /// # Errors
 /// If it is not trusted, damaged, or cannot be installed or copied.
@@ -126,7 +126,8 @@ pub async fn import(site: &Site, request: ImportRequest) -> Result<ImportReport,
     }))
 }
 
-/// Says which parameters the installation had where it was exported. Nobody signed them: they must not steer runs here unseen.
+/// Reports the parameters that the installation had where it was exported. Nobody signed them, so they must not
+/// influence runs here without notice.
 fn parameters_stay(site: &Site, before: &Installation) {
     let set = before
         .parameters

@@ -41,14 +41,15 @@ pub struct GraphNode {
     pub descriptor: Descriptor,
 }
 
-/// Reads the graph below a bundle's index. Nothing is verified but that content has its digest.
+/// Reads the graph below a bundle's index. Only the digests of the content are checked, no signatures.
 ///
 /// # Errors
-/// If it cannot be read, is not valid, or has more than [`limits::GRAPH_CONTENTS`] places.
+/// If it cannot be read, is not valid, or has more than [`limits::GRAPH_CONTENTS`] nodes.
 pub async fn inspect(site: &Site, request: InspectRequest) -> Result<InspectReport, VerbError> {
     let bundle = resolve_installed(site, &request.bundle).await?;
     let mut nodes = Vec::new();
-    // The same manifest under many names is followed once: otherwise a file of a kilobyte unfolds into millions of places.
+    // A manifest that is named many times is followed once: otherwise a file of a kilobyte would unfold into millions
+    // of nodes.
     let mut followed = BTreeSet::new();
     let mut todo = vec![(0, bundle.index.clone())];
     while let Some((depth, descriptor)) = todo.pop() {

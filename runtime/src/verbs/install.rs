@@ -106,7 +106,7 @@ pub struct UninstallReport {
 /// Fetches, verifies, checks and remembers a bundle.
 ///
 /// # Errors
-/// If it is not trusted, cannot be had, does not fit here, its parameters are wrong, or the name is taken.
+/// If it is not trusted, cannot be fetched, does not fit this machine, its parameters are wrong, or the name is taken.
 pub async fn install(site: &Site, request: InstallRequest) -> Result<InstallReport, VerbError> {
     install_as(site, request, false).await
 }
@@ -168,7 +168,7 @@ pub async fn upgrade(site: &Site, request: UpgradeRequest) -> Result<InstallRepo
     Ok(report)
 }
 
-/// Where an installation came from, without the digest that it was pinned to.
+/// Returns the location from which an installation came, without the digest to which it was pinned.
 fn origin(installation: &Installation) -> Result<Location, VerbError> {
     let source = installation
         .source
@@ -181,7 +181,8 @@ fn origin(installation: &Installation) -> Result<Location, VerbError> {
 /// Forgets an installation; its runs and the bundle's content stay.
 ///
 /// # Errors
-/// If there is none of that name, it is not trusted any more, or a foreign bundle's own action fails: then it stays.
+/// If there is no installation of that name, its bundle is not trusted any more, or a foreign bundle's own action
+/// fails. Then the installation stays.
 pub async fn uninstall(site: &Site, request: UninstallRequest) -> Result<UninstallReport, VerbError> {
     let name = request.name;
     let installation = Installations::new(site.home()).get(&name)?;

@@ -98,7 +98,7 @@ fn key_path(site: &Site, name: &BundleName) -> PathBuf {
     site.home().keys().join(format!("{name}.key"))
 }
 
-/// Makes a key pair; its home trusts it.
+/// Makes a key pair, which its home trusts.
 ///
 /// # Errors
 /// If there is a key of that name, no passphrase is given, or its files cannot be written.
@@ -141,7 +141,7 @@ fn keep(
     })
 }
 
-/// The passphrase of a key file that has one.
+/// Asks for the passphrase of a key file that has one.
 fn passphrase_of(site: &Site, file: &Path, what: &str) -> Result<Option<Passphrase>, VerbError> {
     Ok(match keys::is_encrypted(file)? {
         true => Some(
@@ -165,7 +165,7 @@ pub(super) fn load(site: &Site, name: &BundleName) -> Result<SigningKey, VerbErr
     Ok(keys::load(&path, passphrase.as_ref())?)
 }
 
-/// Tells whether a private key of this name can be used without a question to anybody.
+/// Tells whether a private key of this name can be used without asking a person.
 ///
 /// # Errors
 /// If its file cannot be read.
@@ -230,7 +230,7 @@ pub fn export_key(site: &Site, request: ExportKeyRequest) -> Result<ExportKeyRep
     })
 }
 
-/// The certificate is signed by the key itself, so the private half makes it; the same one each time.
+/// Makes the certificate of a key. The private key signs it, and it is the same each time.
 fn certificate(site: &Site, name: &BundleName) -> Result<String, VerbError> {
     let key = load(site, name)?;
     let der = signing::certificate::self_signed(&key).ok_or_else(|| {
@@ -242,7 +242,7 @@ fn certificate(site: &Site, name: &BundleName) -> Result<String, VerbError> {
     Ok(signing::certificate::to_pem(&der))
 }
 
-/// The public half is in the trust store since the key was made.
+/// Returns a public key, which is in the trust store since the key was made.
 fn public(site: &Site, name: &BundleName) -> Result<PublicKey, VerbError> {
     let trust = site.trust()?;
     trust.keys().get(name).copied().ok_or_else(|| no_key(name))

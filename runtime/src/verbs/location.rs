@@ -1,5 +1,5 @@
-//! Where a bundle is, as a user writes it: `registry/repository:tag`, `@digest`, `archive:FILE[:TAG]`, `layout:DIR[:TAG]`, or a
-//! name in the local store.
+//! The location of a bundle, as a user writes it: `registry/repository:tag`, `@digest`, `archive:FILE[:TAG]`,
+//! `layout:DIR[:TAG]`, or a name in the local store.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -33,11 +33,11 @@ pub struct LocalName {
     pub version: Option<Version>,
 }
 
-/// Why a text is not a location.
+/// Why a text is no location.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LocationError {
-    /// It looks like a reference and is none.
+    /// It looks like a reference, but is not valid.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
     /// A tag with a plus sign, as semantic versions have it.
@@ -46,17 +46,17 @@ pub enum LocationError {
         /// The text.
         text: String,
     },
-    /// An address of a kind that bundles do not come from.
+    /// An address with a scheme that is not supported for bundles.
     #[error(
         "{text:?} is no location: bundles do not come by {scheme}; give registry/repository:tag, archive:FILE or layout:DIR"
     )]
     Scheme {
         /// The text.
         text: String,
-        /// What stands before `://`.
+        /// The text before `://`.
         scheme: String,
     },
-    /// The first part is no host.
+    /// The first part is no host name.
     #[error(
         "{text:?} names no registry: {host:?} has neither a dot nor a port; images of Docker Hub are written docker.io/{text}"
     )]
@@ -72,13 +72,13 @@ pub enum LocationError {
         /// The text.
         text: String,
     },
-    /// A path that does not say what it is.
+    /// A path without `archive:` or `layout:`.
     #[error("{text:?} is a path: write archive:{text} for a file, layout:{text} for a folder")]
     Path {
         /// The text.
         text: String,
     },
-    /// The name of an archive in a form that is neither read nor written.
+    /// The name of an archive in a format that is neither read nor written.
     #[error(
         "{text:?} has the ending {ending}, a form that is neither read nor written: archives end in .tgz, .tar.gz or .tar"
     )]
@@ -88,7 +88,7 @@ pub enum LocationError {
         /// The ending.
         ending: &'static str,
     },
-    /// Nothing is named.
+    /// No file or folder is named.
     #[error("{text:?} names no file or folder")]
     Empty {
         /// The text.
@@ -97,7 +97,7 @@ pub enum LocationError {
     /// Standard output or input.
     #[error("'-' is not read or written: name a file, and a bundle can be checked and resumed")]
     Stream,
-    /// It looks like nothing that is known.
+    /// It has none of the known forms.
     #[error(
         "{text:?} is no location: give registry/repository:tag, archive:FILE, layout:DIR, a file that ends in .tgz or .tar, or NAME[:VERSION] of a bundle in the local store"
     )]
@@ -113,7 +113,7 @@ const OTHER_ENDINGS: [&str; 13] = [
     ".sif", ".gz",
 ];
 
-/// Schemes that stand before a reference in other tools and say nothing that is not known here.
+/// Schemes that other tools write before a reference. They mean the same as no scheme.
 const SCHEMES: [&str; 4] = ["docker://", "oci://", "https://", "http://"];
 
 impl FromStr for Location {
@@ -175,7 +175,7 @@ impl FromStr for Location {
 }
 
 impl Location {
-    /// Reads a location that may be a path which is not UTF-8; such a one is a file.
+    /// Reads a location that may be a path which is not UTF-8; such a path is a file.
     ///
     /// # Errors
     /// As [`FromStr`].
@@ -200,7 +200,7 @@ impl Location {
         }
     }
 
-    /// The same location with a relative path taken to be below `folder`.
+    /// Returns the same location, with a relative path resolved below `folder`.
     #[must_use]
     pub fn below(self, folder: &Path) -> Self {
         match self {
@@ -231,12 +231,12 @@ fn reference(text: &str) -> Result<Location, LocationError> {
     }
 }
 
-/// Whether the first part of a reference is a registry, by the rule of Docker.
+/// Tells whether the first part of a reference is a registry, by the rule of Docker.
 fn is_host(text: &str) -> bool {
     text == "localhost" || text.contains(['.', ':'])
 }
 
-/// An address with a port, which would also read as a name with a version.
+/// Tells whether a text is an address with a port, which could also be read as a name with a version.
 fn is_host_and_port(text: &str) -> bool {
     let split = text
         .rsplit_once(':')
@@ -318,7 +318,7 @@ fn lenient_version(text: &str) -> Result<Version, samebundle_spec::name::NameErr
     }
 }
 
-/// The name of an archive without the ending that says it is one.
+/// Returns the name of an archive without its ending.
 pub fn archive_stem(name: &str) -> Option<&str> {
     let endings = [".tgz", ".tar.gz", ".tar"];
     endings.iter().find_map(|ending| name.strip_suffix(ending))

@@ -1,9 +1,9 @@
 //! Every verb: one function from a typed request to a typed report, over a [`Site`].
 //!
-//! The command line, the endpoint and the conductor in a cluster are fronts of these functions: they make requests and show
+//! The command line, a server or a program in a cluster is a front of these functions: it makes requests and shows
 //! reports. Nothing here has a terminal, reads an environment variable or the working directory, or prints. Paths in a
-//! request are absolute or mean the process's own folder; paths in a report are text, with what is not UTF-8 replaced.
-//! What happens meanwhile is told through the context's events.
+//! request are absolute or relative to the process's working directory; paths in a report are text, in which bytes that
+//! are not UTF-8 are replaced. Progress is reported through the context's events.
 //!
 //! Requests and reports are JSON documents; their schemas are in `spec/schema/verbs.schema.json`.
 

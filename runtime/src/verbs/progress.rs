@@ -1,6 +1,7 @@
-//! From a copy's progress to events: how far each content is, and how far the whole is, with rate and time left.
+//! Turns a copy's progress into events: how far each blob is, and how far the whole copy is, with its rate and the time
+//! that is left.
 //!
-//! A copy reports every batch; the events are few, so that a log or a terminal is not what takes the time.
+//! A copy reports every batch, but the events are few, so that a log or a terminal does not slow the copy.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +15,7 @@ use crate::{Event, Events};
 
 /// Least time between two events about the same thing.
 const EVENT_INTERVAL: Duration = Duration::from_millis(200);
-/// The rate is that of so much time past.
+/// The time over which the rate is measured.
 const RATE_WINDOW: Duration = Duration::from_secs(5);
 
 /// Measures one copy.
@@ -27,11 +28,11 @@ pub(super) struct CopyMeter {
 #[derive(Debug, Default)]
 struct State {
     total: u64,
-    /// Bytes that are there.
+    /// Bytes that have arrived.
     done: u64,
     blobs: HashMap<Digest, BlobProgress>,
     reported: Option<Instant>,
-    /// Bytes that were moved in each of the last moments.
+    /// Bytes that were copied in each of the last moments.
     recent: VecDeque<(Instant, u64)>,
 }
 
@@ -42,7 +43,7 @@ struct BlobProgress {
 }
 
 impl CopyMeter {
-    /// Measures a copy and tells `events`.
+    /// Makes a meter that reports to `events`.
     pub(super) fn new(events: Arc<dyn Events>) -> Self {
         Self {
             events,
@@ -63,7 +64,7 @@ impl CopyMeter {
     fn advanced_at(&self, now: Instant, digest: &Digest, done: u64, total: u64) {
         self.at(now, |state| {
             let blob = state.blobs.entry(*digest).or_default();
-            // What is sent again after a break counts for the rate only once.
+            // Bytes that are sent again after an interruption count for the rate only once.
             let more = done.saturating_sub(blob.done);
             blob.done = blob.done.max(done);
             let due = done >= total
@@ -116,7 +117,7 @@ impl State {
         })
     }
 
-    /// Bytes a second since the first moment that counts; unknown before some time has passed.
+    /// Returns bytes a second since the first moment that counts; none before some time has passed.
     fn rate(&self, now: Instant) -> Option<u64> {
         let (first, _) = self.recent.front()?;
         let took = now.duration_since(*first);
@@ -156,7 +157,7 @@ impl Progress for CopyMeter {
     }
 }
 
-/// Passes the waits of a client on as events.
+/// Reports the waits of a client as events.
 #[derive(Debug)]
 pub(super) struct WaitReporter(pub(super) Arc<dyn Events>);
 
@@ -213,7 +214,7 @@ mod tests {
             else {
                 unreachable!()
             };
-            // What was there before does not count.
+            // Bytes that were present before do not count.
             assert_eq!(*per_second, Some(100 << 20), "{event:?}");
             assert_eq!(left.unwrap().as_secs(), (total - done).div_ceil(100 << 20));
         }

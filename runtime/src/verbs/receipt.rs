@@ -1,4 +1,4 @@
-//! Receipts: what a site verified and holds, signed with its key; and reading those of other sites.
+//! Receipts: a site signs what it verified and holds, and reads the receipts of other sites.
 
 use std::path::{Path, PathBuf};
 
@@ -64,20 +64,20 @@ pub struct ReceiptReport {
     pub held: Vec<Descriptor>,
 }
 
-/// A receipt that will be written.
+/// Writes a receipt.
 #[derive(Debug)]
 pub(super) struct ReceiptWriter {
     key: SigningKey,
-    /// The file; none: the home's own for the bundle.
+    /// The file; none: the file of the bundle in the home.
     file: Option<PathBuf>,
     policy: Digest,
 }
 
 impl ReceiptWriter {
-    /// Makes ready what signs a receipt, before anything is done; none if nobody asked for one.
+    /// Loads the key of a receipt before anything else is done; none if no receipt is requested.
     ///
     /// # Errors
-    /// If the key that was asked for cannot be used.
+    /// If the requested key cannot be used.
     pub(super) fn requested(
         site: &Site,
         options: &ReceiptOptions,
@@ -97,7 +97,8 @@ impl ReceiptWriter {
         }))
     }
 
-    /// The same; if nobody asked, with the default key if it is there and needs no question. Says so where it is not.
+    /// The same. If no receipt is requested, the default key signs one if it exists and needs no passphrase; otherwise
+    /// a notice says that none is written.
     ///
     /// # Errors
     /// As [`Self::requested`].
@@ -124,8 +125,8 @@ impl ReceiptWriter {
         }))
     }
 
-    /// Writes what was verified, and what `held_in` holds of what belongs to it in `origin`. After a copy both are where it
-    /// went: a file may have left out what was there before.
+    /// Writes what was verified, and which of its content in `origin` the store `held_in` holds. After a copy both are
+    /// the destination: a file may have left out content that the destination had before.
     ///
     /// # Errors
     /// If a location cannot be asked, or the file cannot be written.
@@ -142,7 +143,7 @@ impl ReceiptWriter {
         self.write(site, bundle, (name, outcome), held)
     }
 
-    /// Writes that it was refused, if a file was named for that.
+    /// Writes that the bundle was refused, if the request names a file.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -154,7 +155,7 @@ impl ReceiptWriter {
     ) -> Result<(), VerbError> {
         if self.file.is_some() && error.kind() == ErrorKind::NotTrusted {
             let why = error.to_string();
-            // Whatever is here of it, nobody may build on it.
+            // Nothing counts as held, because nobody may rely on a refused bundle.
             self.write(site, bundle, (None, Outcome::Refused { why }), Vec::new())?;
         }
         Ok(())
@@ -189,7 +190,7 @@ impl ReceiptWriter {
     }
 }
 
-/// Passes on what came of a verification; that it was refused is written before.
+/// Passes on the result of a verification, and writes the receipt of a refusal before.
 ///
 /// # Errors
 /// The refusal, or why its receipt cannot be written.
@@ -205,15 +206,16 @@ pub(super) fn write_if_refused(
     result
 }
 
-/// The policy of a trust store, by which receipts name it: as samebundle writes it.
+/// Returns the digest by which receipts name the policy of a trust store: that of the policy as samebundle writes it.
 fn policy_digest(trust: &TrustStore) -> Digest {
     Digest::sha256(&trust.policy().to_bytes())
 }
 
-/// Reads a receipt and checks it with the site's public key, or with any that is trusted here. Returns the site's name, too.
+/// Reads a receipt and checks it with the site's public key, or with all keys that are trusted here. Returns the site's
+/// name as well.
 ///
 /// # Errors
-/// [`VerbError::Receipt`] if it is not what one of these keys signed.
+/// [`VerbError::Receipt`] if none of these keys signed it.
 pub(super) fn read(site: &Site, file: &Path, key: Option<&Path>) -> Result<(String, Receipt), VerbError> {
     let ring = match key {
         Some(key) => KeyRing::from([(DEFAULT_KEY.parse()?, keys::load_public(key)?)]),
@@ -242,7 +244,7 @@ pub(super) fn read(site: &Site, file: &Path, key: Option<&Path>) -> Result<(Stri
 /// Checks a receipt and says what is in it.
 ///
 /// # Errors
-/// If it cannot be read, or is not what a site signed whose key is known.
+/// If it cannot be read, or no known key signed it.
 pub fn receipt(site: &Site, request: ReceiptRequest) -> Result<ReceiptReport, VerbError> {
     let (site, receipt) = read(site, &request.file, request.key.as_deref())?;
     let held = receipt.contents().to_vec();

@@ -47,7 +47,7 @@ pub async fn registry_doctor(
     request: RegistryDoctorRequest,
 ) -> Result<RegistryDoctorReport, VerbError> {
     let folder = site.home().registries();
-    // Without what was found before: that is what is to be found out, and a file that is damaged is to be replaced.
+    // The old profile is not used: the registry is examined anew, and a damaged file is replaced.
     let remote = site.remote_unprofiled(&request.repository)?;
     let before = ProfileFile::read(&folder, &remote.address()).unwrap_or_default();
     let mut hosts = before.map(|file| file.profile.upload_hosts).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Opens the location that a request names, resolves it once, and verifies what is there.
+//! Opens the location that a request names, resolves it once, and verifies its bundle.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -33,33 +33,33 @@ pub struct Consent {
     pub allow_downgrade: bool,
 }
 
-/// A bundle in an open location.
+/// A location that was opened, and the digest of the bundle in it.
 #[derive(Clone, Debug)]
 pub struct ResolvedBundle {
-    /// Where content is read from.
+    /// The store from which content is read.
     pub source: Arc<dyn Origin>,
     /// The index, resolved once.
     pub index: Descriptor,
-    /// The tag that it was found by, or has there.
+    /// The tag by which it was found, or which it has there.
     pub tag: Option<Tag>,
     /// The location as the policy sees it.
     pub place: signing::BundleOrigin,
     /// What the tag that was asked for promises.
     pub expected: Expected,
-    /// How the location reads in records.
+    /// The text of the location in records.
     pub shown: String,
 }
 
-/// Whether an archive is checked whole before it is used, or content by content as a copy reads it.
+/// When an archive is checked: whole before it is used, or blob by blob while a copy reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ArchiveCheck {
-    /// Before anything of it is used.
+    /// Before any of its content is used.
     BeforeUse,
-    /// As it is copied to a location that checks what it gets.
+    /// While it is copied to a store that checks every blob.
     WhileCopied,
 }
 
-/// The tag of a bundle in the local store.
+/// Returns the tag of a bundle in the local store.
 pub(super) fn local_tag(local: &LocalName) -> Result<Tag, VerbError> {
     let text = match &local.version {
         Some(version) => format!("{}_{}", local.name, version.as_tag()),
@@ -100,7 +100,7 @@ pub(super) async fn resolve(
     }
 }
 
-/// The same; a name without a version means an installation first, and what it pinned.
+/// The same, but a name without a version means the bundle of an installation, if there is one of that name.
 ///
 /// # Errors
 /// As [`resolve`].
@@ -115,7 +115,7 @@ pub(super) async fn resolve_installed(site: &Site, location: &Location) -> Resul
     }
 }
 
-/// What an installation has pinned in the local store.
+/// Returns the bundle that an installation has pinned in the local store.
 async fn pinned(site: &Site, installation: &Installation) -> Result<ResolvedBundle, VerbError> {
     let store = Arc::new(site.store().await?);
     Ok(local(store, installation.index.clone(), None, "store:"))
@@ -174,7 +174,7 @@ async fn in_registry(site: &Site, reference: &Reference) -> Result<ResolvedBundl
     })
 }
 
-/// A file that breaks the rules of an archive is not what anybody signed.
+/// Makes the error of an archive. Nobody signed an archive that breaks the rules, so a damaged one is not trusted.
 pub(super) fn damaged(error: StoreError) -> VerbError {
     if error.is_damage() {
         VerbError::Damaged(error)
@@ -184,7 +184,7 @@ pub(super) fn damaged(error: StoreError) -> VerbError {
 }
 
 impl ResolvedBundle {
-    /// Verifies what was resolved, or takes the consent, by the site's own policy.
+    /// Verifies the bundle by the site's own policy, or accepts it by consent.
     ///
     /// # Errors
     /// If the policy refuses it, or the location cannot be asked.
@@ -197,7 +197,7 @@ impl ResolvedBundle {
         self.verify_by(site, consent, &trust, BTreeSet::new()).await
     }
 
-    /// The same by another policy, with attestations that are asked for besides.
+    /// The same by another policy, with attestations that are demanded in addition.
     ///
     /// # Errors
     /// As [`Self::verify`].
@@ -208,7 +208,7 @@ impl ResolvedBundle {
         trust: &TrustStore,
         attested: BTreeSet<signing::Predicate>,
     ) -> Result<Verified<Descriptor>, VerbError> {
-        // Consent takes the place of a signature, not of what was asked for by name.
+        // Consent replaces a signature, but not an attestation that was demanded.
         let may_consent = consent.allow_unsigned && attested.is_empty();
         let request = trust::Request {
             expected: self.expected.clone(),
@@ -249,7 +249,8 @@ impl ResolvedBundle {
     }
 }
 
-/// Consent covers "nobody trusted signed it", never "what is there is not what was signed".
+/// Tells whether consent can replace what is missing: it covers a bundle that nobody trusted has signed, and never one
+/// that differs from what was signed.
 fn is_unsigned(error: &TrustError) -> bool {
     let TrustError::Refused { refusal, .. } = error else {
         return false;
@@ -268,8 +269,9 @@ fn is_unsigned(error: &TrustError) -> bool {
     }
 }
 
-/// Verifies an installation's bundle again before it is used: a key may have been removed since. What was taken by consent
-/// stays so. An older release than the newest seen is no rollback here: it was accepted when it was installed.
+/// Verifies an installation's bundle again before it is used: a key may have been removed since. A bundle that was
+/// accepted by consent stays accepted. A release that is older than the newest is no rollback here: it was accepted
+/// when it was installed.
 ///
 /// # Errors
 /// If it is not trusted any more.
@@ -305,7 +307,7 @@ pub(super) async fn open_installed(
     Ok(verified.open(store).await?)
 }
 
-/// Reads the bundle of an installation from the local store, as far as its parameters are known by it.
+/// Reads the bundle of an installation from the local store, which has its parameters.
 ///
 /// # Errors
 /// If it cannot be read.

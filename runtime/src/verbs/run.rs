@@ -121,7 +121,7 @@ impl From<&OutputRecord> for OutputReport {
     }
 }
 
-/// The outputs of a run, as reports have them.
+/// Returns the outputs of a run in the form of reports.
 pub(super) fn output_reports(run: &Run) -> BTreeMap<String, OutputReport> {
     let outputs = run.outputs.iter();
     outputs
@@ -129,7 +129,7 @@ pub(super) fn output_reports(run: &Run) -> BTreeMap<String, OutputReport> {
         .collect()
 }
 
-/// Everything that a plan is made of.
+/// A plan, with the store and the machine for it.
 struct Planned {
     store: Layout,
     machine: Machine,
@@ -146,10 +146,11 @@ async fn prepare(site: &Site, request: RunRequest) -> Result<Planned, VerbError>
     Ok(Planned { store, machine, plan })
 }
 
-/// Says what a run would do.
+/// Plans a run and reports what it would do.
 ///
 /// # Errors
-/// If there is no such installation, it is not trusted any more, a parameter is wrong, or something cannot be had here.
+/// If there is no such installation, it is not trusted any more, a parameter is wrong, or this machine cannot give what
+/// it requires.
 pub async fn plan(site: &Site, request: RunRequest) -> Result<PlanReport, VerbError> {
     let Planned { machine, plan, .. } = prepare(site, request).await?;
     plan.admit()?;
@@ -164,7 +165,7 @@ pub async fn plan(site: &Site, request: RunRequest) -> Result<PlanReport, VerbEr
     })
 }
 
-/// Runs an installed program to its end. A program that fails is a report, not an error.
+/// Runs an installed program to its end. The failure of the program is a report and not an error.
 ///
 /// # Errors
 /// As [`plan`]; or if the run could not be done or recorded.

@@ -1,7 +1,8 @@
-//! What every verb works on: a home with its store and trust, what is reached from it, and a context.
+//! What every verb works on: a home with its store and trust, the outside world (registries, drivers, tools), and a
+//! context.
 //!
-//! A site is cheap to clone and may be used by many requests at a time. It reads no environment variable and asks no
-//! terminal: whoever makes one says where credentials lie, which drivers there are and how a passphrase is asked for.
+//! A site is cheap to clone and may be used by many requests at a time. It reads no environment variable and uses no
+//! terminal: its maker sets the files of credentials, the drivers, and how passphrases are asked for.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -37,23 +38,23 @@ pub struct Site {
     passphrases: Arc<dyn Passphrases>,
 }
 
-/// What a site reaches outside its home.
+/// What a site uses outside its home.
 #[derive(Debug)]
 pub struct Reach {
-    /// How registries are spoken to.
+    /// How registries are reached.
     pub network: Network,
     /// What starts containers.
     pub drivers: Box<dyn Drivers>,
-    /// What a build calls.
+    /// The tools that a build calls.
     pub tools: BuildTools,
     /// The static program inside invocation images, an executable of Linux.
     pub runner: &'static [u8],
 }
 
-/// How registries are spoken to.
+/// How registries are reached.
 #[derive(Clone, Debug)]
 pub struct Network {
-    /// Files of credentials in the order in which they are asked; absent ones are passed over.
+    /// Files of credentials in the order in which they are read; missing ones are skipped.
     pub credentials: Vec<PathBuf>,
     /// Files of registries.conf in the order in which they are read.
     pub registries: Vec<PathBuf>,
@@ -65,7 +66,7 @@ pub struct Network {
     pub proxies: Proxies,
     /// Folders with certificates for single registries, `HOST[:PORT]/` in each.
     pub certificates: Vec<PathBuf>,
-    /// The time, for what servers say of waits.
+    /// The time, to which the waits that servers demand refer.
     pub clock: fn() -> SystemTime,
 }
 
@@ -80,10 +81,10 @@ pub trait Passphrases: Debug + Send + Sync {
     /// Asks for `what`, e.g. "the passphrase of key default"; for a new one, twice.
     ///
     /// # Errors
-    /// If nobody can be asked, or the two are not the same.
+    /// If nobody can be asked, or the two answers differ.
     fn ask(&self, what: &str, new: bool) -> Result<Passphrase, PassphraseError>;
 
-    /// Whether [`Passphrases::ask`] answers without a question to anybody.
+    /// Tells whether [`Passphrases::ask`] answers without asking a person.
     fn is_ready(&self) -> bool;
 }
 
@@ -97,7 +98,7 @@ pub enum PassphraseError {
         /// What was asked for.
         what: String,
     },
-    /// The two that were given differ.
+    /// The two answers differ.
     #[error("the two are not the same")]
     Differ,
     /// The file or the terminal could not be read.
@@ -111,7 +112,7 @@ pub enum PassphraseError {
     },
 }
 
-/// Answers no question for a passphrase: a site for programs.
+/// Never gives a passphrase, for sites of programs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoPassphrases;
 
@@ -186,20 +187,20 @@ impl Site {
         Ok(TrustStore::open(&self.home().trust())?)
     }
 
-    /// The newest releases that were seen.
+    /// The marks: the newest releases that this home has accepted.
     pub(super) fn marks(&self) -> Marks {
         Marks::at(&self.home().trust())
     }
 
-    /// A repository of a registry, with what `registry doctor` found out of it.
+    /// A repository of a registry, with its profile from `registry doctor`.
     ///
     /// # Errors
-    /// If offline was asked for, or credentials or configuration cannot be read.
+    /// If the site is offline, or credentials or configuration cannot be read.
     pub fn remote(&self, repository: &Repository) -> Result<RemoteRepository, VerbError> {
         self.remote_with(repository, Some(self.home().registries()))
     }
 
-    /// A repository of a registry of which only what is well known is known.
+    /// A repository of a registry, without a profile.
     ///
     /// # Errors
     /// As [`Site::remote`].
@@ -257,13 +258,13 @@ impl Site {
     /// Resolves runs whose process was killed, with the drivers that ran them.
     ///
     /// # Errors
-    /// If a record cannot be read, or something that is left cannot be ended.
+    /// If a record cannot be read, or a container that is left cannot be ended.
     pub(super) async fn resolve_interrupted(&self, candidates: &[Candidate]) -> Result<(), VerbError> {
         resolve_interrupted(&self.context, candidates).await?;
         Ok(())
     }
 
-    /// Chooses what containers run in, and resolves runs that were killed before.
+    /// Chooses the driver, and resolves runs that were killed before.
     ///
     /// # Errors
     /// If the driver that was asked for does not work here, or none does.

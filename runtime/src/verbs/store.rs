@@ -18,7 +18,7 @@ use crate::Home;
 use crate::record::RecordError;
 use crate::upkeep;
 
-/// How long what nobody needs is left alone, unless a request says otherwise.
+/// How long content that nothing needs is kept, unless a request says otherwise.
 const GRACE: Duration = Duration::from_secs(limits::STORE_GRACE_SECONDS);
 
 /// Checks the local store.
@@ -159,7 +159,7 @@ pub struct BundleUsage {
     pub shared: u64,
 }
 
-/// Checks that the local store is whole. What is wrong is in the report.
+/// Checks that the local store is complete and undamaged. The report has the faults.
 ///
 /// # Errors
 /// If a record or the store's index cannot be read.
@@ -175,7 +175,7 @@ pub async fn store_check(site: &Site, request: StoreCheckRequest) -> Result<Stor
     })
 }
 
-/// Removes what no tag, installation, run or living writer needs.
+/// Removes content that no tag, installation, run or living writer needs.
 ///
 /// # Errors
 /// If a record or a manifest cannot be read: then nothing is removed.
@@ -234,7 +234,7 @@ pub async fn store_gc(site: &Site, request: StoreGcRequest) -> Result<StoreGcRep
     })
 }
 
-/// Asks the records what they rely on. One that cannot be read stops everything.
+/// Reads from the records what they need. A record that cannot be read is an error, so that nothing is removed.
 fn held(home: Home, runs: Runs) -> impl Fn() -> Result<Vec<Held>, StoreError> + Send + 'static {
     move || {
         upkeep::holdings(&home, runs).map_err(|error: RecordError| StoreError::Invalid {
@@ -288,7 +288,7 @@ pub async fn store_forget(site: &Site, request: StoreForgetRequest) -> Result<St
     })
 }
 
-/// Says how much space is taken, and for what.
+/// Measures how much space is used, and for what.
 ///
 /// # Errors
 /// If a record or the store's index cannot be read.

@@ -166,7 +166,7 @@ pub fn trust_list(site: &Site) -> Result<TrustReport, VerbError> {
     })
 }
 
-/// Says which rule decides about a bundle and what comes of it. A bundle that is refused is a report, not an error.
+/// Finds the rule that decides about a bundle, and the decision. A refusal is a report and not an error.
 ///
 /// # Errors
 /// If the bundle is not there, or the trust store cannot be read.
@@ -195,10 +195,11 @@ pub async fn trust_explain(
     Ok(ExplainTrustReport { rule, verdict })
 }
 
-/// Signs a bundle where it is, and outside registries the documents beside it.
+/// Signs a bundle in its location. Outside registries it also signs the documents that are attached to it.
 ///
 /// # Errors
-/// If there is no such bundle or key, the bundle has a name that cannot be signed, or it lies where nothing can be added.
+/// If there is no such bundle or key, the bundle has a name that cannot be signed, or nothing can be added to its
+/// location.
 pub async fn sign(site: &Site, request: SignRequest) -> Result<SignReport, VerbError> {
     let bundle = resolve(site, &request.bundle, ArchiveCheck::BeforeUse).await?;
     let index = &bundle.index;
@@ -206,7 +207,8 @@ pub async fn sign(site: &Site, request: SignRequest) -> Result<SignReport, VerbE
     let statement = statement(site, &request, index, &opened)?;
     let by = &key::load(site, &request.key)?;
     let attested = match &request.bundle {
-        // Who may push there may attach a document there, so none of them is signed: sign in the store, then push.
+        // Whoever may push to a registry can attach documents there, so none of them is signed. Authors sign in the
+        // store and then push.
         Location::Registry(reference) => {
             let remote = site.remote(&reference.repository)?;
             trust::sign(&remote, index, &statement, by).await?;

@@ -74,10 +74,10 @@ impl VerifyReport {
     }
 }
 
-/// Verifies a bundle and says who signed it. If a receipt is asked for, a refusal is written into it as well.
+/// Verifies a bundle and reports who signed it. If a receipt is requested, it is written for a refusal as well.
 ///
 /// # Errors
-/// If it is not trusted or not there, or the policy, the key of the receipt or its file cannot be used.
+/// If it is not trusted or does not exist, or the policy, the key of the receipt or its file cannot be used.
 pub async fn verify(site: &Site, request: VerifyRequest) -> Result<VerifyReport, VerbError> {
     let bundle = resolve(site, &request.bundle, ArchiveCheck::BeforeUse).await?;
     let mut trust = site.trust()?;
@@ -139,7 +139,7 @@ fn signer_name(signer: &Signer) -> String {
     name.map_or_else(|| signer.id.short(), ToString::to_string)
 }
 
-/// Says in lines for a person why a bundle is trusted and what the signature covers.
+/// Describes for a person, in several lines, why a bundle is trusted and what the signature covers.
 pub(super) fn verdict(digest: Digest, basis: &Basis) -> String {
     let (scope, signers, release, warnings, bare, attested) = match basis {
         Basis::Policy {
@@ -181,7 +181,7 @@ pub(super) fn verdict(digest: Digest, basis: &Basis) -> String {
     lines.join("\n")
 }
 
-/// How much an attestation says.
+/// Returns how many entries an attestation has, in words.
 fn extent(attested: &Attested) -> String {
     let (pointer, what) = match attested.kind {
         Predicate::Slsa => ("/buildDefinition/resolvedDependencies", "dependencies"),

@@ -1,4 +1,4 @@
-//! `completions`: made from the command line's own description.
+//! `completions`, which are made from the command line's own description.
 
 use clap::{Args, CommandFactory};
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! `copy`, and how it, `push` and `pull` show what was copied.
+//! `copy`, and the text of the reports of `copy`, `push` and `pull`.
 
 use clap::Args;
 use samebundle_runtime::verbs::{self, CopyReport, CopyRequest, CopyResult, Location, Moved, Written};

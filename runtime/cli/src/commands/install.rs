@@ -40,10 +40,10 @@ impl Install {
 }
 
 impl InstallOptions {
-    /// Installs what is at a location.
+    /// Installs the bundle at a location.
     ///
     /// # Errors
-    /// The verb's.
+    /// The error of the verb.
     pub(super) async fn install(self, session: &Session, from: Location) -> Result<Report, CliError> {
         let request = InstallRequest {
             from: session.location(from),
@@ -77,7 +77,7 @@ pub(super) fn text(program: &str, report: &InstallReport) -> String {
     }
 }
 
-/// Says why something was trusted, in a few words.
+/// Returns in a few words why a bundle is trusted.
 pub(super) fn trusted_by(verification: &Verification) -> String {
     match verification {
         Verification::Signature { keys, .. } => format!("key {}", keys.join(", ")),

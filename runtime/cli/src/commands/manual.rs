@@ -1,4 +1,4 @@
-//! `manual`: a page a command, made from the command line's own description.
+//! `manual`: one page for each command, made from the command line's own description.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! One file a command: its arguments, the request that they make, and the report as text.
+//! One file for each command: its arguments, the request that they make, and the text of the report.
 
 mod build;
 mod completions;
@@ -44,7 +44,7 @@ use crate::render::Report;
 use crate::session::Session;
 use crate::settings::Settings;
 
-/// How long a command may go on after an interrupt to end what it started: containers are stopped, the run is recorded.
+/// How long a command may continue after an interrupt, to stop containers and record the run.
 const ORDERLY: Duration = Duration::from_secs(10);
 
 /// What to do.
@@ -121,12 +121,13 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether it serves until it is interrupted.
+    /// Tells whether the command serves until it is interrupted.
     pub(crate) fn serves(&self) -> bool {
         matches!(self, Self::Registry(registry::Registry::Serve(_)))
     }
 
-    /// How long it may go on after an interrupt, if that is bounded: what started nothing is ended at once.
+    /// Returns how long the command may continue after an interrupt, if that is bounded. A command that started nothing
+    /// is ended at once.
     pub(crate) fn orderly(&self) -> Option<Duration> {
         match self {
             Self::Registry(registry::Registry::Serve(_)) => None,
@@ -137,7 +138,7 @@ impl Command {
         }
     }
 
-    /// Does what needs no home; `None` for everything else.
+    /// Runs a command that needs no home; `None` for all others.
     pub(crate) fn run_anywhere(&self, settings: &Settings) -> Option<Result<Report, CliError>> {
         match self {
             Self::Completions(args) => Some(Ok(args.run(settings))),
@@ -146,10 +147,10 @@ impl Command {
         }
     }
 
-    /// Does what was asked for.
+    /// Runs the command.
     ///
     /// # Errors
-    /// The command's.
+    /// The error of the command.
     pub(crate) async fn run(self, session: &Session, matches: &ArgMatches) -> Result<Report, CliError> {
         match self {
             Self::Init(args) => args.run(session),

@@ -36,7 +36,7 @@ impl Outputs {
     }
 }
 
-/// One line an output, or an artifact of a list.
+/// Makes one line for each output, or for each artifact of a list.
 pub(super) fn rows(outputs: &BTreeMap<String, OutputReport>) -> Vec<Vec<String>> {
     let artifact = |name: &str, artifact: &ArtifactReport| {
         let digest = artifact.digest;

@@ -35,7 +35,7 @@ pub(crate) struct RunArgs {
 }
 
 impl RunArgs {
-    /// What is asked for: parameters of a file, then `-p`, then flags; the later wins.
+    /// Makes the request: parameters of a file, then of `-p`, then of flags, of which the later override the earlier.
     ///
     /// # Errors
     /// If a parameter is not NAME=VALUE, or the file cannot be read.
@@ -56,7 +56,7 @@ impl RunArgs {
     }
 }
 
-/// JSON is YAML, so one reader does for both.
+/// JSON is YAML, so one parser reads both.
 fn from_file(path: &Path) -> Result<BTreeMap<String, Value>, CliError> {
     let bytes = std::fs::read(path).map_err(CliError::io("read", path))?;
     let parsed = samebundle_spec::yaml::from_slice(&bytes, limits::PARAMETER_BYTES);

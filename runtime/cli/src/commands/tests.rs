@@ -1,4 +1,4 @@
-//! What a person reads of the command line, as snapshots: the help of every command, and what wrong lines answer.
+//! Snapshots of the help of every command, and of the errors of wrong command lines.
 //!
 //! `INSTA_UPDATE=always cargo test -p samebundle-cli` writes them again.
 
@@ -6,7 +6,7 @@ use clap::{Command, CommandFactory};
 
 use crate::args::Cli;
 
-/// The help of a command and of those below it, each under its name.
+/// Returns the help of a command and of its subcommands, each under its name.
 fn helps(command: &mut Command, path: &str, into: &mut Vec<(String, String)>) {
     let path = format!("{path} {}", command.get_name()).trim_start().to_owned();
     into.push((path.replace(' ', "-"), command.render_long_help().to_string()));

@@ -1,4 +1,4 @@
-//! Errors: `error: what`, the causes below it, a hint what to do, and the exit code.
+//! Errors: `error: MESSAGE`, the causes below it, a hint, and the exit code.
 
 use std::io::{self, Write};
 
@@ -18,11 +18,11 @@ pub(crate) fn print(error: &CliError, output: Output) {
         Output::Text => print_text(error, &chain, hint),
         Output::Json => print_json(error, &chain, hint),
     };
-    // Nothing is left to tell it to when the streams themselves are closed.
+    // If the streams are closed, the error cannot be printed.
     drop(result);
 }
 
-/// Every message of the chain, outermost first; a cause whose text the one above it already ends with is left out.
+/// Returns every message of the chain, outermost first. A cause is left out if the message above it ends with its text.
 fn causes(error: &dyn Classify) -> Vec<String> {
     let mut chain = vec![error.to_string()];
     let mut next = error.source();
@@ -38,7 +38,7 @@ fn causes(error: &dyn Classify) -> Vec<String> {
 
 fn print_text(error: &CliError, chain: &[String], hint: Option<&str>) -> io::Result<()> {
     if let Some(report) = error.report() {
-        // The error below says that it failed; a closed standard output must not hide that.
+        // The error below reports the failure, which a closed standard output must not hide.
         drop(report.print(Output::Text));
     }
     let mut stderr = io::stderr().lock();

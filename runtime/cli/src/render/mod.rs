@@ -1,6 +1,7 @@
 //! What the user sees: results on standard output, progress, notices and errors on standard error.
 //!
-//! A command returns a [`Report`]; it is printed once, as text or as JSON. Events go to [`progress`] as they come.
+//! A command returns a [`Report`]; it is printed once, as text or as JSON. Events are passed to [`progress`] as they
+//! are emitted.
 
 pub(crate) mod error;
 pub(crate) mod progress;
@@ -14,17 +15,17 @@ use serde_json::Value;
 
 use crate::args::Output;
 
-/// What a command has to say at its end.
+/// The report of a command, as it is printed.
 #[derive(Debug)]
 pub(crate) struct Report {
-    /// For people: lines without a line end at the last.
+    /// The text for people, without a line end after the last line.
     pub(crate) text: String,
-    /// For programs: one object.
+    /// The JSON object for programs.
     pub(crate) json: Value,
 }
 
 impl Report {
-    /// Makes a report of a verb's, and of what it says to a person.
+    /// Makes a report from that of a verb and its text for a person.
     pub(crate) fn new(text: impl Into<String>, report: &impl Serialize) -> Self {
         Self {
             text: text.into(),
@@ -47,8 +48,8 @@ impl Report {
     }
 }
 
-/// Makes text of several lines safe to print on a terminal. The breaks stay, and every further line is indented, so that what
-/// came from outside cannot look like a line of ours.
+/// Makes text of several lines safe to print on a terminal. Line breaks stay, and every further line is indented, so
+/// that text from outside cannot look like a line of samebundle.
 pub(crate) fn safe_lines(text: &str) -> String {
     let mut lines = text.lines();
     let first = lines.next().map(safe).unwrap_or_default();
@@ -58,7 +59,7 @@ pub(crate) fn safe_lines(text: &str) -> String {
     })
 }
 
-/// Makes text that came from outside safe to print on one line of a terminal: control characters are escaped.
+/// Makes text from outside safe to print on one line of a terminal: control characters are escaped.
 pub(crate) fn safe(text: &str) -> String {
     text.chars()
         .flat_map(|c| {

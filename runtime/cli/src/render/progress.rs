@@ -1,4 +1,5 @@
-//! Events as they come: bars and a status line on a terminal, plain lines elsewhere, JSON lines with `--output json`.
+//! Shows events as they are emitted: bars and a status line on a terminal, plain lines elsewhere, JSON lines with
+//! `--output json`.
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
@@ -14,10 +15,10 @@ use serde_json::{Value, json};
 use super::{safe, safe_lines, size};
 use crate::args::Output;
 
-/// Below this many bytes a transfer shows no bar: it is over before it can be read.
+/// A transfer of fewer bytes shows no bar: it ends before a person could read it.
 const BAR_FROM: u64 = 4 << 20;
 
-/// How often a plain line says how far a copy is.
+/// The interval between two plain lines about the progress of a copy.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Makes the reader of events that fits the output and standard error.
@@ -48,7 +49,7 @@ fn line(event: &Event, verbose: u8) -> Option<String> {
     }
 }
 
-/// A line for what a run logs.
+/// Makes a line for an event of a run.
 fn logged_line(logged: Logged<'_>) -> Option<String> {
     let event = match logged {
         Logged::Line(line) => return Some(format!("  {} | {}", safe(&line.task), safe(&line.line))),
@@ -74,7 +75,7 @@ fn logged_line(logged: Logged<'_>) -> Option<String> {
     }
 }
 
-/// How long a task took, with all of its attempts.
+/// Returns how long a task took, with all of its attempts.
 fn took(event: &RunEvent, finished: &TaskFinished) -> Duration {
     let began = SystemTime::from(finished.started.unwrap_or(event.time));
     SystemTime::from(event.time)
@@ -107,7 +108,7 @@ fn moved(event: &Event) -> Option<String> {
 #[derive(Debug)]
 struct Lines {
     verbose: u8,
-    /// When it was last said how far a copy is; its first moments say nothing.
+    /// When the progress of a copy was last printed. Nothing is printed in its first moments.
     said: Mutex<Instant>,
 }
 
@@ -147,7 +148,7 @@ impl Events for Lines {
     }
 }
 
-/// One JSON object a line, on standard error.
+/// Prints one JSON object on each line of standard error.
 #[derive(Debug)]
 struct JsonLines;
 
@@ -240,7 +241,7 @@ impl Terminal {
         bar.set_position(done);
     }
 
-    /// The line of the whole copy, below the bars of its contents.
+    /// Shows the line of the whole copy, below the bars of its blobs.
     fn moved(&self, done: u64, total: u64, text: String) {
         let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
         if done >= total {
@@ -264,7 +265,7 @@ impl Terminal {
         bar.set_message(text);
     }
 
-    /// Shows a task while it runs, so that a silent one is seen to be at work.
+    /// Shows a task while it runs, so that a person sees that a silent task is running.
     fn task(&self, kind: &RunEventKind) {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         match kind {

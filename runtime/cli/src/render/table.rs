@@ -1,7 +1,7 @@
-//! Columns.
+//! Text in columns.
 
-/// Longest cell that is shown whole, in characters: a digest with its algorithm has 71. What stands in the last column has
-/// the rest of the line.
+/// The longest cell that is shown whole, in characters: a digest with its algorithm has 71. The last column has the
+/// rest of the line.
 const CELL: usize = 100;
 const LAST_CELL: usize = 400;
 

@@ -41,7 +41,7 @@ async fn serve(session: &Session, args: &Serve) -> Result<Report, CliError> {
         .map_err(CliError::io("listen on", Path::new(&address)))?;
     let address = listener.local_addr().map_err(listening)?;
     let (server, what) = server(session, args, config, address).await?;
-    // Whoever started us with port 0 waits for this line.
+    // A process that started this server with port 0 waits for this line.
     writeln!(
         std::io::stderr(),
         "serving {what} on {address}; interrupt to stop"
@@ -61,7 +61,7 @@ async fn serve(session: &Session, args: &Serve) -> Result<Report, CliError> {
     Ok(Report::new("stopped", &json!({"address": address.to_string()})))
 }
 
-/// The server, and what it serves in words.
+/// Makes the server, and a text that says what it serves.
 async fn server(
     session: &Session,
     args: &Serve,
@@ -96,7 +96,7 @@ async fn server(
     Ok((Server::showing(exhibit, config)?, what))
 }
 
-/// Opens what is shown.
+/// Opens the file or layout that is shown.
 async fn shown(session: &Session, place: &Location) -> Result<(Arc<dyn Origin>, PathBuf), CliError> {
     match place {
         Location::Archive(path, None) => {

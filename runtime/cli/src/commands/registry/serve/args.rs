@@ -116,7 +116,7 @@ pub(crate) struct Bounds {
     pub(crate) idle_timeout: Duration,
 }
 
-/// Reads a time with its unit, or a number of seconds, as scripts that were made for earlier versions give it.
+/// Reads a time with its unit, or a number of seconds, as scripts for earlier versions give it.
 fn time_or_seconds(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(seconds) => Ok(Duration::from_secs(seconds)),
