@@ -35,10 +35,11 @@ impl Serve {
 /// Serves a registry until it is interrupted.
 async fn serve(session: &Session, args: &Serve) -> Result<Report, CliError> {
     let config = config(session, args)?;
-    let address = args.listen.to_string();
+    let wanted = args.listen.to_string();
+    let listening = |error| CliError::io("listen on", Path::new(&wanted))(error);
     let listener = tokio::net::TcpListener::bind(args.listen)
         .await
-        .map_err(CliError::io("listen on", Path::new(&address)))?;
+        .map_err(listening)?;
     let address = listener.local_addr().map_err(listening)?;
     let (server, what) = server(session, args, config, address).await?;
     // A process that started this server with port 0 waits for this line.
