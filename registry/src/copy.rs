@@ -1,28 +1,28 @@
-//! The one way in which content moves: push, pull, import and mirror are all this.
+//! Copies a graph from one store to another. Push, pull, import and mirror all use it.
 //!
 //! Children go first, the root last, the tag after that; referrers go before the root, so that whoever sees the tag, or
-//! even only the root, sees it with its signatures. What the sink has is not sent again, which is also how a copy that was
-//! cut off goes on; of large content that holds for every batch ([`Parts`](crate::store::Parts), upload sessions).
+//! even only the root, sees it with its signatures. Blobs that the sink has are not sent again, so a copy that was cut off
+//! goes on where it ended; for large blobs that holds for every batch ([`Parts`](crate::store::Parts), upload sessions).
 //!
 //! ```text
-//! schedule   what may go now: each content as soon as its children are there
-//! lanes      how many contents and ranges are on the way, adapted to throughput and to 429
-//! content    one content: the sink reads it whole, or is written by position, several ranges at once
-//! older      what of a layer is taken from older ones in the sink, if it is in chunks
-//! watch      whose fault it was, and how far it came
+//! schedule     which blobs may be sent now: each as soon as the sink has its children
+//! concurrency  how many blobs and ranges are transferred at once, adapted to throughput and to 429
+//! blob         sends one blob: the sink reads it whole, or is written by position, several ranges at once
+//! older        takes the chunks of a layer from older layers in the sink
+//! observer     records which side failed, and how far the sink came
 //! ```
 //!
-//! Memory is bounded: some batches for each lane, and the manifests of the graph up to
+//! Memory is bounded: a few batches for each permit, and the manifests of the graph up to
 //! [`GRAPH_MANIFEST_BYTES`](samebundle_spec::limits::GRAPH_MANIFEST_BYTES).
 //!
-//! Failure: the first error stops the copy. What is complete in the sink stays there and is found again; the tag is not
-//! set.
+//! Failure: the first error stops the copy. Blobs that are complete in the sink stay there and are found again; the tag
+//! is not set.
 
-mod content;
-mod lanes;
+mod blob;
+mod concurrency;
+mod observer;
 mod older;
 mod schedule;
-mod watch;
 
 use std::fmt::Debug;
 use std::pin::pin;
@@ -32,29 +32,29 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use samebundle_spec::{Descriptor, Digest, Tag};
 use tokio_util::sync::CancellationToken;
 
-use crate::graph::{Beside, Graph};
+use crate::graph::{Follow, Graph};
 use crate::store::{Origin, Side, StoreError, Target};
-use content::Job;
-use lanes::Lanes;
+use blob::Job;
+use concurrency::Concurrency;
 use older::Reuse;
 use schedule::Schedule;
 
-/// Is told how a copy goes on. Called often, from many tasks: it must not block.
+/// Receives the progress of a copy. It is called often, from many tasks, and must not block.
 pub trait Progress: Debug + Send + Sync {
-    /// The whole graph is known: so many contents and bytes, some of which the sink may have.
+    /// The whole graph is known: it has this many blobs and bytes, some of which the sink may have.
     fn planned(&self, contents: usize, bytes: u64) {
         let _ = (contents, bytes);
     }
 
-    /// The sink has so many bytes of a content already, from an attempt that was cut off.
+    /// The sink already has this many bytes of a blob, from an attempt that was cut off.
     fn resumed(&self, digest: &Digest, there: u64) {
         let _ = (digest, there);
     }
 
-    /// `done` bytes of the `total` of one content are there, those of an earlier attempt included.
+    /// The sink has `done` bytes of the `total` of one blob, those of an earlier attempt included.
     fn advanced(&self, digest: &Digest, done: u64, total: u64);
 
-    /// The sink has this content already, of `total` bytes.
+    /// The sink already has this blob, which has `total` bytes.
     fn skipped(&self, digest: &Digest, total: u64) {
         let _ = (digest, total);
     }
@@ -65,11 +65,11 @@ pub trait Progress: Debug + Send + Sync {
 pub struct Options {
     /// The tag that the root gets in the sink, at the very end.
     pub tag: Option<Tag>,
-    /// Copy also what refers to any manifest of the graph (signatures, provenance), and cosign's tags. Default: yes.
+    /// Copy also the referrers of every manifest of the graph (signatures, provenance), and cosign's tags. Default: yes.
     pub referrers: bool,
-    /// How many contents and ranges are on the way at first; it adapts. Default: 4.
+    /// How many blobs and ranges are transferred at once at first; the number adapts. Default: 4.
     pub concurrency: usize,
-    /// Is told how it goes on.
+    /// Receives the progress.
     pub progress: Option<Arc<dyn Progress>>,
     /// Ends the copy with [`StoreError::Cancelled`].
     pub cancel: CancellationToken,
@@ -97,16 +97,16 @@ impl Options {
     }
 }
 
-/// What a copy did.
+/// The result of a copy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Copied {
-    /// Contents that were sent.
+    /// Blobs that were sent.
     pub contents: u64,
     /// Bytes that were sent.
     pub bytes: u64,
-    /// Contents that the sink had already.
+    /// Blobs that the sink had already.
     pub skipped: u64,
-    /// Bytes that were taken from older content of the sink instead of being sent.
+    /// Bytes that were taken from older blobs of the sink instead of being sent.
     pub reused: u64,
 }
 
@@ -137,9 +137,9 @@ where
     T: Target + ?Sized,
 {
     let beside = if options.referrers {
-        Beside::Referrers
+        Follow::Referrers
     } else {
-        Beside::Nothing
+        Follow::Children
     };
     let graph = Graph::walk(source, std::slice::from_ref(root), beside, options.concurrency)
         .await
@@ -159,7 +159,7 @@ where
     Ok(copied)
 }
 
-/// Sends everything, each content as soon as what it waits for is there.
+/// Sends everything, each blob as soon as the blobs that it waits for are in the sink.
 async fn send_all<O, T>(
     source: &O,
     sink: &T,
@@ -172,34 +172,34 @@ where
     T: Target + ?Sized,
 {
     let throttled = || source.pace().throttled + sink.pace().throttled;
-    let lanes = Arc::new(Lanes::new(options.concurrency, throttled()));
+    let concurrency = Arc::new(Concurrency::new(options.concurrency, throttled()));
     let job = Job {
         source,
         sink,
         graph,
         options,
-        lanes: &lanes,
+        concurrency: &concurrency,
         reuse: Reuse::default(),
     };
     let mut schedule = Schedule::new(graph, root);
     let mut running = FuturesUnordered::new();
     let mut copied = Copied::default();
     loop {
-        let mut freed = pin!(lanes.freed());
+        let mut freed = pin!(concurrency.freed());
         freed.as_mut().enable();
         while schedule.ready() > 0
-            && let Some(lane) = lanes.take()
+            && let Some(permit) = concurrency.take()
             && let Some(node) = schedule.next()
         {
             let job = &job;
             running.push(async move {
                 let sent = job.send(node).await;
-                drop(lane);
+                drop(permit);
                 let sent = sent.map_err(|error| job.graph.explain(&node.descriptor.digest, error));
                 sent.map(|sent| (node, sent))
             });
         }
-        lanes.waiting(schedule.ready());
+        concurrency.waiting(schedule.ready());
         if running.is_empty() {
             copied.reused = job.reuse.bytes();
             return Ok(copied);
@@ -214,7 +214,7 @@ where
             }
             () = freed, if schedule.ready() > 0 => {}
         }
-        lanes.throttled(throttled());
+        concurrency.throttled(throttled());
     }
 }
 

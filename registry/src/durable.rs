@@ -1,4 +1,5 @@
-//! Files that are either old or new after a crash, never half: write beside, sync, rename, sync the folder.
+//! Files that after a crash are either old or new, never half written: write a temporary file, sync, rename, sync the
+//! folder.
 //!
 //! Concurrency: two writers of one path do not disturb each other's temporary file; the last rename wins. Who needs a
 //! read-modify-write holds a [`lock`] around it. Failure: an error leaves the old file in place and no temporary one.
@@ -19,7 +20,7 @@ use rustix::io::Errno;
 use samebundle_spec::limits;
 use tempfile::NamedTempFile;
 
-/// A path that does not lead to what is wanted there. It is inside an [`io::Error`] of kind
+/// A path that does not lead to a file of the expected type. It is inside an [`io::Error`] of kind
 /// [`InvalidInput`](io::ErrorKind::InvalidInput).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -55,7 +56,7 @@ fn kind_of(metadata: &Metadata) -> Option<&'static str> {
 /// also to a name that is free.
 ///
 /// # Errors
-/// [`NotAFile`] if a folder, a pipe, a device or a socket is there, or if the path cannot name a file; otherwise the
+/// [`NotAFile`] if a folder, a pipe, a device or a socket has the name, or if the path cannot name a file; otherwise the
 /// system's error, such as a name that is too long.
 pub fn target(path: &Path) -> io::Result<PathBuf> {
     let bytes = path.as_os_str().as_bytes();
@@ -90,7 +91,7 @@ pub fn target(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Follows symbolic links to the last name, whether something is there or not.
+/// Follows symbolic links to the last name, whether it exists or not.
 fn follow(path: &Path) -> io::Result<PathBuf> {
     /// The kernel follows as many.
     const LINKS: usize = 40;
@@ -152,7 +153,7 @@ pub fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// A file that is being written beside the one that it will replace. Dropped, it is gone.
+/// A temporary file in the folder of the file that it will replace. It is removed when dropped.
 #[derive(Debug)]
 pub struct NewFile {
     temporary: NamedTempFile,
@@ -179,7 +180,7 @@ impl NewFile {
     /// Makes the file durable and gives it its name.
     ///
     /// # Errors
-    /// The system's error; then what had the name still has it.
+    /// The system's error; then the old file still has the name.
     pub fn commit(self) -> io::Result<()> {
         sync(self.temporary.as_file())?;
         self.temporary
@@ -231,8 +232,8 @@ fn is_one_of(error: &io::Error, errnos: &[Errno]) -> bool {
     errnos.iter().any(|errno| Some(errno.raw_os_error()) == raw)
 }
 
-/// Syncs a large file on the way, by a thread of its own: the disk works while the bytes still come, and the sync at the end
-/// has little left to wait for.
+/// Syncs a large file while it is written, in a thread of its own: the disk works while bytes still come, and the sync
+/// at the end has little left to wait for.
 #[derive(Debug, Default)]
 pub(crate) struct EarlySync {
     /// Bytes that were written since the last one began.
@@ -242,7 +243,7 @@ pub(crate) struct EarlySync {
 }
 
 impl EarlySync {
-    /// Says that so many bytes more were written. Begins a sync when there is enough to do, and none runs.
+    /// Records that this many more bytes were written. Begins a sync when there are enough of them and none runs.
     ///
     /// # Errors
     /// As [`end`](Self::end).
@@ -259,11 +260,11 @@ impl EarlySync {
         Ok(())
     }
 
-    /// Waits for the one that runs.
+    /// Waits for the sync that runs.
     ///
     /// # Errors
-    /// That of this or of an earlier one, each time: the system tells a lost write once, and its next sync may say that all
-    /// is well.
+    /// The error of this or of an earlier sync, each time: the system reports a lost write once, and its next sync may
+    /// say that all is well.
     pub(crate) fn end(&mut self) -> io::Result<()> {
         if let Some(thread) = self.thread.take() {
             let synced = thread
@@ -279,7 +280,7 @@ impl EarlySync {
     }
 }
 
-/// Reads a small file whole; `None` if it is not there.
+/// Reads a small file whole; `None` if it does not exist.
 ///
 /// # Errors
 /// [`io::ErrorKind::FileTooLarge`] if it has more than `limit` bytes; otherwise why it cannot be read.
@@ -297,7 +298,7 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
     Ok(Some(bytes))
 }
 
-/// Makes a folder and those above it, durably, each with these permission bits. Nothing happens if it is there.
+/// Makes a folder and those above it, durably, each with these permission bits. Nothing happens if it exists.
 ///
 /// # Errors
 /// The system's error.
@@ -412,8 +413,8 @@ pub fn older_than(
     Ok(old)
 }
 
-/// Opens the file of a lock. Where nothing can be written, a lock is taken all the same, so that what is there can be read: on
-/// the file as it is, or on its folder, which nobody can change either.
+/// Opens the file of a lock. Where nothing can be written, a lock is taken all the same, so that existing files can be
+/// read: on the file as it is, or on its folder, which nobody can change either.
 fn open_lock(path: &Path) -> io::Result<File> {
     let made = OpenOptions::new()
         .create(true)

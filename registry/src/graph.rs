@@ -1,7 +1,7 @@
-//! Finds everything that belongs to some content: its children, what refers to it, and cosign's signature tags.
+//! Finds everything that belongs to some roots: their children, their referrers, and cosign's signature tags.
 //!
-//! Content is named by digest and every manifest is checked before it is followed, so the graph has no cycles. What it
-//! takes is bounded by [`limits`]: the depth of indexes, the contents of one graph, the referrers of one subject.
+//! Nodes are named by digest and every manifest is checked before it is followed, so the graph has no cycles. Its size
+//! is bounded by [`limits`]: the depth of indexes, the nodes of one graph, the referrers of one subject.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,20 +13,20 @@ use serde_json::Value;
 use crate::chunk::Finder;
 use crate::store::{Chunked, Origin, SourceExt, StoreError, document};
 
-/// What a piece of content is known by: the same bytes may be both a manifest and a plain file of some layer.
+/// The key of a node. The same bytes may be both a manifest and a plain blob, so the key says which of them it is.
 pub(crate) type Key = (bool, Digest);
 
-/// One piece of content.
+/// One manifest or blob.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
-    /// The content.
+    /// The manifest or blob.
     pub(crate) descriptor: Descriptor,
-    /// 0 for what has no children, else one more than its highest child.
+    /// 0 for a node without children, else one more than its highest child.
     pub(crate) height: usize,
     /// It has a subject.
-    pub(crate) refers: bool,
-    /// The digest of something that it belongs to was not among the roots: a signature or the like brought it in.
-    pub(crate) beside: bool,
+    pub(crate) has_subject: bool,
+    /// It was found as a referrer or by a cosign tag, or below such a manifest, and not below a root.
+    pub(crate) from_referrer: bool,
     children: Vec<Key>,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Graph {
     /// Manifests that were small enough to keep, and their length together, bytes.
     kept: BTreeMap<Digest, Bytes>,
     kept_bytes: usize,
-    /// What is known by its own digest and is of a type that is no manifest here: it may be one elsewhere.
+    /// Nodes where a manifest is expected, whose media type is not known as one of a manifest; other tools may know it.
     unknown: Vec<Descriptor>,
     /// Where the publishers of foreign layers offer them.
     foreign: BTreeMap<Digest, Vec<String>>,
@@ -48,29 +48,29 @@ pub(crate) struct Graph {
     pub(crate) cosign: BTreeMap<Tag, Descriptor>,
 }
 
-/// What besides the children belongs to content.
+/// Which edges a walk follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Beside {
-    /// Nothing.
-    Nothing,
-    /// The referrers of every manifest, of those again, and cosign's tags.
+pub(crate) enum Follow {
+    /// Only the children of a manifest.
+    Children,
+    /// Also the referrers of every manifest, their referrers in turn, and cosign's tags.
     Referrers,
 }
 
-/// How content came into the graph.
+/// How a node came into the graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Role {
-    /// As a root, an entry of an index, a referrer or a signature: where manifests are.
+    /// As a root, an entry of an index, a referrer or a signature, where a manifest is expected.
     Document,
     /// As a part of a manifest.
     Part,
 }
 
-/// What was learned of one manifest.
-struct Seen {
+/// The edges that were found from one manifest.
+struct Links {
     key: Key,
     bytes: Bytes,
-    refers: bool,
+    has_subject: bool,
     role_of_children: Role,
     children: Vec<Descriptor>,
     referrers: Vec<Descriptor>,
@@ -89,7 +89,7 @@ impl Graph {
     pub(crate) async fn walk<O: Origin + ?Sized>(
         source: &O,
         roots: &[Descriptor],
-        beside: Beside,
+        follow: Follow,
         concurrency: usize,
     ) -> Result<Self, StoreError> {
         let mut graph = Self::default();
@@ -115,41 +115,41 @@ impl Graph {
                 .filter_map(|key| graph.nodes.get(key))
                 .map(|node| node.descriptor.clone())
                 .collect();
-            let round: Vec<Seen> = stream::iter(wanted)
-                .map(|descriptor| see(source, descriptor, beside))
+            let round: Vec<Links> = stream::iter(wanted)
+                .map(|descriptor| read_links(source, descriptor, follow))
                 .buffered(concurrency.max(1))
                 .try_collect()
                 .await?;
-            for seen in round {
-                graph.learn(seen, &mut frontier)?;
+            for links in round {
+                graph.add_links(links, &mut frontier)?;
             }
         }
         Err(too_deep(roots))
     }
 
-    fn learn(&mut self, seen: Seen, frontier: &mut Vec<Key>) -> Result<(), StoreError> {
-        let beside = self.nodes.get(&seen.key).is_some_and(|node| node.beside);
-        self.finder.look(&seen.children);
-        for child in &seen.children {
-            self.add(child, seen.role_of_children, beside, frontier)?;
+    fn add_links(&mut self, links: Links, frontier: &mut Vec<Key>) -> Result<(), StoreError> {
+        let from_referrer = self.nodes.get(&links.key).is_some_and(|node| node.from_referrer);
+        self.finder.look(&links.children);
+        for child in &links.children {
+            self.add(child, links.role_of_children, from_referrer, frontier)?;
             if !child.urls.is_empty() {
                 self.foreign.insert(child.digest, child.urls.clone());
             }
         }
-        for (tag, signature) in seen.cosign {
+        for (tag, signature) in links.cosign {
             self.add(&signature, Role::Document, true, frontier)?;
             self.cosign.insert(tag, signature);
         }
-        for referrer in &seen.referrers {
+        for referrer in &links.referrers {
             self.add(&referrer.bare(), Role::Document, true, frontier)?;
         }
-        if let Some(node) = self.nodes.get_mut(&seen.key) {
-            node.children = seen.children.iter().map(key).collect();
-            node.refers = seen.refers;
+        if let Some(node) = self.nodes.get_mut(&links.key) {
+            node.children = links.children.iter().map(key).collect();
+            node.has_subject = links.has_subject;
         }
-        if self.kept_bytes + seen.bytes.len() <= limits::GRAPH_MANIFEST_BYTES {
-            self.kept_bytes += seen.bytes.len();
-            self.kept.insert(seen.key.1, seen.bytes);
+        if self.kept_bytes + links.bytes.len() <= limits::GRAPH_MANIFEST_BYTES {
+            self.kept_bytes += links.bytes.len();
+            self.kept.insert(links.key.1, links.bytes);
         }
         Ok(())
     }
@@ -158,7 +158,7 @@ impl Graph {
         &mut self,
         descriptor: &Descriptor,
         role: Role,
-        beside: bool,
+        from_referrer: bool,
         frontier: &mut Vec<Key>,
     ) -> Result<(), StoreError> {
         let key = key(descriptor);
@@ -167,7 +167,7 @@ impl Graph {
                 return Err(StoreError::Invalid {
                     subject: format!("the graph of {}", descriptor.digest),
                     why: format!(
-                        "it is said to have {} and {} bytes",
+                        "descriptors give it {} and {} bytes",
                         node.descriptor.size, descriptor.size
                     ),
                 });
@@ -177,7 +177,7 @@ impl Graph {
         if self.nodes.len() >= limits::GRAPH_CONTENTS {
             return Err(StoreError::Invalid {
                 subject: format!("the graph of {}", descriptor.digest),
-                why: format!("more than {} contents", limits::GRAPH_CONTENTS),
+                why: format!("more than {} blobs and manifests", limits::GRAPH_CONTENTS),
             });
         }
         if key.0 {
@@ -188,8 +188,8 @@ impl Graph {
         let node = Node {
             descriptor: descriptor.bare(),
             height: 0,
-            refers: false,
-            beside,
+            has_subject: false,
+            from_referrer,
             children: Vec::new(),
         };
         self.nodes.insert(key, node);
@@ -225,7 +225,7 @@ impl Graph {
         1 + children.map(|child| child.height).max().unwrap_or(0)
     }
 
-    /// Names a foreign layer as what it is, where an error says that it is not there.
+    /// Turns "not found" into [`StoreError::Foreign`] where the blob is a foreign layer.
     pub(crate) fn explain(&self, digest: &Digest, error: StoreError) -> StoreError {
         match (error, self.foreign.get(digest)) {
             (StoreError::NotFound { place, .. }, Some(urls)) => StoreError::Foreign {
@@ -241,7 +241,7 @@ impl Graph {
         }
     }
 
-    /// Every piece of content, sorted by kind and digest.
+    /// Every node, sorted by kind and digest.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &Node> {
         self.nodes.values()
     }
@@ -255,7 +255,7 @@ impl Graph {
         kept.flatten().cloned()
     }
 
-    /// One piece of content.
+    /// One manifest or blob.
     pub(crate) fn node(&self, key: &Key) -> Option<&Node> {
         self.nodes.get(key)
     }
@@ -269,7 +269,7 @@ impl Graph {
         known.copied()
     }
 
-    /// What contains `root`, at any depth.
+    /// The nodes that contain `root`, at any depth.
     pub(crate) fn containing(&self, root: &Key) -> BTreeSet<Key> {
         let mut by_height: Vec<&Node> = self.nodes.values().filter(|node| node.height > 0).collect();
         by_height.sort_by_key(|node| node.height);
@@ -295,24 +295,24 @@ fn too_deep(roots: &[Descriptor]) -> StoreError {
     }
 }
 
-/// Reads one manifest and asks what belongs to it.
-async fn see<O: Origin + ?Sized>(
+/// Reads one manifest and finds its edges.
+async fn read_links<O: Origin + ?Sized>(
     source: &O,
     descriptor: Descriptor,
-    beside: Beside,
-) -> Result<Seen, StoreError> {
+    follow: Follow,
+) -> Result<Links, StoreError> {
     let bytes = source.fetch_bytes(&descriptor, limits::MANIFEST_BYTES).await?;
     let document = document(&descriptor, &bytes)?;
-    let (referrers, cosign) = match beside {
-        Beside::Nothing => (Vec::new(), Vec::new()),
-        Beside::Referrers => (
+    let (referrers, cosign) = match follow {
+        Follow::Children => (Vec::new(), Vec::new()),
+        Follow::Referrers => (
             source.referrers(&descriptor, None).await?,
             cosign_tags(source, &descriptor.digest).await?,
         ),
     };
-    Ok(Seen {
+    Ok(Links {
         key: key(&descriptor),
-        refers: document.subject().is_some(),
+        has_subject: document.subject().is_some(),
         role_of_children: match document {
             Document::Index(_) => Role::Document,
             Document::Manifest(_) | Document::Artifact(_) => Role::Part,
@@ -324,8 +324,8 @@ async fn see<O: Origin + ?Sized>(
     })
 }
 
-/// Refuses content that names other content in a way that is not known: alone it would be a loss. Where manifests are there
-/// may also be layers and configurations, as BuildKit's caches have them.
+/// Refuses a document that names other blobs in a way that is not known, because a copy would lose them. An index may
+/// also list layers and configurations, as BuildKit's caches do.
 async fn look_for_parts<O: Origin + ?Sized>(source: &O, unknown: &Descriptor) -> Result<(), StoreError> {
     let refused = || StoreError::UnknownParts {
         digest: unknown.digest,
@@ -340,21 +340,21 @@ async fn look_for_parts<O: Origin + ?Sized>(source: &O, unknown: &Descriptor) ->
     }
     let bytes = source.fetch_bytes(unknown, limits::MANIFEST_BYTES).await?;
     match serde_json::from_slice(&bytes) {
-        Ok(value) if names_content(&value) => Err(refused()),
+        Ok(value) if names_blobs(&value) => Err(refused()),
         _ => Ok(()),
     }
 }
 
-/// Tells whether there is a descriptor in a document, or what a manifest of schema 1 has instead.
-fn names_content(value: &Value) -> bool {
+/// Tells whether a document holds a descriptor, or what a manifest of schema 1 has instead.
+fn names_blobs(value: &Value) -> bool {
     match value {
         Value::Object(fields) => {
             let digest = fields.get("digest").and_then(Value::as_str);
             let is_descriptor = digest.is_some_and(|digest| digest.parse::<Digest>().is_ok())
                 && fields.get("size").is_some_and(Value::is_u64);
-            is_descriptor || fields.contains_key("blobSum") || fields.values().any(names_content)
+            is_descriptor || fields.contains_key("blobSum") || fields.values().any(names_blobs)
         }
-        Value::Array(items) => items.iter().any(names_content),
+        Value::Array(items) => items.iter().any(names_blobs),
         _ => false,
     }
 }
@@ -368,7 +368,7 @@ async fn cosign_tags<O: Origin + ?Sized>(
         match source.resolve(&tag).await {
             Ok(descriptor) => found.push((tag, descriptor)),
             Err(StoreError::NotFound { .. }) => {}
-            // Throttled or broken is never "unsigned".
+            // An answer that is throttled or broken never counts as "unsigned".
             Err(error) => return Err(error),
         }
     }

@@ -1,8 +1,8 @@
-//! Content: keep, find, move, trust.
+//! Stores of blobs and manifests: keep, find, copy and trust them.
 //!
 //! Everything is a [`Descriptor`](samebundle_spec::Descriptor) in a graph: an index points at manifests, a manifest at its
-//! config and layers, a referrer at its subject. Four kinds of place hold such graphs (memory, an OCI layout directory, an
-//! archive, a registry) behind the same small traits in [`store`]; one function moves them.
+//! config and layers, a referrer at its subject. Four kinds of store hold such graphs (memory, an OCI layout directory, an
+//! archive, a registry) behind the same small traits in [`store`]; one function copies them.
 //!
 //! This crate never prints, exits, reads the environment or asks the time.
 

@@ -1,4 +1,4 @@
-//! What went wrong with a file or folder.
+//! The error of an operation on a file or folder.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ impl PathError {
         }
     }
 
-    /// The same as the error of a room.
+    /// The same, as the error type of a room.
     pub fn into<E: From<Self>>(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> E {
         let of = Self::of(operation, path);
         move |source| of(source).into()
@@ -40,7 +40,7 @@ impl PathError {
 
 impl Classify for PathError {
     fn kind(&self) -> ErrorKind {
-        // The path that was given is the wrong one; all else is the matter of this machine.
+        // These mean that the given path is wrong; everything else is the state of this machine.
         match self.source.get_ref() {
             Some(why) if why.is::<NotAFile>() => ErrorKind::Input,
             _ => ErrorKind::Environment,

@@ -1,7 +1,7 @@
-//! The bytes of an archive by position, in the file or files where they lie.
+//! The bytes of an archive by position, in the file or files that hold them.
 //!
-//! [`Parts`] is what lies there: one file, or the pieces of an archive in volumes. [`Body`] is that without our form of gzip
-//! ([`stored`]), whose blocks are all of one size, so that each byte has a place that can be computed.
+//! [`Parts`] is the stored bytes: one file, or the pieces of an archive in volumes. [`Body`] is the same without our
+//! form of gzip ([`stored`]), whose blocks all have the same size, so that the position of each byte can be computed.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -49,7 +49,7 @@ impl Parts {
         Self(parts.collect())
     }
 
-    /// The file that has the byte `at`, where it is there, and how many bytes there are from it on.
+    /// The file that has the byte `at`, its position in that file, and how many bytes follow from it on.
     fn find(&self, at: u64) -> Option<(&File, u64, u64)> {
         let part = self.0.get(self.0.partition_point(|part| part.range.end <= at))?;
         let skipped = at - part.range.start;
@@ -101,7 +101,7 @@ impl Seek for Reader {
 #[derive(Debug)]
 pub(super) struct Body {
     parts: Arc<Parts>,
-    /// It lies in our form of gzip.
+    /// It is stored in our form of gzip.
     stored: bool,
 }
 
@@ -114,7 +114,7 @@ impl Body {
         Self { parts, stored: true }
     }
 
-    /// Reads exactly so many bytes.
+    /// Reads exactly as many bytes as `buffer` has.
     ///
     /// # Errors
     /// `UnexpectedEof` if they are not there.

@@ -6,16 +6,16 @@
 //! blobs/ALGORITHM/HEX          signatures first, then manifests, then the rest, each sorted by digest
 //! ```
 //!
-//! Writing is deterministic: the same content under the same tags gives the same bytes. Reading is strict: see
-//! [`tar_entries`]; besides, every content must have the digest that names it, and the size that is
+//! Writing is deterministic: the same graph under the same tags gives the same bytes. Reading is strict: see
+//! [`tar_entries`]; besides, every blob must have the digest that names it, and the size that is
 //! declared where it is pointed at. In an archive of ours, which is sealed, everything that is pointed at must be there, and
 //! nothing else. Those of other tools may lack content, which then cannot be copied, and may have more, which is not used:
 //! `manifest.json` and `repositories` of `docker save`, an `ingest` folder, blobs that nothing names.
 //!
 //! An archive is read in place, plain, in our form of gzip, or in [`volumes`] (see [`body`]). One that another program
-//! compressed is unpacked once, into a file without a name beneath the folder that the caller gives, and a volume that is
-//! lost is rebuilt there: nothing is left behind, whatever happens. Content is hashed when the archive is opened and again
-//! by whoever fetches it; where it is only copied, large content is hashed on its way, as that of a place far away.
+//! compressed is unpacked once, into an unnamed file in the folder that the caller gives, and a volume that is
+//! lost is rebuilt there: nothing is left behind, whatever happens. Blobs are hashed when the archive is opened and again
+//! by whoever fetches them; if they are only copied, large blobs are hashed during the copy, like those of a registry.
 
 mod body;
 mod delta;
@@ -35,35 +35,35 @@ use samebundle_spec::{Descriptor, Digest, MediaType, Tag, limits};
 use tokio::io::AsyncReadExt;
 
 pub use delta::Since;
-pub use write::{Form, Options, Written, examine, is_not_written, write};
+pub use write::{ArchiveFormat, Options, Written, examine, is_not_written, write};
 
 use crate::layout::index::LayoutIndex;
 use crate::store::blocking::blocking;
 use crate::store::pieces::pieces_of;
 use crate::store::section::{self, section};
 use crate::store::{ByteStream, Chunked, Pieces, Referrers, Resolve, Source, StoreError, listing};
-use read::Contents;
+use read::Inventory;
 
-/// Ours: nothing but the layout.
-const PLAIN: read::Form = read::Form {
+/// How archives of ours are read: they hold nothing but the layout.
+const PLAIN: read::ReadOptions = read::ReadOptions {
     layout: "",
     files: &[],
     ours: true,
     hash_later: false,
 };
 
-/// An archive that was checked, perhaps but for large contents, and can be read from.
+/// An archive that was checked, perhaps except for large blobs, and can be read from.
 #[derive(Clone, Debug)]
 pub struct ArchiveStore {
     path: Arc<PathBuf>,
-    contents: Arc<Contents>,
+    inventory: Arc<Inventory>,
     index: LayoutIndex,
 }
 
 /// Opens an archive and checks all of it. `quarantine` is a folder for one that another program compressed to be unpacked
 /// in, and for lost volumes to be rebuilt in.
 ///
-/// `path` may also be one of the [`volumes`] of an archive, or the name of an archive that is there in volumes only.
+/// `path` may also be one of the [`volumes`] of an archive, or the name of an archive that exists only in volumes.
 ///
 /// # Errors
 /// [`StoreError::Invalid`] or [`StoreError::Mismatch`] if anything in the archive is not as it must be;
@@ -72,64 +72,68 @@ pub async fn open(path: &Path, quarantine: &Path) -> Result<ArchiveStore, StoreE
     open_as(path, quarantine, PLAIN).await
 }
 
-/// The same for who copies all of it to a place that checks what it gets: contents that are too large for a manifest are
-/// not hashed here.
+/// The same for a caller that copies all of it to a store that checks what it receives: blobs that are too large for a
+/// manifest are not hashed here.
 ///
 /// # Errors
 /// As [`open`].
 pub async fn open_to_copy(path: &Path, quarantine: &Path) -> Result<ArchiveStore, StoreError> {
-    let form = read::Form {
+    let options = read::ReadOptions {
         hash_later: true,
         ..PLAIN
     };
-    open_as(path, quarantine, form).await
+    open_as(path, quarantine, options).await
 }
 
-async fn open_as(path: &Path, quarantine: &Path, form: read::Form) -> Result<ArchiveStore, StoreError> {
+async fn open_as(
+    path: &Path,
+    quarantine: &Path,
+    options: read::ReadOptions,
+) -> Result<ArchiveStore, StoreError> {
     let (path, quarantine) = (path.to_owned(), quarantine.to_owned());
     blocking(move || {
-        let contents = read::read(&path, &quarantine, form)?;
-        Ok(ArchiveStore::new(path, contents))
+        let inventory = read::read(&path, &quarantine, options)?;
+        Ok(ArchiveStore::new(path, inventory))
     })
     .await
 }
 
 /// A file that was opened: an archive of an image layout, or a CNAB thick bundle.
 #[derive(Clone, Debug)]
-pub enum Opened {
+pub enum OpenedArchive {
     /// An image layout.
     Layout(ArchiveStore),
     /// A thick bundle.
     Thick(thick::ThickBundle),
 }
 
-/// Opens a file of either kind. With `copied`, large contents of an image layout are not hashed, as in [`open_to_copy`].
+/// Opens a file of either kind. With `copied`, large blobs of an image layout are not hashed, as in [`open_to_copy`].
 ///
 /// # Errors
 /// Those of [`open`], or those of [`thick::open`] if there is a `bundle.json` in it.
-pub async fn open_any(path: &Path, quarantine: &Path, copied: bool) -> Result<Opened, StoreError> {
+pub async fn open_any(path: &Path, quarantine: &Path, copied: bool) -> Result<OpenedArchive, StoreError> {
     let opened = match copied {
         true => open_to_copy(path, quarantine).await,
         false => open(path, quarantine).await,
     };
     let error = match opened {
-        Ok(layout) => return Ok(Opened::Layout(layout)),
+        Ok(layout) => return Ok(OpenedArchive::Layout(layout)),
         Err(error) if !matches!(error, StoreError::Invalid { .. }) => return Err(error),
         Err(error) => error,
     };
     let named = path.to_owned();
     if blocking(move || Ok(recognise::is_thick(&named))).await? {
-        return thick::open(path, quarantine).await.map(Opened::Thick);
+        return thick::open(path, quarantine).await.map(OpenedArchive::Thick);
     }
     Err(error)
 }
 
 impl ArchiveStore {
-    fn new(path: PathBuf, contents: Contents) -> Self {
+    fn new(path: PathBuf, inventory: Inventory) -> Self {
         Self {
             path: Arc::new(path),
-            index: contents.index.clone().unwrap_or_else(LayoutIndex::empty),
-            contents: Arc::new(contents),
+            index: inventory.index.clone().unwrap_or_else(LayoutIndex::empty),
+            inventory: Arc::new(inventory),
         }
     }
 
@@ -140,10 +144,10 @@ impl ArchiveStore {
 
     /// The root that the other side must hold, if this archive leaves out what that root has.
     pub fn delta(&self) -> Option<Digest> {
-        self.contents.delta
+        self.inventory.delta
     }
 
-    /// What a side holds that has imported this archive.
+    /// What a store holds after it has imported this archive.
     ///
     /// # Errors
     /// [`StoreError::Invalid`] if there is no bundle in it.
@@ -154,26 +158,26 @@ impl ArchiveStore {
         })?;
         Ok(Since {
             root: root.digest,
-            digests: self.contents.reached.clone(),
-            older: self.contents.chunked.clone(),
+            digests: self.inventory.reached.clone(),
+            older: self.inventory.chunked.clone(),
             source: Arc::new(self.clone()),
         })
     }
 
-    /// Volumes that were missing or damaged and for which parity made up, each with what was wrong; see [`volumes`].
+    /// Volumes that were missing or damaged and were rebuilt from parity, each with what was wrong; see [`volumes`].
     pub fn mended(&self) -> &[String] {
-        &self.contents.mended
+        &self.inventory.mended
     }
 
     fn place(&self) -> String {
         format!("archive {}", self.path.display())
     }
 
-    /// Why there is no content of this digest.
+    /// The error for a digest that the archive does not have.
     fn absent(&self, digest: Digest) -> StoreError {
         let place = self.place();
-        match self.contents.delta {
-            Some(since) if self.contents.reached.contains(&digest) => {
+        match self.inventory.delta {
+            Some(since) if self.inventory.reached.contains(&digest) => {
                 StoreError::LeftOut { digest, place, since }
             }
             _ => StoreError::NotFound {
@@ -183,9 +187,9 @@ impl ArchiveStore {
         }
     }
 
-    /// A range of content that is there in part, piece by piece; `None` if some of it is not there.
+    /// A range of a blob that the archive has in part, piece by piece; `None` if some of it is absent.
     fn in_part(&self, digest: &Digest, range: Range<u64>) -> Option<ByteStream> {
-        let runs = self.contents.packs.get(digest)?;
+        let runs = self.inventory.packs.get(digest)?;
         let mut stream: ByteStream = Box::pin(tokio::io::empty());
         let mut at = range.start;
         let first = runs.partition_point(|run| run.layer.end <= at);
@@ -194,7 +198,7 @@ impl ArchiveStore {
                 break;
             }
             let (skip, end) = (at - run.layer.start, run.layer.end.min(range.end));
-            let next = section(Arc::clone(&self.contents.body), run.at + skip, end - at);
+            let next = section(Arc::clone(&self.inventory.body), run.at + skip, end - at);
             stream = Box::pin(stream.chain(next));
             at = end;
         }
@@ -205,11 +209,11 @@ impl ArchiveStore {
 #[async_trait]
 impl Source for ArchiveStore {
     async fn fetch_unverified(&self, descriptor: &Descriptor, from: u64) -> Result<ByteStream, StoreError> {
-        let found = self.contents.blobs.get(&descriptor.digest);
+        let found = self.inventory.blobs.get(&descriptor.digest);
         let (offset, size) = *found.ok_or_else(|| self.absent(descriptor.digest))?;
         let from = from.min(size);
         Ok(section(
-            Arc::clone(&self.contents.body),
+            Arc::clone(&self.inventory.body),
             offset + from,
             size - from,
         ))
@@ -220,7 +224,7 @@ impl Source for ArchiveStore {
         descriptor: &Descriptor,
         range: Range<u64>,
     ) -> Result<ByteStream, StoreError> {
-        if self.contents.packs.contains_key(&descriptor.digest) {
+        if self.inventory.packs.contains_key(&descriptor.digest) {
             let stream = self.in_part(&descriptor.digest, range);
             return stream.ok_or_else(|| self.absent(descriptor.digest));
         }
@@ -234,13 +238,13 @@ impl Source for ArchiveStore {
         descriptor: &Descriptor,
         range: Range<u64>,
     ) -> Result<Pieces, StoreError> {
-        let Some(&(offset, size)) = self.contents.blobs.get(&descriptor.digest) else {
+        let Some(&(offset, size)) = self.inventory.blobs.get(&descriptor.digest) else {
             let stream = self.fetch_range_unverified(descriptor, range).await?;
             return Ok(pieces_of(stream));
         };
         let from = range.start.min(size);
         Ok(section::pieces(
-            Arc::clone(&self.contents.body),
+            Arc::clone(&self.inventory.body),
             offset + from,
             size.min(range.end).saturating_sub(from),
             limits::BATCH_BYTES,
@@ -248,15 +252,15 @@ impl Source for ArchiveStore {
     }
 
     fn was_checked(&self) -> bool {
-        self.contents.hashed
+        self.inventory.hashed
     }
 
     async fn chunked(&self) -> Result<Vec<Chunked>, StoreError> {
-        Ok(self.contents.chunked.clone())
+        Ok(self.inventory.chunked.clone())
     }
 
     async fn contains(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
-        let found = self.contents.blobs.get(&descriptor.digest);
+        let found = self.inventory.blobs.get(&descriptor.digest);
         Ok(found.is_some_and(|(_, size)| *size == descriptor.size))
     }
 }
@@ -279,7 +283,7 @@ impl Referrers for ArchiveStore {
         subject: &Descriptor,
         artifact_type: Option<&MediaType>,
     ) -> Result<Vec<Descriptor>, StoreError> {
-        let listings = self.contents.listings.iter();
+        let listings = self.inventory.listings.iter();
         let found = listings
             .filter(|listing| listing.subject == subject.digest)
             .map(|listing| listing.descriptor.clone());

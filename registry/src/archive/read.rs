@@ -1,4 +1,4 @@
-//! Indexes an archive: checks all of it once, or all but large contents, and remembers where each content is.
+//! Indexes an archive: checks all of it once, or all but large blobs, and remembers where each blob is.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use bytes::Bytes;
 use samebundle_spec::{Descriptor, Digest, Digester, limits};
 
 use super::body::{Body, Parts, Reader};
-use super::delta::pack::{self, Run};
+use super::delta::pack::{self, Extent};
 use super::{recognise, volumes};
 use crate::archive::tar_entries::{Entries, Entry, Input, Rules, TarError};
 use crate::chunk::{self, Finder};
@@ -19,52 +19,52 @@ use crate::layout::index::{LayoutIndex, check_layout_file};
 use crate::store::listing::{self, Listing};
 use crate::store::{Chunked, StoreError, document};
 
-/// What is in an archive, checked.
+/// The checked contents of an archive.
 #[derive(Debug)]
-pub(super) struct Contents {
+pub(super) struct Inventory {
     pub(super) body: Arc<Body>,
-    /// Where each content is: offset and length, bytes.
+    /// Where each blob is: offset and length, bytes.
     pub(super) blobs: BTreeMap<Digest, (u64, u64)>,
     /// `index.json`, if there is a layout.
     pub(super) index: Option<LayoutIndex>,
     /// The manifests that refer to others.
     pub(super) listings: Vec<Listing>,
-    /// Files beside the layout that were asked for.
+    /// Files outside the layout that were requested.
     pub(super) files: BTreeMap<String, Vec<u8>>,
     /// The root that the other side holds, if this is a delta.
     pub(super) delta: Option<Digest>,
-    /// Contents that are there in part: the bytes that are there, in order.
-    pub(super) packs: BTreeMap<Digest, Vec<Run>>,
+    /// Blobs that the archive has in part: the extents that it has, in order.
+    pub(super) packs: BTreeMap<Digest, Vec<Extent>>,
     /// Layers that have a chunk index here.
     pub(super) chunked: Vec<Chunked>,
-    /// Everything that is pointed at, there or not.
+    /// Every digest that is pointed at, present or absent.
     pub(super) reached: BTreeSet<Digest>,
-    /// Volumes that were missing or damaged, and were made up for.
+    /// Volumes that were missing or damaged, and were rebuilt.
     pub(super) mended: Vec<String>,
-    /// All contents were hashed.
+    /// All blobs were hashed.
     pub(super) hashed: bool,
 }
 
-/// Where things may be in an archive.
+/// How an archive is read, and where its files may be.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Form {
+pub(super) struct ReadOptions {
     /// The folder of the layout, with its slash.
     pub(super) layout: &'static str,
-    /// Files beside the layout that are kept, with the most bytes that they may have.
+    /// Files outside the layout that are read, with the most bytes that they may have.
     pub(super) files: &'static [(&'static str, u64)],
-    /// Gzip of stored blocks must have the one form that we write.
+    /// Gzip of stored blocks must have exactly the form that we write.
     pub(super) ours: bool,
-    /// Contents that are too large for a manifest are not hashed, unless the archive has to be unpacked.
+    /// Blobs that are too large for a manifest are not hashed, unless the archive has to be unpacked.
     pub(super) hash_later: bool,
 }
 
 /// Opens the archive and checks everything in it. One that another program compressed is unpacked into a file without a
 /// name in `quarantine`, which the system removes when it is closed.
-pub(super) fn read(path: &Path, quarantine: &Path, form: Form) -> Result<Contents, StoreError> {
+pub(super) fn read(path: &Path, quarantine: &Path, form: ReadOptions) -> Result<Inventory, StoreError> {
     let found = durable::source(path);
     let file = match found {
         Ok(file) => file,
-        // It may be there in volumes.
+        // The archive may exist in volumes only.
         Err(error) if error.kind() == io::ErrorKind::NotFound => path.to_owned(),
         Err(error) => return Err(StoreError::io("read", path)(error)),
     };
@@ -78,9 +78,9 @@ pub(super) fn read(path: &Path, quarantine: &Path, form: Form) -> Result<Content
     };
     let parts = Arc::new(parts);
     let contents = match read_form(path, &parts, quarantine, form) {
-        // Others store as well, and not in our form. What is sealed is ours, and has it.
+        // Other tools also store without compression, but not in our form. A sealed archive is ours, and has our form.
         Err(error) if error.is_damage() && form.ours && is_stored(&parts) => {
-            let others = Form { ours: false, ..form };
+            let others = ReadOptions { ours: false, ..form };
             match read_form(path, &parts, quarantine, others) {
                 Ok(contents) if !contents.is_sealed() => Ok(contents),
                 _ => Err(error),
@@ -89,14 +89,19 @@ pub(super) fn read(path: &Path, quarantine: &Path, form: Form) -> Result<Content
         Err(error) if form.ours => Err(recognise::explain(&file, error)),
         read => read,
     };
-    Ok(Contents { mended, ..contents? })
+    Ok(Inventory { mended, ..contents? })
 }
 
 fn is_stored(parts: &Arc<Parts>) -> bool {
     matches!(Input::ours(Reader::new(parts)), Ok(Input::Stored(_)))
 }
 
-fn read_form(path: &Path, parts: &Arc<Parts>, quarantine: &Path, form: Form) -> Result<Contents, StoreError> {
+fn read_form(
+    path: &Path,
+    parts: &Arc<Parts>,
+    quarantine: &Path,
+    form: ReadOptions,
+) -> Result<Inventory, StoreError> {
     let reader = Reader::new(parts);
     let input = if form.ours {
         Input::ours(reader)
@@ -110,7 +115,7 @@ fn read_form(path: &Path, parts: &Arc<Parts>, quarantine: &Path, form: Form) -> 
             Body::plain(Arc::clone(parts))
         }
         Input::Stored(stored) => {
-            // What is not read is read for the checksum at the next step.
+            // Bytes that are skipped here are read for the checksum at the next step.
             scan.run(stored, form.hash_later.then_some(|_| Ok(())))?;
             Body::stored(Arc::clone(parts))
         }
@@ -132,13 +137,13 @@ fn open(file: &Path, path: &Path) -> Result<File, StoreError> {
     })
 }
 
-/// Copies what is read.
+/// Copies everything that is read to a writer.
 struct Tee<R> {
     inner: R,
     copy: BufWriter<File>,
     /// What was copied, bytes.
     bytes: u64,
-    /// The copy could not be written: that is not the fault of what is read.
+    /// The copy could not be written, which is not the archive's fault.
     failed: Option<io::Error>,
 }
 
@@ -156,7 +161,7 @@ impl<R: Read> Read for Tee<R> {
 
 struct Scan<'a> {
     path: &'a Path,
-    form: Form,
+    form: ReadOptions,
     blobs: BTreeMap<Digest, (u64, u64)>,
     /// Files of chunks: offset and length.
     packs: BTreeMap<Digest, (u64, u64)>,
@@ -164,11 +169,11 @@ struct Scan<'a> {
     index: Option<Vec<u8>>,
     files: BTreeMap<String, Vec<u8>>,
     hashed: bool,
-    /// The first entry that does not belong to the form.
+    /// The first entry that does not belong in an archive of ours.
     stray: Option<String>,
 }
 
-/// Passes over the content of an entry.
+/// Skips the content of an entry.
 type PassOver<R> = fn(&mut Entries<R>) -> io::Result<()>;
 
 /// What an entry is.
@@ -178,14 +183,14 @@ enum Role {
     Blob(Digest),
     Pack(Digest),
     Kept(&'static str, u64),
-    /// A folder that content is in.
+    /// A folder above the blobs.
     Folder,
-    /// What does not belong to the form.
+    /// An entry that does not belong in an archive of ours.
     Stray,
 }
 
 impl<'a> Scan<'a> {
-    fn new(path: &'a Path, form: Form) -> Self {
+    fn new(path: &'a Path, form: ReadOptions) -> Self {
         Self {
             path,
             form,
@@ -218,11 +223,11 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// With `pass_over`, contents that are too large for a manifest are not hashed.
+    /// With `pass_over`, blobs that are too large for a manifest are not hashed.
     fn run<R: Read>(&mut self, reader: R, pass_over: Option<PassOver<R>>) -> Result<R, StoreError> {
         let rules = Rules {
             others: true,
-            // One of ours has an entry for each content of a graph.
+            // An archive of ours has one entry for each node of a graph.
             entries: limits::GRAPH_CONTENTS + limits::ARCHIVE_ENTRIES,
         };
         let mut entries = Entries::new(reader, rules);
@@ -351,8 +356,8 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    /// Checks that the layout is whole: everything that is reachable is there, and in one that is sealed nothing else.
-    fn finish(mut self, body: Body) -> Result<Contents, StoreError> {
+    /// Checks that the layout is whole: everything that is reachable exists, and a sealed one has nothing else.
+    fn finish(mut self, body: Body) -> Result<Inventory, StoreError> {
         let place = |name: &str| format!("{name} of archive {}", self.path.display());
         let index = match (self.layout_file.take(), self.index.take()) {
             (Some(layout_file), Some(index)) => {
@@ -374,7 +379,7 @@ impl<'a> Scan<'a> {
             Some(index) if self.form.ours => index.delta(&place("index.json"))?,
             _ => None,
         };
-        let mut contents = Contents {
+        let mut contents = Inventory {
             body: Arc::new(body),
             blobs: std::mem::take(&mut self.blobs),
             index,
@@ -393,7 +398,7 @@ impl<'a> Scan<'a> {
             return Ok(contents);
         }
         if let Some(name) = &self.stray {
-            return Err(self.invalid(format!("{name:?} has no place in it")));
+            return Err(self.invalid(format!("{name:?} does not belong in it")));
         }
         let mut there = contents.blobs.keys().chain(contents.packs.keys());
         match there.find(|digest| !contents.reached.contains(*digest)) {
@@ -403,7 +408,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Checks every file of chunks against the chunk index of its layer.
-    fn unpack(&self, contents: &mut Contents) -> Result<(), StoreError> {
+    fn unpack(&self, contents: &mut Inventory) -> Result<(), StoreError> {
         if let Some(digest) = self.packs.keys().find(|_| contents.delta.is_none()) {
             return Err(self.invalid(format!(
                 "it has chunks of {digest}, but does not say which root the other side holds"
@@ -426,7 +431,7 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    fn reach(&self, contents: &mut Contents) -> Result<BTreeSet<Digest>, StoreError> {
+    fn reach(&self, contents: &mut Inventory) -> Result<BTreeSet<Digest>, StoreError> {
         let entries = contents
             .index
             .as_ref()
@@ -446,7 +451,7 @@ impl<'a> Scan<'a> {
                     )));
                 }
                 None if contents.delta.is_some() && !descriptor.media_type.has_children() => {}
-                // Foreign layers, images of other platforms: whoever wants them learns that they are not there.
+                // Foreign layers and images of other platforms may be absent; whoever fetches them gets an error.
                 None if !contents.is_sealed() => continue,
                 None => {
                     return Err(
@@ -469,13 +474,13 @@ impl<'a> Scan<'a> {
     }
 }
 
-impl Contents {
-    /// Only archives of ours are.
+impl Inventory {
+    /// Only archives of ours are sealed.
     fn is_sealed(&self) -> bool {
         self.index.as_ref().is_some_and(LayoutIndex::is_sealed)
     }
 
-    /// Reads small content and checks it, also what was hashed a moment ago.
+    /// Reads a small blob and checks it, even if it was hashed a moment ago.
     fn small(&self, descriptor: &Descriptor, limit: u64) -> Result<Bytes, StoreError> {
         let (offset, size) = self.blobs.get(&descriptor.digest).copied().unwrap_or_default();
         if size > limit {

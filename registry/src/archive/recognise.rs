@@ -1,6 +1,6 @@
-//! Tells what a file is that is no archive of a form that is read here, and how it becomes one.
+//! Tells what a file is that is not an archive of a known format, and how it can be made into one.
 //!
-//! Only asked when reading has failed. What is found changes the message alone: nothing of such a file is used.
+//! It is used only when reading has failed, and changes only the message: nothing of such a file is used.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -12,7 +12,7 @@ use samebundle_spec::limits;
 use crate::archive::tar_entries::Input;
 use crate::store::StoreError;
 
-/// How files of other compressions begin, what they are, and what makes a tar archive of them.
+/// How files of other compressions begin, what they are, and how they are turned into a tar archive.
 const MAGIC: [(&[u8], &str, &str); 7] = [
     (
         b"\x28\xb5\x2f\xfd",
@@ -39,10 +39,10 @@ const MAGIC: [(&[u8], &str, &str); 7] = [
     ),
 ];
 
-/// What makes a readable archive of an unpacked image layout.
+/// How an unpacked image layout is turned into a readable archive.
 pub(super) const PACK: &str = "pack the folder again: tar -cf FILE.tar -C FOLDER oci-layout index.json blobs";
 
-/// Says of a file that was refused what it is, if it is sound and of another form.
+/// Recognises a file that was refused, if it is sound and of another format.
 pub(super) fn explain(path: &Path, error: StoreError) -> StoreError {
     match error {
         StoreError::Invalid { .. } | StoreError::OtherForm { .. } => match recognise(path) {

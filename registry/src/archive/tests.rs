@@ -60,7 +60,7 @@ async fn push(store: &Memory, manifest: &Manifest) -> Descriptor {
 
 async fn write_to(store: &Memory, root: &Descriptor, path: &Path) -> Written {
     let options = Options {
-        form: Form::of(path),
+        format: ArchiveFormat::of(path),
         copy: crate::copy::Options::default(),
         since: None,
         cut: None,
@@ -271,7 +271,7 @@ impl Flips {
 /// Everything that an archive gives: content by digest, and tags.
 async fn all_of(archive: &ArchiveStore) -> BTreeMap<String, Vec<u8>> {
     let mut all = BTreeMap::new();
-    for (digest, (_, size)) in &archive.contents.blobs {
+    for (digest, (_, size)) in &archive.inventory.blobs {
         let descriptor = Descriptor::new(MediaType::OCI_LAYER, *digest, *size);
         let bytes = archive.fetch_bytes(&descriptor, u64::MAX).await.unwrap();
         all.insert(digest.to_string(), bytes.to_vec());
@@ -346,7 +346,7 @@ async fn who_copies_an_archive_hashes_large_content_on_its_way() {
     for name in ["a.tar", "a.tgz"] {
         let path = folder.path().join(name);
         write_to(&from, &root, &path).await;
-        // Nothing has to be unpacked: the folder for that is not there.
+        // Nothing has to be unpacked: the folder for that does not exist.
         let archive = open_to_copy(&path, Path::new("none")).await.unwrap();
         assert!(!archive.was_checked());
         let (result, to) = copied(&archive, &format!("{name}.layout")).await;
@@ -358,7 +358,7 @@ async fn who_copies_an_archive_hashes_large_content_on_its_way() {
     let whole = fs::read(&path).unwrap();
     let archive = open(&path, folder.path()).await.unwrap();
     let place =
-        |descriptor: &Descriptor| usize::try_from(archive.contents.blobs[&descriptor.digest].0).unwrap();
+        |descriptor: &Descriptor| usize::try_from(archive.inventory.blobs[&descriptor.digest].0).unwrap();
     let flipped = |at: usize| {
         let mut bytes = whole.clone();
         bytes[at] ^= 1;
@@ -409,7 +409,7 @@ async fn a_failed_write_leaves_the_old_file_and_no_other() {
     from.push_bytes(MediaType::OCI_EMPTY, "{}".into()).await.unwrap();
     let root = push(&from, &Manifest::new(Descriptor::empty(), vec![missing])).await;
     let options = Options {
-        form: Form::Tar,
+        format: ArchiveFormat::Tar,
         copy: crate::copy::Options::default(),
         since: None,
         cut: None,
@@ -433,7 +433,7 @@ async fn a_failed_write_leaves_the_old_file_and_no_other() {
         &[],
         &nowhere,
         &Options {
-            form: Form::Tar,
+            format: ArchiveFormat::Tar,
             copy: crate::copy::Options::default(),
             since: None,
             cut: None,

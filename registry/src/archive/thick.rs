@@ -1,7 +1,7 @@
 //! CNAB thick bundles (cnab-spec 104): `bundle.json`, and an OCI image layout below `artifacts/layout/`, in a gzip tar.
 //!
-//! Written by others (Porter, cnab-go, signy), only read here. The rules are those of archives of other tools: other files may
-//! be in it, and are never used.
+//! They are written by other tools (Porter, cnab-go, signy) and only read here. The rules are those for archives of
+//! other tools: other files may be in it, and are never used.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ use crate::store::blocking::blocking;
 const BUNDLE: &str = "bundle.json";
 const RELOCATION: &str = "relocation-mapping.json";
 
-const THICK: read::Form = read::Form {
+const THICK: read::ReadOptions = read::ReadOptions {
     layout: "artifacts/layout/",
     files: &[
         (BUNDLE, limits::BUNDLE_JSON_BYTES),
@@ -32,7 +32,7 @@ pub struct ThickBundle {
     pub bundle_json: Bytes,
     /// Porter's `relocation-mapping.json`, if there is one.
     pub relocation_mapping: Option<Bytes>,
-    /// The images, if they are in it. Entries are named by full references: see [`ArchiveStore::entries`].
+    /// The images, if the bundle has them. Entries are named by full references: see [`ArchiveStore::entries`].
     pub layout: Option<ArchiveStore>,
 }
 
@@ -44,16 +44,19 @@ pub struct ThickBundle {
 pub async fn open(path: &Path, quarantine: &Path) -> Result<ThickBundle, StoreError> {
     let (path, quarantine) = (path.to_owned(), quarantine.to_owned());
     blocking(move || {
-        let mut contents = read::read(&path, &quarantine, THICK)?;
-        let bundle_json = contents.files.remove(BUNDLE).ok_or_else(|| StoreError::Invalid {
-            subject: format!("thick bundle {}", path.display()),
-            why: "bundle.json is not at its top".to_owned(),
-        })?;
-        let relocation_mapping = contents.files.remove(RELOCATION).map(Bytes::from);
-        let layout = contents
+        let mut inventory = read::read(&path, &quarantine, THICK)?;
+        let bundle_json = inventory
+            .files
+            .remove(BUNDLE)
+            .ok_or_else(|| StoreError::Invalid {
+                subject: format!("thick bundle {}", path.display()),
+                why: "bundle.json is not at its top".to_owned(),
+            })?;
+        let relocation_mapping = inventory.files.remove(RELOCATION).map(Bytes::from);
+        let layout = inventory
             .index
             .is_some()
-            .then(|| ArchiveStore::new(path, contents));
+            .then(|| ArchiveStore::new(path, inventory));
         Ok(ThickBundle {
             bundle_json: Bytes::from(bundle_json),
             relocation_mapping,

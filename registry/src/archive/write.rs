@@ -1,4 +1,4 @@
-//! Writes archives, the same bytes for the same content.
+//! Writes archives: the same graph gives the same bytes.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -21,15 +21,15 @@ use crate::archive::tar_entries::{OCTAL_SIZE, stored};
 use crate::chunk;
 use crate::copy::Options as Copy;
 use crate::durable::{self, EarlySync, NewFile};
-use crate::graph::{Beside, Graph, Node};
+use crate::graph::{Follow, Graph, Node};
 use crate::layout::index::{LAYOUT_FILE, LayoutIndex};
 use crate::store::blocking::blocking;
 use crate::store::pieces::{Stopped, pump, write_pieces};
 use crate::store::{Origin, Side, StoreError};
 
-/// How the file is made.
+/// The format of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
+pub enum ArchiveFormat {
     /// A plain tar archive. It can be read in place.
     Tar,
     /// A gzip of the same bytes, stored without compression: layers and wheels are compressed already, and the bytes do not
@@ -37,8 +37,8 @@ pub enum Form {
     Gzip,
 }
 
-impl Form {
-    /// The form that a file name asks for: `.tar` is plain, all else gzip.
+impl ArchiveFormat {
+    /// The format that a file name implies: `.tar` is plain, everything else is gzip.
     pub fn of(path: &Path) -> Self {
         if path.extension().is_some_and(|extension| extension == "tar") {
             Self::Tar
@@ -48,23 +48,23 @@ impl Form {
     }
 }
 
-/// How to write: the form of the file, and what [`copy`](crate::copy::copy) is told. Its tag is not used.
+/// How to write: the format of the file, and the options of [`copy`](crate::copy::copy), whose tag is not used.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The form.
-    pub form: Form,
+    /// The format.
+    pub format: ArchiveFormat,
     /// Referrers, concurrency of finding the graph, progress, cancelling.
     pub copy: Copy,
-    /// What the other side holds, to leave it out.
+    /// What the other side holds, which is left out.
     pub since: Option<Arc<Since>>,
-    /// Cut the file into volumes; none: one file.
+    /// Cut the file into volumes; with `None` it is one file.
     pub cut: Option<Cut>,
 }
 
-/// What was written.
+/// The result of writing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Written {
-    /// How many contents are in the archive.
+    /// How many blobs are in the archive.
     pub contents: u64,
     /// Their length, bytes.
     pub bytes: u64,
@@ -74,7 +74,7 @@ pub struct Written {
     pub files: Vec<Volume>,
 }
 
-/// What goes from the reading side to the writing side.
+/// What the reading side sends to the writing side.
 enum Piece {
     Entry { path: String, size: u64 },
     Data(Vec<Bytes>),
@@ -84,21 +84,22 @@ enum Piece {
 /// How many batches may wait for the disk.
 const WAITING: usize = 2;
 
-/// Endings of archives that are not written here: under such a name the file would not be what it is taken for.
+/// Extensions of archive formats that are not written here: under such a name the file would be mistaken for another format.
 const NOT_WRITTEN: [&str; 13] = [
     "zst", "zstd", "xz", "txz", "bz2", "tbz2", "lz", "lz4", "zip", "7z", "gpg", "age", "enc",
 ];
 
-/// Tells whether a file name has the ending of an archive of a form that is not written here.
+/// Tells whether a file name has the extension of an archive format that is not written here.
 pub fn is_not_written(path: &Path) -> bool {
     let ending = path.extension().map(|ending| ending.to_ascii_lowercase());
     ending.is_some_and(|ending| NOT_WRITTEN.iter().any(|other| ending == *other))
 }
 
-/// Looks whether an archive can be written at a path, before anything is read for it. [`write`] does so first.
+/// Checks whether an archive can be written at a path, before anything is read for it. [`write`] does so first.
 ///
 /// # Errors
-/// [`StoreError::OtherForm`] for the ending of another form; [`StoreError::Path`] for what is there and is no file.
+/// [`StoreError::OtherForm`] for the extension of another format; [`StoreError::Path`] if something other than a file
+/// exists.
 pub fn examine(path: &Path, cut: Option<Cut>) -> Result<(), StoreError> {
     if is_not_written(path) {
         return Err(StoreError::OtherForm {
@@ -112,7 +113,7 @@ pub fn examine(path: &Path, cut: Option<Cut>) -> Result<(), StoreError> {
         Some(_) => volumes::first(path),
         None => path.to_owned(),
     };
-    // The name of the whole says what is wrong with it, also where volumes are written.
+    // The error names the whole archive, also when volumes are written.
     for path in [path, &first] {
         durable::target(path).map_err(StoreError::io("write", path))?;
     }
@@ -132,11 +133,11 @@ pub async fn write<O: Origin + ?Sized>(
 ) -> Result<Written, StoreError> {
     examine(path, options.cut)?;
     let (pieces, waiting) = mpsc::channel(WAITING);
-    let (target, form) = (path.to_owned(), options.form);
+    let (target, format) = (path.to_owned(), options.format);
     let (cut, cancel) = (options.cut, options.copy.cancel.clone());
     let writing = tokio::spawn(blocking(move || match cut {
-        Some(cut) => write_volumes(&target, form, cut, waiting, &cancel),
-        None => write_file(&target, form, waiting),
+        Some(cut) => write_volumes(&target, format, cut, waiting, &cancel),
+        None => write_file(&target, format, waiting),
     }));
     let sent = tokio::select! {
         biased;
@@ -149,7 +150,7 @@ pub async fn write<O: Origin + ?Sized>(
         Err(_) => Err(StoreError::Cancelled),
     };
     match (sent, written) {
-        // The writer stops first if the disk fails; that the pipe is closed then says nothing.
+        // The writer stops first if the disk fails; that the pipe is closed is only a consequence.
         (Ok(None), Err(error)) | (Ok(Some(_)), Err(error)) => Err(on(Side::Destination, error)),
         (Err(error), _) => Err(error),
         (Ok(None), Ok(_)) => Err(StoreError::Cancelled),
@@ -171,13 +172,13 @@ async fn send<O: Origin + ?Sized>(
     pieces: mpsc::Sender<Piece>,
     options: &Options,
 ) -> Result<Option<Written>, StoreError> {
-    let beside = if options.copy.referrers {
-        Beside::Referrers
+    let follow = if options.copy.referrers {
+        Follow::Referrers
     } else {
-        Beside::Nothing
+        Follow::Children
     };
     let bare: Vec<Descriptor> = roots.iter().map(|(root, _)| root.clone()).collect();
-    let graph = Graph::walk(source, &bare, beside, options.copy.concurrency)
+    let graph = Graph::walk(source, &bare, follow, options.copy.concurrency)
         .await
         .map_err(|error| on(Side::Source, error))?;
     let plan = match &options.since {
@@ -238,7 +239,7 @@ async fn send<O: Origin + ?Sized>(
     Ok(pieces.send(Piece::End).await.ok().map(|()| written))
 }
 
-/// Sends one content; `false` if the writer went away.
+/// Sends one blob; `false` if the writer went away.
 async fn send_content<O: Origin + ?Sized>(
     source: &O,
     graph: &Graph,
@@ -264,7 +265,7 @@ async fn send_content<O: Origin + ?Sized>(
             .map_err(|error| on(Side::Source, graph.explain(&digest, error)))?,
     };
     let digester = Arc::new(Mutex::new(Digester::new(digest.algorithm())));
-    // The network, the hash and the disk each work on a batch of their own.
+    // The network, the hash and the disk each work on a batch of their own at the same time.
     let write = |_, batch: Vec<Bytes>| {
         let digester = Arc::clone(&digester);
         async move {
@@ -327,7 +328,7 @@ async fn send_chunks<O: Origin + ?Sized>(
     if pieces.send(entry).await.is_err() || pieces.send(Piece::Data(vec![header.into()])).await.is_err() {
         return Ok(None);
     }
-    // What is left out is there as far as progress goes.
+    // Bytes that are left out count as done for the progress.
     let mut done = node.descriptor.size - sent;
     for (run, place) in runs.iter().zip(places) {
         let stream = source.fetch_range_unverified(&node.descriptor, place).await;
@@ -352,22 +353,22 @@ async fn send_chunks<O: Origin + ?Sized>(
     Ok(Some(sent))
 }
 
-/// What came with signatures first, then manifests, then the rest; each content once, sorted by digest.
+/// Nodes that were found from referrers come first, then manifests, then the rest; each blob once, sorted by digest.
 fn ordered(graph: &Graph) -> Vec<&Node> {
     let mut nodes: Vec<&Node> = graph.nodes().collect();
-    let rank = |node: &Node| match (node.beside, node.descriptor.media_type.has_children()) {
+    let rank = |node: &Node| match (node.from_referrer, node.descriptor.media_type.has_children()) {
         (true, _) => 0,
         (false, true) => 1,
         (false, false) => 2,
     };
-    // The same bytes may be there as a manifest and as a plain file.
+    // The same bytes may be in the graph as a manifest and as a plain blob.
     nodes.sort_by_key(|node| (node.descriptor.digest, rank(node)));
     nodes.dedup_by_key(|node| node.descriptor.digest);
     nodes.sort_by_key(|node| (rank(node), node.descriptor.digest));
     nodes
 }
 
-/// Nothing of what a place says of a root beyond its digest: the bytes follow from content and tags alone.
+/// Leaves out whatever a store says about a root beyond its digest, so that the bytes depend only on blobs and tags.
 fn index(graph: &Graph, roots: &[(Descriptor, Option<Tag>)]) -> LayoutIndex {
     let mut index = LayoutIndex::empty();
     for (root, tag) in roots {
@@ -383,18 +384,22 @@ fn index(graph: &Graph, roots: &[(Descriptor, Option<Tag>)]) -> LayoutIndex {
     for (tag, signature) in &graph.cosign {
         index.set_tag(&signature.bare(), tag);
     }
-    for node in graph.nodes().filter(|node| node.refers) {
+    for node in graph.nodes().filter(|node| node.has_subject) {
         index.list(&node.descriptor);
     }
     index
 }
 
-/// Writes the archive in its form; gives the writer back, or none if the reading side went away.
-fn write_form<W: Write>(writer: W, form: Form, pieces: mpsc::Receiver<Piece>) -> io::Result<Option<W>> {
-    match form {
-        Form::Tar => write_entries(writer, pieces),
-        Form::Gzip => {
-            // Its blocks are small.
+/// Writes the archive in its format; returns the writer, or `None` if the reading side went away.
+fn write_as<W: Write>(
+    writer: W,
+    format: ArchiveFormat,
+    pieces: mpsc::Receiver<Piece>,
+) -> io::Result<Option<W>> {
+    match format {
+        ArchiveFormat::Tar => write_entries(writer, pieces),
+        ArchiveFormat::Gzip => {
+            // The encoder writes small blocks.
             let buffered = BufWriter::with_capacity(limits::STREAM_BUFFER, writer);
             match write_entries(stored::Writer::new(buffered)?, pieces)? {
                 Some(gzip) => gzip.finish().and_then(finish).map(Some),
@@ -406,30 +411,34 @@ fn write_form<W: Write>(writer: W, form: Form, pieces: mpsc::Receiver<Piece>) ->
 
 fn write_volumes(
     path: &Path,
-    form: Form,
+    format: ArchiveFormat,
     cut: Cut,
     pieces: mpsc::Receiver<Piece>,
     cancel: &CancellationToken,
 ) -> Result<Vec<Volume>, StoreError> {
     let volumes = volumes::Pieces::new(path, cut)?;
-    let written = write_form(volumes, form, pieces).map_err(StoreError::io("write the volumes of", path))?;
+    let written = write_as(volumes, format, pieces).map_err(StoreError::io("write the volumes of", path))?;
     match written {
         Some(volumes) => volumes.finish(cancel),
-        // The reading side went away; it knows why.
+        // The reading side went away, and reports the reason itself.
         None => Err(StoreError::Cancelled),
     }
 }
 
-fn write_file(path: &Path, form: Form, pieces: mpsc::Receiver<Piece>) -> Result<Vec<Volume>, StoreError> {
+fn write_file(
+    path: &Path,
+    format: ArchiveFormat,
+    pieces: mpsc::Receiver<Piece>,
+) -> Result<Vec<Volume>, StoreError> {
     let new = NewFile::create(path, 0o666).map_err(StoreError::io("write", path))?;
     let handle = new.file().try_clone().map_err(StoreError::io("open", path))?;
     let growing = Growing {
         file: Arc::new(handle),
         early: EarlySync::default(),
     };
-    let written = write_form(growing, form, pieces).map_err(StoreError::io("write", path))?;
+    let written = write_as(growing, format, pieces).map_err(StoreError::io("write", path))?;
     let Some(mut growing) = written else {
-        // The reading side went away; it knows why.
+        // The reading side went away, and reports the reason itself.
         return Err(StoreError::Cancelled);
     };
     growing.early.end().map_err(StoreError::io("sync", path))?;
@@ -467,7 +476,7 @@ fn finish<W: Write>(buffered: BufWriter<W>) -> io::Result<W> {
     buffered.into_inner().map_err(io::IntoInnerError::into_error)
 }
 
-/// Writes the entries; `None` if there is no end, because the reading side failed.
+/// Writes the entries; `None` if the end never came, because the reading side failed.
 fn write_entries<W: Write>(mut writer: W, mut pieces: mpsc::Receiver<Piece>) -> io::Result<Option<W>> {
     const BLOCK: usize = 512;
     let zeros = [0; 2 * BLOCK];

@@ -1,4 +1,4 @@
-//! Cuts a stream by its content and compresses each piece by itself.
+//! Cuts a stream into content-defined chunks and compresses each by itself.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -7,10 +7,10 @@ use fastcdc::v2020::FastCDC;
 use flate2::{Compression, GzBuilder};
 use samebundle_spec::{Chunk, ChunkIndex, Digest};
 
-/// Least, usual and most length of a chunk before compression, bytes. A change costs the chunks that it touches: with larger
-/// ones more is moved, with smaller ones the index grows and compression loses.
+/// Least, usual and greatest length of a chunk before compression, bytes. A change costs the chunks that it touches:
+/// with larger chunks more is transferred, with smaller ones the index grows and compression gets worse.
 const SIZES: (usize, usize, usize) = (16 << 10, 64 << 10, 256 << 10);
-/// How much is gathered before it is cut, bytes: what lies behind the last cut is moved to the front each time.
+/// How much is buffered before it is cut, bytes: the bytes behind the last cut are moved to the front each time.
 const GATHERED: usize = 4 * SIZES.2;
 /// Level of gzip, the default of every tool.
 const GZIP_LEVEL: u32 = 6;
@@ -20,15 +20,15 @@ const ZSTD_LEVEL: i32 = 3;
 /// What a layer is compressed with. Both give a stream that any reader of its kind reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Codec {
-    /// A gzip member a chunk (RFC 1952). For layers of images: old engines read nothing better.
+    /// Each chunk is a gzip member (RFC 1952). This is for layers of images: old engines read nothing better.
     Gzip,
-    /// A zstd frame a chunk (RFC 8878).
+    /// Each chunk is a zstd frame (RFC 8878).
     Zstd,
 }
 
-/// Writes what is written to it, cut and compressed, to `W`.
+/// Cuts and compresses the bytes that are written to it, and writes them to `W`.
 ///
-/// The bytes that come out depend on those that went in alone, not on how they were handed over.
+/// The output depends only on the input bytes, not on how they were divided into writes.
 pub struct Cutter<W> {
     inner: W,
     codec: Codec,
@@ -49,10 +49,10 @@ impl<W: fmt::Debug> fmt::Debug for Cutter<W> {
     }
 }
 
-/// What came of a [`Cutter`].
+/// The result of a [`Cutter`].
 #[derive(Debug)]
 pub struct Cut<W> {
-    /// What was written to.
+    /// The writer.
     pub inner: W,
     /// The index of what was written; `None` if it has too many chunks for one.
     pub index: Option<ChunkIndex>,
@@ -86,7 +86,7 @@ impl<W: Write> Cutter<W> {
     pub fn finish(mut self) -> io::Result<Cut<W>> {
         self.cut(1)?;
         if self.empty {
-            // Nothing at all would be no gzip and no zstd stream.
+            // An empty output would be neither a gzip nor a zstd stream.
             self.emit(0..0)?;
         }
         Ok(Cut {
@@ -158,7 +158,7 @@ impl<W: Write> Write for Cutter<W> {
         Ok(taken)
     }
 
-    /// Flushes what is written to; what is gathered has to wait for its cut.
+    /// Flushes the writer; buffered bytes have to wait for their cut.
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
     }

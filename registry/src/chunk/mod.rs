@@ -1,22 +1,23 @@
-//! Layers that are cut into chunks by their content, so that a new version moves only what changed (`spec/210-chunks.md`).
+//! Layers that are cut into content-defined chunks, so that a new version transfers only what changed
+//! (`spec/210-chunks.md`).
 //!
 //! ```text
-//! cut      writes a layer as independent pieces (zstd frames, gzip members), and the index of them
-//! places   where the chunks of a new layer are in older ones
-//! reuse    takes them from there, before the rest is fetched
+//! cut        writes a layer as independent chunks (zstd frames, gzip members), and their index
+//! locations  where the chunks of a new layer are in older layers
+//! reuse      copies them from there, before the rest is fetched
 //! ```
 //!
-//! A chunk is known by the digest of its stored bytes, so nothing is compressed or decompressed when a layer is put together:
-//! the same bytes come out whatever compressor this machine has.
+//! A chunk is known by the digest of its stored bytes, so nothing is compressed or decompressed when a layer is assembled:
+//! the result is the same whatever compressor this machine has.
 //!
-//! Invariants: an index is a hint. Every chunk that is taken over is hashed first, and the digest of the whole layer
+//! Invariants: an index is a hint. Every chunk that is reused is hashed first, and the digest of the whole layer
 //! decides; if it is wrong, the layer is fetched whole. Memory: one index of [`CHUNK_INDEX_BYTES`] with 20 bytes more a
 //! chunk, an older index at a time, and some batches; a copy reuses for one layer at a time.
 //!
 //! [`CHUNK_INDEX_BYTES`]: samebundle_spec::limits::CHUNK_INDEX_BYTES
 
 mod cut;
-mod places;
+mod locations;
 mod reuse;
 
 use std::collections::BTreeMap;
@@ -26,7 +27,7 @@ use samebundle_spec::{ChunkIndex, Descriptor, Digest, chunks, limits};
 use crate::store::{Chunked, Source, SourceExt, StoreError};
 
 pub use cut::{Codec, Cut, Cutter};
-pub(crate) use places::Places;
+pub(crate) use locations::ChunkLocations;
 pub(crate) use reuse::reuse;
 
 /// Collects layers and chunk indexes from the manifests that name them.
@@ -37,12 +38,12 @@ pub(crate) struct Finder {
 }
 
 impl Finder {
-    /// Looks at what one manifest has below it.
+    /// Looks at the children of one manifest.
     pub(crate) fn look<'a>(&mut self, children: impl IntoIterator<Item = &'a Descriptor>) {
         for child in children {
             match chunks::indexed_layer(child) {
                 Some(layer) => self.indexes.push((layer, child.bare())),
-                // What is too small for ranges is not put together of chunks either.
+                // A layer that is too small for ranges is not assembled from chunks either.
                 None if child.size >= limits::RANGES_FROM && !child.media_type.has_children() => {
                     self.layers.insert(child.digest, child.bare());
                 }
@@ -65,7 +66,7 @@ impl Finder {
 /// Reads a chunk index and checks that it is one of this layer's length.
 ///
 /// # Errors
-/// If it cannot be read, is not what its digest says, or is no index of such a layer.
+/// If it cannot be read, does not have its digest, or is not an index of this layer.
 pub(crate) async fn read<S: Source + ?Sized>(
     source: &S,
     chunked: &Chunked,

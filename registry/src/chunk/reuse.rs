@@ -7,7 +7,7 @@ use futures::stream::{self, StreamExt};
 use samebundle_spec::{Chunk, ChunkIndex, Descriptor, Digest, limits};
 use tokio::io::AsyncReadExt;
 
-use super::places::{Place, Places};
+use super::locations::{ChunkLocation, ChunkLocations};
 use super::read;
 use crate::store::blocking::blocking;
 use crate::store::{Chunked, Parts, Source, StoreError};
@@ -17,19 +17,19 @@ const AHEAD: usize = 2;
 
 /// Chunks that follow each other in the new layer and in an older one.
 #[derive(Debug)]
-struct Run {
-    /// Where they go.
+struct Extent {
+    /// Their position in the new layer.
     to: u64,
-    /// Where they are.
-    from: Place,
+    /// Their location in the older layer.
+    from: ChunkLocation,
     length: u64,
-    /// Which chunks of the index they are.
+    /// Their numbers in the index.
     chunks: Range<usize>,
 }
 
-/// Writes what is missing of a layer as far as its chunks are in older layers of `store`. Returns how many bytes.
+/// Writes those missing chunks of a layer that are in older layers of `store`. Returns how many bytes were written.
 ///
-/// An older layer or index that cannot be read, or is not what it says, is as if it were not there.
+/// An older layer or index that cannot be read, or is damaged, counts as absent.
 ///
 /// # Errors
 /// If the layer cannot be written.
@@ -39,26 +39,26 @@ pub(crate) async fn reuse<S: Source + ?Sized>(
     index: &ChunkIndex,
     parts: &dyn Parts,
 ) -> Result<u64, StoreError> {
-    let mut places = Places::of(index);
+    let mut locations = ChunkLocations::of(index);
     let mut layers: Vec<&Descriptor> = Vec::new();
     for chunked in older.iter().take(limits::CHUNK_INDEXES) {
-        if places.complete() {
+        if locations.complete() {
             break;
         }
         match read(store, chunked).await {
             Ok(known) => {
-                places.learn(u32::try_from(layers.len()).unwrap_or(u32::MAX), &known);
+                locations.learn(u32::try_from(layers.len()).unwrap_or(u32::MAX), &known);
                 layers.push(&chunked.layer);
             }
             Err(error) => tracing::debug!(index = %chunked.index.digest, %error, "a chunk index is not used"),
         }
     }
     let missing = parts.missing();
-    if gaps(index, &places) > limits::CHUNK_RANGES {
+    if gaps(index, &locations) > limits::CHUNK_RANGES {
         return Ok(0);
     }
-    let runs = runs(index, &places, &missing);
-    drop(places);
+    let runs = runs(index, &locations, &missing);
+    drop(locations);
     let mut written = 0;
     let mut good = stream::iter(runs)
         .map(|run| take(store, layers[run.from.layer as usize], index, run))
@@ -72,9 +72,9 @@ pub(crate) async fn reuse<S: Source + ?Sized>(
     Ok(written)
 }
 
-/// In how many ranges the rest would be fetched.
-fn gaps(index: &ChunkIndex, places: &Places<'_>) -> usize {
-    let known = |chunk: &Chunk| places.get(chunk).is_some();
+/// The number of ranges in which the rest would be fetched.
+fn gaps(index: &ChunkIndex, locations: &ChunkLocations<'_>) -> usize {
+    let known = |chunk: &Chunk| locations.get(chunk).is_some();
     let mut before = true;
     let mut gaps = 0;
     for chunk in index.chunks() {
@@ -85,15 +85,15 @@ fn gaps(index: &ChunkIndex, places: &Places<'_>) -> usize {
     gaps
 }
 
-/// What is to be taken: whatever of the missing ranges is known, in batches.
-fn runs(index: &ChunkIndex, places: &Places<'_>, missing: &[Range<u64>]) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
+/// The chunks to reuse: those of the missing ranges whose location is known, in batches.
+fn runs(index: &ChunkIndex, locations: &ChunkLocations<'_>, missing: &[Range<u64>]) -> Vec<Extent> {
+    let mut runs: Vec<Extent> = Vec::new();
     let mut missing = missing.iter().peekable();
     for (number, (to, chunk)) in index.placed().enumerate() {
         let size = u64::from(chunk.size);
         while missing.next_if(|range| range.end <= to).is_some() {}
         let wanted = missing.peek().is_some_and(|range| range.start < to + size);
-        let Some(from) = places.get(chunk).filter(|_| wanted) else {
+        let Some(from) = locations.get(chunk).filter(|_| wanted) else {
             continue;
         };
         match runs.last_mut() {
@@ -106,7 +106,7 @@ fn runs(index: &ChunkIndex, places: &Places<'_>, missing: &[Range<u64>]) -> Vec<
                 run.length += size;
                 run.chunks.end += 1;
             }
-            _ => runs.push(Run {
+            _ => runs.push(Extent {
                 to,
                 from,
                 length: size,
@@ -117,12 +117,12 @@ fn runs(index: &ChunkIndex, places: &Places<'_>, missing: &[Range<u64>]) -> Vec<
     runs
 }
 
-/// Reads a run and keeps what is as it should be, each part with its place in the new layer.
+/// Reads an extent and keeps the chunks that have their digest, each with its position in the new layer.
 async fn take<S: Source + ?Sized>(
     store: &S,
     layer: &Descriptor,
     index: &ChunkIndex,
-    run: Run,
+    run: Extent,
 ) -> Vec<(u64, Vec<Bytes>)> {
     let taken = async {
         let range = run.from.at..run.from.at + run.length;

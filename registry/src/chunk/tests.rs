@@ -86,12 +86,15 @@ fn a_change_costs_the_chunks_that_it_touches() {
     let mut new = old.clone();
     new.splice(4_000_000..4_000_010, noise(4, 1_000));
     let (stored, after) = cut(&new, Codec::Zstd, usize::MAX);
-    let mut places = Places::of(&after);
-    places.learn(0, &before);
-    let lacking = after.chunks().iter().filter(|chunk| places.get(chunk).is_none());
+    let mut locations = ChunkLocations::of(&after);
+    locations.learn(0, &before);
+    let lacking = after
+        .chunks()
+        .iter()
+        .filter(|chunk| locations.get(chunk).is_none());
     let bytes: u32 = lacking.map(|chunk| chunk.size).sum();
     assert!(bytes > 0 && (bytes as usize) < stored.len() / 10, "{bytes}");
-    assert!(!places.complete());
+    assert!(!locations.complete());
 }
 
 /// A manifest with a layer in chunks, and its index.
@@ -178,7 +181,7 @@ async fn a_copy_takes_from_older_versions_what_has_not_changed() {
     let (copied, size) = second((&old, honest), (&changed(&old), honest), |_, _| ()).await;
     assert!(copied.bytes < size / 10, "{copied:?}");
     assert!(copied.reused > size * 9 / 10, "{copied:?}");
-    // The same content under another name, cut the same way: nothing but the index is read.
+    // The same blob under another name, cut the same way: nothing but the index is read.
     let mut longer = old.clone();
     longer.extend(noise(6, 1 << 20));
     let (copied, size) = second((&old, honest), (&longer, honest), |_, _| ()).await;

@@ -1,4 +1,4 @@
-//! Takes what a new layer has in common with older ones from the sink itself, before the rest is fetched.
+//! Takes the chunks that a new layer has in common with older layers from the sink itself, before the rest is fetched.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,25 +9,26 @@ use super::on;
 use crate::chunk;
 use crate::store::{Chunked, Origin, Parts, Side, SinkExt, SourceExt, StoreError, Target};
 
-/// What one copy knows of older layers.
+/// What one copy knows about older layers.
 #[derive(Debug, Default)]
 pub(super) struct Reuse {
     /// Layers of the sink that have an index.
     older: OnceCell<Vec<Chunked>>,
-    /// Held while chunks are taken over: an index takes memory, and the disk is not faster for two.
+    /// Held while chunks are copied: an index takes memory, and the disk is not faster for two at once.
     one: Mutex<()>,
     bytes: AtomicU64,
 }
 
 impl Reuse {
-    /// How many bytes were taken over.
+    /// How many bytes were copied from older layers.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Fills in what the sink has of a layer in older ones. Returns how many bytes were read of the source to know it.
+    /// Fills in the chunks of a layer that the sink has in older layers. Returns how many bytes of indexes were read
+    /// from the source.
     ///
-    /// An index that cannot be had or is not valid is as if there were none: the layer is then moved whole.
+    /// An index that cannot be read or is not valid counts as absent: the layer is then transferred whole.
     pub(super) async fn fill<O: Origin + ?Sized, T: Target + ?Sized>(
         &self,
         source: &O,
@@ -55,7 +56,7 @@ impl Reuse {
     }
 }
 
-/// Reads an index from the sink, or from the source and leaves it in the sink: it belongs to what is copied.
+/// Reads an index from the sink, or else from the source and pushes it to the sink: it is part of the copied graph.
 async fn chunk_index<O: Origin + ?Sized, T: Target + ?Sized>(
     source: &O,
     sink: &T,

@@ -1,6 +1,7 @@
-//! What may go now: a content goes when everything that it waits for is there.
+//! Decides which blobs may be sent: a blob is sent when the sink has everything that it waits for.
 //!
-//! Among what may go, manifests come first, because others wait for them, and then the largest, because it takes longest.
+//! Among the blobs that may be sent, manifests come first, because others wait for them, and then the largest, because
+//! it takes longest.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,9 +14,9 @@ use crate::graph::{Graph, Key, Node, key};
 #[derive(Debug)]
 pub(super) struct Schedule<'a> {
     graph: &'a Graph,
-    /// How many contents each waits for.
+    /// How many blobs each blob waits for.
     waits: BTreeMap<Key, usize>,
-    /// Which contents wait for each.
+    /// Which blobs wait for each blob.
     waited: BTreeMap<Key, Vec<Key>>,
     ready: BTreeSet<(bool, Reverse<u64>, Key)>,
 }
@@ -54,18 +55,18 @@ impl<'a> Schedule<'a> {
         self.ready.insert((!key.0, Reverse(size), key));
     }
 
-    /// How many may go now.
+    /// How many may be sent now.
     pub(super) fn ready(&self) -> usize {
         self.ready.len()
     }
 
-    /// What goes next.
+    /// The node to send next.
     pub(super) fn next(&mut self) -> Option<&'a Node> {
         let (.., key) = self.ready.pop_first()?;
         self.graph.node(&key)
     }
 
-    /// Says that a content is there.
+    /// Records that the sink has a blob.
     pub(super) fn done(&mut self, descriptor: &Descriptor) {
         for waiting in self.waited.remove(&key(descriptor)).unwrap_or_default() {
             let Some(left) = self.waits.get_mut(&waiting) else {

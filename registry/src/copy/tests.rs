@@ -70,7 +70,7 @@ async fn refer(store: &dyn Store, subject: &Descriptor, mark: &'static str) -> D
     push_manifest(store, &manifest).await
 }
 
-/// How many contents [`bundle`] makes: 3 plain, 2 images, 1 index, 3 referrers with 3 layers and the shared empty config,
+/// How many blobs [`bundle`] makes: 3 plain, 2 images, 1 index, 3 referrers with 3 layers and the shared empty config,
 /// 1 cosign manifest. The two configs have the same bytes.
 const CONTENTS: u64 = 4 + 2 + 1 + 3 + 3 + 1;
 
@@ -349,7 +349,7 @@ async fn children_come_before_parents_and_the_root_and_its_tag_last() {
             .position(|event| ***event == format!("push {digest}"))
             .unwrap()
     };
-    for node in Graph::walk(&from, std::slice::from_ref(&root), Beside::Referrers, 1)
+    for node in Graph::walk(&from, std::slice::from_ref(&root), Follow::Referrers, 1)
         .await
         .unwrap()
         .nodes()
@@ -569,7 +569,7 @@ mod parts {
         for root in [index_of(&from, &artifact).await, artifact.clone(), subject] {
             let path = folder.path().join(format!("{}.tar", root.digest.hex()));
             let options = archive::Options {
-                form: archive::Form::Tar,
+                format: archive::ArchiveFormat::Tar,
                 copy: Options::default(),
                 since: None,
                 cut: None,

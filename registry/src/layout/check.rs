@@ -16,7 +16,7 @@ use crate::durable::open_plain;
 use crate::store::blocking::blocking;
 use crate::store::{StoreError, listing};
 
-/// Something that is wrong with a layout.
+/// A fault of a layout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Finding {
@@ -25,14 +25,14 @@ pub enum Finding {
         /// What is wrong.
         why: String,
     },
-    /// Content that something points at is not there, or has another length than the descriptor says.
+    /// A blob or manifest that something points at does not exist, or has another length than the descriptor says.
     Missing {
         /// The content.
         digest: Digest,
         /// What points at it: `index.json`, or a manifest.
         parent: String,
     },
-    /// Content whose bytes do not have the digest that they are named by.
+    /// A blob or manifest whose bytes do not have the digest that names them.
     Altered {
         /// The digest that names it.
         digest: Digest,
@@ -44,7 +44,7 @@ pub enum Finding {
         /// What is wrong.
         why: String,
     },
-    /// A file that has no place in the layout: a wrong name, or what a killed process left.
+    /// A file that does not belong in the layout: it has a wrong name, or a killed process left it.
     Stray {
         /// The file.
         path: PathBuf,
@@ -68,18 +68,18 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What a check saw.
+/// The result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
-    /// What is wrong. Empty if all is well.
+    /// The faults; empty if there are none.
     pub findings: Vec<Finding>,
-    /// How many blobs were looked at.
+    /// How many blobs were checked.
     pub blobs: u64,
     /// Their length, bytes.
     pub bytes: u64,
 }
 
-/// Checks a layout: the files that describe it, and that everything reachable from `index.json` is there whole. With
+/// Checks a layout: the files that describe it, and that everything reachable from `index.json` exists whole. With
 /// `deep`, also that every blob has the digest that it is named by, which reads all of them.
 ///
 /// # Errors
@@ -88,8 +88,8 @@ pub async fn check(root: &Path, deep: bool) -> Result<Report, StoreError> {
     check_held(root, deep, Vec::new()).await
 }
 
-/// The same, and that everything below what is held is there as well. Of what is held only by its digest nothing is said
-/// if it is not here: history may name what was never in this layout.
+/// The same, and that everything below what records hold exists as well. A digest that a record holds without a descriptor
+/// may be absent: history may name what was never in this layout.
 ///
 /// # Errors
 /// As [`check`].

@@ -1,4 +1,4 @@
-//! Finds the layers of a layout that have a chunk index here.
+//! Finds the layers of a layout that have a chunk index in it.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +8,7 @@ use super::disk::Disk;
 use crate::chunk::Finder;
 use crate::store::{Chunked, StoreError};
 
-/// Reads every manifest that a tag leads to, the newest tag first. What cannot be read is left out.
+/// Reads every manifest that a tag leads to, the newest tag first. Manifests that cannot be read are left out.
 pub(super) fn list(disk: &Disk) -> Result<Vec<Chunked>, StoreError> {
     let mut finder = Finder::default();
     let mut seen: BTreeSet<Digest> = BTreeSet::new();

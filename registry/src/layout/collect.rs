@@ -1,10 +1,11 @@
-//! Takes away what nobody needs. Who needs what: `reach`; how writers are kept safe: `lease`.
+//! Removes what nobody needs. `reach` finds who needs what, and `lease` keeps writers safe.
 //!
-//! In this order: read everything once, so that it fails early and is quick the second time; take the exclusive lock; read
-//! tags, records and manifests again; remove the index entries of what will go, durably; rename that into `trash/`; give the
-//! lock back; look a last time; remove the trash. The last look is for tools that know no lock of ours (skopeo into the same folder): what
-//! became needed meanwhile comes back. A collector that is killed leaves content in the trash, which the next one treats
-//! in the same way. Index entries go before the content that they name, so that no crash leaves an entry without it.
+//! In this order: read everything once, so that it fails early and is quick the second time; take the exclusive lock;
+//! read tags, records and manifests again; remove the index entries of what will go, durably; rename that into
+//! `trash/`; give the lock back; look a last time; remove the trash. The last look is for tools that do not take our
+//! lock (skopeo into the same folder): what became needed meanwhile comes back. A collector that is killed leaves
+//! content in the trash, which the next one treats in the same way. Index entries go before the blob that they name, so
+//! that no crash leaves an entry without it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -22,24 +23,24 @@ use super::reach::{Held, Reach};
 use crate::store::StoreError;
 use crate::store::blocking::blocking;
 
-/// What may be taken away.
+/// What a collection may remove.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Content that was written or found in this last time stays: a copy that was cut off goes on from it.
+    /// Blobs that were written or found within this time stay, because a copy that was cut off resumes from them.
     pub grace: Duration,
-    /// Only say what would be taken away.
+    /// Only report what would be removed.
     pub dry_run: bool,
 }
 
-/// Why content is taken away.
+/// Why a blob is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Why {
     /// No tag, and nothing that is held, reaches it.
     Unreachable,
-    /// It refers to something that is not needed either, or not here.
+    /// It refers to something that is not needed either, or is absent.
     SubjectGone,
-    /// A collector before this one took it away and was killed.
+    /// An earlier collector moved it to the trash and was killed.
     Trash,
 }
 
@@ -54,7 +55,7 @@ impl Why {
     }
 }
 
-/// Content that was taken away.
+/// A blob or manifest that was removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removed {
     /// The content.
@@ -63,35 +64,35 @@ pub struct Removed {
     pub bytes: u64,
     /// Why.
     pub why: Why,
-    /// When it was written or found last.
+    /// When it was last written or found.
     pub modified: SystemTime,
 }
 
-/// What a collection did, or would do.
+/// The result of a collection, or of a dry run.
 #[derive(Clone, Debug, Default)]
 pub struct Collected {
-    /// What is gone.
+    /// What was removed.
     pub removed: Vec<Removed>,
-    /// What nobody needs, but is too young or a living writer's: contents and bytes.
+    /// What nobody needs but is too young or belongs to a living writer: blobs and bytes.
     pub young: (u64, u64),
     /// What is needed, by digest.
     pub live: BTreeMap<Digest, Descriptor>,
-    /// What was needed again when it was in the trash.
+    /// What was found to be needed after it was moved to the trash.
     pub restored: Vec<Digest>,
 }
 
 impl Collected {
-    /// Bytes that are gone.
+    /// Bytes that were removed.
     pub fn bytes(&self) -> u64 {
         self.removed.iter().map(|removed| removed.bytes).sum()
     }
 }
 
-/// Takes away content that no tag and nothing of what `held` returns needs. `held` is asked under the lock, perhaps more
-/// than once; if it cannot say, nothing is taken away.
+/// Removes blobs and manifests that neither a tag nor anything that `held` returns needs. `held` is called under the
+/// lock, perhaps more than once; if it fails, nothing is removed.
 ///
 /// # Errors
-/// If a manifest that is needed cannot be read: what it needs is not known. Then nothing was taken away.
+/// If a needed manifest cannot be read, because its children are not known then. Nothing was removed in that case.
 pub async fn collect(
     root: &Path,
     limits: Limits,
@@ -103,7 +104,7 @@ pub async fn collect(
         disk.examine()?;
         if limits.dry_run {
             let cutoff = match lease::cutoff(&root, limits.grace) {
-                // Nothing can be taken away there, and what is needed can be told all the same.
+                // Nothing can be removed there, but what is needed can still be reported.
                 Err(StoreError::Path(error)) if error.source.kind() == io::ErrorKind::ReadOnlyFilesystem => {
                     SystemTime::UNIX_EPOCH
                 }
@@ -114,7 +115,7 @@ pub async fn collect(
             return Ok(collected);
         }
         ingest::sweep(&ingest_folder(&root))?;
-        // Fails before anything is held, and is in the system's memory the next time.
+        // This fails before the lock is taken, and leaves the files in the page cache for the second read.
         drop(reach(&disk, &held)?);
         let cutoff = lease::cutoff(&root, limits.grace)?;
         let mut collected = {
@@ -138,7 +139,7 @@ fn reach(disk: &Disk, held: &impl Fn() -> Result<Vec<Held>, StoreError>) -> Resu
     })
 }
 
-/// Finds what may go.
+/// Finds what may be removed.
 fn plan(disk: &Disk, reach: &Reach, cutoff: SystemTime) -> Result<Collected, StoreError> {
     let live = reach.live();
     let mut collected = Collected::default();
@@ -231,7 +232,7 @@ fn trash(root: &Path) -> Result<Vec<Removed>, StoreError> {
     Ok(all)
 }
 
-/// Moves content into the trash, its index entries first.
+/// Moves blobs into the trash, their index entries first.
 fn take(disk: &Disk, removed: &[Removed]) -> Result<(), StoreError> {
     if removed.is_empty() {
         return Ok(());
@@ -247,7 +248,7 @@ fn take(disk: &Disk, removed: &[Removed]) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Renames; what is not there any more is another's.
+/// Renames a file; one that no longer exists was moved by another process.
 fn rename(from: &Path, to: &Path) -> Result<(), StoreError> {
     match fs::rename(from, to) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -291,7 +292,7 @@ fn empty(
     Ok(())
 }
 
-/// Something in the trash that is needed and not in its place.
+/// A blob in the trash that is needed and absent from `blobs`.
 fn needed(
     disk: &Disk,
     held: &impl Fn() -> Result<Vec<Held>, StoreError>,
@@ -300,7 +301,7 @@ fn needed(
         trash_path(&disk.root, digest).is_file() && !blob_path(&disk.root, digest).is_file()
     };
     let held = held()?;
-    // A held digest that is not in its place says nothing of itself.
+    // A digest that a record holds may be absent from `blobs`.
     if let Some(held) = held.iter().find(|held| in_trash(&held.digest)) {
         return Ok(Some(held.digest));
     }

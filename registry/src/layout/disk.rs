@@ -1,4 +1,4 @@
-//! What a layout does on its disk, one blocking call each.
+//! The file operations of a layout, one blocking call each.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -16,7 +16,7 @@ use crate::layout::index::{LAYOUT_FILE, LayoutIndex, check_layout_file};
 use crate::store::StoreError;
 use crate::store::listing::{self, Listing};
 
-/// Content is read-only, also for its owner, and as far for others as the process's mask allows.
+/// Blobs are read-only, also for their owner, and readable by others as far as the process's mask allows.
 pub(super) const BLOB_MODE: u32 = 0o444;
 
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(super) struct Disk {
     pub(super) root: PathBuf,
     /// What each listed manifest refers to. Manifests never change, so neither does this.
     known: Mutex<HashMap<Digest, Option<Listing>>>,
-    /// From the first write on, or from the start if it was opened to be written.
+    /// Taken at the first write, or at the start if the layout was opened for writing.
     lease: OnceLock<Lease>,
 }
 
@@ -40,7 +40,7 @@ impl Disk {
     /// The lease of this writer.
     fn lease(&self) -> Result<&Lease, StoreError> {
         if self.lease.get().is_none() {
-            // Of two that are taken at one time the second is given up again.
+            // If two leases are taken at the same time, the second is given up again.
             drop(self.lease.set(Lease::take(&self.root)?));
         }
         self.lease.get().ok_or_else(|| StoreError::Conflict {
@@ -49,7 +49,7 @@ impl Disk {
         })
     }
 
-    /// Checks that a layout is there.
+    /// Checks that a layout exists.
     pub(super) fn examine(&self) -> Result<(), StoreError> {
         let path = self.root.join("oci-layout");
         let bytes = read_file(&path)?.ok_or_else(|| self.not_found("an OCI image layout".to_owned()))?;
@@ -57,7 +57,7 @@ impl Disk {
         self.index().map(|_| ())
     }
 
-    /// Makes what is missing of a layout and removes what killed writers left.
+    /// Creates the missing files of a layout and removes what killed writers left.
     pub(super) fn create(&self) -> Result<(), StoreError> {
         make_folder(&self.root.join("blobs").join("sha256"))?;
         make_folder(&ingest_folder(&self.root))?;
@@ -82,7 +82,7 @@ impl Disk {
         read_index(&self.root)
     }
 
-    /// Opens content, with its length.
+    /// Opens a blob, with its length.
     pub(super) fn open(&self, digest: &Digest) -> Result<(File, u64), StoreError> {
         let path = blob_path(&self.root, digest);
         match open_plain(&path) {
@@ -95,7 +95,7 @@ impl Disk {
         }
     }
 
-    /// Tells whether content of this digest and length is there.
+    /// Tells whether a blob of this digest and length exists.
     pub(super) fn has(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
         match self.open(&descriptor.digest) {
             Ok((_, length)) => Ok(length == descriptor.size),
@@ -122,7 +122,7 @@ impl Disk {
         Ok(there)
     }
 
-    /// The same for a writer that is about to write the content if it is not there.
+    /// The same for a writer that is about to write the blob if it does not exist.
     pub(super) fn offered(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
         self.lease()?;
         self.rely_on(descriptor)
@@ -159,14 +159,14 @@ impl Disk {
         }
     }
 
-    /// Makes written content visible under its digest. The name becomes durable with [`Disk::settle`].
+    /// Makes a written blob visible under its digest. The name becomes durable with [`Disk::settle`].
     pub(super) fn commit(&self, ingest: Ingest, digest: &Digest) -> Result<(), StoreError> {
         make_folder(&self.blobs(digest))?;
         let _step = lease::step(&self.root)?;
         ingest.rename(&blob_path(&self.root, digest))
     }
 
-    /// Makes the name of this content durable, and with it those of everything that came before.
+    /// Makes the name of this blob durable, and those of all earlier blobs.
     pub(super) fn settle(&self, digest: &Digest) -> Result<(), StoreError> {
         sync_folder(&self.blobs(digest))
     }
@@ -176,12 +176,12 @@ impl Disk {
         make_folder(&self.blobs(digest))?;
         let lease = self.lease()?;
         let _step = lease::step(&self.root)?;
-        // If the system does not allow it the file was written by now, or it could not have been.
+        // If the system does not allow it, the file was written just now, so its time is new enough.
         lease.touch(file);
         ingest::publish(file, path, &blob_path(&self.root, digest))
     }
 
-    /// Writes small content whole.
+    /// Writes a small blob whole.
     pub(super) fn write(&self, digest: &Digest, bytes: &[u8]) -> Result<(), StoreError> {
         self.lease()?;
         let ingest = Ingest::begin(&ingest_folder(&self.root), BLOB_MODE)?;
@@ -225,7 +225,7 @@ impl Disk {
         })
     }
 
-    /// Of what lost its tag, referrers stay listed, and so does what cannot be read to tell.
+    /// Of the manifests that lost their tag, referrers stay listed, and so do those that cannot be read.
     fn keep_listed(&self, index: &mut LayoutIndex, lost: &[Descriptor]) {
         for entry in lost.iter().filter(|entry| entry.media_type.has_children()) {
             match self.listing(entry) {
@@ -263,7 +263,7 @@ impl Disk {
         listing::list(found, subject, artifact_type)
     }
 
-    /// What a listed manifest refers to.
+    /// The subject of a listed manifest.
     pub(super) fn listing(&self, entry: &Descriptor) -> Result<Option<Listing>, StoreError> {
         if let Some(listing) = self.known().get(&entry.digest) {
             return Ok(listing.clone());

@@ -14,7 +14,7 @@ use crate::store::StoreError;
 /// `index.json` and `oci-layout`.
 const FILE_MODE: u32 = 0o666;
 
-/// Where content is. A digest holds raw bytes, so the path cannot leave the root.
+/// The path of a blob. A digest holds raw bytes, so the path cannot leave the root.
 pub(super) fn blob_path(root: &Path, digest: &Digest) -> PathBuf {
     root.join("blobs")
         .join(digest.algorithm().name())
@@ -26,7 +26,7 @@ pub(super) fn ingest_folder(root: &Path) -> PathBuf {
     root.join("ingest")
 }
 
-/// Reads a small file whole; `None` if it is not there.
+/// Reads a small file whole; `None` if it does not exist.
 pub(super) fn read_file(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     let file = match open_plain(path) {
         Ok(file) => file,
@@ -65,7 +65,7 @@ pub(super) fn read_index(root: &Path) -> Result<LayoutIndex, StoreError> {
     LayoutIndex::parse(&bytes, &path.display().to_string())
 }
 
-/// Reads `index.json` under the lock, changes it, and writes it if `change` says so or if it was not there.
+/// Reads `index.json` under the lock, changes it, and writes it if `change` returns true or if it was not there.
 pub(super) fn update_index(
     root: &Path,
     change: impl FnOnce(&mut LayoutIndex) -> Result<bool, StoreError>,

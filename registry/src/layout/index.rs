@@ -31,7 +31,7 @@ const FIELDS: [&str; 6] = [
     "annotations",
 ];
 
-/// A parsed `index.json`. Entries that say the same are held once.
+/// A parsed `index.json`. Equal entries are held once.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct LayoutIndex {
@@ -45,7 +45,7 @@ pub(crate) struct LayoutIndex {
     annotations: BTreeMap<String, String>,
 }
 
-/// Checks the content of `oci-layout`.
+/// Checks the text of the file `oci-layout`.
 pub(crate) fn check_layout_file(bytes: &[u8], subject: &str) -> Result<(), StoreError> {
     match ImageLayout::parse(bytes) {
         Ok(_) => Ok(()),
@@ -71,7 +71,7 @@ impl LayoutIndex {
         }
     }
 
-    /// Parses the file and drops entries that are there twice. `subject` names it in errors.
+    /// Parses the file and drops duplicate entries. `subject` names it in errors.
     pub(crate) fn parse(bytes: &[u8], subject: &str) -> Result<Self, StoreError> {
         let mut index: Self = json::from_slice(bytes, limits::LAYOUT_INDEX_BYTES)
             .map_err(|error| invalid(subject, error.to_string()))?;
@@ -113,7 +113,7 @@ impl LayoutIndex {
         self.annotations.contains_key(SEAL)
     }
 
-    /// Checks the seal, if there is one; other tools write none, and nothing that a damaged one would look like.
+    /// Checks the seal, if there is one. Other tools write neither a seal nor anything that looks like a damaged one.
     pub(crate) fn check_seal(&self, bytes: &[u8], subject: &str) -> Result<(), StoreError> {
         let value = json::value(bytes, limits::LAYOUT_INDEX_BYTES)
             .map_err(|error| invalid(subject, error.to_string()))?;
@@ -121,15 +121,15 @@ impl LayoutIndex {
         if let Some(field) = fields.into_iter().find(|field| !FIELDS.contains(&field.as_str())) {
             return Err(invalid(
                 subject,
-                format!("the field {field:?} has no place in it"),
+                format!("the field {field:?} does not belong in it"),
             ));
         }
-        // Those of other tools say other things; a seal whose name is damaged still is a digest.
+        // Annotations of other tools have other values; a seal whose name is damaged still has a digest as its value.
         let is_unknown = |(key, value): &(&String, &String)| {
             ![SEAL, DELTA].contains(&key.as_str()) && value.parse::<Digest>().is_ok()
         };
         if let Some((key, _)) = self.annotations.iter().find(is_unknown) {
-            let why = format!("the annotation {key:?} has no place in it");
+            let why = format!("the annotation {key:?} does not belong in it");
             return Err(invalid(subject, why));
         }
         let is_ours = self.is_sealed() || self.annotations.contains_key(DELTA);
@@ -140,7 +140,7 @@ impl LayoutIndex {
         Ok(())
     }
 
-    /// Says that this is the index of a delta archive for a side that holds `root`.
+    /// Marks this as the index of a delta archive for a side that holds `root`.
     pub(crate) fn set_delta(&mut self, root: &Digest) {
         self.annotations.insert(DELTA.to_owned(), root.to_string());
     }
@@ -167,7 +167,7 @@ impl LayoutIndex {
         tags
     }
 
-    /// What a tag points at, without the annotation that makes it a tag.
+    /// The descriptor that a tag points at, without the annotation that makes it a tag.
     pub(crate) fn resolve(&self, tag: &Tag, place: &str) -> Result<Descriptor, StoreError> {
         let mut found: Option<&Descriptor> = None;
         for entry in self.named(tag) {
@@ -194,7 +194,7 @@ impl LayoutIndex {
         })
     }
 
-    /// The content that lists the referrers of `subject` by the fallback tag of distribution-spec 1.1, if there is any.
+    /// The index under the fallback tag of distribution-spec 1.1 that lists the referrers of `subject`, if it exists.
     pub(crate) fn fallback(&self, subject: &Digest) -> Option<Descriptor> {
         let tag = Tag::referrers(subject);
         self.named(&tag).next().map(without_name)
@@ -205,7 +205,7 @@ impl LayoutIndex {
         let lost = self.remove_tag(tag);
         let mut entry = without_name(descriptor);
         entry.data = None;
-        // An entry without a tag says nothing that the tagged one does not say.
+        // An entry without a tag adds nothing to the tagged one.
         self.manifests
             .retain(|other| other.digest != entry.digest || other.annotations.contains_key(REF_NAME));
         self.manifests.push(entry.with_annotation(REF_NAME, tag.as_str()));
@@ -214,7 +214,7 @@ impl LayoutIndex {
             .collect()
     }
 
-    /// Removes a tag. Returns what it pointed at.
+    /// Removes a tag. Returns the descriptor that it pointed at.
     pub(crate) fn remove_tag(&mut self, tag: &Tag) -> Vec<Descriptor> {
         let mut lost = Vec::new();
         self.manifests.retain(|entry| {
@@ -230,7 +230,7 @@ impl LayoutIndex {
         lost
     }
 
-    /// Removes the entries, tagged or not, of content for which `is_dead` says so. Returns whether there were any.
+    /// Removes the entries, tagged or not, of digests for which `is_dead` is true. Returns whether there were any.
     pub(crate) fn remove(&mut self, is_dead: impl Fn(&Digest) -> bool) -> bool {
         let before = self.manifests.len();
         self.manifests.retain(|entry| !is_dead(&entry.digest));

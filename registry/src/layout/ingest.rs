@@ -1,9 +1,9 @@
-//! Files that come into being whole or not at all.
+//! Files that appear whole or not at all.
 //!
-//! A temporary file in `ingest/` is held under a kernel lock while its writer lives. It is synced, renamed to its place,
-//! and the folder of that place is synced: after that, and only then, the content is there. A writer that is killed leaves
-//! an unlocked file, which [`sweep`] removes; a `.partial` file (see [`Partial`](super::partial)) stays for a week, so that the
-//! next attempt goes on with it.
+//! A temporary file in `ingest/` is held under a kernel lock while its writer lives. It is synced and renamed to its
+//! final path, and the folder of that path is synced: only after that does the blob exist. A writer that is killed
+//! leaves an unlocked file, which [`sweep`] removes; a `.partial` file (see [`Partial`](super::partial)) stays for a
+//! week, so that the next attempt resumes it.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
@@ -67,8 +67,8 @@ impl Ingest {
             .map_err(StoreError::io("examine", self.file.path()))
     }
 
-    /// Makes the file durable and gives it the name `target`, in place of what is there. The name becomes durable when the
-    /// folder is synced.
+    /// Makes the file durable and gives it the name `target`, in place of an existing file. The name becomes durable
+    /// when the folder is synced.
     pub(super) fn rename(self, target: &Path) -> Result<(), StoreError> {
         durable::sync(self.file.as_file()).map_err(StoreError::io("sync", self.file.path()))?;
         self.file
@@ -84,7 +84,7 @@ impl Ingest {
     }
 }
 
-/// Makes a file read-only and durable and gives it the name `target`, in place of what is there.
+/// Makes a file read-only and durable and gives it the name `target`, in place of an existing file.
 pub(super) fn publish(file: &File, from: &Path, target: &Path) -> Result<(), StoreError> {
     let mode = file.metadata().map(|metadata| metadata.permissions().mode());
     let mode = mode.map_err(StoreError::io("examine", from))? & 0o444;
@@ -96,7 +96,7 @@ pub(super) fn publish(file: &File, from: &Path, target: &Path) -> Result<(), Sto
     fs::rename(from, target).map_err(StoreError::io("rename a file to", target))
 }
 
-/// Ends the name of a file with content that is kept when it is not finished.
+/// The extension of a file with a blob that is kept when it is not finished.
 const PARTIAL: &str = ".partial";
 
 fn is_partial(path: &Path) -> bool {
@@ -104,7 +104,7 @@ fn is_partial(path: &Path) -> bool {
         .is_some_and(|extension| extension == &PARTIAL[1..])
 }
 
-/// Opens the file that keeps what is there of some content, made if absent, and locks it. `None` if another holds it.
+/// Opens the file of an unfinished blob, made if absent, and locks it. `None` if another process holds it.
 pub(super) fn open_partial(ingest: &Path, digest: &Digest) -> Result<Option<(PathBuf, File)>, StoreError> {
     make_folder(ingest)?;
     let path = ingest.join(format!("{}-{}{PARTIAL}", digest.algorithm().name(), digest.hex()));
@@ -121,7 +121,8 @@ pub(super) fn open_partial(ingest: &Path, digest: &Digest) -> Result<Option<(Pat
         if !durable::try_lock_open(&file).map_err(StoreError::io("lock", &path))? {
             return Ok(None);
         }
-        // It may have been finished and renamed, or removed, before it was locked here: then the name is another file's.
+        // It may have been finished and renamed, or removed, before it was locked here: then the name belongs to
+        // another file.
         let mine = file.metadata().map_err(StoreError::io("examine", &path))?;
         if fs::symlink_metadata(&path)
             .is_ok_and(|named| (named.dev(), named.ino()) == (mine.dev(), mine.ino()))
@@ -136,25 +137,25 @@ pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
     durable::sync_folder(folder).map_err(StoreError::io("sync the folder", folder))
 }
 
-/// Makes a folder and those above it, durably. Nothing happens if it is there.
+/// Makes a folder and those above it, durably. Nothing happens if it exists.
 pub(super) fn make_folder(folder: &Path) -> Result<(), StoreError> {
     durable::make_folder(folder, 0o777).map_err(StoreError::io("make the folder", folder))
 }
 
 /// A file in `ingest`.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct IngestFile {
     /// A handle of it.
     pub(super) file: File,
     /// Its writer is dead: the handle holds the lock now.
     pub(super) dead: bool,
 }
 
-/// Looks at every file in `ingest` whose name is `wanted`. Others are not even locked for a moment.
+/// Lists the files in `ingest` whose name is `wanted`. Others are not even locked for a moment.
 pub(super) fn look(
     ingest: &Path,
     wanted: impl Fn(&Path) -> bool,
-) -> Result<Vec<(PathBuf, Found)>, StoreError> {
+) -> Result<Vec<(PathBuf, IngestFile)>, StoreError> {
     let entries = match fs::read_dir(ingest) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -166,10 +167,10 @@ pub(super) fn look(
         if !wanted(&path) {
             continue;
         }
-        // Its writer may rename it away at any time.
+        // Its writer may rename it at any time.
         let Ok(file) = open_plain(&path) else { continue };
         let dead = durable::try_lock_open(&file).map_err(StoreError::io("lock", &path))?;
-        all.push((path, Found { file, dead }));
+        all.push((path, IngestFile { file, dead }));
     }
     Ok(all)
 }
@@ -180,7 +181,7 @@ pub(super) fn leftovers(ingest: &Path) -> Result<Vec<(PathBuf, File)>, StoreErro
     unlocked(ingest, |path| !is_partial(path))
 }
 
-/// Returns the files in `ingest` that keep content for another attempt, each with a handle that holds its lock.
+/// Returns the files in `ingest` that keep an unfinished blob for another attempt, each with a handle that holds its lock.
 pub(super) fn partials(ingest: &Path) -> Result<Vec<(PathBuf, File)>, StoreError> {
     unlocked(ingest, is_partial)
 }
@@ -193,7 +194,7 @@ fn unlocked(ingest: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<(PathBu
         .collect())
 }
 
-/// Removes what killed writers left in `ingest`, and content that nobody went on with for
+/// Removes what killed writers left in `ingest`, and unfinished blobs that nobody resumed for
 /// [`limits::PARTIAL_SECONDS`].
 pub(super) fn sweep(ingest: &Path) -> Result<(), StoreError> {
     let mut dead = leftovers(ingest)?;

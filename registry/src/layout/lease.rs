@@ -1,15 +1,15 @@
 //! How writers and the collector keep out of each other's way.
 //!
 //! ```text
-//! ROOT/ingest/lease-*    one a writer, locked while it lives; its time is when the writer began
-//! ROOT/collect.lock      shared for each single step of a writer, exclusive while the collector takes content away
+//! ROOT/ingest/lease-*    one for each writer, locked while it lives; its time is when the writer began
+//! ROOT/collect.lock      shared for each single step of a writer, exclusive while the collector removes blobs
 //! ```
 //!
-//! The rule: **what a living writer wrote or found since it began is never collected.** A writer holds a [`Lease`] from its
-//! first question to its end. Content that it finds "already there" gets the present time ([`Lease::touch`]) unless it is younger
-//! than the lease. The collector takes nothing that is younger than the oldest living lease, nor than its grace. It looks
-//! at the time of each file again under the exclusive lock, so that a touch comes either before (and the file stays) or
-//! after (and the writer sees that the content is not there, and writes it again).
+//! The rule: **what a living writer wrote or found since it began is never collected.** A writer holds a [`Lease`] from
+//! its first request to its end. A blob that it finds already present gets the current time ([`Lease::touch`]) unless
+//! it is younger than the lease. The collector takes nothing that is younger than the oldest living lease, nor than its
+//! grace. It looks at the time of each file again under the exclusive lock, so that a touch comes either before (and
+//! the file stays) or after (and the writer sees that the blob does not exist, and writes it again).
 //!
 //! All times are those of files on this file system: they come from one clock, also where the folder is shared. A lease
 //! from the future means that the clock was set back: then nothing is collected until that writer has ended. The lease of
@@ -47,8 +47,8 @@ impl Lease {
         })
     }
 
-    /// Makes content of this lease: gives it the present time unless it has one that this lease covers already. Returns
-    /// false if the system does not allow it; then the content must be written anew to be relied on.
+    /// Covers a blob by this lease: gives it the current time unless its time is covered already. Returns
+    /// false if the system does not allow it; then the blob must be written again before the writer can rely on it.
     pub(super) fn touch(&self, content: &File) -> bool {
         match content.metadata().and_then(|metadata| metadata.modified()) {
             Ok(modified) if modified >= self.began => true,
@@ -57,7 +57,7 @@ impl Lease {
     }
 }
 
-/// Gives a file the present time, of the file system's own clock.
+/// Gives a file the current time of the file system's clock.
 fn now(file: &File) -> rustix::io::Result<()> {
     let now = rustix::fs::Timespec {
         tv_sec: 0,
@@ -70,13 +70,13 @@ fn now(file: &File) -> rustix::io::Result<()> {
     rustix::fs::futimens(file, &times)
 }
 
-/// Held for each step of a writer: while it is held, nothing is taken away.
+/// Held for each step of a writer: while it is held, nothing is removed.
 pub(super) fn step(root: &Path) -> Result<File, StoreError> {
     let path = lock_path(root);
     durable::lock_shared(&path).map_err(StoreError::io("lock", &path))
 }
 
-/// Held while content is taken away: no writer is within a step.
+/// Held while blobs are removed: no writer is within a step.
 pub(super) fn alone(root: &Path) -> Result<File, StoreError> {
     let path = lock_path(root);
     durable::lock(&path).map_err(StoreError::io("lock", &path))
@@ -86,9 +86,9 @@ fn lock_path(root: &Path) -> PathBuf {
     root.join("collect.lock")
 }
 
-/// The time before which content must have been written or found last to be collected.
+/// A blob is collected only if it was last written or found before this time.
 pub(super) fn cutoff(root: &Path, grace: Duration) -> Result<SystemTime, StoreError> {
-    // Before the leases are read: whoever takes one later touches what it finds with a later time than this.
+    // This comes before the leases are read: a writer that takes one later gives what it finds a later time than this.
     let now = Ingest::begin(&ingest_folder(root), 0o644)?.modified()?;
     let mut cutoff = now.checked_sub(grace).unwrap_or(SystemTime::UNIX_EPOCH);
     for began in living(root)? {
@@ -101,7 +101,7 @@ pub(super) fn cutoff(root: &Path, grace: Duration) -> Result<SystemTime, StoreEr
     Ok(cutoff)
 }
 
-/// When the writers that live now began.
+/// The times at which the living writers began.
 fn living(root: &Path) -> Result<Vec<SystemTime>, StoreError> {
     let mut began = Vec::new();
     let is_lease = |path: &Path| {

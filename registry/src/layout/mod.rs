@@ -3,26 +3,29 @@
 //! ```text
 //! ROOT/oci-layout              {"imageLayoutVersion":"1.0.0"}
 //! ROOT/index.json              tags, and referrers without a tag
-//! ROOT/blobs/ALGORITHM/HEX     content, read-only, never changed
-//! ROOT/ingest/                 files that are being written, or half there, and leases of writers; not of the standard
-//! ROOT/trash/                  content between being taken away and being removed
+//! ROOT/blobs/ALGORITHM/HEX     blobs and manifests, read-only, never changed
+//! ROOT/ingest/                 files that are being written or unfinished, and leases of writers; not part of the standard
+//! ROOT/trash/                  blobs that were taken out of use and are being removed
 //! ROOT/lock                    held while index.json is read, changed and written
 //! ROOT/collect.lock            see `lease`
 //! ```
 //!
 //! Invariants: a name under `blobs` appears by a rename, after the bytes were checked and synced; `index.json` is replaced
-//! whole and lists only manifests that are there. A referrer is listed right after it is written; a push of a manifest
-//! that is there lists it again if it was cut off between the two.
+//! whole and lists only manifests that exist. A referrer is listed right after it is written; a push of a manifest
+//! that exists lists it again if it was cut off between the two.
 //!
-//! Durability: when a push of a manifest, or a question for one, is answered, it and everything that was pushed before it
-//! survive a loss of power. The folder is synced for manifests only: a blob that nothing names need not be there.
+//! Durability: when a push of a manifest, or a question whether it exists, is answered, it and everything that was
+//! pushed before survive a loss of power. The folder is synced for manifests only: a blob that nothing names may be
+//! lost.
 //!
-//! Concurrency: any number of processes may share a root. Writers of the same content both write and both rename; the
-//! bytes are the same. [`collect`] may run beside them: what a living writer wrote or found stays (`lease`). Locks are the
-//! kernel's: a killed process holds none. Who copies into a layout opens it with [`Layout::create`], which takes the lease.
+//! Concurrency: any number of processes may share a root. Writers of the same blob both write and both rename; the
+//! bytes are the same. [`collect`] may run at the same time: whatever a living writer wrote or found stays (`lease`).
+//! Locks are the kernel's: a killed process holds none. Whoever copies into a layout opens it with [`Layout::create`],
+//! which takes the lease.
 //!
-//! Failure: whatever fails or is killed leaves the layout as it was, and perhaps a file in `ingest` that
-//! [`Layout::create`] removes, or that the next attempt goes on with (`partial`). Content whose length is wrong counts as absent and is replaced by the next push.
+//! Failure: an operation that fails or is killed leaves the layout as it was, and perhaps a file in `ingest` that
+//! [`Layout::create`] removes, or that the next attempt resumes (`partial`). A blob whose length is wrong counts
+//! as absent and is replaced by the next push.
 
 mod check;
 mod chunked;
@@ -61,14 +64,14 @@ use crate::store::{
 use disk::Disk;
 use partial::Partial;
 
-/// A store in a directory. Clones share what they know of it.
+/// A store in a directory. Clones share their knowledge of it.
 #[derive(Clone, Debug)]
 pub struct Layout {
     disk: Arc<Disk>,
 }
 
 impl Layout {
-    /// Opens a layout that is there, without changing anything.
+    /// Opens an existing layout, without changing anything.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] if `root` is no image layout; [`StoreError::Invalid`] if it is one of another version.
@@ -80,11 +83,11 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Opens a layout, makes it if it is not there, and removes what killed processes left in it. A layout on a file system
-    /// that is read-only is opened as by [`Layout::open`].
+    /// Opens a layout, makes it if it does not exist, and removes what killed processes left in it. A layout on a file
+    /// system that is read-only is opened as by [`Layout::open`].
     ///
     /// # Errors
-    /// If a file cannot be written, or what is there is not a layout of this version.
+    /// If a file cannot be written, or an existing layout is not of this version.
     pub async fn create(root: &Path) -> Result<Self, StoreError> {
         let layout = Self {
             disk: Arc::new(Disk::at(root)),
@@ -155,7 +158,7 @@ impl Layout {
         });
         let listing = match there.await {
             Ok(bytes) => listing::listing(descriptor, &bytes)?,
-            // Absent, or damaged on the disk: the bytes that are offered take its place.
+            // The blob is absent or damaged on the disk, so the offered bytes replace it.
             Err(StoreError::NotFound { .. } | StoreError::Mismatch { .. }) => {
                 let bytes = read_all(content, descriptor, limits::MANIFEST_BYTES).await?;
                 let listing = listing::listing(descriptor, &bytes)?;

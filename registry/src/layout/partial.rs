@@ -1,19 +1,19 @@
-//! Content that is written by position, and kept when it is not finished.
+//! Blobs that are written by position, and kept when they are not finished.
 //!
 //! ```text
-//! ingest/ALGORITHM-HEX.partial    the content, each byte at its place; from byte SIZE on, records of what is there
+//! ingest/ALGORITHM-HEX.partial    the blob, each byte at its position; from byte SIZE on, records of the ranges that were written
 //! record                          start and end of one range, two little-endian 64-bit numbers
 //! ```
 //!
-//! A record is written after the bytes that it speaks of, so that after a kill every range that is recorded is there. After
-//! a power cut it may not be: what is synced before the end proves nothing, and the digest of the whole decides. Content
-//! that turns out wrong is removed with its records. The records are cut off before the file is named by its digest.
+//! A record is written after the bytes that it describes, so that after a kill every recorded range is in the file. After
+//! a power cut that may be false: syncs before the end prove nothing, and the digest of the whole blob decides. A blob
+//! that turns out to be wrong is removed with its records. The records are cut off before the file is named by its digest.
 //!
-//! Large content is synced on the way, too ([`EarlySync`]).
+//! Large blobs are also synced while they are written ([`EarlySync`]).
 //!
-//! One thread hashes the bytes in order, as they are written where they come in order, and read back where they do not.
+//! One thread hashes the bytes in order: as they are written if they come in order, else by reading them back.
 //!
-//! Concurrency: the file is held under a kernel lock; a second writer of the same content, in this process or another, gets
+//! Concurrency: the file is held under a kernel lock; a second writer of the same blob, in this process or another, gets
 //! a nameless file that is not kept.
 
 use std::fs::{self, File};
@@ -43,7 +43,7 @@ const RECORD: u64 = 16;
 /// Batches that wait to be hashed.
 const WAITING: usize = 2;
 
-/// Content that is being written.
+/// A blob that is being written.
 #[derive(Clone, Debug)]
 pub(super) struct Partial {
     inner: Arc<Inner>,
@@ -54,9 +54,9 @@ struct Inner {
     disk: Arc<Disk>,
     descriptor: Descriptor,
     file: Arc<File>,
-    /// `None` once the content is under its digest.
-    place: Mutex<Option<Place>>,
-    /// Whether there are records.
+    /// `None` once the blob is under its digest.
+    destination: Mutex<Option<Destination>>,
+    /// Whether the file has records.
     kept: bool,
     there: Mutex<Vec<Range<u64>>>,
     hashing: Mutex<Hashing>,
@@ -66,14 +66,14 @@ struct Inner {
 
 /// Where the bytes are until they are complete.
 #[derive(Debug)]
-enum Place {
+enum Destination {
     Named(PathBuf),
     Nameless(Ingest),
 }
 
 #[derive(Debug)]
 struct Hashing {
-    /// Everything before this byte was given to the thread that hashes.
+    /// Everything before this byte was passed to the hashing thread.
     until: u64,
     work: Option<SyncSender<Work>>,
     digest: Option<oneshot::Receiver<io::Result<Digest>>>,
@@ -89,7 +89,7 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Partial {
-    /// Goes on with what is there of some content, or begins it. `None` if it is complete.
+    /// Resumes a blob that was begun, or begins it. `None` if it is complete.
     pub(super) fn resume(disk: &Arc<Disk>, descriptor: &Descriptor) -> Result<Option<Self>, StoreError> {
         if disk.offered(descriptor)? {
             return Ok(None);
@@ -103,10 +103,16 @@ impl Partial {
             return Ok(None);
         }
         let there = records(&file, descriptor.size).map_err(StoreError::io("read", &path))?;
-        Ok(Some(Self::new(disk, descriptor, file, Place::Named(path), there)))
+        Ok(Some(Self::new(
+            disk,
+            descriptor,
+            file,
+            Destination::Named(path),
+            there,
+        )))
     }
 
-    /// Begins content that is not kept if it is not finished.
+    /// Begins a blob that is not kept if it is not finished.
     pub(super) fn nameless(disk: &Arc<Disk>, descriptor: &Descriptor) -> Result<Self, StoreError> {
         let ingest = Ingest::begin(&ingest_folder(&disk.root), BLOB_MODE)?;
         let file = ingest.handle()?;
@@ -114,7 +120,7 @@ impl Partial {
             disk,
             descriptor,
             file,
-            Place::Nameless(ingest),
+            Destination::Nameless(ingest),
             Vec::new(),
         ))
     }
@@ -123,7 +129,7 @@ impl Partial {
         disk: &Arc<Disk>,
         descriptor: &Descriptor,
         file: File,
-        place: Place,
+        destination: Destination,
         there: Vec<Range<u64>>,
     ) -> Self {
         let (file, stop) = (Arc::new(file), Arc::new(AtomicBool::new(false)));
@@ -132,7 +138,7 @@ impl Partial {
             let (file, stop) = (Arc::clone(&file), Arc::clone(&stop));
             let algorithm = descriptor.digest.algorithm();
             let (tell, told) = oneshot::channel();
-            // A thread of its own: it lives as long as the content, and must not keep others from the pool.
+            // It is a thread of its own, because it lives as long as the blob, and must not keep others from the pool.
             std::thread::spawn(move || drop(tell.send(hash(&file, algorithm, &works, &stop))));
             told
         };
@@ -141,8 +147,8 @@ impl Partial {
                 disk: Arc::clone(disk),
                 descriptor: descriptor.clone(),
                 file,
-                kept: matches!(place, Place::Named(_)),
-                place: Mutex::new(Some(place)),
+                kept: matches!(destination, Destination::Named(_)),
+                destination: Mutex::new(Some(destination)),
                 there: Mutex::new(there),
                 hashing: Mutex::new(Hashing {
                     until: 0,
@@ -158,7 +164,7 @@ impl Partial {
     }
 }
 
-/// Reads the records of a file; what makes no sense is as if it were not there.
+/// Reads the records of a file; records that make no sense are ignored.
 fn records(file: &File, size: u64) -> io::Result<Vec<Range<u64>>> {
     let length = file.metadata()?.len();
     let count = length.saturating_sub(size) / RECORD;
@@ -209,35 +215,35 @@ impl Inner {
         Ok(())
     }
 
-    /// Remembers that a range is there: the range that it continues grows, or a new one begins.
+    /// Records that a range was written: the range that it continues grows, or a new one begins.
     fn record(&self, range: Range<u64>) -> io::Result<()> {
         let mut there = held(&self.there);
-        let place = match there.iter().position(|known| known.end == range.start) {
-            Some(place) => {
-                there[place].end = range.end;
-                place
+        let slot = match there.iter().position(|known| known.end == range.start) {
+            Some(slot) => {
+                there[slot].end = range.end;
+                slot
             }
             None => {
                 there.push(range);
                 there.len() - 1
             }
         };
-        if !self.kept || place >= limits::PARTIAL_RANGES {
+        if !self.kept || slot >= limits::PARTIAL_RANGES {
             return Ok(());
         }
         let mut record = [0; 16];
-        record[..8].copy_from_slice(&there[place].start.to_le_bytes());
-        record[8..].copy_from_slice(&there[place].end.to_le_bytes());
+        record[..8].copy_from_slice(&there[slot].start.to_le_bytes());
+        record[8..].copy_from_slice(&there[slot].end.to_le_bytes());
         self.file
-            .write_all_at(&record, self.descriptor.size + place as u64 * RECORD)
+            .write_all_at(&record, self.descriptor.size + slot as u64 * RECORD)
     }
 
-    /// Gives the thread that hashes what is next in order. Waits while that thread is behind.
+    /// Passes the bytes that are next in order to the hashing thread. Waits while that thread is behind.
     fn feed(&self, at: u64, pieces: Vec<Bytes>) {
         let mut hashing = held(&self.hashing);
         let Some(work) = hashing.work.clone() else { return };
         let length: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
-        // If the thread is gone it has an error, which the end will tell.
+        // If the thread has ended, it has an error, which `finish` reports.
         if at == hashing.until && length > 0 {
             drop(work.send(Work::Bytes(pieces)));
             hashing.until += length;
@@ -262,8 +268,8 @@ impl Inner {
 
     /// Removes what was written.
     fn discard(&self) {
-        if let Some(Place::Named(path)) = held(&self.place).take() {
-            // If it stays, the next attempt finds it wrong again and tries again.
+        if let Some(Destination::Named(path)) = held(&self.destination).take() {
+            // If the file stays, the next attempt finds it wrong again and tries again.
             drop(fs::remove_file(path));
         }
     }
@@ -272,14 +278,14 @@ impl Inner {
         held(&self.early)
             .end()
             .map_err(|error| StoreError::read(self.descriptor.digest, error))?;
-        match held(&self.place).take() {
-            Some(Place::Named(path)) => {
+        match held(&self.destination).take() {
+            Some(Destination::Named(path)) => {
                 self.file
                     .set_len(self.descriptor.size)
                     .map_err(StoreError::io("shorten", &path))?;
                 self.disk.commit_file(&self.file, &path, &self.descriptor.digest)
             }
-            Some(Place::Nameless(ingest)) => self.disk.commit(ingest, &self.descriptor.digest),
+            Some(Destination::Nameless(ingest)) => self.disk.commit(ingest, &self.descriptor.digest),
             None => Ok(()),
         }
     }
@@ -288,7 +294,7 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        // The thread that hashes may live a moment longer, and the next attempt must find the file free.
+        // The hashing thread may live a moment longer, and the next attempt must find the file unlocked.
         drop(self.file.unlock());
     }
 }

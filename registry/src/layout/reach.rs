@@ -1,7 +1,7 @@
-//! What in a layout is needed, and by whom.
+//! Finds what in a layout is needed, and by whom.
 //!
 //! Roots are the tags, what other tools listed without one, and what the caller says it holds ([`Held`]). From a root
-//! everything below is reached, and whatever refers to something that is reached: manifests with a subject, cosign's tags
+//! everything below is reached, and so are the referrers of whatever is reached: manifests with a subject, cosign's tags
 //! and the fallback tags of distribution-spec 1.1. So a signature lives as long as what it signs. A tag of that form whose
 //! subject is not here is a root like any other.
 
@@ -14,22 +14,22 @@ use super::disk::Disk;
 use crate::layout::index::REF_NAME;
 use crate::store::{StoreError, document};
 
-/// Content that something outside the layout relies on.
+/// A blob or manifest that something outside the layout relies on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
     /// Its digest.
     pub digest: Digest,
-    /// What it is, if the record says it; then it must be here. Otherwise it is found out if it is here, and must be a
-    /// manifest or index.
+    /// Its descriptor, if the record has it; then it must be in the layout. Otherwise it is looked up, and must be a
+    /// manifest or index if it exists.
     pub descriptor: Option<Descriptor>,
-    /// Who relies on it, as a person would say it: `installation digits`.
+    /// Who relies on it, in words for a person: `installation digits`.
     pub by: String,
-    /// It is needed only as long as this is: something that was made from it.
+    /// It is needed only as long as this digest is, which was made from it.
     pub with: Option<Digest>,
 }
 
 impl Held {
-    /// What it is; `None` if a record names only its digest and it is not here.
+    /// Its descriptor; `None` if a record names only its digest and the layout does not have it.
     pub(super) fn identify(&self, disk: &Disk) -> Result<Option<Descriptor>, StoreError> {
         match &self.descriptor {
             Some(descriptor) => Ok(Some(descriptor.bare())),
@@ -49,9 +49,9 @@ pub(super) struct Root {
 #[derive(Debug)]
 pub(super) struct Reach {
     pub(super) roots: Vec<Root>,
-    /// What is needed as long as its key is.
-    beside: BTreeMap<Digest, Vec<Descriptor>>,
-    /// What manifests have below them.
+    /// Blobs and manifests that are needed as long as their key is, such as referrers.
+    attached: BTreeMap<Digest, Vec<Descriptor>>,
+    /// The children of each manifest.
     below: BTreeMap<Digest, Vec<Descriptor>>,
     whole: bool,
 }
@@ -60,12 +60,12 @@ impl Reach {
     /// Reads the index, what it lists, and everything below it and below what is held.
     ///
     /// # Errors
-    /// If a manifest cannot be read or is not there: what is below it is not known.
+    /// If a manifest cannot be read or does not exist, because its children are not known then.
     pub(super) fn of(disk: &Disk, held: &[Held]) -> Result<Self, StoreError> {
         Self::walk(disk, held, true)
     }
 
-    /// The same; a manifest that is not there is taken as something without anything below it.
+    /// The same, but a manifest that does not exist counts as one without children.
     pub(super) fn as_far_as_there(disk: &Disk, held: &[Held]) -> Result<Self, StoreError> {
         Self::walk(disk, held, false)
     }
@@ -73,7 +73,7 @@ impl Reach {
     fn walk(disk: &Disk, held: &[Held], whole: bool) -> Result<Self, StoreError> {
         let mut reach = Self {
             roots: Vec::new(),
-            beside: BTreeMap::new(),
+            attached: BTreeMap::new(),
             below: BTreeMap::new(),
             whole,
         };
@@ -82,13 +82,13 @@ impl Reach {
         }
         for held in held {
             match (held.identify(disk)?, held.with) {
-                (Some(descriptor), Some(with)) => reach.beside.entry(with).or_default().push(descriptor),
+                (Some(descriptor), Some(with)) => reach.attached.entry(with).or_default().push(descriptor),
                 (Some(descriptor), None) => reach.root(descriptor, held.by.clone()),
                 (None, _) => {}
             }
         }
         let roots = reach.roots.iter().map(|root| root.descriptor.clone());
-        let mut open: Vec<Descriptor> = roots.chain(reach.beside.values().flatten().cloned()).collect();
+        let mut open: Vec<Descriptor> = roots.chain(reach.attached.values().flatten().cloned()).collect();
         while let Some(descriptor) = open.pop() {
             open.extend(reach.read(disk, &descriptor)?);
         }
@@ -107,9 +107,9 @@ impl Reach {
             None => None,
         };
         match (subject, name) {
-            (Some(subject), None) => self.beside.entry(subject).or_default().push(bare),
+            (Some(subject), None) => self.attached.entry(subject).or_default().push(bare),
             (Some(subject), Some(_)) if disk.open(&subject).is_ok() => {
-                self.beside.entry(subject).or_default().push(bare);
+                self.attached.entry(subject).or_default().push(bare);
             }
             (_, Some(name)) => self.root(bare, format!("tag {name}")),
             (None, None) => self.root(bare, "index.json".to_owned()),
@@ -131,7 +131,7 @@ impl Reach {
         }
     }
 
-    /// Reads what is below a manifest, unless it was read; returns what has to be read next.
+    /// Reads the children of a manifest, unless it was read already; returns the manifests that have to be read next.
     fn read(&mut self, disk: &Disk, descriptor: &Descriptor) -> Result<Vec<Descriptor>, StoreError> {
         let digest = descriptor.digest;
         if !descriptor.media_type.has_children() || self.below.contains_key(&digest) {
@@ -143,7 +143,7 @@ impl Reach {
                 why: format!("more than {} manifests", limits::GRAPH_CONTENTS),
             });
         }
-        // What is below a manifest that cannot be read is not known: whoever takes content away must stop.
+        // The children of a manifest that cannot be read are not known, so a collection must stop.
         let document = self.unless_absent(disk.document(descriptor))?;
         let children = document.iter().flat_map(|document| document.children());
         let below: Vec<Descriptor> = children.map(Descriptor::bare).collect();
@@ -159,13 +159,13 @@ impl Reach {
         }
     }
 
-    /// Tells whether content is here only because it refers to other content.
+    /// Tells whether a manifest is in the layout only because it refers to another.
     pub(super) fn refers(&self, digest: &Digest) -> bool {
-        let mut beside = self.beside.values().flatten();
-        beside.any(|descriptor| descriptor.digest == *digest)
+        let mut attached = self.attached.values().flatten();
+        attached.any(|descriptor| descriptor.digest == *digest)
     }
 
-    /// Everything that these need, themselves included.
+    /// Everything that these roots need, themselves included.
     pub(super) fn closure<'a>(
         &'a self,
         roots: impl IntoIterator<Item = &'a Descriptor>,
@@ -174,7 +174,7 @@ impl Reach {
         let mut open: Vec<&Descriptor> = roots.into_iter().collect();
         while let Some(descriptor) = open.pop() {
             if reached.insert(descriptor.digest, descriptor).is_none() {
-                for next in [&self.below, &self.beside] {
+                for next in [&self.below, &self.attached] {
                     open.extend(next.get(&descriptor.digest).into_iter().flatten());
                 }
             }
@@ -188,7 +188,7 @@ impl Reach {
     }
 }
 
-/// The digest in a tag that stands beside content: `sha256-HEX`, `sha256-HEX.sig`.
+/// The subject's digest in a tag that lists referrers or names a signature: `sha256-HEX`, `sha256-HEX.sig`.
 fn subject_of(tag: &str) -> Option<Digest> {
     let (name, suffix) = tag.split_once('.').unwrap_or((tag, ""));
     ["", "sig", "att", "sbom"]
@@ -197,7 +197,7 @@ fn subject_of(tag: &str) -> Option<Digest> {
         .flatten()
 }
 
-/// Finds out what a digest names: a record does not say it.
+/// Finds the descriptor of a digest whose record does not have it.
 fn identify(disk: &Disk, digest: &Digest) -> Result<Option<Descriptor>, StoreError> {
     let (_, size) = match disk.open(digest) {
         Ok(found) => found,

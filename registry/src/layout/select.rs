@@ -1,28 +1,28 @@
-//! Chooses what is meant of all that an archive or a layout holds.
+//! Chooses one bundle among all that an archive or a layout holds.
 
 use samebundle_spec::{Classify, Descriptor, ErrorKind, Tag};
 
 use super::index::REF_NAME;
 
-/// Nothing, or more than one thing, could be meant.
+/// No bundle, or more than one, could be meant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SelectError {
-    /// There is nothing that could be meant.
+    /// There is no bundle.
     #[error("there is no bundle in it")]
     Nothing,
-    /// There is more than one.
+    /// There are several bundles.
     #[error("it holds several bundles; name one of them by its tag: {}", names.join(", "))]
     Several {
         /// Their tags.
         names: Vec<String>,
     },
-    /// There is none of that tag.
+    /// There is no bundle with that tag.
     #[error("there is no tag {tag} in it; it has {}", if names.is_empty() { "none".to_owned() } else { names.join(", ") })]
     NoSuchTag {
         /// The tag.
         tag: Tag,
-        /// The tags that there are.
+        /// The tags that exist.
         names: Vec<String>,
     },
 }
@@ -37,9 +37,9 @@ impl Classify for SelectError {
     }
 }
 
-/// Returns what a tag names among the entries of an `index.json`, or, without a tag, the one bundle that is there: an index
-/// that is tagged, and not with a tag that belongs to a signature; without any index, what is tagged, or what is there
-/// alone. The tag that it has there comes with it; of several tags of one digest the first one.
+/// Returns the descriptor of a tag among the entries of an `index.json`, or, without a tag, the one bundle that it has:
+/// an index that is tagged, and not with a tag that belongs to a signature; without any index, a tagged manifest, or
+/// one that is listed alone. The tag that it has there comes with it; of several tags of one digest the first one.
 ///
 /// Some tools write a full reference where the tag belongs; then its end counts as the tag.
 ///

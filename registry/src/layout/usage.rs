@@ -1,4 +1,4 @@
-//! How much space the content of a layout takes, and for whom.
+//! Measures how much space the blobs of a layout take, and for whom.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,29 +13,29 @@ use super::reach::{Held, Reach};
 use crate::store::StoreError;
 use crate::store::blocking::blocking;
 
-/// A root and what it takes.
+/// A root and the space that it takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bundle {
     /// Its digest.
     pub digest: Digest,
-    /// Who names it: tags, and who holds it.
+    /// Who names it: tags, and records that hold it.
     pub names: Vec<String>,
-    /// What would be free without it, bytes.
+    /// Bytes that would be free without it.
     pub own: u64,
-    /// What others need as well, bytes.
+    /// Bytes that others need as well.
     pub shared: u64,
 }
 
-/// What a layout takes.
+/// The space that a layout takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Every root, the largest first.
     pub bundles: Vec<Bundle>,
-    /// All content, bytes.
+    /// The size of all blobs, bytes.
     pub total: u64,
-    /// What a collection would free now, bytes.
+    /// Bytes that a collection would free now.
     pub reclaimable: u64,
-    /// What nobody needs but is too young to be collected, bytes.
+    /// Bytes that nobody needs but that are too young to be collected.
     pub young: u64,
 }
 

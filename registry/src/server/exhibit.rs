@@ -1,8 +1,9 @@
-//! A place that is shown as one repository and never changed through it: an archive, an OCI layout, any [`Origin`].
+//! A store that is served as one read-only repository: an archive, an OCI layout, any [`Origin`].
 //!
-//! What can be asked for by digest is what the tags of the place reach, with all that refers to it; a digest that is not
-//! known makes the place be walked again, at most once a second, because a layout may get more while it is shown. Manifests
-//! are checked when they are read; blobs stream as they are, and clients check them as they always do.
+//! A digest can be fetched if the tags of the store reach it, or if it is a referrer of something that they reach; an
+//! unknown digest makes the server walk the store again, at most once a second, because a layout may grow while it is
+//! served. Manifests are checked when they are read; blobs are streamed without a check, and clients check them as they
+//! always do.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,14 +21,14 @@ use super::refusal::Refusal;
 use super::route::{At, Name, Route, parameter};
 use super::{base, blobs, listing, manifests};
 use crate::StoreError;
-use crate::graph::{Beside, Graph};
+use crate::graph::{Follow, Graph};
 use crate::store::{Origin, SourceExt};
 
 const WALKED: Duration = Duration::from_secs(1);
 /// Manifests that are read at one time.
 const AT_ONCE: usize = 8;
 
-/// A place, and the name of its repository. Cheap to clone.
+/// A store, and the name of its repository. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Exhibit(Arc<Inner>);
 
@@ -50,16 +51,16 @@ async fn walk(origin: &dyn Origin) -> Result<Known, StoreError> {
         roots.push(origin.resolve(&tag).await?.bare());
     }
     Ok(Known {
-        graph: Graph::walk(origin, &roots, Beside::Referrers, AT_ONCE).await?,
+        graph: Graph::walk(origin, &roots, Follow::Referrers, AT_ONCE).await?,
         walked: Instant::now(),
     })
 }
 
 impl Exhibit {
-    /// Shows `origin` as the repository `name`.
+    /// Serves `origin` as the repository `name`.
     ///
     /// # Errors
-    /// [`StoreError::Invalid`] if that is no name; otherwise why the place cannot be read.
+    /// [`StoreError::Invalid`] if that is not a valid name; otherwise why the store cannot be read.
     pub async fn open(origin: Arc<dyn Origin>, name: &str) -> Result<Self, StoreError> {
         let name = Name::parse(name).map_err(|refusal| StoreError::Invalid {
             subject: "the repository".to_owned(),
@@ -69,7 +70,7 @@ impl Exhibit {
         Ok(Self(Arc::new(Inner { origin, name, known })))
     }
 
-    /// Finds content by digest; `manifest` is whether it is asked for as one.
+    /// Finds a blob or manifest by digest; `manifest` tells which of them is requested.
     async fn find(&self, digest: Digest, manifest: bool) -> Result<Option<Descriptor>, StoreError> {
         let mut known = self.0.known.lock().await;
         let found = |known: &Known| {
@@ -87,7 +88,7 @@ impl Exhibit {
         Ok(found(&known))
     }
 
-    /// Answers a question; the place is read-only, so nothing else comes here.
+    /// Answers a read request; the store is read-only, so no other request comes here.
     pub(super) async fn answer(
         &self,
         route: Route,

@@ -1,4 +1,4 @@
-//! What can go wrong with a place that holds content.
+//! The errors of a store.
 
 use std::fmt;
 use std::io;
@@ -11,9 +11,9 @@ use crate::path_error::PathError;
 /// Which end of a copy an error comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
-    /// Where content comes from.
+    /// The store that is read.
     Source,
-    /// Where content goes to.
+    /// The store that is written.
     Destination,
 }
 
@@ -26,19 +26,19 @@ impl fmt::Display for Side {
     }
 }
 
-/// An error of a place that holds content. Absent, denied, throttled, broken and altered are different errors.
+/// An error of a store. Absent, denied, throttled, broken and altered are different errors.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// Content or a tag is not there.
+    /// A blob, a manifest or a tag does not exist.
     #[error("{subject} is not in {place}")]
     NotFound {
         /// A tag, a digest, a repository.
         subject: String,
-        /// The place, as a person would name it.
+        /// The store, as a person would name it.
         place: String,
     },
-    /// A delta archive does not have it, and the store that is copied to does not either.
+    /// Neither a delta archive nor the store that it is copied to has the blob.
     #[error(
         "{place} leaves out what the other side held already, and {digest} is not there; first import the version that it was made against ({since}), or take an archive that was made without --since"
     )]
@@ -58,7 +58,7 @@ pub enum StoreError {
         /// What differs.
         why: String,
     },
-    /// Content is larger than this use of it allows.
+    /// A blob or manifest is larger than this use of it allows.
     #[error("content {digest} has {size} bytes, more than the {limit} that are read here")]
     TooLarge {
         /// The content.
@@ -86,7 +86,7 @@ pub enum StoreError {
         /// The registry's answer, shortened.
         why: String,
     },
-    /// The other side did not answer, or answered with an error that passes, after all retries.
+    /// The other side did not answer, or answered with a transient error, after all retries.
     #[error("could not {operation} {place}: {why}")]
     Unavailable {
         /// The registry and repository.
@@ -96,7 +96,7 @@ pub enum StoreError {
         /// The last failure.
         why: String,
     },
-    /// The other side cannot be reached as things are set up: a name, a certificate, a proxy. Asking again does not help.
+    /// The other side cannot be reached with the present settings (a name, a certificate, a proxy). A retry does not help.
     #[error("could not {operation} {place}: {why}")]
     Unreachable {
         /// The registry and repository.
@@ -106,8 +106,8 @@ pub enum StoreError {
         /// What is wrong, and what to do about it.
         why: String,
     },
-    /// The other side asks to be spared, after all waits that are made.
-    #[error("could not {operation} {place}, which asks to be spared: {why}")]
+    /// The other side still answers 429 after all waits.
+    #[error("could not {operation} {place}, which refuses more requests for now: {why}")]
     Throttled {
         /// The registry and repository.
         place: String,
@@ -134,7 +134,7 @@ pub enum StoreError {
         /// What was asked, an infinitive with its preposition: "could not {operation} {place}".
         operation: &'static str,
     },
-    /// Somebody else holds the lock, or the place refuses to overwrite.
+    /// Another process holds the lock, or the store refuses to overwrite.
     #[error("{subject} is in use or already taken: {why}")]
     Conflict {
         /// The file, tag or name.
@@ -145,8 +145,8 @@ pub enum StoreError {
     /// A file could not be read or written.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// A file is sound, as far as can be told, and of a form that is neither read nor written.
-    #[error("{} is {what}, and no archive of a form that is known here; {remedy}", path.display())]
+    /// A file seems to be sound, but has a format that is neither read nor written.
+    #[error("{} is {what}, and not an archive of a known format; {remedy}", path.display())]
     OtherForm {
         /// The file.
         path: PathBuf,
@@ -155,7 +155,7 @@ pub enum StoreError {
         /// How it becomes readable.
         remedy: String,
     },
-    /// A document names other content in a way that is not known here: it could only be moved without its parts.
+    /// A document names other blobs in a way that is not known here, so it could only be copied without them.
     #[error(
         "{digest} is of the type {media_type}, whose parts are not known here, so it cannot be moved whole; take it with the tool that made it, or have that tool make an OCI image manifest of it"
     )]
@@ -165,7 +165,7 @@ pub enum StoreError {
         /// Its type.
         media_type: MediaType,
     },
-    /// A layer is kept by its publisher alone, and is not there.
+    /// A foreign layer, which only its publisher distributes, does not exist here.
     #[error(
         "{digest} is a foreign layer, which {place} does not hold: its publisher offers it at {}, and such addresses are not followed; put it there first, or take an image without foreign layers",
         urls.join(", ")
@@ -173,9 +173,9 @@ pub enum StoreError {
     Foreign {
         /// The layer.
         digest: Digest,
-        /// Where it was looked for.
+        /// The store that was searched.
         place: String,
-        /// Where its publisher offers it.
+        /// The URLs at which its publisher offers it.
         urls: Vec<String>,
     },
     /// The user cancelled.
@@ -193,9 +193,9 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Makes the error of a failed read of content: `InvalidData` is a mismatch, the rest input or output.
+    /// Makes the error of a failed read of a blob: `InvalidData` is a mismatch, the rest are errors of input and output.
     pub fn read(digest: Digest, source: io::Error) -> Self {
-        // A stream of a remote place carries its own error.
+        // A stream from a registry carries its own error.
         let source = match source.downcast::<Self>() {
             Ok(error) => return error,
             Err(source) => source,
@@ -215,7 +215,7 @@ impl StoreError {
         PathError::into(operation, path)
     }
 
-    /// Tells whether bytes are not what they should be: altered, cut or damaged, or against the rules of their format.
+    /// Tells whether the bytes are at fault: altered, cut, damaged, or against the rules of their format.
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Mismatch { .. } | Self::Invalid { .. } | Self::TooLarge { .. } => true,

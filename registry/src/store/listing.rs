@@ -1,4 +1,4 @@
-//! What a manifest says about itself as a referrer: its subject, and the descriptor that a list of referrers has of it.
+//! A manifest as a referrer: its subject, and its descriptor in a list of referrers.
 
 use samebundle_spec::{Descriptor, Digest, Document, MediaType, limits};
 
@@ -7,7 +7,7 @@ use super::StoreError;
 /// A manifest that refers to another.
 #[derive(Clone, Debug)]
 pub(crate) struct Listing {
-    /// The digest of what it refers to.
+    /// The digest of its subject.
     pub(crate) subject: Digest,
     /// Its descriptor, with the artifact type and annotations of the manifest (distribution-spec 1.1, "Listing Referrers").
     pub(crate) descriptor: Descriptor,

@@ -1,4 +1,4 @@
-//! A store in memory, for tests and for small graphs that are made on the way.
+//! A store in memory, for tests and for small temporary graphs.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use super::{ByteStream, Referrers, Resolve, Sink, Source, StoreError, Tags, read
 
 const PLACE: &str = "memory";
 
-/// A store in memory. Clones share their content.
+/// A store in memory. Clones share their blobs.
 #[derive(Clone, Debug, Default)]
 pub struct Memory {
     state: Arc<Mutex<State>>,
@@ -31,7 +31,7 @@ impl Memory {
         Self::default()
     }
 
-    /// Returns the digests of all content, sorted.
+    /// Returns the digests of all blobs and manifests, sorted.
     pub fn digests(&self) -> Vec<Digest> {
         self.state().content.keys().copied().collect()
     }

@@ -1,17 +1,16 @@
-//! The traits of a place that holds content, what goes wrong there, and the places that need no disk and no network.
+//! The traits of a store, its errors, and the stores that need neither disk nor network.
 //!
-//! A place is as much of [`Store`] as it can be: an archive that is being read is a [`Source`] and [`Resolve`], a remote
-//! registry is all of it. Each trait has one to three required methods; [`contract`](self) tests hold every implementation
-//! to the same behaviour.
+//! Each store implements the part of [`Store`] that it can: an archive that is being read is a [`Source`] and
+//! [`Resolve`], a remote registry is all of it. Each trait has one to three required methods; [`contract`](self) tests
+//! hold every implementation to the same behaviour.
 //!
-//! Bytes move as [`Pieces`] where two places are far apart: a source gives any range of them, also several at once
+//! Blobs are transferred as [`Pieces`] between stores that are far apart: a source gives any range, also several at once
 //! ([`Pace`]), and a sink that has files takes them by position ([`Parts`]), from any number of sources.
 //!
-//! Invariants: content under a digest is immutable; a sink refuses bytes that do not have the digest and size of the
-//! descriptor and keeps nothing of them; a push of content that is there already is a success and reads nothing.
+//! Invariants: a blob under a digest is immutable; a sink refuses bytes that do not have the digest and size of the
+//! descriptor and keeps nothing of them; a push of a blob that exists already is a success and reads nothing.
 
 pub(crate) mod blocking;
-mod content;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
 mod error;
@@ -20,6 +19,7 @@ mod memory;
 mod overlay;
 pub(crate) mod pieces;
 pub(crate) mod section;
+mod verify;
 #[cfg(test)]
 pub(crate) mod watched;
 
@@ -32,29 +32,29 @@ use bytes::Bytes;
 use samebundle_spec::{Descriptor, MediaType, Tag};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
-pub use content::{read_all, verified};
 pub use error::{Side, StoreError};
 pub(crate) use listing::document;
 pub use memory::Memory;
 pub use overlay::Overlay;
 pub use pieces::{Begun, Chunked, Pace, Parts, Pieces};
 pub(crate) use pieces::{Stopped, digest_of, pump};
+pub use verify::{read_all, verified};
 
-/// Bytes that stream. Nothing of the size of a blob is ever held in memory.
+/// A stream of bytes. A blob is never held in memory as a whole.
 pub type ByteStream = Pin<Box<dyn AsyncRead + Send>>;
 
-/// A place that content can be read from.
+/// A store that blobs and manifests can be read from.
 #[async_trait]
 pub trait Source: Debug + Send + Sync {
-    /// Streams content from byte `from` on, without any check of its digest.
+    /// Streams a blob from byte `from` on, without any check of its digest.
     ///
-    /// For resuming transfers and for serving. Everything that trusts or executes content calls [`SourceExt::fetch`].
+    /// It is for resuming transfers and for serving. Code that trusts or executes the bytes calls [`SourceExt::fetch`].
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] if it is not there; otherwise why it cannot be read.
+    /// [`StoreError::NotFound`] if it does not exist; otherwise why it cannot be read.
     async fn fetch_unverified(&self, descriptor: &Descriptor, from: u64) -> Result<ByteStream, StoreError>;
 
-    /// Streams the bytes of `range`, counted from the content's start, without any check of its digest. A place behind a
+    /// Streams the bytes of `range`, counted from the blob's start, without any check of its digest. A store behind a
     /// network asks for no more than these.
     ///
     /// # Errors
@@ -69,7 +69,7 @@ pub trait Source: Debug + Send + Sync {
         Ok(Box::pin(rest.take(length)))
     }
 
-    /// The same as pieces, for moving them on without a copy between.
+    /// The same as pieces, which can be passed on without a copy.
     ///
     /// # Errors
     /// As [`Source::fetch_unverified`].
@@ -82,37 +82,37 @@ pub trait Source: Debug + Send + Sync {
         Ok(pieces::pieces_of(stream))
     }
 
-    /// How much may be asked of this place at once.
+    /// How much may be requested from this store at once.
     fn pace(&self) -> Pace {
         Pace::default()
     }
 
-    /// Tells whether content was checked when it was written here or when this place was opened, so that a receiver that
-    /// checks it is check enough.
+    /// Tells whether blobs were checked when they were written here or when this store was opened, so that a receiver that
+    /// checks them is check enough.
     fn was_checked(&self) -> bool {
         false
     }
 
-    /// Lists layers that are here with a chunk index of them, newest first, from which a new version may be put together.
-    /// A place that would have to ask for them says none.
+    /// Lists the layers that this store has with a chunk index, newest first, from which a new version may be assembled.
+    /// A store that would have to request them lists none.
     ///
     /// # Errors
-    /// If the place cannot be read.
+    /// If the store cannot be read.
     async fn chunked(&self) -> Result<Vec<Chunked>, StoreError> {
         Ok(Vec::new())
     }
 
-    /// Tells whether the content is there.
+    /// Tells whether the blob exists.
     ///
     /// # Errors
-    /// If the place cannot say: denied, throttled and broken are never "no".
+    /// If the store cannot tell: denied, throttled and broken are never "no".
     async fn contains(&self, descriptor: &Descriptor) -> Result<bool, StoreError>;
 }
 
-/// What every [`Source`] can do besides.
+/// Provided methods of every [`Source`].
 #[async_trait]
 pub trait SourceExt: Source {
-    /// Streams content; the stream fails at its end if digest or size are not the descriptor's.
+    /// Streams a blob; the stream fails at its end if digest or size are not the descriptor's.
     ///
     /// # Errors
     /// As [`Source::fetch_unverified`].
@@ -120,7 +120,7 @@ pub trait SourceExt: Source {
         Ok(verified(self.fetch_unverified(descriptor, 0).await?, descriptor))
     }
 
-    /// Reads small content whole and checks it.
+    /// Reads a small blob whole and checks it.
     ///
     /// # Errors
     /// As [`Source::fetch_unverified`], and if it is larger than `limit` bytes or not what its descriptor says.
@@ -131,16 +131,16 @@ pub trait SourceExt: Source {
 
 impl<S: Source + ?Sized> SourceExt for S {}
 
-/// A place that content can be written to.
+/// A store that blobs and manifests can be written to.
 #[async_trait]
 pub trait Sink: Debug + Send + Sync {
-    /// Writes content, all of it or nothing. `content` is not read if it is there already.
+    /// Writes a blob, all of it or nothing. `content` is not read if the blob exists already.
     ///
     /// # Errors
     /// [`StoreError::Mismatch`] if the bytes are not what the descriptor says; otherwise why they cannot be written.
     async fn push(&self, descriptor: &Descriptor, content: ByteStream) -> Result<(), StoreError>;
 
-    /// Writes content of a source, which may be read more than once: so a sink behind a network can begin again.
+    /// Writes a blob of a source, which may be read more than once, so that a sink behind a network can begin again.
     ///
     /// The bytes are checked on their way in, as in [`Sink::push`]; the source's own check is not needed.
     ///
@@ -151,7 +151,7 @@ pub trait Sink: Debug + Send + Sync {
             .await
     }
 
-    /// Starts content that is written by position, and goes on with what an earlier attempt left.
+    /// Starts a blob that is written by position, or resumes what an earlier attempt left.
     ///
     /// # Errors
     /// Why it cannot be written.
@@ -161,10 +161,10 @@ pub trait Sink: Debug + Send + Sync {
     }
 }
 
-/// What every [`Sink`] can do besides.
+/// Provided methods of every [`Sink`].
 #[async_trait]
 pub trait SinkExt: Sink {
-    /// Writes small content.
+    /// Writes a small blob.
     ///
     /// # Errors
     /// As [`Sink::push`].
@@ -178,7 +178,7 @@ pub trait SinkExt: Sink {
 
 impl<S: Sink + ?Sized> SinkExt for S {}
 
-/// A place that knows content by tag.
+/// A store that resolves tags.
 #[async_trait]
 pub trait Resolve: Debug + Send + Sync {
     /// Returns what a tag points at now.
@@ -190,33 +190,33 @@ pub trait Resolve: Debug + Send + Sync {
     /// Lists all tags, sorted.
     ///
     /// # Errors
-    /// If the place cannot say.
+    /// If the store cannot tell.
     async fn tags(&self) -> Result<Vec<Tag>, StoreError>;
 }
 
-/// A place whose tags can be set.
+/// A store whose tags can be set.
 #[async_trait]
 pub trait Tags: Debug + Send + Sync {
-    /// Points a tag at content that is there already.
+    /// Points a tag at a manifest that exists already.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] if the content is not there.
+    /// [`StoreError::NotFound`] if the blob does not exist.
     async fn tag(&self, descriptor: &Descriptor, tag: &Tag) -> Result<(), StoreError>;
 
-    /// Removes a tag; its content stays. Removing a tag that is not there is a success.
+    /// Removes a tag; its manifest stays. Removing a tag that does not exist is a success.
     ///
     /// # Errors
-    /// If the place cannot.
+    /// If the store cannot do it.
     async fn untag(&self, tag: &Tag) -> Result<(), StoreError>;
 }
 
-/// A place that knows which manifests refer to another (signatures, provenance).
+/// A store that lists the referrers of a manifest (signatures, provenance).
 #[async_trait]
 pub trait Referrers: Debug + Send + Sync {
     /// Lists the manifests whose `subject` is `subject`, sorted by digest; with `artifact_type`, only those of that type.
     ///
     /// # Errors
-    /// If the place cannot say: an error is never "none".
+    /// If the store cannot tell: an error is never "none".
     async fn referrers(
         &self,
         subject: &Descriptor,
@@ -224,17 +224,17 @@ pub trait Referrers: Debug + Send + Sync {
     ) -> Result<Vec<Descriptor>, StoreError>;
 }
 
-/// A place that content can be copied from, with its tags and referrers.
+/// A store that a graph can be copied from, with its tags and referrers.
 pub trait Origin: Source + Resolve + Referrers {}
 
 impl<S: Source + Resolve + Referrers + ?Sized> Origin for S {}
 
-/// A place that content can be copied to.
+/// A store that a graph can be copied to.
 pub trait Target: Source + Sink + Tags {}
 
 impl<S: Source + Sink + Tags + ?Sized> Target for S {}
 
-/// A place that can do everything.
+/// A store that can do everything.
 pub trait Store: Source + Sink + Resolve + Tags + Referrers {}
 
 impl<S: Source + Sink + Resolve + Tags + Referrers + ?Sized> Store for S {}

@@ -1,4 +1,4 @@
-//! Two places read as one: what was just made, in front of what it belongs to.
+//! Two stores that are read as one: new manifests in front of the store that they belong to.
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -11,11 +11,11 @@ use super::{ByteStream, Chunked, Origin, Pace, Pieces, Referrers, Resolve, Sourc
 /// The front first, then the back.
 #[derive(Debug)]
 pub struct Overlay<A, B> {
-    /// What is looked at first.
+    /// The store that is read first.
     pub front: A,
-    /// What is looked at next.
+    /// The store that is read next.
     pub back: B,
-    /// Referrers of this type in the back are not seen: the front has what takes their place.
+    /// Referrers of this type in the back are hidden, because the front has their replacements.
     pub hidden: Option<MediaType>,
 }
 
@@ -50,7 +50,7 @@ impl<A: Origin, B: Origin> Source for Overlay<A, B> {
         }
     }
 
-    /// The slower of the two: which of them has the content is not known here.
+    /// The pace of the slower store, because it is not known here which of them has the blob.
     fn pace(&self) -> Pace {
         let (front, back) = (self.front.pace(), self.back.pace());
         Pace {

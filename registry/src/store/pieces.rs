@@ -1,4 +1,4 @@
-//! Content as pieces, and content that is put together from them by position.
+//! Blobs as pieces, and blobs that are assembled from pieces by position.
 
 use std::fmt::Debug;
 use std::fs::File;
@@ -14,17 +14,17 @@ use tokio_util::io::ReaderStream;
 
 use super::{ByteStream, Source, StoreError};
 
-/// Bytes in the pieces in which they came.
+/// Bytes in the pieces in which they arrived.
 pub type Pieces = BoxStream<'static, io::Result<Bytes>>;
 
-/// How much may be asked of a place at once.
+/// How much may be requested from a store at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
-    /// How many ranges of one content may be asked for at once; with 1 there is nothing to gain by more.
+    /// How many ranges of one blob may be requested at once; 1 means that more bring no gain.
     pub streams: usize,
-    /// How often it has asked to be spared so far (429).
+    /// How often it has answered 429 so far.
     pub throttled: u64,
-    /// Whether a range costs no more than its own bytes. Where it does not, all that lies before it is sent as well.
+    /// Whether a range costs only its own bytes. If not, all bytes before it are sent as well.
     pub ranges: bool,
 }
 
@@ -47,38 +47,38 @@ pub struct Chunked {
     pub index: Descriptor,
 }
 
-/// What came of [`Sink::begin`](super::Sink::begin).
+/// The result of [`Sink::begin`](super::Sink::begin).
 #[derive(Clone, Debug)]
 pub enum Begun {
-    /// This place takes whole streams only.
+    /// This store takes whole streams only.
     Whole,
-    /// The content is there already.
+    /// The blob exists already.
     There,
-    /// Write what is missing.
+    /// The missing ranges are to be written.
     Parts(Arc<dyn Parts>),
 }
 
-/// Content that comes into being by position, from any number of sources at once. Dropped before its end it is kept for a
-/// later attempt, as far as the place can.
+/// A blob that is written by position, from any number of sources at once. If it is dropped before its end it is kept for a
+/// later attempt, as far as the store can.
 #[async_trait]
 pub trait Parts: Debug + Send + Sync {
-    /// The ranges that are not there yet, in order.
+    /// The ranges that are missing, in order.
     fn missing(&self) -> Vec<Range<u64>>;
 
     /// Writes pieces one after the other from position `at` on.
     ///
     /// # Errors
-    /// If they reach beyond the content's size, or cannot be written.
+    /// If they reach beyond the blob's size, or cannot be written.
     async fn write(&self, at: u64, pieces: Vec<Bytes>) -> Result<(), StoreError>;
 
-    /// Checks size and digest and makes the content visible.
+    /// Checks size and digest and makes the blob visible.
     ///
     /// # Errors
     /// [`StoreError::Mismatch`] if it is not what its descriptor says; then nothing is kept.
     async fn finish(&self) -> Result<(), StoreError>;
 }
 
-/// Reads content of a source to its end and tells its digest.
+/// Reads a blob of a source to its end and returns its digest.
 ///
 /// # Errors
 /// If it cannot be read.
@@ -157,12 +157,12 @@ async fn batch(pieces: &mut Pieces) -> (Vec<Bytes>, io::Result<bool>) {
 pub(crate) enum Stopped {
     /// The source failed.
     Read(io::Error),
-    /// The content cannot be written.
+    /// The blob cannot be written.
     Write(StoreError),
 }
 
-/// Takes the pieces of `range` of some content in batches, writes each at its position while the next one comes. `moved`
-/// hears of every batch written.
+/// Takes the pieces of `range` of a blob in batches, and writes each at its position while the next one arrives. `moved`
+/// is called for every batch that was written.
 ///
 /// # Errors
 /// The side that failed. What was written before stays written.

@@ -1,4 +1,4 @@
-//! A place for tests that tells which bytes it is asked for, at a pace of its own.
+//! A store for tests that reports which bytes are requested, with a pace of its own.
 
 use std::fmt::{self, Debug, Formatter};
 use std::ops::Range;
@@ -8,10 +8,10 @@ use samebundle_spec::{Descriptor, MediaType, Tag};
 
 use super::{ByteStream, Memory, Pace, Referrers, Resolve, Source, StoreError};
 
-/// Called with each question for content, before it is answered.
+/// Called with each request for a blob, before it is answered.
 type Watch = dyn Fn(&Descriptor, Range<u64>) + Send + Sync;
 
-/// What is in a [`Memory`], to be read.
+/// A readable [`Memory`] that reports its reads.
 pub(crate) struct Watched {
     good: Memory,
     pace: Pace,

@@ -2,13 +2,13 @@
 
 use samebundle_spec::Descriptor;
 
-use crate::graph::{Beside, Graph};
+use crate::graph::{Follow, Graph};
 use crate::store::{Origin, Source, StoreError};
 
-/// Lists what `place` has of everything that belongs to a bundle in `origin`: index, manifests, layers, signatures.
+/// Lists the part of a bundle in `origin` that `place` has: index, manifests, layers, signatures.
 ///
 /// # Errors
-/// If either cannot say.
+/// If either store cannot tell.
 pub async fn held<O, P>(origin: &O, place: &P, index: &Descriptor) -> Result<Vec<Descriptor>, StoreError>
 where
     O: Origin + ?Sized,
@@ -16,7 +16,7 @@ where
 {
     let concurrency = crate::copy::Options::default().concurrency;
     let roots = std::slice::from_ref(index);
-    let graph = Graph::walk(origin, roots, Beside::Referrers, concurrency).await?;
+    let graph = Graph::walk(origin, roots, Follow::Referrers, concurrency).await?;
     let mut held = Vec::new();
     for node in graph.nodes() {
         if place.contains(&node.descriptor).await? {

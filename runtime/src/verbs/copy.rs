@@ -287,7 +287,7 @@ async fn write_archive(
     site.step(format!("copy {} to {}", bundle.index.digest, path.display()));
     let source: &dyn Origin = bundle.source.as_ref();
     let options = archive::Options {
-        form: archive::Form::of(path),
+        format: archive::ArchiveFormat::of(path),
         copy: options(site, None),
         since: None,
         cut: volumes.map(Cut::from),

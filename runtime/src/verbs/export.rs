@@ -93,7 +93,7 @@ pub async fn export(site: &Site, request: ExportRequest) -> Result<ExportReport,
             version: version.clone(),
             runs: request.runs.limit(),
             archive: archive::Options {
-                form: archive::Form::of(&path),
+                format: archive::ArchiveFormat::of(&path),
                 copy: options(site, None),
                 since,
                 cut: request.volumes.map(Cut::from),

@@ -143,14 +143,14 @@ async fn in_file(
     let scratch = site.home().scratch();
     let copied = matches!(check, ArchiveCheck::WhileCopied);
     match archive::open_any(path, &scratch, copied).await.map_err(damaged)? {
-        archive::Opened::Layout(archive) => {
+        archive::OpenedArchive::Layout(archive) => {
             for fault in archive.mended() {
                 site.notice(format!("{fault}; the other volumes make up for it"));
             }
             let root = select(archive.entries(), tag)?;
             Ok((Arc::new(archive), root))
         }
-        archive::Opened::Thick(thick) => {
+        archive::OpenedArchive::Thick(thick) => {
             let (source, index) = foreign::compose(thick).await?;
             Ok((source, (index, None)))
         }

@@ -6,9 +6,9 @@
 //! chunks/ALGORITHM/HEX         the chunks of the layer HEX that the other side does not hold
 //! ```
 //!
-//! Such an archive proves all that is in it: blobs by their digests, chunks by the chunk index that the manifest names. It is
-//! read as a [`Source`] that has some contents not, and some in part. A copy from it into the other side's store finds
-//! there what is left out, puts each layer together, and checks the digest of the whole.
+//! Such an archive proves all that is in it: blobs by their digests, chunks by the chunk index that the manifest names.
+//! It is read as a [`Source`] that lacks some blobs, and has some in part. A copy from it into the other side's store
+//! finds the missing bytes there, assembles each layer, and checks the digest of the whole.
 
 pub(super) mod pack;
 
@@ -18,24 +18,24 @@ use std::sync::Arc;
 
 use samebundle_spec::{ChunkIndex, Digest, MediaType, limits};
 
-use crate::chunk::{self, Places};
+use crate::chunk::{self, ChunkLocations};
 use crate::graph::{Graph, Node};
 use crate::store::{Chunked, Source, StoreError};
 
 /// What the other side holds.
 #[derive(Clone, Debug)]
 pub struct Since {
-    /// The root that it has, for those who have to be told what is missing.
+    /// The root that it has, which is named in errors about missing blobs.
     pub root: Digest,
     /// Everything that it has.
     pub digests: BTreeSet<Digest>,
-    /// Layers that may be among it, of which the chunk indexes can be read in `source`.
+    /// Layers that may be among them, whose chunk indexes can be read in `source`.
     pub older: Vec<Chunked>,
-    /// Where the indexes are.
+    /// The store with the indexes.
     pub source: Arc<dyn Source>,
 }
 
-/// How one content goes into a delta.
+/// How one blob is written to a delta archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Treatment {
     /// Not at all.
@@ -44,7 +44,7 @@ pub(super) enum Treatment {
     Packed(Vec<Range<usize>>),
 }
 
-/// Decides about every content; those that are not named go in whole.
+/// Decides about every blob; blobs that are not in the result are written whole.
 ///
 /// # Errors
 /// If the chunk index of a new layer cannot be read in `source`.
@@ -68,25 +68,26 @@ pub(super) async fn plan<S: Source + ?Sized>(
             plan.insert(digest, Treatment::Packed(missing));
         }
     }
-    // The same bytes may be there as a manifest, which is needed.
+    // The same bytes may be in the graph as a manifest, which is needed.
     for node in graph.nodes().filter(|node| !may_be_left_out(node)) {
         plan.remove(&node.descriptor.digest);
     }
     Ok(plan)
 }
 
-/// What is read before anything is put together must be there: documents, what was signed, indexes; and small things.
+/// Nodes that are read before layers are assembled must be in the archive: documents, signatures, chunk indexes; and
+/// small blobs.
 fn may_be_left_out(node: &Node) -> bool {
     let descriptor = &node.descriptor;
-    !node.beside
+    !node.from_referrer
         && !descriptor.media_type.has_children()
         && descriptor.media_type != MediaType::CHUNKS
         && descriptor.size >= limits::DELTA_OMITS_FROM
 }
 
-/// The chunks that the other side does not have; `None` if it has none, or they lie too scattered.
+/// The chunks that the other side does not have; `None` if it has none, or if they are too scattered.
 async fn missing(index: &ChunkIndex, since: &Since) -> Option<Vec<Range<usize>>> {
-    let mut places = Places::of(index);
+    let mut locations = ChunkLocations::of(index);
     let held = since
         .older
         .iter()
@@ -95,7 +96,7 @@ async fn missing(index: &ChunkIndex, since: &Since) -> Option<Vec<Range<usize>>>
     for older in held.take(limits::CHUNK_INDEXES) {
         match chunk::read(&*since.source, older).await {
             Ok(known) => {
-                places.learn(0, &known);
+                locations.learn(0, &known);
                 any = true;
             }
             Err(error) => {
@@ -103,7 +104,7 @@ async fn missing(index: &ChunkIndex, since: &Since) -> Option<Vec<Range<usize>>>
             }
         }
     }
-    let missing = pack::runs(index, |chunk| places.get(chunk).is_none());
+    let missing = pack::runs(index, |chunk| locations.get(chunk).is_none());
     let whole = missing.first() == Some(&(0..index.chunks().len()));
     (any && !whole && missing.len() <= limits::CHUNK_RANGES).then_some(missing)
 }

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! count: u32                      how many runs of chunks there are
-//! first: u32  length: u32         once a run: the number of its first chunk, and how many
+//! first: u32  length: u32         once for each run: the number of its first chunk, and how many
 //! the stored bytes of all runs
 //! ```
 //!
-//! Numbers are little-endian; runs are in order and do not touch. What the bytes must be says the chunk index of the layer.
+//! Numbers are little-endian; runs are in order and do not touch. The chunk index of the layer has the digests of the bytes.
 
 use std::io;
 use std::ops::Range;
@@ -17,14 +17,14 @@ use crate::archive::body::Body;
 
 /// A run of chunks in an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::archive) struct Run {
+pub(in crate::archive) struct Extent {
     /// The bytes of the layer that it has.
     pub(in crate::archive) layer: Range<u64>,
-    /// Where they are in the archive.
+    /// Their position in the archive.
     pub(in crate::archive) at: u64,
 }
 
-/// The chunks for which `wanted` says so, as runs of their numbers.
+/// The chunks for which `wanted` is true, as runs of their numbers.
 pub(super) fn runs(index: &ChunkIndex, wanted: impl Fn(&Chunk) -> bool) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     for (number, chunk) in index.chunks().iter().enumerate() {
@@ -39,7 +39,7 @@ pub(super) fn runs(index: &ChunkIndex, wanted: impl Fn(&Chunk) -> bool) -> Vec<R
     runs
 }
 
-/// What stands before the bytes.
+/// The header before the bytes.
 pub(in crate::archive) fn header(runs: &[Range<usize>]) -> Vec<u8> {
     // Numbers of chunks are far below 2^32.
     let number = |number: usize| u32::try_from(number).unwrap_or_default().to_le_bytes();
@@ -61,8 +61,12 @@ pub(in crate::archive) fn places(index: &ChunkIndex, runs: &[Range<usize>]) -> V
 /// Reads a file of chunks that lies at `place` of an archive, and checks all of it against the index.
 ///
 /// # Errors
-/// `InvalidData` if it is not as it must be; otherwise why it cannot be read.
-pub(in crate::archive) fn read(body: &Body, place: Range<u64>, index: &ChunkIndex) -> io::Result<Vec<Run>> {
+/// `InvalidData` if it is not valid; otherwise why it cannot be read.
+pub(in crate::archive) fn read(
+    body: &Body,
+    place: Range<u64>,
+    index: &ChunkIndex,
+) -> io::Result<Vec<Extent>> {
     let wrong = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
     let short = || wrong("it is shorter than it says");
     if place.end - place.start < 4 {
@@ -103,7 +107,7 @@ pub(in crate::archive) fn read(body: &Body, place: Range<u64>, index: &ChunkInde
             at += u64::from(chunk.size);
             layer_at += u64::from(chunk.size);
         }
-        runs.push(Run {
+        runs.push(Extent {
             layer: start..layer_at,
             at: begin,
         });

@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use samebundle_spec::{Chunk, Descriptor, Tag};
 
 use super::*;
-use crate::archive::{ArchiveStore, Form, Options, Written, open, write};
+use crate::archive::{ArchiveFormat, ArchiveStore, Options, Written, open, write};
 use crate::chunk::tests::{Version, noise, version};
 use crate::copy::copy;
 use crate::layout;
@@ -47,7 +47,7 @@ impl Bench {
     async fn write(&self, number: usize, name: &str, since: Option<&ArchiveStore>) -> (PathBuf, Written) {
         let path = self.folder.path().join(name);
         let options = Options {
-            form: Form::of(&path),
+            format: ArchiveFormat::of(&path),
             copy: crate::copy::Options::default(),
             since: since.map(|since| Arc::new(since.since().unwrap())),
             cut: None,
@@ -86,7 +86,7 @@ async fn each_side_of_a_gap_gets_the_same_from_deltas() {
     assert!(written.omitted > written.bytes, "{written:?}");
     let one = bench.open(&second).await.unwrap();
     assert_eq!(one.delta(), Some(bench.versions[0].root.digest));
-    // A delta of a delta: who has imported the second holds all of it.
+    // A delta of a delta: whoever has imported the second holds all of it.
     let (third, _) = bench.write(2, "2.tgz", Some(&one)).await;
     assert!(size(&third) < size(&first) / 10, "{}", size(&third));
     let two = bench.open(&third).await.unwrap();

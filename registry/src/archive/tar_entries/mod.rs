@@ -58,7 +58,7 @@ pub enum Refusal {
         /// The name.
         name: String,
     },
-    /// A name that is there already, or that some file system takes for one that is.
+    /// A name that occurs twice, or that some file system takes for one that occurred.
     #[error("a name that is there twice, or that some system takes for {other:?}")]
     Collision {
         /// The other name's component.
@@ -70,7 +70,7 @@ pub enum Refusal {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// More of something than is read.
+    /// More of something than the limit.
     #[error("more than {limit} {what}")]
     TooMuch {
         /// Of what.
@@ -93,7 +93,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Tells whether the archive may be sound, and only has what is not read here.
+    /// Tells whether the archive may be sound, and only has features that are not read here.
     pub fn is_other_form(&self) -> bool {
         match self {
             Self::Kind { .. } => true,
@@ -140,8 +140,8 @@ impl Classify for TarError {
 /// What may be in an archive besides the rules that always hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// What other programs write as well, and what changes no content: names that start with `./` and an entry for the folder
-    /// `./` itself, setgid folders, extended attributes.
+    /// Accept what other programs also write and what changes no content: names that start with `./` and an entry for
+    /// the folder `./` itself, setgid folders, extended attributes.
     pub others: bool,
     /// Most entries.
     pub entries: usize,
@@ -163,9 +163,9 @@ pub struct Entry {
     pub path: EntryPath,
     /// It is a folder and has no content.
     pub is_folder: bool,
-    /// The owner may execute it. The only permission that is told: a file is 0644 or 0755, whatever the archive says.
+    /// The owner may execute it. No other permission is reported: a file is 0644 or 0755, whatever the archive says.
     pub executable: bool,
-    /// Length of the content, bytes.
+    /// The length of its content, bytes.
     pub size: u64,
     /// Where its content starts in the archive without compression, bytes.
     pub offset: u64,
@@ -203,7 +203,7 @@ impl<R: Read> Entries<R> {
         }
     }
 
-    /// Goes to the next entry; `None` at the end of the archive, after the end was checked.
+    /// Moves to the next entry; `None` at the end of the archive, after the end was checked.
     ///
     /// # Errors
     /// [`TarError::Refused`] at the first thing that is against the rules, or the reader's own error.
@@ -394,7 +394,7 @@ impl<R: Read> Entries<R> {
         }
     }
 
-    /// Sorts a read error: what the data caused is a refusal.
+    /// Classifies a read error: one that the data caused is a refusal.
     pub(crate) fn fail(&self, source: io::Error) -> TarError {
         match source.kind() {
             io::ErrorKind::UnexpectedEof => self.refuse(Refusal::End {
@@ -410,14 +410,14 @@ impl<R: Read> Entries<R> {
         }
     }
 
-    /// Gives the reader back, after the end.
+    /// Returns the reader, after the end.
     pub fn into_inner(self) -> R {
         self.reader
     }
 }
 
 impl<R: Read + Seek> Entries<R> {
-    /// Goes behind the content of the last entry without reading it. That the archive is cut there shows at the next step.
+    /// Skips the content of the last entry without reading it. If the archive is cut there, the next step finds it.
     ///
     /// # Errors
     /// The reader's own.

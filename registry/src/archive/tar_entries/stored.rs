@@ -18,10 +18,10 @@ const HEAD: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 /// Content of each block but the last, bytes: the most that a stored block can have.
 const BLOCK: usize = u16::MAX as usize;
 
-/// What stands before the content of a block, bytes.
+/// The length of a block's header, bytes.
 const BLOCK_HEAD: usize = 5;
 
-/// Where the byte `at` of the content is in the file.
+/// The position in the file of the byte `at` of the content.
 pub(crate) fn place(at: u64) -> u64 {
     let block = BLOCK as u64;
     HEAD.len() as u64 + at / block * (block + BLOCK_HEAD as u64) + BLOCK_HEAD as u64 + at % block
@@ -124,7 +124,7 @@ impl<W: Write> Write for Writer<W> {
 #[derive(Debug)]
 pub struct Reader<R: Read> {
     inner: BufReader<R>,
-    /// What is left of the block, bytes.
+    /// Unread bytes of the block.
     left: usize,
     state: State,
     check: Crc,

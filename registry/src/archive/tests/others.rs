@@ -195,7 +195,7 @@ async fn a_thick_bundle_is_read_with_files_of_nobody_and_judged_as_one() {
     let path = folder.path().join("a.tgz");
     fs::write(&path, gzip(&raw(&thick, &[("./", 0o755)]), 6)).unwrap();
     let opened = open_any(&path, folder.path(), false).await.unwrap();
-    assert!(matches!(opened, Opened::Thick(thick) if thick.layout.is_some()));
+    assert!(matches!(opened, OpenedArchive::Thick(thick) if thick.layout.is_some()));
     thick.retain(|(name, _)| !name.ends_with("oci-layout"));
     fs::write(&path, raw(&thick, &[])).unwrap();
     let error = open_any(&path, folder.path(), false)
@@ -247,7 +247,7 @@ async fn no_target_but_a_file_is_written_and_nothing_is_read_for_it() {
     let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
     fs::create_dir(at("folder")).unwrap();
     let from = Memory::new();
-    // The content is not there: whoever read it would say so.
+    // The content does not exist: whoever read it would say so.
     let root = Descriptor::of(MediaType::OCI_INDEX, b"absent");
     let long = "x".repeat(253);
     for (name, cut) in [
@@ -265,7 +265,7 @@ async fn no_target_but_a_file_is_written_and_nothing_is_read_for_it() {
             parity: 0,
         });
         let options = Options {
-            form: Form::Gzip,
+            format: ArchiveFormat::Gzip,
             copy: crate::copy::Options::default(),
             since: None,
             cut,

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The pieces one behind the other are the archive, byte for byte. The parity is Reed-Solomon over GF(2^16) as
-//! `reed-solomon-simd` computes it, column by column: bytes at the same place of all volumes belong together.
+//! `reed-solomon-simd` computes it, column by column: bytes at the same position of all volumes belong together.
 //!
 //! Memory is bounded: [`STRIPE_MEMORY`] for the code's work, whatever the size and number of the volumes, and its tables
 //! (about 9 MiB). Failure: files are written under other names and renamed when all are whole, the first piece last.
@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 pub(super) use read::find;
 pub(super) use write::Pieces;
 
-/// Most memory that parity is worked out in, bytes. Little in tests, so that small volumes have several stripes.
+/// The most memory for computing parity, bytes. It is small in tests, so that small volumes have several stripes.
 const STRIPE_MEMORY: usize = if cfg!(test) { 64 << 10 } else { 24 << 20 };
 
 /// How to cut an archive.
@@ -62,7 +62,7 @@ pub fn whole_of(volume: &Path) -> Option<PathBuf> {
     is_number.then(|| volume.with_extension(""))
 }
 
-/// Every file beside an archive's path that has the name of one of its volumes, sorted.
+/// Every file in the folder of an archive that has the name of one of its volumes, sorted.
 fn beside(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(crate::durable::folder_of(path))? {

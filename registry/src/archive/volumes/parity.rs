@@ -9,14 +9,14 @@ use samebundle_spec::volume::{HEAD_BYTES, UNIT_BYTES, VolumeSet};
 
 use super::STRIPE_MEMORY;
 
-/// Largest part of a volume that is worked on at one time, bytes: beyond this more is not faster.
+/// The largest part of a volume that is processed at one time, bytes: a larger one is not faster.
 const STRIPE_MOST: usize = 1 << 20;
 
 fn failed(error: reed_solomon_simd::Error) -> io::Error {
     io::Error::other(error)
 }
 
-/// How much of each volume is worked on at one time, bytes: the code keeps at most three times all of it.
+/// How much of each volume is processed at one time, bytes: the code keeps at most three times all of it.
 fn stripe(volumes: usize) -> usize {
     let unit = UNIT_BYTES as usize;
     let fits = STRIPE_MEMORY / (3 * volumes.max(1));
@@ -40,12 +40,12 @@ fn read_stripe(file: &File, length: u64, at: u64, buffer: &mut [u8]) -> io::Resu
     Ok(())
 }
 
-/// Whether there is a code for so many pieces and parity volumes.
+/// Whether there is a code for these numbers of pieces and parity volumes.
 pub(super) fn supports(pieces: usize, parity: usize) -> bool {
     ReedSolomonEncoder::supports(pieces, parity)
 }
 
-/// Works out the parity of pieces and hands it out: number of the parity volume, and its next bytes.
+/// Computes the parity of pieces and yields it: the number of the parity volume, and its next bytes.
 pub(super) fn encode(
     set: &VolumeSet,
     pieces: &[&File],
@@ -70,7 +70,7 @@ pub(super) fn encode(
     Ok(())
 }
 
-/// Works out lost pieces from what is whole, and hands them out: number of the piece, and its next bytes.
+/// Computes lost pieces from whole volumes and yields them: the number of the piece, and its next bytes.
 ///
 /// `whole` has a file for each volume of the set that may be used; as many parity volumes as pieces are lost must be among
 /// them.

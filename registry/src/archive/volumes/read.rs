@@ -13,7 +13,7 @@ use super::{beside, parity, whole_of};
 use crate::durable::open_plain;
 use crate::store::StoreError;
 
-/// A file beside the archive's path that looks like a volume.
+/// A file in the archive's folder that looks like a volume.
 #[derive(Debug)]
 struct Candidate {
     path: PathBuf,
@@ -21,21 +21,21 @@ struct Candidate {
     head: Result<VolumeHead, VolumeError>,
 }
 
-/// The volumes of one archive, as they were found.
+/// The files that were found as volumes of one archive.
 #[derive(Debug)]
-pub(in crate::archive) struct Found {
-    /// The archive's path, which no file has.
+pub(in crate::archive) struct FoundVolumes {
+    /// The archive's path, at which there is no file.
     path: PathBuf,
     set: VolumeSet,
     candidates: Vec<Candidate>,
 }
 
-/// Looks for volumes: `path` may be one of them, or the name of an archive that is there only in volumes. None if it is
+/// Looks for volumes: `path` may be one of them, or the name of an archive that exists only in volumes. `None` if it is
 /// neither.
 ///
 /// # Errors
 /// [`StoreError::Invalid`] if there are some, but none can be read or they belong to different archives.
-pub(in crate::archive) fn find(path: &Path) -> Result<Option<Found>, StoreError> {
+pub(in crate::archive) fn find(path: &Path) -> Result<Option<FoundVolumes>, StoreError> {
     let start = start_of(path)?;
     let is_volume = start.as_ref().is_some_and(|start| VolumeHead::is_volume(start));
     let whole = match (whole_of(path), &start) {
@@ -46,7 +46,7 @@ pub(in crate::archive) fn find(path: &Path) -> Result<Option<Found>, StoreError>
     };
     let mut paths = beside(&whole).unwrap_or_default();
     if is_volume && !paths.iter().any(|found| found.file_name() == path.file_name()) {
-        // Whatever somebody called it, it is one.
+        // It is a volume under whatever name.
         paths.push(path.to_owned());
     }
     let candidates: Vec<Candidate> = paths.into_iter().map(candidate).collect::<Result<_, _>>()?;
@@ -72,7 +72,7 @@ pub(in crate::archive) fn find(path: &Path) -> Result<Option<Found>, StoreError>
         let why = "there are volumes of different archives; name one of them".to_owned();
         return Err(invalid(&whole, why));
     }
-    Ok(Some(Found {
+    Ok(Some(FoundVolumes {
         path: whole,
         set,
         candidates,
@@ -115,7 +115,7 @@ fn candidate(path: PathBuf) -> Result<Candidate, StoreError> {
     })
 }
 
-impl Found {
+impl FoundVolumes {
     /// Checks every volume and returns the archive; pieces that are lost or damaged are rebuilt in files without a name in
     /// `quarantine`.
     ///
@@ -161,7 +161,7 @@ impl Found {
         move |source| StoreError::io("read the volumes of", &path)(source)
     }
 
-    /// For each volume which candidate is it and whole, and what is wrong with the others.
+    /// Finds for each volume the candidate that is whole, and what is wrong with the others.
     fn check(&self) -> Result<(Vec<Option<usize>>, Vec<String>), StoreError> {
         let (mut whole, mut faults) = (Vec::new(), Vec::new());
         for number in 0..self.set.volumes.len() {
@@ -178,7 +178,7 @@ impl Found {
                         why = fault;
                     }
                     Ok(_) => {}
-                    // Nothing but its name says which it was.
+                    // Only its name tells which volume it was.
                     Err(error) if one.path == super::named(&self.path, &self.set.ending(number)) => {
                         why = Some(error.to_string());
                     }
@@ -202,7 +202,7 @@ impl Found {
         Ok((whole, faults))
     }
 
-    /// What is wrong with a volume's content.
+    /// Finds what is wrong with the content of a volume.
     fn fault(&self, number: usize, one: &Candidate) -> Result<Option<String>, StoreError> {
         let wanted = self.set.length(number);
         let read = StoreError::io("read", &one.path);
@@ -221,7 +221,7 @@ impl Found {
         match digest {
             Ok(digest) if digest == self.set.volumes[number] => Ok(None),
             Ok(_) => Ok(Some("its content does not have the checksum".to_owned())),
-            // A medium with a bad sector is why there is parity.
+            // Parity exists for media with bad sectors, so a read error is damage.
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error()) => {
                 Ok(Some(error.to_string()))
             }
@@ -265,7 +265,7 @@ impl Found {
     }
 }
 
-/// The digest of a file from a place on.
+/// The digest of a file from a position on.
 fn digest_from(mut file: &File, start: u64) -> io::Result<Digest> {
     file.seek(SeekFrom::Start(start))?;
     Ok(Digest::of_reader(Algorithm::Sha256, file)?.0)
@@ -275,6 +275,6 @@ fn digest_from(mut file: &File, start: u64) -> io::Result<Digest> {
 #[derive(Debug)]
 pub(in crate::archive) struct Joined {
     pub(in crate::archive) parts: Parts,
-    /// What was wrong, and was made up for.
+    /// What was wrong, and was rebuilt.
     pub(in crate::archive) faults: Vec<String>,
 }

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::archive::body::Reader;
-use crate::archive::{self, Form, Options};
+use crate::archive::{self, ArchiveFormat, Options};
 use crate::store::{Memory, SinkExt as _, SourceExt as _, StoreError};
 
 /// The smallest volume that there may be.
@@ -394,10 +394,10 @@ async fn an_archive_is_written_and_opened_in_volumes() {
         .await
         .unwrap();
     let (folder, quarantine) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    for (name, form) in [("a.tar", Form::Tar), ("a.tgz", Form::Gzip)] {
+    for (name, form) in [("a.tar", ArchiveFormat::Tar), ("a.tgz", ArchiveFormat::Gzip)] {
         let roots = [(root.clone(), Some("1".parse().unwrap()))];
         let mut options = Options {
-            form,
+            format: form,
             copy: crate::copy::Options::default(),
             since: None,
             cut: Some(Cut {
@@ -408,7 +408,7 @@ async fn an_archive_is_written_and_opened_in_volumes() {
         let path = folder.path().join(name);
         let written = archive::write(&store, &roots, &path, &options).await.unwrap();
         assert_eq!(written.files.len(), 6);
-        // They are read where they are: the folder for what has to be rebuilt is not there.
+        // They are read where they are: the folder for what has to be rebuilt does not exist.
         let all = archive::open(&path, Path::new("none")).await.unwrap();
         assert!(all.fetch_bytes(&layer, 1 << 20).await.unwrap()[..] == noise(300_000, 11)[..]);
         fs::remove_file(&written.files[2].path).unwrap();

@@ -1,4 +1,4 @@
-//! Cuts what is written into volumes.
+//! Cuts an archive into volumes while it is written.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
@@ -13,7 +13,7 @@ use super::{Cut, Volume, beside, named, parity};
 use crate::durable::{self, folder_of};
 use crate::store::StoreError;
 
-/// A volume that grows. Its head is written when the whole set is known.
+/// A volume that is being written. Its head is written when the whole set is known.
 #[derive(Debug)]
 struct Growing {
     file: BufWriter<NamedTempFile>,
@@ -21,7 +21,7 @@ struct Growing {
     bytes: u64,
 }
 
-/// A volume whose content is whole.
+/// A volume whose content is complete.
 #[derive(Debug)]
 struct Grown {
     file: NamedTempFile,
@@ -68,10 +68,10 @@ pub(in crate::archive) struct Pieces {
 }
 
 impl Pieces {
-    /// Starts the volumes of the archive `path`.
+    /// Begins the volumes of the archive `path`.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] if the archive or volumes of that name are there: a mixture could not be told apart.
+    /// [`StoreError::Conflict`] if the archive or volumes of that name exist, because a mixture could not be told apart.
     pub(in crate::archive) fn new(path: &Path, cut: Cut) -> Result<Self, StoreError> {
         let invalid = |why: String| StoreError::Invalid {
             subject: format!("the size of the volumes of {}", path.display()),
@@ -160,7 +160,7 @@ impl Pieces {
     fn add_parity(&mut self, cancel: &CancellationToken) -> Result<(), StoreError> {
         let (pieces, parity) = (self.grown.len(), self.parity as usize);
         let mut set = self.set(pieces);
-        // The checksums of the parity are not known yet; its number is what counts here.
+        // The checksums of the parity are not known yet; only its number matters here.
         set.volumes.resize(pieces + parity, Digest::sha256(b""));
         let invalid = |why: String| StoreError::Invalid {
             subject: format!("the volumes of {}", self.path.display()),

@@ -34,7 +34,7 @@ fn total(parts: &dyn Parts) -> u64 {
 fn partials(root: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(root.join("ingest")).unwrap();
     let paths = entries.map(|entry| entry.unwrap().path());
-    // A writer's lease is no content.
+    // A writer's lease is no blob.
     paths
         .filter(|path| !path.file_name().unwrap().to_str().unwrap().starts_with("lease-"))
         .collect()

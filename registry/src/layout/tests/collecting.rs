@@ -1,5 +1,5 @@
 //! Taking content away beside writers. What `held` does is done in the middle of a collection: first before its lock, then
-//! under it, then when the content is in the trash.
+//! under it, then when the blob is in the trash.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -232,7 +232,7 @@ async fn the_trash_of_a_killed_collector_is_sorted_by_the_next() {
         let name = format!("sha256-{}", digest.hex());
         fs::rename(blob(&layout, &digest), folder.path().join("trash").join(name)).unwrap();
     }
-    // A tag whose manifest is not there is damage: the collector touches nothing until it is back.
+    // A tag whose manifest does not exist is damage: the collector touches nothing until it is back.
     drop(layout);
     let refused = collect(folder.path(), NO_GRACE, nothing_held).await;
     assert!(matches!(refused, Err(StoreError::Conflict { .. })), "{refused:?}");

@@ -11,7 +11,7 @@ use crate::store::{ByteStream, Memory, Referrers, Resolve, Sink, Source, Store, 
 
 /// What is wrong with the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
+enum Defect {
     None,
     ContainsAlways,
     ContainsNever,
@@ -42,39 +42,39 @@ enum Fault {
     ReferrersOfAbsentFail,
 }
 
-const FAULTS: [(Fault, &str); 27] = [
-    (Fault::ContainsAlways, "says_what_is_absent"),
-    (Fault::ContainsNever, "keeps_content"),
-    (Fault::AbsentIsUnavailable, "says_what_is_absent"),
-    (Fault::IgnoresOffset, "keeps_content"),
-    (Fault::LosesOneByte, "keeps_content"),
-    (Fault::TrustsTheDescriptor, "refuses_other_bytes"),
-    (Fault::CutsLongContent, "refuses_long_content"),
-    (Fault::FillsShortContent, "refuses_short_content"),
-    (Fault::WrongKindOfRefusal, "refuses_other_bytes"),
-    (Fault::ReadsWhatIsThere, "reads_nothing_that_is_there"),
-    (Fault::NoSha512, "names_content_by_sha512"),
-    (Fault::RewritesManifests, "keeps_manifests_byte_for_byte"),
-    (Fault::TagsWhatIsAbsent, "refuses_to_tag_what_is_absent"),
-    (Fault::TagNeverMoves, "moves_a_tag"),
-    (Fault::LosesTagsSetAtOnce, "keeps_every_tag_set_at_once"),
-    (Fault::TagsUnsorted, "lists_tags_sorted"),
-    (Fault::ForgetsToListATag, "lists_tags_sorted"),
-    (Fault::UntagOfAbsentFails, "removes_a_tag_and_keeps_the_content"),
-    (Fault::UntagDoesNothing, "removes_a_tag_and_keeps_the_content"),
-    (Fault::AbsentTagIsInvalid, "says_that_a_tag_is_absent"),
-    (Fault::ReferrersUnsorted, "lists_sorted"),
-    (Fault::ReferrersIgnoreTheFilter, "filters_by_artifact_type"),
-    (Fault::ReferrersIgnoreTheSubject, "lists_only_the_subjects_own"),
-    (Fault::ReferrersNone, "lists_sorted"),
-    (Fault::ReferrersTwice, "lists_once_what_is_pushed_twice"),
-    (Fault::ReferrersWithoutType, "filters_by_artifact_type"),
-    (Fault::ReferrersOfAbsentFail, "lists_none"),
+const FAULTS: [(Defect, &str); 27] = [
+    (Defect::ContainsAlways, "says_what_is_absent"),
+    (Defect::ContainsNever, "keeps_content"),
+    (Defect::AbsentIsUnavailable, "says_what_is_absent"),
+    (Defect::IgnoresOffset, "keeps_content"),
+    (Defect::LosesOneByte, "keeps_content"),
+    (Defect::TrustsTheDescriptor, "refuses_other_bytes"),
+    (Defect::CutsLongContent, "refuses_long_content"),
+    (Defect::FillsShortContent, "refuses_short_content"),
+    (Defect::WrongKindOfRefusal, "refuses_other_bytes"),
+    (Defect::ReadsWhatIsThere, "reads_nothing_that_is_there"),
+    (Defect::NoSha512, "names_content_by_sha512"),
+    (Defect::RewritesManifests, "keeps_manifests_byte_for_byte"),
+    (Defect::TagsWhatIsAbsent, "refuses_to_tag_what_is_absent"),
+    (Defect::TagNeverMoves, "moves_a_tag"),
+    (Defect::LosesTagsSetAtOnce, "keeps_every_tag_set_at_once"),
+    (Defect::TagsUnsorted, "lists_tags_sorted"),
+    (Defect::ForgetsToListATag, "lists_tags_sorted"),
+    (Defect::UntagOfAbsentFails, "removes_a_tag_and_keeps_the_content"),
+    (Defect::UntagDoesNothing, "removes_a_tag_and_keeps_the_content"),
+    (Defect::AbsentTagIsInvalid, "says_that_a_tag_is_absent"),
+    (Defect::ReferrersUnsorted, "lists_sorted"),
+    (Defect::ReferrersIgnoreTheFilter, "filters_by_artifact_type"),
+    (Defect::ReferrersIgnoreTheSubject, "lists_only_the_subjects_own"),
+    (Defect::ReferrersNone, "lists_sorted"),
+    (Defect::ReferrersTwice, "lists_once_what_is_pushed_twice"),
+    (Defect::ReferrersWithoutType, "filters_by_artifact_type"),
+    (Defect::ReferrersOfAbsentFail, "lists_none"),
 ];
 
 #[derive(Debug)]
 struct Faulty {
-    fault: Fault,
+    fault: Defect,
     good: Memory,
     /// Bytes that stand in for content under digests that are not theirs.
     wrong: std::sync::Mutex<std::collections::BTreeMap<Digest, Vec<u8>>>,
@@ -102,15 +102,15 @@ impl Source for Faulty {
                 bytes[usize::try_from(from).unwrap().min(bytes.len())..].to_vec(),
             ));
         }
-        let from = if self.fault == Fault::IgnoresOffset {
+        let from = if self.fault == Defect::IgnoresOffset {
             0
         } else {
             from
         };
         let found = self.good.fetch_unverified(descriptor, from).await;
         match (self.fault, found) {
-            (Fault::AbsentIsUnavailable, Err(_)) => Err(unavailable()),
-            (Fault::LosesOneByte, Ok(mut whole)) => {
+            (Defect::AbsentIsUnavailable, Err(_)) => Err(unavailable()),
+            (Defect::LosesOneByte, Ok(mut whole)) => {
                 let mut bytes = Vec::new();
                 whole.read_to_end(&mut bytes).await.unwrap();
                 bytes.pop();
@@ -122,8 +122,8 @@ impl Source for Faulty {
 
     async fn contains(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
         match self.fault {
-            Fault::ContainsAlways => Ok(true),
-            Fault::ContainsNever => Ok(false),
+            Defect::ContainsAlways => Ok(true),
+            Defect::ContainsNever => Ok(false),
             _ => {
                 let wrong = self.wrong.lock().unwrap().contains_key(&descriptor.digest);
                 Ok(wrong || self.good.contains(descriptor).await?)
@@ -147,16 +147,16 @@ impl Faulty {
             .await
             .map_err(|error| StoreError::read(descriptor.digest, error))?;
         match self.fault {
-            Fault::TrustsTheDescriptor => Ok(Some(bytes)),
-            Fault::CutsLongContent if bytes.len() > size => {
+            Defect::TrustsTheDescriptor => Ok(Some(bytes)),
+            Defect::CutsLongContent if bytes.len() > size => {
                 bytes.truncate(size);
                 Ok(Some(bytes))
             }
-            Fault::FillsShortContent if bytes.len() < size => {
+            Defect::FillsShortContent if bytes.len() < size => {
                 bytes.resize(size, 0);
                 Ok(Some(bytes))
             }
-            Fault::RewritesManifests if descriptor.media_type.has_children() => {
+            Defect::RewritesManifests if descriptor.media_type.has_children() => {
                 let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
                 Ok(Some(serde_json::to_vec(&value).unwrap()))
             }
@@ -171,17 +171,17 @@ impl Faulty {
 #[async_trait]
 impl Sink for Faulty {
     async fn push(&self, descriptor: &Descriptor, content: ByteStream) -> Result<(), StoreError> {
-        if self.fault == Fault::NoSha512 && descriptor.digest.algorithm() == Algorithm::Sha512 {
+        if self.fault == Defect::NoSha512 && descriptor.digest.algorithm() == Algorithm::Sha512 {
             return Err(StoreError::Unsupported {
                 place: "faulty".to_owned(),
                 operation: "push sha512 to",
             });
         }
-        if self.fault != Fault::ReadsWhatIsThere && self.good.contains(descriptor).await? {
+        if self.fault != Defect::ReadsWhatIsThere && self.good.contains(descriptor).await? {
             return Ok(());
         }
         let kept = match self.take(descriptor, content).await {
-            Err(StoreError::Mismatch { .. }) if self.fault == Fault::WrongKindOfRefusal => {
+            Err(StoreError::Mismatch { .. }) if self.fault == Defect::WrongKindOfRefusal => {
                 return Err(unavailable());
             }
             other => other?,
@@ -201,8 +201,8 @@ impl Resolve for Faulty {
     async fn resolve(&self, tag: &Tag) -> Result<Descriptor, StoreError> {
         let lost = self.tags.lock().unwrap().get(tag).cloned();
         match (self.fault, self.good.resolve(tag).await) {
-            (Fault::LosesTagsSetAtOnce, _) => lost.ok_or_else(unavailable),
-            (Fault::AbsentTagIsInvalid, Err(_)) => Err(StoreError::Invalid {
+            (Defect::LosesTagsSetAtOnce, _) => lost.ok_or_else(unavailable),
+            (Defect::AbsentTagIsInvalid, Err(_)) => Err(StoreError::Invalid {
                 subject: tag.to_string(),
                 why: "absent".to_owned(),
             }),
@@ -213,11 +213,11 @@ impl Resolve for Faulty {
     async fn tags(&self) -> Result<Vec<Tag>, StoreError> {
         let mut tags = self.good.tags().await?;
         match self.fault {
-            Fault::TagsUnsorted => tags.reverse(),
-            Fault::ForgetsToListATag => {
+            Defect::TagsUnsorted => tags.reverse(),
+            Defect::ForgetsToListATag => {
                 tags.pop();
             }
-            Fault::LosesTagsSetAtOnce => tags = self.tags.lock().unwrap().keys().cloned().collect(),
+            Defect::LosesTagsSetAtOnce => tags = self.tags.lock().unwrap().keys().cloned().collect(),
             _ => {}
         }
         Ok(tags)
@@ -228,9 +228,9 @@ impl Resolve for Faulty {
 impl Tags for Faulty {
     async fn tag(&self, descriptor: &Descriptor, tag: &Tag) -> Result<(), StoreError> {
         match self.fault {
-            Fault::TagsWhatIsAbsent if !self.good.contains(descriptor).await? => return Ok(()),
-            Fault::TagNeverMoves if self.good.resolve(tag).await.is_ok() => return Ok(()),
-            Fault::LosesTagsSetAtOnce => {
+            Defect::TagsWhatIsAbsent if !self.good.contains(descriptor).await? => return Ok(()),
+            Defect::TagNeverMoves if self.good.resolve(tag).await.is_ok() => return Ok(()),
+            Defect::LosesTagsSetAtOnce => {
                 let mut tags = self.tags.lock().unwrap().clone();
                 tags.insert(tag.clone(), descriptor.clone());
                 tokio::task::yield_now().await;
@@ -245,8 +245,8 @@ impl Tags for Faulty {
 
     async fn untag(&self, tag: &Tag) -> Result<(), StoreError> {
         match self.fault {
-            Fault::UntagDoesNothing => Ok(()),
-            Fault::UntagOfAbsentFails => {
+            Defect::UntagDoesNothing => Ok(()),
+            Defect::UntagOfAbsentFails => {
                 self.good.resolve(tag).await?;
                 self.good.untag(tag).await
             }
@@ -262,26 +262,26 @@ impl Referrers for Faulty {
         subject: &Descriptor,
         artifact_type: Option<&MediaType>,
     ) -> Result<Vec<Descriptor>, StoreError> {
-        if self.fault == Fault::ReferrersIgnoreTheSubject {
+        if self.fault == Defect::ReferrersIgnoreTheSubject {
             return Ok(self.referrers.lock().unwrap().clone());
         }
-        if self.fault == Fault::ReferrersOfAbsentFail && !self.good.contains(subject).await? {
+        if self.fault == Defect::ReferrersOfAbsentFail && !self.good.contains(subject).await? {
             return Err(unavailable());
         }
-        let filter = artifact_type.filter(|_| self.fault != Fault::ReferrersIgnoreTheFilter);
+        let filter = artifact_type.filter(|_| self.fault != Defect::ReferrersIgnoreTheFilter);
         let mut list = self.good.referrers(subject, filter).await?;
         match self.fault {
-            Fault::ReferrersUnsorted => list.reverse(),
-            Fault::ReferrersNone => list.clear(),
-            Fault::ReferrersTwice => list = [list.clone(), list].concat(),
-            Fault::ReferrersWithoutType => list.iter_mut().for_each(|one| one.artifact_type = None),
+            Defect::ReferrersUnsorted => list.reverse(),
+            Defect::ReferrersNone => list.clear(),
+            Defect::ReferrersTwice => list = [list.clone(), list].concat(),
+            Defect::ReferrersWithoutType => list.iter_mut().for_each(|one| one.artifact_type = None),
             _ => {}
         }
         Ok(list)
     }
 }
 
-async fn broken_by(fault: Fault) -> Vec<&'static str> {
+async fn broken_by(fault: Defect) -> Vec<&'static str> {
     let broken = store_contract(|| async {
         Arc::new(Faulty {
             fault,
@@ -297,7 +297,7 @@ async fn broken_by(fault: Fault) -> Vec<&'static str> {
 
 #[tokio::test]
 async fn a_sound_store_keeps_the_contract_through_the_wrapper() {
-    assert_eq!(broken_by(Fault::None).await, Vec::<&str>::new());
+    assert_eq!(broken_by(Defect::None).await, Vec::<&str>::new());
 }
 
 #[tokio::test]

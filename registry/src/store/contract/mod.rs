@@ -3,7 +3,7 @@
 //! Each case gets a store of its own and uses it only as the traits allow: children are pushed before the manifest that
 //! names them, and tags point at manifests, so that a registry can be held to it as well.
 
-mod content;
+mod blobs;
 mod referrers;
 mod tags;
 
@@ -44,20 +44,20 @@ macro_rules! cases {
 }
 
 const CASES: &[(&str, Run)] = cases![
-    content::keeps_content,
-    content::says_what_is_absent,
-    content::keeps_empty_content,
-    content::keeps_large_content,
-    content::keeps_manifests_byte_for_byte,
-    content::names_content_by_sha512,
-    content::refuses_other_bytes,
-    content::refuses_short_content,
-    content::refuses_long_content,
-    content::stops_an_endless_stream,
-    content::keeps_nothing_of_a_broken_stream,
-    content::reads_nothing_that_is_there,
-    content::takes_the_same_content_at_once,
-    content::takes_other_content_at_once,
+    blobs::keeps_content,
+    blobs::says_what_is_absent,
+    blobs::keeps_empty_content,
+    blobs::keeps_large_content,
+    blobs::keeps_manifests_byte_for_byte,
+    blobs::names_content_by_sha512,
+    blobs::refuses_other_bytes,
+    blobs::refuses_short_content,
+    blobs::refuses_long_content,
+    blobs::stops_an_endless_stream,
+    blobs::keeps_nothing_of_a_broken_stream,
+    blobs::reads_nothing_that_is_there,
+    blobs::takes_the_same_content_at_once,
+    blobs::takes_other_content_at_once,
     tags::resolves_what_was_tagged,
     tags::moves_a_tag,
     tags::lists_tags_sorted,

@@ -15,7 +15,7 @@ use super::{ByteStream, StoreError};
 /// Never yields more than `size` bytes; the error comes in place of the end of the stream, so whoever writes the bytes
 /// away must not commit them before the end is seen.
 pub fn verified(stream: ByteStream, descriptor: &Descriptor) -> ByteStream {
-    Box::pin(Verified {
+    Box::pin(VerifyingReader {
         inner: stream,
         digester: Some(Digester::new(descriptor.digest.algorithm())),
         left: descriptor.size,
@@ -23,7 +23,7 @@ pub fn verified(stream: ByteStream, descriptor: &Descriptor) -> ByteStream {
     })
 }
 
-struct Verified {
+struct VerifyingReader {
     inner: ByteStream,
     digester: Option<Digester>,
     left: u64,
@@ -34,7 +34,7 @@ fn fault(text: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-impl AsyncRead for Verified {
+impl AsyncRead for VerifyingReader {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -68,7 +68,7 @@ impl AsyncRead for Verified {
     }
 }
 
-impl Verified {
+impl VerifyingReader {
     fn end(&mut self) -> io::Result<()> {
         let Some(digester) = self.digester.take() else {
             return Ok(());
@@ -91,7 +91,7 @@ impl Verified {
     }
 }
 
-/// Reads content whole, at most `limit` bytes, and checks digest and size.
+/// Reads a blob whole, at most `limit` bytes, and checks digest and size.
 ///
 /// # Errors
 /// [`StoreError::TooLarge`], [`StoreError::Mismatch`], or the stream's own error.

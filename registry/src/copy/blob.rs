@@ -1,4 +1,4 @@
-//! Sends one content: as a whole, or by ranges where the sink takes them.
+//! Sends one blob: as a whole, or in ranges if the sink takes them.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -11,9 +11,9 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use samebundle_spec::{Descriptor, limits};
 use tokio::sync::{Mutex, Notify};
 
-use super::lanes::Lanes;
+use super::concurrency::Concurrency;
+use super::observer::{ObservedSource, Observer};
 use super::older::Reuse;
-use super::watch::{Watch, WatchedSource};
 use super::{Options, on};
 use crate::graph::{Graph, Node};
 use crate::store::{Begun, Origin, Parts, Side, Stopped, StoreError, Target, digest_of, pump};
@@ -25,16 +25,16 @@ pub(super) struct Job<'a, O: ?Sized, T: ?Sized> {
     pub(super) sink: &'a T,
     pub(super) graph: &'a Graph,
     pub(super) options: &'a Options,
-    pub(super) lanes: &'a Arc<Lanes>,
+    pub(super) concurrency: &'a Arc<Concurrency>,
     pub(super) reuse: Reuse,
 }
 
 impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
-    /// Sends one content; returns how many bytes were read for it, or `None` if none because the sink has it.
+    /// Sends one blob. Returns how many bytes were read for it, or `None` if none were read because the sink has it.
     pub(super) async fn send(&self, node: &Node) -> Result<Option<u64>, StoreError> {
         let descriptor = &node.descriptor;
-        // That a referrer is listed is part of its push, and may be what is missing: the sink is asked by the push itself.
-        if !node.refers
+        // A push also lists a referrer, and the listing may be what is missing, so a referrer is always pushed.
+        if !node.has_subject
             && self
                 .sink
                 .contains(descriptor)
@@ -67,22 +67,26 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
 
     /// The sink reads the source.
     async fn whole(&self, descriptor: &Descriptor) -> Result<Option<u64>, StoreError> {
-        let watch = Arc::new(Watch::new(descriptor, self.options.progress.clone(), self.lanes));
-        let watched = WatchedSource {
+        let observer = Arc::new(Observer::new(
+            descriptor,
+            self.options.progress.clone(),
+            self.concurrency,
+        ));
+        let observed = ObservedSource {
             source: self.source,
-            lanes: self.lanes,
+            concurrency: self.concurrency,
             known: self.graph.bytes(descriptor),
-            watch: Arc::clone(&watch),
+            observer: Arc::clone(&observer),
         };
-        match self.sink.push_from(descriptor, &watched).await {
-            Ok(()) if watch.was_read() => Ok(Some(watch.read())),
+        match self.sink.push_from(descriptor, &observed).await {
+            Ok(()) if observer.was_read() => Ok(Some(observer.read())),
             Ok(()) => self.skip(descriptor),
-            Err(error) => Err(match watch.failure() {
+            Err(error) => Err(match observer.failure() {
                 Some(failure) => on(Side::Source)(StoreError::read(descriptor.digest, failure)),
                 None => match error {
-                    // The source could not be opened, and says so already.
+                    // The source could not be opened, and the error says so already.
                     error @ StoreError::Copy { .. } => error,
-                    error @ StoreError::Mismatch { .. } if watch.was_read() => {
+                    error @ StoreError::Mismatch { .. } if observer.was_read() => {
                         self.blame(descriptor, error).await
                     }
                     error => on(Side::Destination)(error),
@@ -91,15 +95,15 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
         }
     }
 
-    /// Whose fault it is that the sink got other bytes than the descriptor says: the source is read again to know.
+    /// Finds out which side is at fault if the sink got other bytes than the descriptor says: reads the source again.
     async fn blame(&self, descriptor: &Descriptor, error: StoreError) -> StoreError {
-        let watched = WatchedSource {
+        let observed = ObservedSource {
             source: self.source,
-            lanes: self.lanes,
+            concurrency: self.concurrency,
             known: self.graph.bytes(descriptor),
-            watch: Arc::new(Watch::new(descriptor, None, self.lanes)),
+            observer: Arc::new(Observer::new(descriptor, None, self.concurrency)),
         };
-        match digest_of(&watched, descriptor).await {
+        match digest_of(&observed, descriptor).await {
             Ok(found) if found == descriptor.digest => on(Side::Destination)(error),
             Ok(_) => on(Side::Source)(error),
             Err(error @ StoreError::Copy { .. }) => error,
@@ -107,11 +111,11 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
         }
     }
 
-    /// The sink is written by position; what it has of the content already is not asked for again.
+    /// Writes to the sink by position; bytes of the blob that the sink already has are not fetched again.
     async fn by_ranges(&self, descriptor: &Descriptor, parts: Arc<dyn Parts>) -> Result<u64, StoreError> {
         let read = AtomicU64::new(0);
         let mut parts = parts;
-        // Only once: if what was put together is wrong, an index lies, and everything is fetched.
+        // This is tried only once: if the assembled bytes are wrong, an index is false, and everything is fetched.
         if let Some(chunked) = self.graph.chunked.get(&descriptor.digest) {
             let filled = self.reuse.fill(self.source, self.sink, chunked, &*parts).await?;
             read.fetch_add(filled, Ordering::Relaxed);
@@ -123,7 +127,7 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
             match parts.finish().await {
                 Ok(()) => return Ok(read.load(Ordering::Relaxed)),
                 Err(error @ StoreError::Mismatch { .. }) if whole => return Err(on(Side::Source)(error)),
-                // What an earlier attempt left was wrong, and is removed.
+                // The bytes that an earlier attempt left were wrong, and are removed.
                 Err(StoreError::Mismatch { why, .. }) => {
                     tracing::warn!(digest = %descriptor.digest, why, "what was there is not used");
                 }
@@ -154,7 +158,7 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
         let moved = |bytes: u64| {
             read.fetch_add(bytes, Ordering::Relaxed);
             asked.fetch_sub(bytes, Ordering::Relaxed);
-            self.lanes.moved(bytes);
+            self.concurrency.moved(bytes);
             let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
             if let Some(progress) = &self.options.progress {
                 progress.advanced(&descriptor.digest, done.min(size), size);
@@ -162,13 +166,13 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
             recorded.notify_one();
         };
         let mut budget = Budget::new(size);
-        // The ranges in the lane of the content are read one after the other, so that the bytes come in order; the next one
-        // is asked for while the one before ends.
+        // Ranges without a permit of their own are read one after the other, so that the bytes come in order; the next one
+        // is requested while the one before ends.
         let (turn, mut in_turn) = (Mutex::new(()), 0);
         let mut left: VecDeque<Range<u64>> = missing.into();
         let mut running = FuturesUnordered::new();
         loop {
-            let mut freed = pin!(self.lanes.freed());
+            let mut freed = pin!(self.concurrency.freed());
             freed.as_mut().enable();
             let pace = self.source.pace();
             if !pace.ranges {
@@ -177,19 +181,19 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
             while let Some(first) = left.front_mut() {
                 let most = match pace.streams {
                     1 => size,
-                    streams => budget.range(size, streams.min(self.lanes.streams())),
+                    streams => budget.range(size, streams.min(self.concurrency.streams())),
                 };
                 let length = most.min(first.end - first.start);
                 let room = asked.load(Ordering::Relaxed) + length <= budget.now;
                 if !running.is_empty() && (!room || running.len() >= pace.streams) {
                     break;
                 }
-                let lane = if in_turn > 0 {
-                    self.lanes.take_spare()
+                let permit = if in_turn > 0 {
+                    self.concurrency.take_spare()
                 } else {
                     None
                 };
-                let turn = lane.is_none().then_some(&turn);
+                let turn = permit.is_none().then_some(&turn);
                 if turn.is_some() && in_turn > 1 {
                     break;
                 }
@@ -203,7 +207,7 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
                 let range = self.range(descriptor, parts, range, turn, &moved);
                 running.push(async move {
                     let fetched = range.await;
-                    drop(lane);
+                    drop(permit);
                     fetched.map(|took| (turn.is_some(), length, took))
                 });
             }
@@ -219,7 +223,7 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
                 () = freed, if !left.is_empty() => {}
                 () = recorded.notified(), if !left.is_empty() => {}
             }
-            self.lanes
+            self.concurrency
                 .throttled(self.source.pace().throttled + self.sink.pace().throttled);
         }
     }
@@ -248,8 +252,8 @@ impl<O: Origin + ?Sized, T: Target + ?Sized> Job<'_, O, T> {
     }
 }
 
-/// How much of one content may be asked for and not be recorded yet, bytes: what a kill costs. More on a quick way only, so
-/// that it costs no more than a moment there, and no answer that was asked for early waits long to be read.
+/// How much of one blob may be requested and not be recorded yet, bytes: a kill loses at most this. It grows only on a
+/// fast network, so that a kill costs no more than a moment, and no early answer waits long to be read.
 #[derive(Debug)]
 struct Budget {
     now: u64,
@@ -261,7 +265,7 @@ impl Budget {
     /// A range that came in less time than this may be followed by a longer one.
     const QUICK: Duration = Duration::from_secs(1);
 
-    /// That of content of `size` bytes.
+    /// The budget for a blob of `size` bytes.
     fn new(size: u64) -> Self {
         let (least, largest) = limits::ASKED_BYTES;
         let (least, most) = if size <= limits::ASKED_WHOLE {
@@ -276,16 +280,16 @@ impl Budget {
         }
     }
 
-    /// How long a range of content of `size` bytes may be by so many streams.
+    /// How long a range of a blob of `size` bytes may be with this many streams.
     fn range(&self, size: u64, streams: usize) -> u64 {
         if self.now >= size {
             return size;
         }
-        // Three quarters, so that there is room to ask for the next range while one ends.
+        // Three quarters leave room to request the next range while one ends.
         (self.now / streams as u64).min(self.now / 4 * 3)
     }
 
-    /// Says how long the bytes of a range took to come.
+    /// Records how long the bytes of a range took to arrive.
     fn took(&mut self, length: u64, took: Duration) {
         if took >= Self::QUICK {
             self.now = (self.now / 2).max(self.least);
@@ -295,7 +299,7 @@ impl Budget {
     }
 }
 
-/// Makes one range of all: where each costs what lies before it, a hole in between costs less than another question.
+/// Joins all ranges into one. Where each range costs the bytes before it, reading the gaps costs less than another request.
 fn join(left: &mut VecDeque<Range<u64>>) {
     if let (Some(first), Some(last)) = (left.front(), left.back()) {
         let all = first.start..last.end;

@@ -1,29 +1,29 @@
-//! Where the chunks of a layer are in older layers.
+//! The locations of a layer's chunks in older layers.
 
 use samebundle_spec::{Chunk, ChunkIndex};
 
-/// A place in an older layer.
+/// A position in an older layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct ChunkLocation {
     /// Which of the older layers.
     pub(crate) layer: u32,
-    /// From which byte on.
+    /// The first byte.
     pub(crate) at: u64,
 }
 
-/// The places of the chunks of one layer, as far as they are known.
+/// The locations of the chunks of one layer, as far as they are known.
 #[derive(Debug)]
-pub(crate) struct Places<'a> {
+pub(crate) struct ChunkLocations<'a> {
     index: &'a ChunkIndex,
     /// Numbers of chunks, sorted by digest, each digest once.
     order: Vec<u32>,
-    /// The place of each of them.
-    found: Vec<Option<Place>>,
+    /// The location of each of them.
+    found: Vec<Option<ChunkLocation>>,
     left: usize,
 }
 
-impl<'a> Places<'a> {
-    /// Nothing is known yet.
+impl<'a> ChunkLocations<'a> {
+    /// Begins with no location known.
     pub(crate) fn of(index: &'a ChunkIndex) -> Self {
         let chunks = index.chunks();
         // An index has far fewer chunks than 2^32.
@@ -49,25 +49,25 @@ impl<'a> Places<'a> {
             .ok()
     }
 
-    /// Looks for chunks in an older layer. What is known already stays.
+    /// Looks for chunks in an older layer. Locations that are already known stay.
     pub(crate) fn learn(&mut self, layer: u32, older: &ChunkIndex) {
         for (at, chunk) in older.placed() {
             if let Some(rank) = self.rank(chunk)
                 && self.found[rank].is_none()
             {
-                self.found[rank] = Some(Place { layer, at });
+                self.found[rank] = Some(ChunkLocation { layer, at });
                 self.left -= 1;
             }
         }
     }
 
-    /// Every chunk has a place.
+    /// Tells whether every chunk has a location.
     pub(crate) fn complete(&self) -> bool {
         self.left == 0
     }
 
-    /// The place of a chunk of the layer.
-    pub(crate) fn get(&self, chunk: &Chunk) -> Option<Place> {
+    /// The location of a chunk of the layer.
+    pub(crate) fn get(&self, chunk: &Chunk) -> Option<ChunkLocation> {
         self.rank(chunk).and_then(|rank| self.found[rank])
     }
 }

@@ -1,4 +1,4 @@
-//! A source as a sink sees it during a copy: it counts, and remembers how it failed.
+//! The source that a sink reads during a copy: it counts bytes, and remembers how a read failed.
 
 use std::ops::Range;
 use std::pin::Pin;
@@ -12,40 +12,40 @@ use futures::stream::{self, StreamExt};
 use samebundle_spec::Descriptor;
 use tokio::io::{AsyncRead, ReadBuf};
 
-use super::lanes::Lanes;
+use super::concurrency::Concurrency;
 use super::{Progress, on};
 use crate::store::{ByteStream, Origin, Pace, Pieces, Side, Source, StoreError};
 
-/// One content of the source, which the sink may begin to read more than once, anywhere.
+/// One blob of the source, which the sink may begin to read more than once, at any position.
 #[derive(Debug)]
-pub(super) struct WatchedSource<'a, O: ?Sized> {
+pub(super) struct ObservedSource<'a, O: ?Sized> {
     pub(super) source: &'a O,
-    pub(super) lanes: &'a Arc<Lanes>,
+    pub(super) concurrency: &'a Arc<Concurrency>,
     /// Its bytes, if the graph holds them already.
     pub(super) known: Option<Bytes>,
-    pub(super) watch: Arc<Watch>,
+    pub(super) observer: Arc<Observer>,
 }
 
-impl<O: ?Sized> WatchedSource<'_, O> {
-    /// A part of the bytes that are known.
+impl<O: ?Sized> ObservedSource<'_, O> {
+    /// A range of the bytes that are known.
     fn part(&self, range: Range<u64>) -> Option<Bytes> {
         let bytes = self.known.as_ref()?;
         let place = |at: u64| usize::try_from(at).map_or(bytes.len(), |at| at.min(bytes.len()));
         Some(bytes.slice(place(range.start)..place(range.end.max(range.start))))
     }
 
-    fn watched(&self, from: u64, inner: ByteStream) -> ByteStream {
-        self.watch.begin(from);
-        Box::pin(Watched {
+    fn observed(&self, from: u64, inner: ByteStream) -> ByteStream {
+        self.observer.begin(from);
+        Box::pin(ObservedStream {
             inner,
-            watch: Arc::clone(&self.watch),
+            observer: Arc::clone(&self.observer),
         })
     }
 }
 
 /// The digest is checked by whoever takes the bytes; if it is wrong, the copy finds out whose fault that is.
 #[async_trait]
-impl<O: Origin + ?Sized> Source for WatchedSource<'_, O> {
+impl<O: Origin + ?Sized> Source for ObservedSource<'_, O> {
     async fn fetch_unverified(&self, descriptor: &Descriptor, from: u64) -> Result<ByteStream, StoreError> {
         let content: ByteStream = match self.part(from..u64::MAX) {
             Some(bytes) => Box::pin(std::io::Cursor::new(bytes)),
@@ -55,7 +55,7 @@ impl<O: Origin + ?Sized> Source for WatchedSource<'_, O> {
                 .await
                 .map_err(on(Side::Source))?,
         };
-        Ok(self.watched(from, content))
+        Ok(self.observed(from, content))
     }
 
     async fn fetch_range_unverified(
@@ -72,7 +72,7 @@ impl<O: Origin + ?Sized> Source for WatchedSource<'_, O> {
                 .await
                 .map_err(on(Side::Source))?,
         };
-        Ok(self.watched(from, content))
+        Ok(self.observed(from, content))
     }
 
     async fn pieces_unverified(
@@ -89,14 +89,14 @@ impl<O: Origin + ?Sized> Source for WatchedSource<'_, O> {
                 .await
                 .map_err(on(Side::Source))?,
         };
-        self.watch.begin(from);
-        let watch = Arc::clone(&self.watch);
-        Ok(pieces.map(move |piece| watch.piece(piece)).boxed())
+        self.observer.begin(from);
+        let observer = Arc::clone(&self.observer);
+        Ok(pieces.map(move |piece| observer.piece(piece)).boxed())
     }
 
     fn pace(&self) -> Pace {
         let pace = self.source.pace();
-        self.lanes.throttled(pace.throttled);
+        self.concurrency.throttled(pace.throttled);
         pace
     }
 
@@ -109,12 +109,12 @@ impl<O: Origin + ?Sized> Source for WatchedSource<'_, O> {
     }
 }
 
-/// What is known of a content that a sink reads.
+/// What is known about a blob that a sink reads.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct Observer {
     descriptor: Descriptor,
     progress: Option<Arc<dyn Progress>>,
-    lanes: Arc<Lanes>,
+    concurrency: Arc<Concurrency>,
     state: Mutex<State>,
     done: AtomicU64,
     read: AtomicU64,
@@ -126,16 +126,16 @@ struct State {
     failure: Option<std::io::Error>,
 }
 
-impl Watch {
+impl Observer {
     pub(super) fn new(
         descriptor: &Descriptor,
         progress: Option<Arc<dyn Progress>>,
-        lanes: &Arc<Lanes>,
+        concurrency: &Arc<Concurrency>,
     ) -> Self {
         Self {
             descriptor: descriptor.clone(),
             progress,
-            lanes: Arc::clone(lanes),
+            concurrency: Arc::clone(concurrency),
             state: Mutex::default(),
             done: AtomicU64::new(0),
             read: AtomicU64::new(0),
@@ -150,7 +150,7 @@ impl Watch {
         self.state().read
     }
 
-    /// How many bytes were read, those that were read again included.
+    /// How many bytes were read, bytes that were read again included.
     pub(super) fn read(&self) -> u64 {
         self.read.load(Ordering::Relaxed)
     }
@@ -172,10 +172,10 @@ impl Watch {
             return;
         }
         self.read.fetch_add(bytes, Ordering::Relaxed);
-        self.lanes.moved(bytes);
+        self.concurrency.moved(bytes);
         let done = self.done.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if let Some(progress) = &self.progress {
-            // Content that is longer than its descriptor says is refused by whoever reads it.
+            // A blob that is longer than its descriptor says is refused by whoever reads it.
             let total = self.descriptor.size;
             progress.advanced(&self.descriptor.digest, done.min(total), total);
         }
@@ -200,13 +200,13 @@ impl Watch {
     }
 }
 
-/// A stream of which a [`Watch`] hears.
-struct Watched {
+/// A stream that reports to an [`Observer`].
+struct ObservedStream {
     inner: ByteStream,
-    watch: Arc<Watch>,
+    observer: Arc<Observer>,
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for ObservedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -215,10 +215,10 @@ impl AsyncRead for Watched {
         let before = buf.filled().len();
         Poll::Ready(match std::task::ready!(self.inner.as_mut().poll_read(cx, buf)) {
             Ok(()) => {
-                self.watch.advance((buf.filled().len() - before) as u64);
+                self.observer.advance((buf.filled().len() - before) as u64);
                 Ok(())
             }
-            Err(error) => Err(self.watch.fail(error)),
+            Err(error) => Err(self.observer.fail(error)),
         })
     }
 }

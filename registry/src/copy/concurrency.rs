@@ -1,10 +1,11 @@
-//! How much of a copy is on the way at once.
+//! How many blobs and ranges of a copy are transferred at once.
 //!
-//! A lane is one content, or one more range of a content. The number of lanes grows by one as long as that makes the copy
-//! faster, and is halved each time one of the places asks to be spared (429): additive increase, multiplicative decrease.
+//! A permit is for one blob, or for one more range of a blob. The number of permits grows by one as long as that makes
+//! the copy faster, and is halved each time one of the two stores answers 429: additive increase, multiplicative
+//! decrease.
 //!
-//! Contents begin with as many lanes as the user allows. Further ranges of a content begin with none: on a short way one
-//! stream fills it and more only disturb each other, on a long one each window that shows a gain brings one more.
+//! Blobs begin with as many permits as the user allows. Further ranges of a blob begin with none: on a short connection one
+//! stream fills it and more only disturb each other; on a long one each window that shows a gain brings one more.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,18 +14,18 @@ use samebundle_spec::limits;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-/// How long throughput is measured before the number of lanes is thought over.
+/// How long throughput is measured before the number of permits is reconsidered.
 const WINDOW: Duration = Duration::from_secs(1);
-/// A lane more must bring this much more throughput.
+/// One more permit must bring this much more throughput.
 const GAIN: f64 = 1.05;
-/// Windows without growth after a lane more brought nothing.
+/// Windows without growth after one more permit brought no gain.
 const REST: u32 = 8;
-/// Windows without growth after a place asked to be spared.
+/// Windows without growth after a store answered 429.
 const REST_THROTTLED: u32 = 5;
 
-/// The lanes of one copy.
+/// The permits of one copy.
 #[derive(Debug)]
-pub(super) struct Lanes {
+pub(super) struct Concurrency {
     state: Mutex<State>,
     freed: Notify,
 }
@@ -32,10 +33,10 @@ pub(super) struct Lanes {
 #[derive(Debug)]
 struct State {
     limit: usize,
-    /// Lanes in use up to which one more range may have one.
+    /// One more range gets a permit only while fewer than this many are in use.
     ranges: usize,
     used: usize,
-    /// Contents that could go if there were a lane; ranges wait for them.
+    /// Blobs that could be sent if there were a permit; ranges wait for them.
     waiting: usize,
     throttled: u64,
     window: Window,
@@ -45,35 +46,35 @@ struct State {
 struct Window {
     start: Instant,
     bytes: u64,
-    /// What had no lane at some time.
+    /// The kind that could not get a permit at some time in this window.
     wanted: Option<Kind>,
-    /// What got one more lane last, and the throughput of the window before, bytes a second.
+    /// The kind that last got one more permit, and the throughput of the window before, bytes a second.
     grown: Option<(Kind, f64)>,
     rest: u32,
 }
 
-/// What a lane is for.
+/// What a permit is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    Content,
+    Blob,
     Range,
 }
 
-/// A place on the way; given back when dropped.
+/// The right to send one blob or range; it is given back when dropped.
 #[derive(Debug)]
-pub(super) struct Lane<'a> {
-    lanes: &'a Lanes,
+pub(super) struct Permit<'a> {
+    concurrency: &'a Concurrency,
 }
 
-impl Drop for Lane<'_> {
+impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        self.lanes.state().used -= 1;
-        self.lanes.freed.notify_waiters();
+        self.concurrency.state().used -= 1;
+        self.concurrency.freed.notify_waiters();
     }
 }
 
-impl Lanes {
-    /// Begins with so many.
+impl Concurrency {
+    /// Begins with `limit` permits for blobs.
     pub(super) fn new(limit: usize, throttled: u64) -> Self {
         Self {
             state: Mutex::new(State {
@@ -98,24 +99,24 @@ impl Lanes {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends when a lane may have become free since it was made and enabled.
+    /// Ends when a permit may have become free since it was made and enabled.
     pub(super) fn freed(&self) -> Notified<'_> {
         self.freed.notified()
     }
 
-    /// A lane for a content.
-    pub(super) fn take(&self) -> Option<Lane<'_>> {
+    /// A permit for a blob.
+    pub(super) fn take(&self) -> Option<Permit<'_>> {
         let mut state = self.state();
         if state.used >= state.limit {
-            state.window.wanted = Some(Kind::Content);
+            state.window.wanted = Some(Kind::Blob);
             return None;
         }
         state.used += 1;
-        Some(Lane { lanes: self })
+        Some(Permit { concurrency: self })
     }
 
-    /// A lane for one more range of a content that has one; none while contents wait.
-    pub(super) fn take_spare(&self) -> Option<Lane<'_>> {
+    /// A permit for one more range of a blob that has one; none while blobs wait.
+    pub(super) fn take_spare(&self) -> Option<Permit<'_>> {
         let mut state = self.state();
         if state.waiting > 0 {
             return None;
@@ -125,20 +126,20 @@ impl Lanes {
             return None;
         }
         state.used += 1;
-        Some(Lane { lanes: self })
+        Some(Permit { concurrency: self })
     }
 
-    /// How many streams one content may have.
+    /// How many streams one blob may have.
     pub(super) fn streams(&self) -> usize {
         self.state().ranges
     }
 
-    /// Says how many contents wait for a lane.
+    /// Records how many blobs wait for a permit.
     pub(super) fn waiting(&self, contents: usize) {
         self.state().waiting = contents;
     }
 
-    /// Says how often the places asked to be spared, in all.
+    /// Records how often the two stores have answered 429 in all.
     pub(super) fn throttled(&self, times: u64) {
         let mut state = self.state();
         if times > state.throttled {
@@ -150,7 +151,7 @@ impl Lanes {
         }
     }
 
-    /// Says that bytes went through.
+    /// Records that bytes were transferred.
     pub(super) fn moved(&self, bytes: u64) {
         let mut state = self.state();
         state.window.bytes += bytes;
@@ -163,7 +164,7 @@ impl Lanes {
 }
 
 impl State {
-    /// Ends a window; whether there is a lane more.
+    /// Ends a window; returns whether there is one more permit.
     fn think(&mut self, took: Duration) -> bool {
         let rate = self.window.bytes as f64 / took.as_secs_f64();
         let wanted = self.window.wanted.take();
@@ -171,8 +172,8 @@ impl State {
         if let Some((kind, before)) = self.window.grown.take()
             && rate < before * GAIN
         {
-            let lanes = self.lanes_for(kind);
-            *lanes = (*lanes - 1).max(1);
+            let concurrency = self.limit_for(kind);
+            *concurrency = (*concurrency - 1).max(1);
             self.window.rest = REST;
             return false;
         }
@@ -182,18 +183,18 @@ impl State {
         }
         let Some(kind) = wanted else { return false };
         let used = self.used;
-        let lanes = self.lanes_for(kind);
-        if (*lanes).max(used) >= limits::LANES {
+        let concurrency = self.limit_for(kind);
+        if (*concurrency).max(used) >= limits::LANES {
             return false;
         }
-        *lanes = used.max(*lanes) + 1;
+        *concurrency = used.max(*concurrency) + 1;
         self.window.grown = Some((kind, rate));
         true
     }
 
-    fn lanes_for(&mut self, kind: Kind) -> &mut usize {
+    fn limit_for(&mut self, kind: Kind) -> &mut usize {
         match kind {
-            Kind::Content => &mut self.limit,
+            Kind::Blob => &mut self.limit,
             Kind::Range => &mut self.ranges,
         }
     }
@@ -205,27 +206,27 @@ mod tests {
 
     #[test]
     fn a_lane_is_given_back_and_ranges_wait_for_contents() {
-        let lanes = Lanes::new(2, 0);
-        let one = lanes.take().unwrap();
-        lanes.waiting(1);
-        assert!(lanes.take_spare().is_none());
-        let two = lanes.take().unwrap();
-        assert!(lanes.take().is_none());
+        let concurrency = Concurrency::new(2, 0);
+        let one = concurrency.take().unwrap();
+        concurrency.waiting(1);
+        assert!(concurrency.take_spare().is_none());
+        let two = concurrency.take().unwrap();
+        assert!(concurrency.take().is_none());
         drop((one, two));
-        lanes.waiting(0);
-        assert!(lanes.take_spare().is_some());
+        concurrency.waiting(0);
+        assert!(concurrency.take_spare().is_some());
     }
 
     #[test]
     fn one_more_range_at_a_time_while_that_is_faster() {
-        let lanes = Lanes::new(4, 0);
-        let _content = lanes.take().unwrap();
+        let concurrency = Concurrency::new(4, 0);
+        let _content = concurrency.take().unwrap();
         let window = |bytes: u64| {
             let mut spare = Vec::new();
-            while let Some(lane) = lanes.take_spare() {
-                spare.push(lane);
+            while let Some(permit) = concurrency.take_spare() {
+                spare.push(permit);
             }
-            let mut state = lanes.state();
+            let mut state = concurrency.state();
             state.window.bytes = bytes;
             state.think(Duration::from_secs(1));
             spare.len()
@@ -242,25 +243,25 @@ mod tests {
         }
         assert_eq!(window(200), 1, "tried again");
         assert_eq!(window(300), 2);
-        lanes.throttled(1);
+        concurrency.throttled(1);
         assert_eq!(window(300), 1, "halved");
-        assert_eq!(lanes.state().limit, 2);
+        assert_eq!(concurrency.state().limit, 2);
     }
 
     #[test]
     fn lanes_are_halved_when_a_place_asks_and_grow_while_it_helps() {
-        let lanes = Lanes::new(4, 3);
-        lanes.throttled(3);
-        assert_eq!(lanes.state().limit, 4);
-        lanes.throttled(4);
-        assert_eq!(lanes.state().limit, 2);
-        lanes.throttled(9);
-        lanes.throttled(10);
-        assert_eq!(lanes.state().limit, 1, "never none");
+        let concurrency = Concurrency::new(4, 3);
+        concurrency.throttled(3);
+        assert_eq!(concurrency.state().limit, 4);
+        concurrency.throttled(4);
+        assert_eq!(concurrency.state().limit, 2);
+        concurrency.throttled(9);
+        concurrency.throttled(10);
+        assert_eq!(concurrency.state().limit, 1, "never none");
         let second = Duration::from_secs(1);
         let window = |bytes: u64| {
-            let mut state = lanes.state();
-            (state.window.bytes, state.window.wanted) = (bytes, Some(Kind::Content));
+            let mut state = concurrency.state();
+            (state.window.bytes, state.window.wanted) = (bytes, Some(Kind::Blob));
             state.think(second);
             state.limit
         };
