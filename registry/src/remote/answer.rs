@@ -1,4 +1,4 @@
-//! Answers of a registry: bodies within limits, and errors that say which of absent, denied, throttled, broken it is.
+//! Answers of a registry: bodies within limits, and errors that tell absent, denied, throttled and broken apart.
 
 use std::io::Read;
 use std::time::Duration;
@@ -13,24 +13,24 @@ use super::http::describe;
 use super::retry::Failure;
 use crate::StoreError;
 
-/// How much of a registry's words an error shows, characters.
+/// How much of a registry's message an error shows, characters.
 const SHOWN: usize = 300;
 
-/// What was asked, for errors.
+/// What a request was for, as errors describe it.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(super) struct RequestContext {
     /// Registry and repository.
     pub(super) place: String,
-    /// What was asked, with its preposition: "could not {operation} {place}".
+    /// The operation, with its preposition: "could not {operation} {place}".
     pub(super) operation: &'static str,
     /// A tag or a digest.
     pub(super) subject: String,
-    /// The digest, if it was content that was asked for.
+    /// The digest, if a blob or manifest was requested by it.
     pub(super) digest: Option<Digest>,
 }
 
-impl Asked {
-    /// Reads the body of an answer, at most `limit` bytes of it. A body that comes compressed although nobody asked for that
+impl RequestContext {
+    /// Reads the body of an answer, at most `limit` bytes of it. A body that is compressed although that was not requested
     /// is decompressed.
     pub(super) async fn read(&self, mut response: Response, limit: u64) -> Result<Vec<u8>, StoreError> {
         let too_long = || self.broken(format!("it is longer than {limit} bytes"));
@@ -58,7 +58,7 @@ impl Asked {
         }
     }
 
-    /// The error of a request that is not made again after `made` failures.
+    /// The error of a request that is not repeated after `made` failures.
     pub(super) fn given_up(&self, failure: Failure, mut why: String, made: u32) -> StoreError {
         if made > 1 {
             why.push_str(&format!(", after {made} attempts"));
@@ -90,7 +90,7 @@ impl Asked {
         }
     }
 
-    /// The error of an answer that no registry gives.
+    /// The error of an answer that breaks the protocol.
     pub(super) fn broken(&self, why: impl Into<String>) -> StoreError {
         StoreError::Broken {
             place: self.place.clone(),
@@ -122,14 +122,14 @@ impl Asked {
         }
     }
 
-    /// Makes the error of an answer that is not the one that was hoped for.
+    /// Makes the error of an unexpected answer.
     pub(super) async fn refused(&self, response: Response) -> StoreError {
         let status = response.status();
         let (code, why) = self.words(response).await;
         self.classify(status, code.as_ref(), why)
     }
 
-    /// The failure that an answer stands for which passes by itself; `spare` is the wait that it asks for.
+    /// The failure of a transient answer; `spare` is the wait that it asks for.
     pub(super) async fn passing(&self, response: Response, spare: Option<Duration>) -> (Failure, String) {
         let status = response.status();
         let (code, why) = self.words(response).await;
@@ -142,7 +142,7 @@ impl Asked {
         (failure, why)
     }
 
-    /// The error code of an answer, and its words with its status.
+    /// The error code of an answer, and its message with its status.
     pub(super) async fn words(&self, response: Response) -> (Option<OciErrorCode>, String) {
         let status = response.status();
         let body = self.read(response, limits::ERROR_BYTES).await;
@@ -165,7 +165,7 @@ impl Asked {
             (401 | 403, _) | (400, Some(OciErrorCode::Denied | OciErrorCode::Unauthorized)) => {
                 self.denied(why)
             }
-            // What was pushed before is gone, by a collection of garbage or a restart; pushing again brings it back.
+            // Blobs that were pushed before are gone, by a garbage collection or a restart; another push brings them back.
             (400..500, Some(OciErrorCode::ManifestBlobUnknown)) => self.unavailable(why),
             (404, _) => StoreError::NotFound {
                 subject: self.subject.clone(),
@@ -194,7 +194,7 @@ impl Asked {
     }
 }
 
-/// The error code and the words of an error body, shortened and made harmless.
+/// The error code and the message of an error body, shortened and without harmful characters.
 fn said(body: &[u8]) -> (Option<OciErrorCode>, String) {
     if let Ok(mut envelope) = serde_json::from_slice::<OciEnvelope>(body)
         && !envelope.errors.is_empty()
@@ -249,13 +249,13 @@ pub(super) fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
         .unwrap_or_default()
 }
 
-/// Whether an answer is a web page where content of another type was asked for: a login, a proxy's own words.
+/// Whether an answer is a web page, such as a login or a proxy's message, where another type was requested.
 pub(super) fn is_page(headers: &HeaderMap, wanted: &MediaType) -> bool {
     let page = |text: &str| text.trim_start().starts_with("text/html");
     page(header(headers, "content-type")) && !page(wanted.as_str())
 }
 
-/// Whether an answer's body is compressed on its way. It is asked for as it is; some servers do not listen.
+/// Whether an answer's body has a content encoding. None is requested, but some servers add one all the same.
 pub(super) fn is_gzip(headers: &HeaderMap) -> bool {
     let encoding = header(headers, "content-encoding").trim();
     ["gzip", "x-gzip"]
@@ -263,7 +263,8 @@ pub(super) fn is_gzip(headers: &HeaderMap) -> bool {
         .any(|gzip| encoding.eq_ignore_ascii_case(gzip))
 }
 
-/// Compares `Docker-Content-Digest` with what was asked for or received. It proves nothing, but a difference tells.
+/// Compares `Docker-Content-Digest` with the digest that was requested or received. Equality proves nothing, but a
+/// difference shows a fault.
 pub(super) fn compare(headers: &HeaderMap, digest: &Digest) -> Result<(), StoreError> {
     match header(headers, "docker-content-digest").parse::<Digest>() {
         Ok(told) if told.algorithm() == digest.algorithm() && told != *digest => Err(StoreError::Mismatch {
@@ -298,7 +299,7 @@ mod tests {
 
     #[test]
     fn tells_absent_denied_throttled_and_broken_apart() {
-        let asked = Asked {
+        let context = RequestContext {
             place: "r/x".into(),
             operation: "read",
             subject: "t".into(),
@@ -306,7 +307,7 @@ mod tests {
         };
         let kind = |status: u16, code: Option<OciErrorCode>| {
             let status = StatusCode::from_u16(status).unwrap();
-            format!("{:?}", asked.classify(status, code.as_ref(), String::new()))
+            format!("{:?}", context.classify(status, code.as_ref(), String::new()))
         };
         for (status, code, expected) in [
             (401, None, "Denied"),
@@ -325,7 +326,7 @@ mod tests {
             (404, Some(OciErrorCode::ManifestBlobUnknown), "Unavailable"),
             (507, None, "Unavailable"),
             (400, None, "Invalid"),
-            (302, None, "Broken"),
+            (302, None, "RequestError"),
         ] {
             let found = kind(status, code);
             assert!(found.starts_with(expected), "{status}: {found}");

@@ -1,8 +1,9 @@
 //! Tokens: from a registry's challenge to the `Authorization` of the next request (distribution token specification).
 //!
-//! A secret goes to its registry (scheme, host and port) and to the token service that the registry names, if that is the
-//! registry itself or is listed as belonging to it ([`TokenHosts`]). Any other token service is asked without credentials.
-//! Token requests follow no redirects. Tokens are kept for a repository and right until four fifths of their life are over.
+//! A secret goes to its registry (scheme, host and port) and to the token service that the registry names, if that is
+//! the registry itself or is listed as belonging to it ([`TokenHosts`]). Any other token service is asked without
+//! credentials. Token requests follow no redirects. Tokens are kept for each repository and action until four fifths of
+//! their life are over.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -17,15 +18,15 @@ use serde::Deserialize;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use super::answer::Asked;
+use super::answer::RequestContext;
 use super::credentials::{Credential, Credentials};
 use super::http::{Http, authority};
 use super::retry::{RetryPolicy, Try};
 use crate::StoreError;
 
-/// Life of a token that says none, seconds (token specification).
+/// Life of a token that does not state it, seconds (token specification).
 const DEFAULT_LIFE: u64 = 60;
-/// Longest life that is believed, seconds.
+/// The longest life that is accepted, seconds.
 const LONGEST_LIFE: u64 = 86_400;
 /// Name of this client for token services.
 const CLIENT_ID: &str = "samebundle";
@@ -36,27 +37,27 @@ const KNOWN_TOKEN_HOSTS: [(&str, &str); 2] = [
     ("registry.gitlab.com", "gitlab.com"),
 ];
 
-/// What a request needs the right to do.
+/// The action of a token's scope that a request needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Right {
+pub(super) enum Action {
     Pull,
     Push,
     Delete,
 }
 
-/// The scopes of a token: a repository and a right, and repositories that blobs are mounted from.
+/// The scopes of a token: a repository and an action, and repositories that blobs are mounted from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Scope {
     repository: Repository,
-    right: Right,
+    action: Action,
     from: Option<String>,
 }
 
 impl Scope {
-    pub(super) fn new(repository: &Repository, right: Right) -> Self {
+    pub(super) fn new(repository: &Repository, action: Action) -> Self {
         Self {
             repository: repository.clone(),
-            right,
+            action,
             from: None,
         }
     }
@@ -67,10 +68,10 @@ impl Scope {
     }
 
     fn texts(&self) -> Vec<String> {
-        let actions = match self.right {
-            Right::Pull => "pull",
-            Right::Push => "pull,push",
-            Right::Delete => "pull,push,delete",
+        let actions = match self.action {
+            Action::Pull => "pull",
+            Action::Push => "pull,push",
+            Action::Delete => "pull,push,delete",
         };
         let own = format!("repository:{}:{actions}", self.repository.path());
         let from = self.from.as_ref().map(|from| format!("repository:{from}:pull"));
@@ -86,7 +87,7 @@ struct Grant {
 /// Hosts of token services by registry, `host` or `host:port`.
 pub type TokenHosts = Vec<(String, String)>;
 
-/// Knows how to authenticate.
+/// Authenticates requests.
 pub(super) struct Auth {
     credentials: Credentials,
     token_hosts: TokenHosts,
@@ -109,7 +110,7 @@ struct TokenAnswer {
     expires_in: Option<u64>,
 }
 
-/// What a token request is made of.
+/// The parts of a token request.
 struct Realm<'a> {
     address: Url,
     service: Option<String>,
@@ -125,7 +126,7 @@ impl Auth {
         }
     }
 
-    /// The header that was granted before and still holds.
+    /// The header that was granted before and is still valid.
     pub(super) async fn header(&self, scope: &Scope) -> Option<HeaderValue> {
         let grants = self.grants.lock().await;
         let grant = grants.get(scope)?;
@@ -133,9 +134,9 @@ impl Auth {
         holds.then(|| grant.header.clone())
     }
 
-    /// Meets a 401: finds the header that the registry wants. `used` is what the refused request carried.
+    /// Answers a 401: finds the header that the registry wants. `used` is the header of the refused request.
     ///
-    /// Returns `None` if there is nothing (more) to offer.
+    /// Returns `None` if there is nothing, or nothing more, to offer.
     pub(super) async fn meet(
         &self,
         http: &Http,
@@ -151,7 +152,7 @@ impl Auth {
             return Ok(Some(grant.header.clone()));
         }
         grants.remove(scope);
-        let asked = Asked {
+        let context = RequestContext {
             place: scope.repository.to_string(),
             operation: "log in to",
             subject: scope.repository.to_string(),
@@ -161,9 +162,9 @@ impl Auth {
             .credentials
             .get(&scope.repository)
             .await
-            .map_err(|error| asked.denied(with_source(&error)))?;
+            .map_err(|error| context.denied(with_source(&error)))?;
         let Some(grant) = self
-            .grant(http, retry, scope, refused, credential, &asked)
+            .grant(http, retry, scope, refused, credential, &context)
             .await?
         else {
             return Ok(None);
@@ -183,29 +184,29 @@ impl Auth {
         scope: &Scope,
         refused: &Response,
         credential: Option<Credential>,
-        asked: &Asked,
+        context: &RequestContext,
     ) -> Result<Option<Grant>, StoreError> {
         if let Some(Credential::Bearer(token)) = &credential {
             return Ok(Some(Grant {
-                header: bearer(token, asked)?,
+                header: bearer(token, context)?,
                 ends: None,
             }));
         }
         match challenge(refused.headers()) {
             Some(Challenge::Bearer { realm, service }) => {
                 let address =
-                    Url::parse(&realm).map_err(|_| asked.broken("its token service has no address"))?;
+                    Url::parse(&realm).map_err(|_| context.broken("its token service has no address"))?;
                 let realm = Realm {
                     address,
                     service,
                     scope,
                 };
-                let credential = self.for_realm(http, refused.url(), &realm.address, credential, asked)?;
-                fetch(http, retry, &realm, credential, asked).await.map(Some)
+                let credential = self.for_realm(http, refused.url(), &realm.address, credential, context)?;
+                fetch(http, retry, &realm, credential, context).await.map(Some)
             }
             Some(Challenge::Basic) => match credential {
                 Some(Credential::Basic { username, password }) => Ok(Some(Grant {
-                    header: basic(&username, &password, asked)?,
+                    header: basic(&username, &password, context)?,
                     ends: None,
                 })),
                 _ => Ok(None),
@@ -214,18 +215,18 @@ impl Auth {
         }
     }
 
-    /// Decides what the token service gets to see.
+    /// Decides which credentials the token service receives.
     fn for_realm(
         &self,
         http: &Http,
         registry: &Url,
         realm: &Url,
         credential: Option<Credential>,
-        asked: &Asked,
+        context: &RequestContext,
     ) -> Result<Option<Credential>, StoreError> {
         let downgrade = registry.scheme() == "https" && realm.scheme() != "https";
         if downgrade || !http.allowed(realm) {
-            return Err(asked.denied(format!(
+            return Err(context.denied(format!(
                 "its token service at {} is not reached by https",
                 authority(realm)
             )));
@@ -259,7 +260,7 @@ enum Challenge {
     Basic,
 }
 
-/// The challenge that is met: Bearer before Basic, others not.
+/// The challenge that is answered: Bearer is preferred to Basic, and others are ignored.
 fn challenge(headers: &HeaderMap) -> Option<Challenge> {
     let mut basic = None;
     for value in headers.get_all(WWW_AUTHENTICATE) {
@@ -292,11 +293,11 @@ async fn fetch(
     retry: &RetryPolicy,
     realm: &Realm<'_>,
     credential: Option<Credential>,
-    asked: &Asked,
+    context: &RequestContext,
 ) -> Result<Grant, StoreError> {
-    let mut attempts = retry.attempts(asked);
+    let mut attempts = retry.attempts(context);
     loop {
-        let tried = ask(http, retry, realm, credential.as_ref(), asked).await?;
+        let tried = ask(http, retry, realm, credential.as_ref(), context).await?;
         if let Some(grant) = attempts.after(tried).await? {
             return Ok(grant);
         }
@@ -309,9 +310,9 @@ async fn ask(
     retry: &RetryPolicy,
     realm: &Realm<'_>,
     credential: Option<&Credential>,
-    asked: &Asked,
+    context: &RequestContext,
 ) -> Result<Try<Grant>, StoreError> {
-    let request = token_request(realm, credential, asked)?;
+    let request = token_request(realm, credential, context)?;
     let response = match http.send(request).await {
         Ok(response) => response,
         Err(broken) => {
@@ -323,16 +324,16 @@ async fn ask(
     };
     let status = response.status();
     if status.is_success() {
-        return read_token(response, asked).await.map(Try::Done);
+        return read_token(response, context).await.map(Try::Done);
     }
     if super::retry::passes(status) {
-        let spare = super::retry::asked(response.headers(), retry.now());
-        let (failure, why) = asked.passing(response, spare).await;
+        let spare = super::retry::context(response.headers(), retry.now());
+        let (failure, why) = context.passing(response, spare).await;
         return Ok(Try::Again(failure, format!("its token service: {why}")));
     }
-    Err(match asked.refused(response).await {
-        StoreError::Denied { why, .. } | StoreError::Invalid { why, .. } => asked.denied(why),
-        StoreError::NotFound { .. } => asked.denied(format!("its token service answered {status}")),
+    Err(match context.refused(response).await {
+        StoreError::Denied { why, .. } | StoreError::Invalid { why, .. } => context.denied(why),
+        StoreError::NotFound { .. } => context.denied(format!("its token service answered {status}")),
         other => other,
     })
 }
@@ -340,7 +341,7 @@ async fn ask(
 fn token_request(
     realm: &Realm<'_>,
     credential: Option<&Credential>,
-    asked: &Asked,
+    context: &RequestContext,
 ) -> Result<Request, StoreError> {
     let scopes = realm.scope.texts();
     let mut address = realm.address.clone();
@@ -369,44 +370,44 @@ fn token_request(
     }
     let mut request = Request::new(Method::GET, address);
     if let Some(Credential::Basic { username, password }) = credential {
-        let value = basic(username, password, asked)?;
+        let value = basic(username, password, context)?;
         request.headers_mut().insert(AUTHORIZATION, value);
     }
     Ok(request)
 }
 
-async fn read_token(response: Response, asked: &Asked) -> Result<Grant, StoreError> {
-    let body = asked.read(response, limits::LISTING_BYTES).await?;
+async fn read_token(response: Response, context: &RequestContext) -> Result<Grant, StoreError> {
+    let body = context.read(response, limits::LISTING_BYTES).await?;
     let body = Zeroizing::new(body);
     let answer: TokenAnswer =
-        serde_json::from_slice(&body).map_err(|_| asked.broken("its token service gave no token"))?;
+        serde_json::from_slice(&body).map_err(|_| context.broken("its token service gave no token"))?;
     let token = answer
         .token
         .filter(|token| !token.is_empty())
         .or(answer.access_token)
-        .ok_or_else(|| asked.broken("its token service gave no token"))?;
+        .ok_or_else(|| context.broken("its token service gave no token"))?;
     let life = answer.expires_in.filter(|life| *life > 0).unwrap_or(DEFAULT_LIFE);
     let life = Duration::from_secs(life.min(LONGEST_LIFE)).mul_f64(0.8);
     Ok(Grant {
-        header: bearer(&token, asked)?,
+        header: bearer(&token, context)?,
         ends: Some(Instant::now() + life),
     })
 }
 
-fn bearer(token: &str, asked: &Asked) -> Result<HeaderValue, StoreError> {
-    secret(&Zeroizing::new(format!("Bearer {token}")), asked)
+fn bearer(token: &str, context: &RequestContext) -> Result<HeaderValue, StoreError> {
+    secret(&Zeroizing::new(format!("Bearer {token}")), context)
 }
 
-fn basic(username: &str, password: &str, asked: &Asked) -> Result<HeaderValue, StoreError> {
+fn basic(username: &str, password: &str, context: &RequestContext) -> Result<HeaderValue, StoreError> {
     let pair = Zeroizing::new(format!("{username}:{password}"));
     let encoded = Zeroizing::new(STANDARD.encode(pair.as_bytes()));
-    secret(&Zeroizing::new(format!("Basic {}", encoded.as_str())), asked)
+    secret(&Zeroizing::new(format!("Basic {}", encoded.as_str())), context)
 }
 
 /// A header that is never logged.
-fn secret(text: &str, asked: &Asked) -> Result<HeaderValue, StoreError> {
+fn secret(text: &str, context: &RequestContext) -> Result<HeaderValue, StoreError> {
     let mut value = HeaderValue::from_str(text)
-        .map_err(|_| asked.denied("the credentials hold characters that cannot be sent"))?;
+        .map_err(|_| context.denied("the credentials hold characters that cannot be sent"))?;
     value.set_sensitive(true);
     Ok(value)
 }

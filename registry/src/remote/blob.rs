@@ -1,12 +1,12 @@
-//! Blobs: is it there, and pushing one.
+//! Blobs: whether one exists, and how one is pushed.
 //!
-//! A push asks first whether the blob is there, then tries to mount it from the sibling repositories that are known. What
-//! is large and can be read again goes in parts, if the registry takes parts; the rest in one body
-//! ([`upload`](super::upload)). Such a body is hashed as it goes out and its last piece leaves only when the digest is right, so that wrong
-//! content is never complete on the other side, whatever it checks itself.
+//! A push asks first whether the blob exists, then tries to mount it from the known sibling repositories. A blob that
+//! is large and can be read again is sent in parts, if the registry takes parts; any other in one body
+//! ([`upload`](super::upload)). Such a body is hashed while it is sent, and its last piece leaves only when the digest
+//! is right, so that a wrong blob is never complete on the other side, whatever it checks itself.
 //!
-//! What can be repeated: small content is held in memory and content that can be opened again is opened again
-//! ([`Sink::push_from`](crate::store::Sink::push_from)), so both are sent anew, in a new upload, after a failure. A stream
+//! Retries: a small blob is held in memory, and a blob that can be opened again is opened again
+//! ([`Sink::push_from`](crate::store::Sink::push_from)), so after a failure both are sent again in a new upload. A stream
 //! that can be read once is retried as long as no byte of it was read.
 
 use std::io;
@@ -28,7 +28,7 @@ use crate::store::{ByteStream, Source, read_all, verified};
 
 /// Where the bytes of a push come from.
 pub(super) enum Supply<'a> {
-    /// A stream; after it was taken there is none.
+    /// A stream; `None` after it was taken.
     Stream(Arc<Mutex<Option<ByteStream>>>),
     Bytes(Bytes),
     Source(&'a dyn Source),
@@ -39,28 +39,28 @@ impl Supply<'_> {
         Self::Stream(Arc::new(Mutex::new(Some(content))))
     }
 
-    /// A body of the whole content; `fault` gets the error of its source. `None` if it was read before.
+    /// A body of the whole blob; `failure` receives the error of its source. `None` if it was read before.
     pub(super) async fn whole(
         &self,
         descriptor: &Descriptor,
-        fault: &Fault,
+        failure: &ReadFailure,
     ) -> Result<Option<Body>, StoreError> {
         let body = match self {
             Self::Bytes(bytes) => Body::from(bytes.clone()),
             Self::Source(source) => {
                 let content = source.fetch_unverified(descriptor, 0).await?;
-                Body::wrap_stream(checked(content, descriptor, fault.clone()))
+                Body::wrap_stream(checked(content, descriptor, failure.clone()))
             }
             Self::Stream(slot) => {
                 if slot.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
                     return Ok(None);
                 }
-                let (slot, descriptor, fault) = (Arc::clone(slot), descriptor.clone(), fault.clone());
-                // The stream is taken when the first byte is wanted, that is, when there is a connection.
+                let (slot, descriptor, failure) = (Arc::clone(slot), descriptor.clone(), failure.clone());
+                // The stream is taken when the first byte is needed, that is, when there is a connection.
                 let body = futures::stream::once(async move {
                     let content = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
                     let content = content.unwrap_or_else(|| Box::pin(tokio::io::empty()));
-                    checked(content, &descriptor, fault)
+                    checked(content, &descriptor, failure)
                 });
                 Body::wrap_stream(body.flatten())
             }
@@ -71,9 +71,9 @@ impl Supply<'_> {
 
 /// The error of a body's source, which the client that sends the body would hide.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Fault(Arc<Mutex<Option<io::Error>>>);
+pub(super) struct ReadFailure(Arc<Mutex<Option<io::Error>>>);
 
-impl Fault {
+impl ReadFailure {
     pub(super) fn set(&self, error: &io::Error) {
         let copy = io::Error::new(error.kind(), error.to_string());
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(copy);
@@ -84,28 +84,28 @@ impl Fault {
     }
 }
 
-/// Content that is checked on its way, the last piece held back until the check is over.
+/// A stream that is checked while it is sent; the last piece is held back until the check is over.
 fn checked(
     content: ByteStream,
     descriptor: &Descriptor,
-    fault: Fault,
+    failure: ReadFailure,
 ) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
     let pieces = ReaderStream::with_capacity(verified(content, descriptor), limits::STREAM_BUFFER);
     futures::stream::unfold(
-        (pieces, None, fault),
-        |(mut pieces, mut held, fault)| async move {
+        (pieces, None, failure),
+        |(mut pieces, mut held, failure)| async move {
             loop {
                 match pieces.next().await {
                     Some(Ok(piece)) => {
                         if let Some(before) = held.replace(piece) {
-                            return Some((Ok(before), (pieces, held, fault)));
+                            return Some((Ok(before), (pieces, held, failure)));
                         }
                     }
                     Some(Err(error)) => {
-                        fault.set(&error);
-                        return Some((Err(error), (pieces, None, fault)));
+                        failure.set(&error);
+                        return Some((Err(error), (pieces, None, failure)));
                     }
-                    None => return held.take().map(|last| (Ok(last), (pieces, None, fault))),
+                    None => return held.take().map(|last| (Ok(last), (pieces, None, failure))),
                 }
             }
         },
@@ -113,7 +113,7 @@ fn checked(
 }
 
 impl RemoteRepository {
-    /// Tells whether the content is there, with the size that the descriptor says.
+    /// Tells whether the blob exists, with the size that the descriptor says.
     pub(super) async fn has(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
         let digest = descriptor.digest;
         let kind = if descriptor.media_type.has_children() {
@@ -122,7 +122,7 @@ impl RemoteRepository {
             "blobs"
         };
         let mut call = Call::new(
-            &self.place,
+            &self.endpoint,
             Method::HEAD,
             &format!("{kind}/{digest}"),
             "look for content in",
@@ -132,22 +132,22 @@ impl RemoteRepository {
         if kind == "manifests" {
             call = call.with("accept", &super::manifest::accept());
         }
-        let response = self.client.wire.send(&self.place, &call).await?;
+        let response = self.client.wire.send(&self.endpoint, &call).await?;
         match response.status() {
             StatusCode::OK if is_page(response.headers(), &descriptor.media_type) => {
-                return Err(call.asked.broken("it is a web page"));
+                return Err(call.context.broken("it is a web page"));
             }
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(false),
-            // Who pushes learns at the push whether that was the truth.
+            // If this answer is false, the push finds that out.
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if self.known.denies_absent() => {
                 return Ok(false);
             }
-            _ => return Err(call.asked.refused(response).await),
+            _ => return Err(call.context.refused(response).await),
         }
         compare(response.headers(), &digest)?;
         match header(response.headers(), "content-length").parse::<u64>() {
-            // That is how much it has when it is compressed.
+            // This is the length of the compressed body.
             _ if is_gzip(response.headers()) => Ok(true),
             Ok(size) if size != descriptor.size => Err(StoreError::Mismatch {
                 digest,
@@ -185,14 +185,14 @@ impl RemoteRepository {
         self.upload(descriptor, supply).await
     }
 
-    /// The address that the answer to a part of an upload, or to its opening, names to go on at: the registry's own, or one
-    /// of a host that the user allowed uploads to go to.
+    /// The address for the next request that the answer to a part of an upload, or to its opening, names: the
+    /// registry's own, or one of a host that the user allowed uploads to go to.
     pub(super) fn sent_on(&self, call: &Call, response: &Response) -> Result<Url, StoreError> {
         self.upload_address(call, header(response.headers(), "location"))
     }
 
     pub(super) fn upload_address(&self, call: &Call, address: &str) -> Result<Url, StoreError> {
-        let elsewhere = match self.place.own(&call.url, address, &call.asked) {
+        let elsewhere = match self.endpoint.own(&call.url, address, &call.context) {
             Ok(url) => return Ok(url),
             Err(error) => error,
         };
@@ -200,30 +200,30 @@ impl RemoteRepository {
             return Err(elsewhere);
         };
         let host = authority(&url);
-        let downgrade = self.place.base.scheme() == "https" && url.scheme() != "https";
+        let downgrade = self.endpoint.base.scheme() == "https" && url.scheme() != "https";
         if self.known.takes_uploads(&host) && self.client.wire.http.allowed(&url) && !downgrade {
             return Ok(url);
         }
-        Err(call.asked.broken(format!(
+        Err(call.context.broken(format!(
             "it sends uploads on to {host}, which is not its own address; if that host is the registry's, allow it with \
              `registry doctor --upload-host {host}`"
         )))
     }
 
-    /// Opens an upload; its address, and the least size of a part, bytes.
+    /// Opens an upload. Returns its address, and the least size of a part, bytes.
     pub(super) async fn open_upload(&self, descriptor: &Descriptor) -> Result<(Url, u64), StoreError> {
         let digest = descriptor.digest;
         let open = Call::new(
-            &self.place,
+            &self.endpoint,
             Method::POST,
             "blobs/uploads/",
             "open an upload at",
             &digest.to_string(),
         )
         .about(&digest);
-        let response = self.client.wire.send(&self.place, &open).await?;
+        let response = self.client.wire.send(&self.endpoint, &open).await?;
         if response.status() != StatusCode::ACCEPTED {
-            return Err(open.asked.refused(response).await);
+            return Err(open.context.refused(response).await);
         }
         let least = header(response.headers(), "oci-chunk-min-length")
             .parse()
@@ -243,32 +243,32 @@ impl RemoteRepository {
             .append_pair("from", from.path())
             .finish();
         let mut call = Call::new(
-            &self.place,
+            &self.endpoint,
             Method::POST,
             &format!("blobs/uploads/?{query}"),
             "mount a blob in",
             &digest.to_string(),
         );
         call.scope = call.scope.mounting(from);
-        let response = self.client.wire.send(&self.place, &call).await?;
+        let response = self.client.wire.send(&self.endpoint, &call).await?;
         match response.status() {
             StatusCode::CREATED => {
                 compare(response.headers(), &digest)?;
                 Ok(true)
             }
-            // An upload was opened instead; it is given up, the push opens its own.
+            // The registry opened an upload instead; it is cancelled, because the push opens its own.
             StatusCode::ACCEPTED => {
                 if let Ok(url) = self.sent_on(&call, &response) {
                     let mut cancel = call.clone();
                     cancel.method = Method::DELETE;
                     cancel.url = url;
-                    let _ = self.client.wire.attempt(&self.place, &cancel).await;
+                    let _ = self.client.wire.attempt(&self.endpoint, &cancel).await;
                 }
                 Ok(false)
             }
-            // No right to the other repository, or no mounting at all: no reason not to upload.
+            // There is no access to the other repository, or no mounting at all; the upload is still tried.
             status if status.is_client_error() => Ok(false),
-            _ => Err(call.asked.refused(response).await),
+            _ => Err(call.context.refused(response).await),
         }
     }
 }

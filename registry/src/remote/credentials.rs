@@ -1,9 +1,9 @@
-//! Who we are at which registry: files that docker and podman write, and their credential helpers.
+//! Credentials for registries: files that docker and podman write, and their credential helpers.
 //!
-//! Files are `config.json` (docker) and `auth.json` (containers-auth.json(5)); the caller gives them in the order in which
-//! they are asked. In one file a helper of the registry's own goes before the longest matching entry of `auths`, and that
-//! before the helper for all. Nothing is asked before a registry wants credentials, and secrets are wiped from memory when
-//! they are dropped, never printed, and handed to nobody but the registry they belong to (`auth`).
+//! Files are `config.json` (docker) and `auth.json` (containers-auth.json(5)); the caller gives them in the order in
+//! which they are read. In one file a helper for the registry goes before the longest matching entry of `auths`, and
+//! that before the helper for all registries. Nothing is looked up before a registry wants credentials, and secrets are
+//! wiped from memory when they are dropped, never printed, and given only to the registry that they belong to (`auth`).
 
 mod file;
 mod helper;
@@ -20,7 +20,7 @@ pub use helper::{CredentialHelper, ProcessHelper};
 
 use file::{AuthFile, Source};
 
-/// What proves who we are.
+/// The credentials of a user at a registry.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Credential {
     /// A name and a password.
@@ -46,7 +46,7 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// Why credentials cannot be had. That there are none is no error.
+/// Why credentials cannot be read. Their absence is no error.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CredentialError {
@@ -59,9 +59,9 @@ pub enum CredentialError {
         #[source]
         source: std::io::Error,
     },
-    /// A file is not of the form.
+    /// A file does not have the expected format.
     #[error("the credentials file {path} is not valid: {why}")]
-    Form {
+    Format {
         /// The file.
         path: PathBuf,
         /// What is wrong, without its content.
@@ -73,7 +73,7 @@ pub enum CredentialError {
         /// The name, shortened.
         name: String,
     },
-    /// A helper cannot be started or spoken to.
+    /// A helper cannot be started or contacted.
     #[error("could not run the credential helper docker-credential-{name}; is it installed and on PATH?")]
     HelperStart {
         /// The name.
@@ -82,7 +82,7 @@ pub enum CredentialError {
         #[source]
         source: std::io::Error,
     },
-    /// A helper failed or gave something else than credentials.
+    /// A helper failed or returned something other than credentials.
     #[error("the credential helper docker-credential-{name} failed: {why}")]
     Helper {
         /// The name.
@@ -106,17 +106,17 @@ impl Classify for CredentialError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Read { .. } | Self::HelperStart { .. } => ErrorKind::Environment,
-            Self::Form { .. } | Self::HelperName { .. } => ErrorKind::Input,
+            Self::Format { .. } | Self::HelperName { .. } => ErrorKind::Input,
             Self::Helper { .. } | Self::HelperTime { .. } => ErrorKind::Denied,
         }
     }
 }
 
-/// Where credentials are looked for.
+/// The files in which credentials are looked for.
 #[derive(Clone, Debug, Default)]
 pub struct CredentialPaths {
-    /// Files, the first that knows a registry wins; those that do not exist are passed over. The order of containers is
-    /// `$REGISTRY_AUTH_FILE`, `$XDG_RUNTIME_DIR/containers/auth.json`, `~/.config/containers/auth.json`,
+    /// The files. The first that has an entry for a registry wins; files that do not exist are skipped. The order of
+    /// containers is `$REGISTRY_AUTH_FILE`, `$XDG_RUNTIME_DIR/containers/auth.json`, `~/.config/containers/auth.json`,
     /// `$DOCKER_CONFIG/config.json` or `~/.docker/config.json`.
     pub files: Vec<PathBuf>,
 }
@@ -143,7 +143,7 @@ impl Credentials {
     /// Reads the files.
     ///
     /// # Errors
-    /// If one is there and cannot be read, or is not of the form.
+    /// If a file exists and cannot be read, or does not have the expected format.
     pub fn load(paths: &CredentialPaths) -> Result<Self, CredentialError> {
         let mut files = Vec::new();
         for path in &paths.files {
@@ -162,7 +162,7 @@ impl Credentials {
         self
     }
 
-    /// Asks helpers through something else than processes.
+    /// Replaces the processes by another way to ask helpers.
     #[must_use]
     pub fn with_helper(mut self, helper: Arc<dyn CredentialHelper>) -> Self {
         self.helper = helper;
@@ -199,7 +199,7 @@ fn hosts(repository: &Repository) -> Vec<&str> {
     }
 }
 
-/// What helpers are asked by: docker's own name for its hub, else the host.
+/// The server name that helpers are asked for: docker's own name for its hub, else the host.
 fn server(repository: &Repository) -> &str {
     match repository.registry() {
         reference::DOCKER_HUB => "https://index.docker.io/v1/",

@@ -1,8 +1,8 @@
-//! The clients that requests go out with, and which addresses they may go to.
+//! The HTTP clients that send requests, and the addresses that they may contact.
 //!
-//! Plain http only to this machine, but for hosts that are listed as secure or have certificates, and to hosts that are listed
-//! as insecure. No client follows redirects by itself or sends credentials of its own accord. No cookies, no decompression:
-//! bytes come as they were sent.
+//! Plain http is used only for this machine, except for hosts that are listed as secure or have certificates, and for
+//! hosts that are listed as insecure. No client follows redirects by itself or sends credentials of its own accord. No
+//! cookies, no decompression: bytes are returned as they were sent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -19,14 +19,14 @@ use super::network::{Proxies, certificates_of};
 use super::retry::Failure;
 use super::tls::{self, Trusted};
 
-/// Longest time to a connection.
+/// The longest time for making a connection.
 const CONNECT: Duration = Duration::from_secs(20);
-/// Longest silence of the other side; registries take their time to sync a large blob before they answer.
+/// The longest silence of the other side; registries need time to sync a large blob before they answer.
 const SILENCE: Duration = Duration::from_secs(120);
-/// Where Docker Hub's registry really is.
+/// The host of Docker Hub's registry.
 const DOCKER_HUB_HOST: &str = "registry-1.docker.io";
 
-/// Sends requests to where they may go.
+/// Sends requests to the addresses that are allowed.
 #[derive(Debug)]
 pub(super) struct Http {
     user_agent: String,
@@ -34,14 +34,14 @@ pub(super) struct Http {
     secure: BTreeSet<String>,
     proxies: Proxies,
     certificates: Vec<PathBuf>,
-    /// What the system trusts, read when it is needed for the first time: that takes some milliseconds.
+    /// The system's certificates, read when they are first needed, because that takes some milliseconds.
     trusted: OnceLock<Trusted>,
     clients: Mutex<Clients>,
-    /// Addresses that have answered to plain http like somebody who speaks it.
+    /// Addresses that have answered plain http properly.
     plain: Mutex<BTreeSet<String>>,
 }
 
-/// Each is made when it is needed for the first time.
+/// Each client is made when it is first needed.
 #[derive(Debug, Default)]
 struct Clients {
     /// For plain http without a proxy: it needs no certificates.
@@ -50,19 +50,19 @@ struct Clients {
     direct: Option<Client>,
     /// For all that goes through a proxy.
     proxied: Option<Client>,
-    /// The one for each address that is spoken to by https: one of these, or its own for a registry with certificates.
+    /// The client for each address that is contacted by https: one of these, or its own for a registry with certificates.
     by_address: BTreeMap<String, Client>,
 }
 
 /// A request that got no answer.
 #[derive(Debug)]
-pub(super) struct Broken {
+pub(super) struct RequestError {
     pub(super) failure: Failure,
     pub(super) why: String,
 }
 
-impl Broken {
-    /// What no repetition helps.
+impl RequestError {
+    /// A failure that a retry does not help.
     fn lasting(why: String) -> Self {
         let failure = Failure::Lasting;
         Self { failure, why }
@@ -77,9 +77,9 @@ impl Http {
         proxies: Proxies,
         certificates: Vec<PathBuf>,
     ) -> Result<Self, ClientError> {
-        // The process's TLS provider; somebody may have chosen one before, which then serves as well.
+        // The TLS provider of the process; another one that was installed before serves as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        // An address that makes no sense is said to be so before anything is asked.
+        // An address that is not valid is reported before any request.
         let applied = proxies.apply(builder(user_agent));
         drop(applied.map_err(|why| ClientError::Proxy { why })?);
         Ok(Self {
@@ -102,14 +102,14 @@ impl Http {
         }
     }
 
-    /// Whom we believe at an address.
+    /// The trusted certificates for an address.
     fn trusted(&self, address: &str) -> Result<Trusted, String> {
         let system = self.trusted.get_or_init(Trusted::by_system);
         let folder = certificates_of(&self.certificates, address);
         folder.map_or_else(|| Ok(system.clone()), |folder| system.with_folder(&folder))
     }
 
-    /// The client for an address. Its certificates are looked for when it is spoken to for the first time.
+    /// The client for an address. Its certificates are looked up when it is first contacted.
     fn client(&self, url: &Url) -> Result<Client, String> {
         let (address, https) = (authority(url), url.scheme() == "https");
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
@@ -159,7 +159,7 @@ impl Http {
             return Ok(plain);
         }
         let url = Url::parse(&format!("https://{registry}/")).map_err(|error| error.to_string())?;
-        // Certificates that cannot be read are said to be so before anything is asked.
+        // Certificates that cannot be read are reported before any request.
         self.client(&url)?;
         Ok(url)
     }
@@ -176,24 +176,25 @@ impl Http {
     }
 
     /// Sends one request, once.
-    pub(super) async fn send(&self, request: Request) -> Result<Response, Broken> {
+    pub(super) async fn send(&self, request: Request) -> Result<Response, RequestError> {
         let url = request.url().clone();
-        let client = self.client(&url).map_err(Broken::lasting)?;
+        let client = self.client(&url).map_err(RequestError::lasting)?;
         let sent = client.execute(request).await;
         if url.scheme() == "http" && self.is_tls(&url, &sent).await {
-            return Err(Broken::lasting(self.speak_tls(&url)));
+            return Err(RequestError::lasting(self.speak_tls(&url)));
         }
         match sent {
             Ok(response) if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-                Err(Broken::lasting(PROXY_LOGIN.to_owned()))
+                Err(RequestError::lasting(PROXY_LOGIN.to_owned()))
             }
             Ok(response) => Ok(response),
             Err(error) => Err(self.broken(&url, &error)),
         }
     }
 
-    /// Tells whether an address that was spoken to by plain http speaks TLS instead. Whoever does breaks the connection,
-    /// sends what is no http, or says 400; it is asked by TLS then, unless it has answered plain http before.
+    /// Tells whether an address that was contacted by plain http speaks TLS instead. Such a server breaks the
+    /// connection, sends something other than http, or answers 400; TLS is tried then, unless the address has answered
+    /// plain http before.
     async fn is_tls(&self, url: &Url, sent: &reqwest::Result<Response>) -> bool {
         let odd = match sent {
             Ok(response) => response.status() == StatusCode::BAD_REQUEST,
@@ -210,7 +211,7 @@ impl Http {
         if !odd || known || self.proxy(url).is_some() || tls.set_scheme("https").is_err() {
             return false;
         }
-        // The port is said where it is the one of plain http, which is not that of https.
+        // The port is stated where it is the one of plain http, which is not that of https.
         let _ = tls.set_port(url.port_or_known_default());
         tls.set_path("/v2/");
         tls.set_query(None);
@@ -229,7 +230,7 @@ impl Http {
             true => "take it out of SAMEBUNDLE_INSECURE_REGISTRIES, and of `insecure` in registries.conf",
             false => "name it in SAMEBUNDLE_SECURE_REGISTRIES",
         };
-        format!("{address} speaks TLS and was spoken to by plain http; {what}")
+        format!("{address} speaks TLS and was contacted by plain http; {what}")
     }
 
     fn speak_plain(&self, url: &Url) -> String {
@@ -240,15 +241,15 @@ impl Http {
             (false, false) => "name it in SAMEBUNDLE_INSECURE_REGISTRIES".to_owned(),
         };
         format!(
-            "{address} was spoken to by TLS and does not speak it; if it is to be reached by plain http, {what}"
+            "{address} was contacted by TLS and does not speak it; if it is to be reached by plain http, {what}"
         )
     }
 
-    /// What it means that a request got no answer.
-    fn broken(&self, url: &Url, error: &reqwest::Error) -> Broken {
+    /// The meaning of a request that got no answer.
+    fn broken(&self, url: &Url, error: &reqwest::Error) -> RequestError {
         let why = describe(error);
         match tls::cause(error) {
-            Some(error) if tls::is_no_tls(error) => return Broken::lasting(self.speak_plain(url)),
+            Some(error) if tls::is_no_tls(error) => return RequestError::lasting(self.speak_plain(url)),
             Some(
                 error @ (rustls::Error::InvalidCertificate(_)
                 | rustls::Error::AlertReceived(_)
@@ -257,25 +258,25 @@ impl Http {
                 let address = authority(url);
                 let complaints = self.trusted(&address).map(|trusted| trusted.complaints);
                 let why = tls::explain(error, &address, &complaints.unwrap_or_default());
-                return Broken::lasting(why);
+                return RequestError::lasting(why);
             }
             _ => {}
         }
         if why.contains("proxy authorization required") {
-            return Broken::lasting(PROXY_LOGIN.to_owned());
+            return RequestError::lasting(PROXY_LOGIN.to_owned());
         }
         let host = url.host_str().unwrap_or_default();
-        // A name is looked up by the proxy where there is one.
+        // The proxy, if there is one, looks up a name.
         let unresolved = why.starts_with(NO_ADDRESS) && self.proxy(url).is_none();
         if unresolved && !host.contains('.') {
-            return Broken::lasting(format!(
+            return RequestError::lasting(format!(
                 "there is no host {host:?}; a reference begins with the registry, as in docker.io/library/NAME:TAG"
             ));
         }
         if unresolved && !why.contains("Temporary") && !why.contains("Try again") {
-            return Broken::lasting(format!("there is no host {host:?} ({why})"));
+            return RequestError::lasting(format!("there is no host {host:?} ({why})"));
         }
-        Broken {
+        RequestError {
             failure: if error.is_connect() {
                 Failure::Connect
             } else {
@@ -286,10 +287,10 @@ impl Http {
     }
 }
 
-/// What is to be done about a proxy that answers 407.
+/// The remedy for a proxy that answers 407.
 const PROXY_LOGIN: &str =
     "the proxy wants a name and a password; put them into its address, http://NAME:PASSWORD@HOST:PORT";
-/// How the system says that a name has no address.
+/// The system's words for a name without an address.
 const NO_ADDRESS: &str = "failed to lookup address information";
 
 fn builder(user_agent: &str) -> ClientBuilder {
@@ -297,7 +298,7 @@ fn builder(user_agent: &str) -> ClientBuilder {
         .user_agent(user_agent)
         .redirect(Policy::none())
         .referer(false)
-        // No proxy but those that are added: the environment is the caller's to read.
+        // There is no proxy except those that are added, because only the caller reads the environment.
         .no_proxy()
         .connect_timeout(CONNECT)
         .read_timeout(SILENCE)

@@ -1,7 +1,7 @@
 //! Manifests and tags.
 //!
-//! A manifest is read whole, at most 4 MiB, hashed, and read strictly as what header, descriptor and body all say it is. The
-//! registry's own word on its digest is only compared.
+//! A manifest is read whole, at most 4 MiB, hashed, and parsed strictly as the type that header, descriptor and body
+//! agree on. The digest that the registry states is only compared.
 
 use std::io;
 
@@ -14,12 +14,12 @@ use samebundle_spec::{Descriptor, Digest, Digester, MediaType, Tag, limits};
 use serde::de::IgnoredAny;
 
 use super::RemoteRepository;
-use super::answer::{Asked, compare, header, is_page, next};
+use super::answer::{RequestContext, compare, header, is_page, next};
 use super::wire::Call;
 use crate::StoreError;
 use crate::store::{ByteStream, Sink, Source, read_all};
 
-/// The types that are asked for.
+/// The media types that are requested.
 pub(super) fn accept() -> String {
     [
         MediaType::OCI_INDEX,
@@ -32,7 +32,7 @@ pub(super) fn accept() -> String {
     .join(", ")
 }
 
-/// On what condition a manifest is put under a tag.
+/// The condition under which a manifest is put under a tag.
 #[derive(Debug)]
 pub(super) enum Condition {
     None,
@@ -49,11 +49,11 @@ impl Condition {
     }
 }
 
-/// What putting a manifest came to.
+/// The result of putting a manifest.
 enum Put {
-    /// It is there; the subject that the registry says it recorded.
+    /// The registry has it; this is the subject that it says it recorded.
     Done(Option<Digest>),
-    /// The registry does not have all that the manifest names.
+    /// The registry does not have everything that the manifest names.
     Incomplete(StoreError),
 }
 
@@ -66,7 +66,7 @@ impl Put {
     }
 }
 
-/// A manifest as it was read.
+/// A manifest that was read.
 #[derive(Clone, Debug)]
 pub(super) struct Read {
     pub(super) descriptor: Descriptor,
@@ -84,25 +84,25 @@ fn digest_of(bytes: &[u8], like: Option<&Digest>) -> Digest {
     digester.finish()
 }
 
-/// The media type of a `Content-Type`, without parameters; `None` if it is none of a manifest or index.
+/// The media type of a `Content-Type`, without parameters; `None` if it is not that of a manifest or index.
 fn content_type(headers: &HeaderMap) -> Option<MediaType> {
     let text = header(headers, "content-type");
     let text = text.split(';').next()?.trim().to_ascii_lowercase();
     text.parse().ok().filter(MediaType::has_children)
 }
 
-/// The media type that a manifest or index says it has or is written like, for registries that call all of them JSON or
+/// The media type that a manifest or index states or implies, for registries that call all of them JSON or
 /// nothing.
 fn own_type(body: &[u8]) -> Option<MediaType> {
     #[derive(serde::Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Form {
+    struct TypeHints {
         media_type: Option<String>,
         config: Option<IgnoredAny>,
         manifests: Option<IgnoredAny>,
     }
-    let form: Form = serde_json::from_slice(body).ok()?;
-    match (form.media_type.as_deref(), form.config, form.manifests) {
+    let hints: TypeHints = serde_json::from_slice(body).ok()?;
+    match (hints.media_type.as_deref(), hints.config, hints.manifests) {
         (None | Some(""), Some(_), None) => Some(MediaType::OCI_MANIFEST),
         (None | Some(""), None, Some(_)) => Some(MediaType::OCI_INDEX),
         (text, ..) => text?.parse().ok().filter(MediaType::has_children),
@@ -117,7 +117,7 @@ impl RemoteRepository {
         digest: Option<&Digest>,
     ) -> Result<Option<Read>, StoreError> {
         let mut call = Call::new(
-            &self.place,
+            &self.endpoint,
             Method::GET,
             &format!("manifests/{at}"),
             "read a manifest from",
@@ -125,17 +125,17 @@ impl RemoteRepository {
         )
         .with("accept", &accept())
         .with("accept-encoding", "identity");
-        call.asked.digest = digest.copied();
-        let response = self.client.wire.send(&self.place, &call).await?;
+        call.context.digest = digest.copied();
+        let response = self.client.wire.send(&self.endpoint, &call).await?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
-            _ => return Err(call.asked.refused(response).await),
+            _ => return Err(call.context.refused(response).await),
         }
-        examine(response, &call.asked).await.map(Some)
+        examine(response, &call.context).await.map(Some)
     }
 
-    /// The content of a manifest descriptor.
+    /// The bytes that a manifest's descriptor names.
     pub(super) async fn fetch_manifest(
         &self,
         descriptor: &Descriptor,
@@ -166,8 +166,8 @@ impl RemoteRepository {
         Ok(Box::pin(io::Cursor::new(read.bytes.slice(from..))))
     }
 
-    /// Pushes a manifest that may be there already, and sees to it that it is found as a referrer of its subject. What the
-    /// registry misses of it, because it was collected since it was pushed, is sent again from the source, once.
+    /// Pushes a manifest that may exist already, and ensures that it is listed as a referrer of its subject. Blobs that the
+    /// registry lacks, because they were collected after they were pushed, are sent again from the source, once.
     pub(super) async fn push_manifest(
         &self,
         descriptor: &Descriptor,
@@ -227,25 +227,25 @@ impl RemoteRepository {
         condition: &Condition,
     ) -> Result<Put, StoreError> {
         let mut call = Call::new(
-            &self.place,
+            &self.endpoint,
             Method::PUT,
             &format!("manifests/{at}"),
             "push a manifest to",
             at,
         )
         .with("content-type", media_type.as_str());
-        call.asked.digest = at.parse().ok();
+        call.context.digest = at.parse().ok();
         match condition {
             Condition::Absent => call = call.with("if-none-match", "*"),
             Condition::Is(etag) if condition.is_known() => call = call.with("if-match", etag),
             Condition::Is(_) | Condition::None => {}
         }
         call.body = bytes.clone();
-        let response = self.client.wire.send(&self.place, &call).await?;
+        let response = self.client.wire.send(&self.endpoint, &call).await?;
         // 201 by the specification; some registries say 200 or 202.
         let status = response.status();
         if !matches!(status.as_u16(), 200..=202) {
-            let (code, why) = call.asked.words(response).await;
+            let (code, why) = call.context.words(response).await;
             let missing = matches!(
                 code,
                 Some(
@@ -255,15 +255,18 @@ impl RemoteRepository {
                 )
             );
             return match missing && status.is_client_error() {
-                true => Ok(Put::Incomplete(call.asked.unavailable(why))),
-                false => Err(call.asked.classify(status, code.as_ref(), why)),
+                true => Ok(Put::Incomplete(call.context.unavailable(why))),
+                false => Err(call.context.classify(status, code.as_ref(), why)),
             };
         }
-        compare(response.headers(), &digest_of(bytes, call.asked.digest.as_ref()))?;
+        compare(
+            response.headers(),
+            &digest_of(bytes, call.context.digest.as_ref()),
+        )?;
         Ok(Put::Done(header(response.headers(), "oci-subject").parse().ok()))
     }
 
-    /// Points a tag at a manifest that is there.
+    /// Points a tag at a manifest that exists.
     pub(super) async fn put_tag(&self, descriptor: &Descriptor, tag: &Tag) -> Result<(), StoreError> {
         if !descriptor.media_type.has_children() {
             return Err(StoreError::Invalid {
@@ -287,21 +290,21 @@ impl RemoteRepository {
     /// Removes a tag.
     pub(super) async fn delete_tag(&self, tag: &Tag) -> Result<(), StoreError> {
         let call = Call::new(
-            &self.place,
+            &self.endpoint,
             Method::DELETE,
             &format!("manifests/{tag}"),
             "remove a tag from",
             tag.as_str(),
         );
-        let response = self.client.wire.send(&self.place, &call).await?;
+        let response = self.client.wire.send(&self.endpoint, &call).await?;
         match response.status().as_u16() {
             200 | 202 | 204 | 404 => Ok(()),
-            _ => Err(call.asked.refused(response).await),
+            _ => Err(call.context.refused(response).await),
         }
     }
 
-    /// Reads what a tag names; `None` if it is absent. A denied tag is absent if the registry is known to deny what is not
-    /// there, and lists its tags without this one; else the error stays: denied is not absent.
+    /// Reads the manifest that a tag names; `None` if it is absent. A denied tag is absent if the registry is known to
+    /// deny whatever does not exist, and lists its tags without this one; else the error stays: denied is not absent.
     pub(super) async fn read_tag(&self, tag: &Tag) -> Result<Option<Read>, StoreError> {
         let denied = match self.read_manifest(tag.as_str(), None).await {
             Err(error @ StoreError::Denied { .. }) if self.known.denies_absent() => error,
@@ -313,33 +316,39 @@ impl RemoteRepository {
         }
     }
 
-    /// Lists all tags, page by page. A repository that is not there has none.
+    /// Lists all tags, page by page. A repository that does not exist has none.
     pub(super) async fn list_tags(&self) -> Result<Vec<Tag>, StoreError> {
         #[derive(serde::Deserialize)]
         struct Page {
             #[serde(default)]
             tags: Option<Vec<Tag>>,
         }
-        let mut call = Call::new(&self.place, Method::GET, "tags/list", "list the tags of", "tags");
+        let mut call = Call::new(
+            &self.endpoint,
+            Method::GET,
+            "tags/list",
+            "list the tags of",
+            "tags",
+        );
         let mut tags: Vec<Tag> = Vec::new();
         loop {
-            let response = self.client.wire.send(&self.place, &call).await?;
+            let response = self.client.wire.send(&self.endpoint, &call).await?;
             match response.status() {
                 StatusCode::OK => {}
                 StatusCode::NOT_FOUND if tags.is_empty() => return Ok(tags),
-                _ => return Err(call.asked.refused(response).await),
+                _ => return Err(call.context.refused(response).await),
             }
             let following = next(response.headers())
-                .map(|address| self.place.own(&call.url, address, &call.asked))
+                .map(|address| self.endpoint.own(&call.url, address, &call.context))
                 .transpose()?;
-            let body = call.asked.read(response, limits::LISTING_BYTES).await?;
+            let body = call.context.read(response, limits::LISTING_BYTES).await?;
             let page: Page =
-                serde_json::from_slice(&body).map_err(|error| call.asked.broken(error.to_string()))?;
+                serde_json::from_slice(&body).map_err(|error| call.context.broken(error.to_string()))?;
             let page = page.tags.unwrap_or_default();
             let empty = page.is_empty();
             tags.extend(page);
             if tags.len() > limits::TAGS {
-                return Err(call.asked.invalid(format!("more than {} tags", limits::TAGS)));
+                return Err(call.context.invalid(format!("more than {} tags", limits::TAGS)));
             }
             match following {
                 Some(url) if !empty && url != call.url => call.url = url,
@@ -352,21 +361,21 @@ impl RemoteRepository {
     }
 }
 
-/// Reads an answer's body as the manifest that its header says it is.
-async fn examine(response: Response, asked: &Asked) -> Result<Read, StoreError> {
+/// Reads an answer's body as a manifest of the type that its header states.
+async fn examine(response: Response, context: &RequestContext) -> Result<Read, StoreError> {
     let headers = response.headers().clone();
     if is_page(&headers, &MediaType::OCI_MANIFEST) {
-        return Err(asked.broken("it is a web page"));
+        return Err(context.broken("it is a web page"));
     }
-    let body = asked.read(response, limits::MANIFEST_BYTES).await?;
+    let body = context.read(response, limits::MANIFEST_BYTES).await?;
     let Some(media_type) = content_type(&headers).or_else(|| own_type(&body)) else {
-        return Err(asked.broken(match header(&headers, "content-type") {
+        return Err(context.broken(match header(&headers, "content-type") {
             "" => "neither it nor a Content-Type says what it is".to_owned(),
             other => format!("it is {other}, and no manifest"),
         }));
     };
-    let digest = digest_of(&body, asked.digest.as_ref());
-    if let Some(wanted) = asked.digest
+    let digest = digest_of(&body, context.digest.as_ref());
+    if let Some(wanted) = context.digest
         && wanted != digest
     {
         return Err(StoreError::Mismatch {
@@ -378,7 +387,7 @@ async fn examine(response: Response, asked: &Asked) -> Result<Read, StoreError> 
     let document = parse(
         &body,
         &media_type,
-        &format!("manifest {} of {}", asked.subject, asked.place),
+        &format!("manifest {} of {}", context.subject, context.place),
     )?;
     let bytes = Bytes::from(body);
     let mut descriptor = Descriptor::new(media_type, digest, bytes.len() as u64);

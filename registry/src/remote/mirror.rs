@@ -1,9 +1,9 @@
-//! Mirrors: places that are asked before the repository itself, for reads.
+//! Mirrors: other endpoints that are asked before the repository itself, for reads.
 //!
-//! What a mirror gives is believed as little as anything: content by its digest, a tag by the signatures of what it names,
-//! under the name that was asked for. A mirror that has nothing, or fails, is passed over; one that cannot be reached is not
-//! asked again by this client. A list of referrers counts if it has any: what a mirror leaves out of it is missing when it is
-//! verified, and never more than that.
+//! Answers of a mirror are checked like all others: a blob by its digest, a tag by the signatures of its manifest,
+//! under the name that was asked for. A mirror that has nothing, or fails, is skipped; one that cannot be reached is
+//! not asked again by this client. A list of referrers counts if it is not empty: referrers that a mirror leaves out
+//! are missing when the bundle is verified, and never more than that.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,7 +19,7 @@ pub struct Mirror {
     down: AtomicBool,
 }
 
-/// What is asked for.
+/// How the requested manifest is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum By {
     Digest,
@@ -27,7 +27,7 @@ pub(super) enum By {
 }
 
 impl Mirror {
-    /// A mirror that is asked for what digests name, what tags name, or both.
+    /// A mirror that is asked for manifests and blobs by digest, for manifests by tag, or for both.
     pub fn new(repository: RemoteRepository, digests: bool, tags: bool) -> Self {
         Self {
             repository,
@@ -37,8 +37,8 @@ impl Mirror {
         }
     }
 
-    /// The place to ask, if it is to be asked.
-    pub(super) fn place(&self, by: By) -> Option<&RemoteRepository> {
+    /// The repository to ask, if it is to be asked.
+    pub(super) fn repository(&self, by: By) -> Option<&RemoteRepository> {
         let wanted = match by {
             By::Digest => self.digests,
             By::Tag => self.tags,
@@ -46,7 +46,7 @@ impl Mirror {
         (wanted && !self.down.load(Ordering::Relaxed)).then_some(&self.repository)
     }
 
-    /// Takes note of a failure.
+    /// Records a failure.
     pub(super) fn failed(&self, error: &StoreError) {
         tracing::info!(mirror = %self.repository.repository(), %error, "a mirror is passed over");
         if matches!(

@@ -2,25 +2,26 @@
 //!
 //! ```text
 //! RemoteRepository (Source, Sink, Resolve, Tags, Referrers)
-//!   blob            blobs: is it there, mount, push what is small
-//!   upload, part, notes   push what is large in parts, and go on after a break or a kill
-//!   range           pull, whole or a range, and go on after a break
+//!   blob            blobs: existence, mounts, pushes of small ones
+//!   upload, part, upload_record   pushes large blobs in parts, and resumes after a break or a kill
+//!   range           pulls a blob or a range of it, and resumes after a break
 //!   manifest        manifests and tags, hashed and read strictly
 //!   referrers       the API, or the fallback tag
-//!   mirror, registries  places that are asked before, and registries.conf, which names them
-//!     wire          one request: authentication, redirects, asking again
-//!       auth, credentials   who we are, and to whom that is told
-//!       profile, probe      what this registry can and cannot do, and finding that out
-//!       retry       what passes by itself, and how long to wait
-//!       http, network, tls  the clients, proxies and certificates, and which addresses they may go to
+//!   mirror, registries  endpoints that are asked first, and registries.conf, which names them
+//!     wire          one request: authentication, redirects, retries
+//!       auth, credentials   credentials, and which hosts receive them
+//!       profile, probe      what this registry can and cannot do, and how that is found out
+//!       retry       which failures are transient, and how long to wait
+//!       http, network, tls  the clients, proxies and certificates, and which addresses they may contact
 //!       answer      bodies within limits; errors: absent, denied, throttled and broken are different
 //! ```
 //!
-//! Invariants: what is read is believed only by its digest; credentials go to the origin they belong to and nowhere else;
-//! plain http is spoken to this machine and to hosts that are listed; no answer is read without a limit; every request that
-//! is repeated may be repeated. A media type of a manifest or index decides that content is at `/manifests/`, any other that
-//! it is at `/blobs/`. Concurrency: clones share connections and tokens; requests are independent. Failure: after all
-//! retries the error says what was asked, where, and the registry's own words, shortened and without markup.
+//! Invariants: bytes are trusted only by their digest; credentials go only to the origin that they belong to; plain
+//! http is used for this machine and for hosts that are listed; no answer is read without a limit; every request that
+//! is repeated may be repeated. The media type of a manifest or index decides that a digest is at `/manifests/`, any
+//! other that it is at `/blobs/`. Concurrency: clones share connections and tokens; requests are independent. Failure:
+//! after all retries the error has the operation, the registry and the registry's own message, shortened and without
+//! markup.
 //!
 //! The crate `oci-client` gives the forms of error answers; its own requests are not used, for reasons that `tests/peer.rs`
 //! shows: it sends passwords to any host that a challenge names, drops `Retry-After`, follows an upload's `Location`
@@ -34,7 +35,6 @@ mod http;
 mod manifest;
 mod mirror;
 pub mod network;
-mod notes;
 mod part;
 mod probe;
 pub mod profile;
@@ -46,6 +46,7 @@ mod retry;
 mod tests;
 mod tls;
 mod upload;
+mod upload_record;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,35 +69,36 @@ use credentials::Credentials;
 use mirror::By;
 use network::Proxies;
 use profile::{Known, Profile, ProfileError, ProfileFile};
-use wire::{Place, Wire};
+use wire::{Endpoint, Wire};
 
 pub use auth::TokenHosts;
 pub use mirror::Mirror;
 pub use probe::{Check, Examination};
 pub use retry::{RetryPolicy, Waits};
 
-/// How to speak to registries.
+/// How to contact registries.
 #[derive(Clone, Debug, Default)]
 pub struct RemoteConfig {
-    /// Who we are.
+    /// The credentials.
     pub credentials: Credentials,
-    /// Registries (`host` or `host:port`) that may be spoken to by plain http. This machine may, unless it is among the secure.
+    /// Registries (`host` or `host:port`) that may be contacted by plain http. This machine may, unless it is among the
+    /// secure.
     pub insecure: BTreeSet<String>,
     /// Registries (`host` or `host:port`) of this machine that speak TLS.
     pub secure: BTreeSet<String>,
-    /// Registries and hosts of token services that belong to them, beside the well-known ones.
+    /// Registries and hosts of token services that belong to them, in addition to the well-known ones.
     pub token_hosts: TokenHosts,
-    /// How often and how patiently to ask again.
+    /// How often a request is retried, and how long the waits are.
     pub retry: RetryPolicy,
-    /// What this client calls itself.
+    /// The `User-Agent` of this client.
     pub user_agent: String,
-    /// Proxies on the way.
+    /// The proxies.
     pub proxies: Proxies,
     /// Folders with certificates of registries, the first that has a registry's counts ([`network`]).
     pub certificates: Vec<PathBuf>,
     /// True if no socket may be opened: then there is no client.
     pub offline: bool,
-    /// A folder for notes of uploads that were begun, so that a later process goes on with them. Without it none does.
+    /// A folder for records of uploads that were begun, so that a later process can resume them. Without it none does.
     pub uploads: Option<PathBuf>,
     /// A folder with profiles of registries ([`profile`]). Without it only the well-known quirks are known.
     pub profiles: Option<PathBuf>,
@@ -106,8 +108,8 @@ pub struct RemoteConfig {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
-    /// Offline was asked for.
-    #[error("registries are not spoken to: offline was asked for; use the store, an archive or a layout")]
+    /// The caller wants to stay offline.
+    #[error("no registry is contacted, because offline was asked for; use the store, an archive or a layout")]
     Offline,
     /// A proxy cannot be used.
     #[error("{why}")]
@@ -115,15 +117,15 @@ pub enum ClientError {
         /// Which one, and the reason.
         why: String,
     },
-    /// A registry's address is none, or its certificates cannot be read.
-    #[error("{repository} cannot be spoken to: {why}")]
+    /// A registry's address is not valid, or its certificates cannot be read.
+    #[error("{repository} cannot be contacted: {why}")]
     Address {
         /// The repository.
         repository: Repository,
         /// The reason.
         why: String,
     },
-    /// What was measured of a registry cannot be read.
+    /// The measured profile of a registry cannot be read.
     #[error(transparent)]
     Profile(#[from] ProfileError),
 }
@@ -147,7 +149,7 @@ pub struct RemoteClient {
     fallback: tokio::sync::Mutex<()>,
     uploads: Option<PathBuf>,
     profiles: Option<PathBuf>,
-    /// What is known of each registry, by its address.
+    /// The profile of each registry, by its address.
     registries: Mutex<BTreeMap<String, Arc<Known>>>,
 }
 
@@ -185,7 +187,7 @@ impl RemoteClient {
         })
     }
 
-    /// What is known of the registry at this address.
+    /// The profile of the registry at this address.
     fn known(&self, address: &str) -> Result<Arc<Known>, ProfileError> {
         let mut registries = self.registries.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = registries.get(address) {
@@ -206,18 +208,18 @@ impl RemoteClient {
 #[derive(Clone, Debug)]
 pub struct RemoteRepository {
     client: Arc<RemoteClient>,
-    place: Place,
+    endpoint: Endpoint,
     known: Arc<Known>,
     mirrors: Arc<Vec<Mirror>>,
     siblings: Arc<Mutex<BTreeSet<Repository>>>,
-    /// Content that was asked for and not there: a push that follows need not ask again.
+    /// Blobs that were found to be absent, so that a push that follows need not ask again.
     absent: Arc<Mutex<BTreeSet<Digest>>>,
     /// The manifest that was pushed last: tagging it needs its bytes again.
     last: Arc<tokio::sync::Mutex<Option<(Digest, Bytes)>>>,
 }
 
 impl RemoteRepository {
-    /// Names a repository; nothing is asked yet.
+    /// Names a repository; no request is sent yet.
     ///
     /// # Errors
     /// [`ClientError::Address`] if the registry's name makes no address; [`ClientError::Profile`] if what was measured of it
@@ -233,7 +235,7 @@ impl RemoteRepository {
             })?;
         let known = client.known(&http::authority(&base))?;
         Ok(Self {
-            place: Place {
+            endpoint: Endpoint {
                 name: match client.wire.http.proxy(&base) {
                     None => repository.to_string(),
                     Some(proxy) => format!("{repository} (through the proxy {proxy})"),
@@ -252,12 +254,12 @@ impl RemoteRepository {
 
     /// The repository.
     pub fn repository(&self) -> &Repository {
-        &self.place.repository
+        &self.endpoint.repository
     }
 
-    /// The registry's address, `host` or `host:port`: what its profile is named by.
+    /// The registry's address, `host` or `host:port`, which names its profile.
     pub fn address(&self) -> String {
-        http::authority(&self.place.base)
+        http::authority(&self.endpoint.base)
     }
 
     /// The same repository, with mirrors that are asked first for reads, in order.
@@ -274,14 +276,14 @@ impl RemoteRepository {
         self
     }
 
-    /// Returns what a digest names: its size and media type, after its bytes were read and hashed.
+    /// Returns the descriptor of a digest, with size and media type, after its bytes were read and hashed.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] if there is no such manifest.
     pub async fn resolve_digest(&self, digest: &Digest) -> Result<Descriptor, StoreError> {
         let name = digest.to_string();
-        let asked = self.ask_mirrors(By::Digest, |place| {
-            place.read_manifest(&name, Some(digest)).boxed()
+        let asked = self.ask_mirrors(By::Digest, |repository| {
+            repository.read_manifest(&name, Some(digest)).boxed()
         });
         if let Some(read) = asked.await {
             return Ok(read.descriptor);
@@ -290,13 +292,13 @@ impl RemoteRepository {
         read.map(|read| read.descriptor)
             .ok_or_else(|| StoreError::NotFound {
                 subject: digest.to_string(),
-                place: self.place.repository.to_string(),
+                place: self.endpoint.repository.to_string(),
             })
     }
 
-    /// Says that another repository has blobs that may be pushed here, so that they are mounted if it is on this registry.
+    /// Names another repository with blobs that may be pushed here, so that they are mounted if it is on this registry.
     pub fn add_sibling(&self, repository: &Repository) {
-        let here = &self.place.repository;
+        let here = &self.endpoint.repository;
         if repository.registry() == here.registry() && repository != here {
             let mut siblings = self.siblings.lock().unwrap_or_else(PoisonError::into_inner);
             siblings.insert(repository.clone());
@@ -314,7 +316,7 @@ impl RemoteRepository {
         self.absent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells whether a push may be left out: asks, unless the answer was "no" just now.
+    /// Tells whether a push is superfluous: asks the registry, unless its last answer was "no".
     async fn has_already(&self, descriptor: &Descriptor) -> Result<bool, StoreError> {
         if self.absent().remove(&descriptor.digest) {
             return Ok(false);
@@ -329,10 +331,10 @@ impl RemoteRepository {
         ask: impl Fn(&'a Self) -> BoxFuture<'a, Result<Option<T>, StoreError>>,
     ) -> Option<T> {
         for mirror in self.mirrors.iter() {
-            let Some(place) = mirror.place(by) else {
+            let Some(repository) = mirror.repository(by) else {
                 continue;
             };
-            match ask(place).await {
+            match ask(repository).await {
                 Ok(Some(answer)) => return Some(answer),
                 Ok(None) => {}
                 Err(error) => mirror.failed(&error),
@@ -344,7 +346,7 @@ impl RemoteRepository {
     fn not_there(&self, descriptor: &Descriptor) -> StoreError {
         StoreError::NotFound {
             subject: descriptor.digest.to_string(),
-            place: self.place.repository.to_string(),
+            place: self.endpoint.repository.to_string(),
         }
     }
 }
@@ -352,8 +354,8 @@ impl RemoteRepository {
 #[async_trait]
 impl Source for RemoteRepository {
     async fn fetch_unverified(&self, descriptor: &Descriptor, from: u64) -> Result<ByteStream, StoreError> {
-        let asked = self.ask_mirrors(By::Digest, |place| {
-            place.fetch_unverified(descriptor, from).map_ok(Some).boxed()
+        let asked = self.ask_mirrors(By::Digest, |repository| {
+            repository.fetch_unverified(descriptor, from).map_ok(Some).boxed()
         });
         if let Some(content) = asked.await {
             return Ok(content);
@@ -380,8 +382,8 @@ impl Source for RemoteRepository {
         descriptor: &Descriptor,
         range: Range<u64>,
     ) -> Result<Pieces, StoreError> {
-        let asked = self.ask_mirrors(By::Digest, |place| {
-            place
+        let asked = self.ask_mirrors(By::Digest, |repository| {
+            repository
                 .pieces_unverified(descriptor, range.clone())
                 .map_ok(Some)
                 .boxed()
@@ -439,7 +441,7 @@ impl Sink for RemoteRepository {
 #[async_trait]
 impl Resolve for RemoteRepository {
     async fn resolve(&self, tag: &Tag) -> Result<Descriptor, StoreError> {
-        let asked = self.ask_mirrors(By::Tag, |place| place.resolve(tag).map_ok(Some).boxed());
+        let asked = self.ask_mirrors(By::Tag, |repository| repository.resolve(tag).map_ok(Some).boxed());
         if let Some(descriptor) = asked.await {
             return Ok(descriptor);
         }
@@ -447,7 +449,7 @@ impl Resolve for RemoteRepository {
         read.map(|read| read.descriptor)
             .ok_or_else(|| StoreError::NotFound {
                 subject: format!("tag {tag}"),
-                place: self.place.repository.to_string(),
+                place: self.endpoint.repository.to_string(),
             })
     }
 
@@ -474,9 +476,9 @@ impl Referrers for RemoteRepository {
         subject: &Descriptor,
         artifact_type: Option<&MediaType>,
     ) -> Result<Vec<Descriptor>, StoreError> {
-        let asked = self.ask_mirrors(By::Digest, |place| {
+        let asked = self.ask_mirrors(By::Digest, |repository| {
             async move {
-                let listed = place.list_referrers(subject, artifact_type).await?;
+                let listed = repository.list_referrers(subject, artifact_type).await?;
                 Ok(Some(listed).filter(|listed| !listed.is_empty()))
             }
             .boxed()

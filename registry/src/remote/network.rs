@@ -1,8 +1,8 @@
-//! How registries are reached: proxies and certificates, given by the caller, who reads the environment.
+//! How registries are reached: proxies and certificates. The caller reads the environment and passes them.
 //!
 //! Certificates are kept as docker and containers keep them (containers-certs.d(5)): in each of some folders one named
 //! `HOST` or `HOST:PORT` (what is in it: [`tls`](super::tls)). The folder that is found first counts, as a whole. A registry
-//! that has such a folder is spoken to by https, also on this machine.
+//! that has such a folder is contacted by https, also on this machine.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::http::authority;
 
-/// What a proxy may speak.
+/// The protocols of a proxy.
 const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
 
 /// Proxies, as `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` have them. This machine is never reached through one.
@@ -23,7 +23,8 @@ pub struct Proxies {
     pub http: Option<Zeroizing<String>>,
     /// For https.
     pub https: Option<Zeroizing<String>>,
-    /// Hosts, `host:port`s, domains, addresses and blocks of them that are reached without, apart by commas; `*` is all.
+    /// Hosts, `host:port`s, domains, addresses and blocks of addresses that are reached without a proxy, separated by
+    /// commas; `*` is all.
     pub except: String,
 }
 
@@ -59,15 +60,15 @@ impl Proxies {
             .no(domains.join(","))
             .build();
         let found = matcher.intercept(&url.as_str().parse().ok()?)?;
-        // Whatever stands before an `@` may be a secret.
+        // The text before an `@` may be a secret.
         let proxy = found.uri().authority()?.as_str();
         proxy.rsplit('@').next().map(str::to_owned)
     }
 
-    /// Sends all that a client sends through the proxies.
+    /// Makes a client send its requests through the proxies.
     ///
     /// # Errors
-    /// If an address is none. It is not repeated: it may hold a password.
+    /// If an address is not valid. The error does not repeat it, because it may hold a password.
     pub(super) fn apply(&self, mut builder: ClientBuilder) -> Result<ClientBuilder, String> {
         let http = self.http.as_ref().map(|url| (url, "http_proxy"));
         let https = self.https.as_ref().map(|url| (url, "https_proxy"));

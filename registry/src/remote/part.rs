@@ -1,8 +1,8 @@
-//! How much of a blob goes in one request.
+//! How much of a blob is sent in one request.
 //!
 //! Each request costs the registry a round trip and mostly a sync, and each break costs up to one part. So a part grows
-//! while parts go through quickly: what is at stake is a bounded time, not a number of bytes, and other content
-//! begins with the size that was reached. After a break it is small again, and a size that was refused where a smaller one
+//! while parts are sent quickly, so that a break costs a bounded time instead of a number of bytes, and other blobs
+//! begin with the size that was reached. After a break it is small again, and a size that was refused where a smaller one
 //! had been taken is not tried again. The bounds are the registry's, as far as they are known
 //! ([`Known::part`](super::profile::Known::part)).
 
@@ -14,7 +14,7 @@ use samebundle_spec::limits;
 #[derive(Debug)]
 pub(super) struct Part {
     size: u64,
-    /// What it is at the beginning and after a break.
+    /// The size at the beginning and after a break.
     begin: u64,
     /// The smallest that the registry takes, unless it is the last one; 0 if that is not known.
     least: u64,
@@ -24,7 +24,7 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// A part that went through in less time than this may be followed by one twice its size.
+    /// A part that was sent in less time than this may be followed by one twice its size.
     const QUICK: Duration = Duration::from_secs(1);
 
     /// Parts of `least` to `most` bytes, beginning with `begin` or what is nearest.
@@ -44,7 +44,7 @@ impl Part {
         Self::within(0, u64::MAX, u64::MAX)
     }
 
-    /// Begins larger, because parts of `size` bytes went quickly for other content just now.
+    /// Begins larger, because parts of `size` bytes were just sent quickly for other blobs.
     pub(super) fn after(mut self, size: u64) -> Self {
         self.size = size.clamp(self.begin, self.most);
         self
@@ -60,13 +60,13 @@ impl Part {
         self.most
     }
 
-    /// Where the part ends that begins at `at`.
+    /// The end of the part that begins at `at`.
     pub(super) fn end(&self, at: u64, size: u64) -> u64 {
         let left = size.saturating_sub(at);
         if left <= self.size {
             return size;
         }
-        // Parts of one size, so that the last one is no remainder; the registry cannot know that it is the last.
+        // Parts have equal sizes, so that the last one is no small remainder: the registry cannot know that it is the last.
         let even = left.div_ceil(left.div_ceil(self.size));
         if self.least > 0 && even >= self.least {
             return at + even;

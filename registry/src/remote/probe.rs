@@ -1,10 +1,10 @@
-//! What a registry can and cannot do, found out by trying.
+//! Finds out by trying what a registry can and cannot do.
 //!
-//! Everything is tried with scratch content of this one examination, random, so that nothing that is there counts: two blobs,
-//! a manifest and a referrer, no tag. It is removed at the end where the registry lets us; what stays is named. About 25 MiB
-//! are sent at most. Where pushing is denied, only what can be found out by reading is.
+//! Everything is tried with random scratch blobs of this one examination, so that nothing that exists counts: two
+//! blobs, a manifest and a referrer, no tag. They are removed at the end if the registry allows it; those that stay are
+//! named. About 25 MiB are sent at most. Where pushes are denied, only reads are tried.
 //!
-//! Failure: an examination fails if the registry cannot be spoken to at all; every other failure is a finding.
+//! Failure: an examination fails if the registry cannot be contacted at all; every other failure is a finding.
 
 use bytes::Bytes;
 use reqwest::{Body, Method, Response, Url};
@@ -14,12 +14,12 @@ use serde::Serialize;
 
 use super::RemoteRepository;
 use super::answer::{self, header};
-use super::auth::{Right, Scope};
+use super::auth::{Action, Scope};
 use super::http::authority;
 use super::manifest::Condition;
 use super::profile::{Profile, ReferrersBy};
 use super::upload::received;
-use super::wire::{Call, Once};
+use super::wire::{Call, StreamedBody};
 use crate::StoreError;
 use crate::store::SinkExt;
 
@@ -28,7 +28,7 @@ const MIB: u64 = 1 << 20;
 const PARTS: [u64; 3] = [8 * MIB, 4 * MIB, MIB];
 /// A part that is smaller than any minimum that is known, bytes.
 const SMALL: usize = 1 << 10;
-/// What a registry is taken to want at least if it refuses a small part and does not say, bytes: the S3 minimum.
+/// The assumed least size of a part if a registry refuses a small one and does not state it, bytes: the S3 minimum.
 const USUAL_LEAST: u64 = 5 * MIB;
 
 /// One thing that was tried.
@@ -39,16 +39,16 @@ pub struct Check {
     pub what: &'static str,
     /// Whether it works; `None` if that could not be found out.
     pub works: Option<bool>,
-    /// What was seen.
+    /// The observation.
     pub detail: String,
 }
 
-/// What was found.
+/// The result of an examination.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Examination {
     /// The registry's address, `host` or `host:port`: what its profile is named by.
     pub registry: String,
-    /// What the client is to know.
+    /// The profile for the client.
     pub profile: Profile,
     /// All that was tried, in order.
     pub checks: Vec<Check>,
@@ -57,10 +57,10 @@ pub struct Examination {
 }
 
 struct Probe<'a> {
-    place: &'a RemoteRepository,
+    repository: &'a RemoteRepository,
     profile: Profile,
     checks: Vec<Check>,
-    /// What was pushed: manifests before what they name.
+    /// The pushed manifests and blobs: manifests before the blobs that they name.
     pushed: Vec<Descriptor>,
 }
 
@@ -69,7 +69,7 @@ fn limited(size: u64) -> usize {
     usize::try_from(size).unwrap_or(SMALL)
 }
 
-/// What is random is nobody else's.
+/// Random bytes, which no other blob has.
 fn scratch(length: usize) -> Result<Bytes, StoreError> {
     let mut bytes = vec![0; length];
     getrandom::fill(&mut bytes)
@@ -79,13 +79,13 @@ fn scratch(length: usize) -> Result<Bytes, StoreError> {
 }
 
 impl RemoteRepository {
-    /// Finds out what the registry of this repository can and cannot do. Needs the right to push there to find out all.
+    /// Finds out what the registry of this repository can and cannot do. It needs push access to find out everything.
     ///
     /// # Errors
-    /// If the registry cannot be spoken to, or denies even reading.
+    /// If the registry cannot be contacted, or denies even reading.
     pub async fn examine(&self) -> Result<Examination, StoreError> {
         let mut probe = Probe {
-            place: self,
+            repository: self,
             profile: Profile::default(),
             checks: Vec::new(),
             pushed: Vec::new(),
@@ -99,7 +99,7 @@ impl RemoteRepository {
         }
         let left = probe.clean().await;
         Ok(Examination {
-            registry: authority(&self.place.base),
+            registry: authority(&self.endpoint.base),
             profile: probe.profile,
             checks: probe.checks,
             left,
@@ -116,26 +116,30 @@ impl Probe<'_> {
         });
     }
 
-    fn call(&self, method: Method, rest: &str, right: Right) -> Call {
-        let mut call = Call::new(&self.place.place, method, rest, "examine", "a probe");
-        call.scope = Scope::new(&self.place.place.repository, right);
+    fn call(&self, method: Method, rest: &str, action: Action) -> Call {
+        let mut call = Call::new(&self.repository.endpoint, method, rest, "examine", "a probe");
+        call.scope = Scope::new(&self.repository.endpoint.repository, action);
         call
     }
 
     async fn send(&self, call: &Call) -> Result<Response, StoreError> {
-        self.place.client.wire.send(&self.place.place, call).await
+        self.repository
+            .client
+            .wire
+            .send(&self.repository.endpoint, call)
+            .await
     }
 
     /// Is there a registry at all?
     async fn base(&mut self) -> Result<(), StoreError> {
-        let mut call = self.call(Method::GET, "", Right::Pull);
+        let mut call = self.call(Method::GET, "", Action::Pull);
         call.url.set_path("/v2/");
         let response = self.send(&call).await?;
         if !response.status().is_success() {
-            return Err(call.asked.refused(response).await);
+            return Err(call.context.refused(response).await);
         }
         if answer::is_page(response.headers(), &MediaType::OCI_INDEX) {
-            return Err(call.asked.broken("it is a web page"));
+            return Err(call.context.broken("it is a web page"));
         }
         let limit = header(response.headers(), "ratelimit-limit").to_owned();
         let detail = match limit.is_empty() {
@@ -146,13 +150,13 @@ impl Probe<'_> {
         Ok(())
     }
 
-    /// How is what is not there answered?
+    /// How does the registry answer requests for absent blobs and manifests?
     async fn absent(&mut self) -> Result<(), StoreError> {
         let nowhere = Digest::sha256(&scratch(32)?);
         let mut seen = Vec::new();
         for rest in [format!("blobs/{nowhere}"), format!("manifests/{nowhere}")] {
             let call = self
-                .call(Method::HEAD, &rest, Right::Push)
+                .call(Method::HEAD, &rest, Action::Push)
                 .with("accept", &super::manifest::accept());
             seen.push(self.send(&call).await?.status().as_u16());
         }
@@ -168,12 +172,12 @@ impl Probe<'_> {
         Ok(())
     }
 
-    /// May we push? Without that nothing is known of denied things either.
+    /// May we push? Without that, nothing is known about denied answers either.
     async fn push(&mut self) -> Result<bool, StoreError> {
         let bytes = scratch(SMALL)?;
         let descriptor = Descriptor::of(MediaType::OCI_LAYER, &bytes);
         let supply = super::blob::Supply::Bytes(bytes);
-        match self.place.upload(&descriptor, supply).await {
+        match self.repository.upload(&descriptor, supply).await {
             Ok(()) => {
                 self.pushed.push(descriptor);
                 self.found("push", true, "a blob in one piece");
@@ -188,7 +192,7 @@ impl Probe<'_> {
         }
     }
 
-    /// Parts: small ones, large ones, asked how far, the last one with the digest.
+    /// Parts: small ones, large ones, the position of an upload, and the last one with the digest.
     async fn parts(&mut self) -> Result<(), StoreError> {
         let (least, detail) = match self.small_parts().await {
             Ok(found) => found,
@@ -215,20 +219,20 @@ impl Probe<'_> {
     async fn small_parts(&mut self) -> Result<(Option<u64>, String), StoreError> {
         let bytes = scratch(2 * SMALL)?;
         let descriptor = Descriptor::of(MediaType::OCI_LAYER, &bytes);
-        let (mut url, asked) = self.place.open_upload(&descriptor).await?;
+        let (mut url, context) = self.repository.open_upload(&descriptor).await?;
         for (at, piece) in [(0, bytes.slice(..SMALL)), (SMALL, bytes.slice(SMALL..))] {
             let response = self.part(&url, at as u64, piece).await?;
             let status = response.status();
             if !status.is_success() {
                 self.give_up(&url).await;
-                let least = USUAL_LEAST.max(asked);
+                let least = USUAL_LEAST.max(context);
                 return Ok((Some(least), format!("1 KiB refused with {status}")));
             }
             url = self.next(&url, &response)?;
         }
         let status = self.finish(&url, None, &descriptor).await?;
         let detail = format!("1 KiB and 1 KiB, {status} at the end");
-        Ok(((asked > 0).then_some(asked), detail))
+        Ok(((context > 0).then_some(context), detail))
     }
 
     /// One part of `size` bytes and a last one with the digest. `false` if the part is refused.
@@ -238,8 +242,8 @@ impl Probe<'_> {
         }
         let bytes = scratch(limited(size) + SMALL)?;
         let descriptor = Descriptor::of(MediaType::OCI_LAYER, &bytes);
-        let (url, _) = self.place.open_upload(&descriptor).await?;
-        let elsewhere = url.origin() != self.place.place.base.origin();
+        let (url, _) = self.repository.open_upload(&descriptor).await?;
+        let elsewhere = url.origin() != self.repository.endpoint.base.origin();
         let response = self.part(&url, 0, bytes.slice(..limited(size))).await?;
         let (status, mib) = (response.status(), size / MIB);
         if !status.is_success() {
@@ -253,15 +257,19 @@ impl Probe<'_> {
         }
         self.found("parts", true, detail);
         let mut url = self.next(&url, &response)?;
-        let mut call = self.call(Method::GET, "", Right::Push);
+        let mut call = self.call(Method::GET, "", Action::Push);
         call.url = url.clone();
-        let asked = self.send(&call).await?;
-        let resumes = asked.status().is_success() && received(&asked) == size;
+        let context = self.send(&call).await?;
+        let resumes = context.status().is_success() && received(&context) == size;
         self.profile.resumes = Some(resumes);
-        let status = asked.status();
-        self.found("resume", resumes, format!("{status}, {} bytes", received(&asked)));
-        if asked.status().is_success() {
-            url = self.next(&url, &asked)?;
+        let status = context.status();
+        self.found(
+            "resume",
+            resumes,
+            format!("{status}, {} bytes", received(&context)),
+        );
+        if context.status().is_success() {
+            url = self.next(&url, &context)?;
         }
         let last = bytes.slice(limited(size)..);
         let status = self.finish(&url, Some((size, last)), &descriptor).await?;
@@ -270,40 +278,41 @@ impl Probe<'_> {
     }
 
     fn next(&self, from: &Url, response: &Response) -> Result<Url, StoreError> {
-        let mut call = self.call(Method::PATCH, "", Right::Push);
+        let mut call = self.call(Method::PATCH, "", Action::Push);
         call.url = from.clone();
         match header(response.headers(), "location") {
             "" => Ok(from.clone()),
-            _ => self.place.sent_on(&call, response),
+            _ => self.repository.sent_on(&call, response),
         }
     }
 
     async fn part(&self, url: &Url, at: u64, bytes: Bytes) -> Result<Response, StoreError> {
         let range = format!("{at}-{}", at + bytes.len() as u64 - 1);
         let mut call = self
-            .call(Method::PATCH, "", Right::Push)
+            .call(Method::PATCH, "", Action::Push)
             .with("content-type", "application/octet-stream")
             .with("content-range", &range);
         call.url = url.clone();
         self.once(&call, bytes).await
     }
 
-    /// Sends a body once, a second time with a new token; nothing else is made good, because it is what is to be found out.
+    /// Sends a body once, and a second time with a new token; no other failure is handled, because it is what is to be
+    /// found out.
     async fn once(&self, call: &Call, bytes: Bytes) -> Result<Response, StoreError> {
-        let (wire, place) = (&self.place.client.wire, &self.place.place);
+        let (wire, endpoint) = (&self.repository.client.wire, &self.repository.endpoint);
         for first in [true, false] {
-            let once = Once {
+            let once = StreamedBody {
                 body: Body::from(bytes.clone()),
                 length: bytes.len() as u64,
             };
-            let sent = wire.send_once(place, call, once).await;
-            let response = sent.map_err(|broken| call.asked.given_up(broken.failure, broken.why, 1))?;
+            let sent = wire.send_once(endpoint, call, once).await;
+            let response = sent.map_err(|broken| call.context.given_up(broken.failure, broken.why, 1))?;
             let denied = response.status() == reqwest::StatusCode::UNAUTHORIZED;
-            if !(first && denied && wire.renew(place, call, &response).await?) {
+            if !(first && denied && wire.renew(endpoint, call, &response).await?) {
                 return Ok(response);
             }
         }
-        Err(call.asked.unavailable("its tokens end at once"))
+        Err(call.context.unavailable("its tokens end at once"))
     }
 
     async fn finish(
@@ -313,7 +322,7 @@ impl Probe<'_> {
         descriptor: &Descriptor,
     ) -> Result<u16, StoreError> {
         let mut call = self
-            .call(Method::PUT, "", Right::Push)
+            .call(Method::PUT, "", Action::Push)
             .with("content-type", "application/octet-stream");
         call.url = url.clone();
         call.url
@@ -333,10 +342,15 @@ impl Probe<'_> {
     }
 
     async fn give_up(&self, url: &Url) {
-        let mut call = self.call(Method::DELETE, "", Right::Push);
+        let mut call = self.call(Method::DELETE, "", Action::Push);
         call.url = url.clone();
-        // It ends by itself if this does not end it.
-        let _ = self.place.client.wire.attempt(&self.place.place, &call).await;
+        // The registry ends it some time if this fails.
+        let _ = self
+            .repository
+            .client
+            .wire
+            .attempt(&self.repository.endpoint, &call)
+            .await;
     }
 
     /// Is a range of a blob a range?
@@ -345,7 +359,7 @@ impl Probe<'_> {
             return;
         };
         let call = self
-            .call(Method::GET, &format!("blobs/{}", blob.digest), Right::Pull)
+            .call(Method::GET, &format!("blobs/{}", blob.digest), Action::Pull)
             .with("accept-encoding", "identity")
             .with("range", "bytes=1-10");
         let response = match self.send(&call).await {
@@ -355,18 +369,18 @@ impl Probe<'_> {
         let status = response.status();
         let from = authority(response.url());
         let range = header(response.headers(), "content-range").to_owned();
-        let body = call.asked.read(response, 2 * SMALL as u64).await;
+        let body = call.context.read(response, 2 * SMALL as u64).await;
         let length = body.map_or(0, |body| body.len());
         let works = status == 206 && length == 10 && range.starts_with("bytes 1-10/");
         self.profile.ranges = Some(works);
-        let elsewhere = match from == authority(&self.place.place.base) {
+        let elsewhere = match from == authority(&self.repository.endpoint.base) {
             true => String::new(),
             false => format!(", from {from}"),
         };
         self.found("ranges", works, format!("{status}, {length} bytes{elsewhere}"));
     }
 
-    /// Is what refers to a manifest listed, and if not, can it be listed under a tag?
+    /// Are the referrers of a manifest listed, and if not, can they be listed under a tag?
     async fn referrers(&mut self) {
         if let Err(error) = self.try_referrers().await {
             self.found("referrers", None, error.to_string());
@@ -374,11 +388,11 @@ impl Probe<'_> {
     }
 
     async fn try_referrers(&mut self) -> Result<(), StoreError> {
-        let place = self.place;
+        let repository = self.repository;
         let Some(blob) = self.pushed.first().cloned() else {
             return Ok(());
         };
-        let config = place.push_bytes(MediaType::OCI_EMPTY, "{}".into()).await?;
+        let config = repository.push_bytes(MediaType::OCI_EMPTY, "{}".into()).await?;
         let subject = self
             .manifest(Manifest::new(config.clone(), vec![blob.clone()]))
             .await?
@@ -391,7 +405,7 @@ impl Probe<'_> {
             true => "claimed at the push",
             false => "not claimed at the push",
         };
-        match place.ask_referrers(&subject.digest, None).await {
+        match repository.ask_referrers(&subject.digest, None).await {
             Ok(Some(listed)) if listed.iter().any(|entry| entry.digest == referrer.digest) => {
                 self.profile.referrers = Some(ReferrersBy::Api);
                 self.found("referrers", true, format!("listed; {claims}"));
@@ -414,7 +428,7 @@ impl Probe<'_> {
     /// Is the tag that would hold the list a tag like any other?
     async fn fallback_tag(&mut self, subject: &Descriptor) {
         let tag = Tag::referrers(&subject.digest);
-        let (works, detail) = match self.place.read_manifest(tag.as_str(), None).await {
+        let (works, detail) = match self.repository.read_manifest(tag.as_str(), None).await {
             Ok(Some(read)) if read.descriptor.digest == subject.digest => (
                 Some(false),
                 "it is the subject itself, so that no signature can be kept",
@@ -432,14 +446,14 @@ impl Probe<'_> {
         let descriptor = Descriptor::of(MediaType::OCI_MANIFEST, &bytes);
         let at = descriptor.digest.to_string();
         let put = self
-            .place
+            .repository
             .put_manifest(&at, &bytes, &MediaType::OCI_MANIFEST, &Condition::None);
         let claimed = put.await?;
         self.pushed.insert(0, descriptor.clone());
         Ok((descriptor, claimed))
     }
 
-    /// Removes what was pushed; names what stays.
+    /// Removes everything that was pushed; returns what stays.
     async fn clean(&mut self) -> Vec<Digest> {
         let mut left = Vec::new();
         let mut last = String::new();
@@ -452,7 +466,7 @@ impl Probe<'_> {
             let call = self.call(
                 Method::DELETE,
                 &format!("{kind}/{}", descriptor.digest),
-                Right::Delete,
+                Action::Delete,
             );
             match self.send(&call).await {
                 // Some remove a blob with its last manifest.

@@ -31,7 +31,7 @@ pub use file::{ProfileError, ProfileFile};
 pub enum ReferrersBy {
     /// By its API (distribution-spec 1.1, end-12).
     Api,
-    /// Not at all: clients keep a list under a tag.
+    /// By no API: clients keep a list under a tag.
     Tag,
 }
 
@@ -53,19 +53,19 @@ pub struct Profile {
     /// How many parts a blob may have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub part_count: Option<u64>,
-    /// Whether an upload can be asked how far it came (end-13), so that a push that was cut off goes on.
+    /// Whether the position of an upload can be asked for (end-13), so that a push that was cut off can be resumed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resumes: Option<bool>,
     /// Whether a range of a blob can be read (`Range`, end-2).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ranges: Option<bool>,
-    /// How referrers are listed; if by tag, `OCI-Subject` is not believed.
+    /// How referrers are listed; if by tag, `OCI-Subject` is ignored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub referrers: Option<ReferrersBy>,
     /// Whether the tag for referrers can be told from the subject itself; some registries read `sha256-HEX` as the digest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fallback_tag: Option<bool>,
-    /// Whether what is not there is answered with "denied" (401, 403).
+    /// Whether what does not exist is answered with "denied" (401, 403).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub denies_absent: Option<bool>,
     /// Whether manifests and blobs can be removed.
@@ -79,14 +79,14 @@ pub struct Profile {
 
 const MIB: u64 = 1 << 20;
 
-/// What is known of public registries, by host, or by the end of it after a dot. Each names where that is written down.
+/// The profiles of public registries, by host, or by a suffix of it after a dot. Each names its source.
 fn documented() -> [(&'static str, Profile); 8] {
     let without_parts = || Profile {
         parts: Some(false),
         ..Profile::default()
     };
     // Parts of 5 to 10 MiB, at most 4,200 (Amazon ECR service quotas); `OCI-Subject` without a list (sigstore-js issue 1183)
-    // is met by looking, because newer regions have the API.
+    // is handled by reading the list, because newer regions have the API.
     let ecr = || Profile {
         least_part: Some(5 * MIB),
         most_part: Some(10 * MIB),
@@ -104,7 +104,7 @@ fn documented() -> [(&'static str, Profile); 8] {
         referrers: Some(ReferrersBy::Tag),
         ..Profile::default()
     };
-    // 403 for what is not there (cosign issue 2973).
+    // 403 for what does not exist (cosign issue 2973).
     let artifactory = Profile {
         denies_absent: Some(true),
         ..Profile::default()
@@ -123,7 +123,7 @@ fn documented() -> [(&'static str, Profile); 8] {
 }
 
 impl Profile {
-    /// What is known of a registry by its address (`host` or `host:port`).
+    /// The profile of a registry that is known by its address (`host` or `host:port`).
     pub fn known(address: &str) -> Self {
         let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
         let fits = |known: &str| match known.starts_with('.') {
@@ -134,7 +134,7 @@ impl Profile {
         found.map(|(_, profile)| profile).unwrap_or_default()
     }
 
-    /// Takes over what `other` knows.
+    /// Takes over the known fields of `other`.
     #[must_use]
     pub fn overlaid(self, other: Self) -> Self {
         Self {
@@ -153,13 +153,13 @@ impl Profile {
     }
 }
 
-/// What is known of one registry while a client lives.
+/// The knowledge about one registry while a client lives.
 #[derive(Debug)]
 pub(super) struct Known {
     profile: Profile,
     no_parts: AtomicBool,
     no_ranges: AtomicBool,
-    /// What parts have grown to, bytes; 0 after a break.
+    /// The size that parts have reached, bytes; 0 after a break.
     grown_part: AtomicU64,
     /// Largest part, bytes; `u64::MAX` if none is known.
     most_part: AtomicU64,
@@ -198,7 +198,7 @@ impl Known {
         self.no_parts.store(true, Ordering::Relaxed);
     }
 
-    /// Says what the next part of an upload will have, for other content to begin with.
+    /// Records the size of the next part of an upload, with which other blobs begin.
     pub(super) fn parts_grew_to(&self, size: u64) {
         self.grown_part.store(size, Ordering::Relaxed);
     }
@@ -216,8 +216,8 @@ impl Known {
         *self.referrers.lock().unwrap_or_else(PoisonError::into_inner) = Some(by);
     }
 
-    /// The parts that content of `size` bytes is sent in, with the least size that the upload itself asks for; `None` if it
-    /// must go whole.
+    /// The parts in which a blob of `size` bytes is sent, with the least size that the upload itself asks for; `None` if it
+    /// must be sent whole.
     pub(super) fn part(&self, size: u64, asked: u64) -> Option<Part> {
         let most = self
             .most_part

@@ -1,8 +1,8 @@
-//! A blob, or a range of it, as a stream that goes on where the connection broke.
+//! A blob, or a range of it, as a stream that resumes where the connection broke.
 //!
-//! After a break the rest is asked for by `Range` with `If-Range`. An answer 206 must start at the byte that was asked
-//! for; 200 means that the registry starts over, and what was delivered already is skipped; any other range, or 416, makes us
-//! ask for the whole. Digest and size are checked by whoever reads ([`verified`](crate::store::verified)): resumed content
+//! After a break the rest is requested by `Range` with `If-Range`. An answer 206 must start at the requested byte; 200
+//! means that the registry starts over, and bytes that were delivered already are skipped; any other range, or 416,
+//! makes us request the whole. The reader checks digest and size ([`verified`](crate::store::verified)): a resumed blob
 //! is checked like any other.
 
 use std::io::{self, Write};
@@ -27,9 +27,9 @@ use crate::store::Pieces;
 /// How much of a compressed answer is decompressed at a time, bytes; at most a thousand times as much comes of it.
 const COMPRESSED_STEP: usize = 1 << 10;
 
-/// Where a blob is read.
+/// The state of reading a blob.
 struct Reading {
-    place: RemoteRepository,
+    repository: RemoteRepository,
     descriptor: Descriptor,
     /// The next byte that is delivered, counted from the blob's start.
     at: u64,
@@ -50,7 +50,7 @@ impl RemoteRepository {
         range: Range<u64>,
     ) -> Result<Pieces, StoreError> {
         let end = range.end.min(descriptor.size);
-        // Of an empty blob, too, it must be known whether it is there.
+        // An empty blob may be absent, too.
         if range.start > 0 && range.start >= end {
             if self.has(descriptor).await? {
                 return Ok(futures::stream::empty().boxed());
@@ -58,7 +58,7 @@ impl RemoteRepository {
             return Err(self.not_there(descriptor));
         }
         let mut reading = Reading {
-            place: self.clone(),
+            repository: self.clone(),
             descriptor: descriptor.clone(),
             at: range.start,
             end,
@@ -81,7 +81,7 @@ impl Reading {
         let digest = self.descriptor.digest;
         let rest = format!("blobs/{digest}");
         let call = Call::new(
-            &self.place.place,
+            &self.repository.endpoint,
             Method::GET,
             &rest,
             "read a blob from",
@@ -108,25 +108,30 @@ impl Reading {
         self.ranges && (self.at > 0 || self.end < self.descriptor.size)
     }
 
-    /// Asks for what is not delivered yet.
+    /// Requests the bytes that are not delivered yet.
     async fn open(&mut self) -> Result<(), StoreError> {
         loop {
             let call = self.call();
-            let response = self.place.client.wire.send(&self.place.place, &call).await?;
+            let response = self
+                .repository
+                .client
+                .wire
+                .send(&self.repository.endpoint, &call)
+                .await?;
             let ranged = self.asks_range();
             if response.status().is_success() && is_page(response.headers(), &self.descriptor.media_type) {
-                return Err(call.asked.broken("it is a web page"));
+                return Err(call.context.broken("it is a web page"));
             }
             match response.status() {
                 StatusCode::OK => {
                     self.whole(&response)?;
-                    // With `If-Range` that is the answer to a tag that changed, too.
+                    // With `If-Range` this is also the answer to an entity tag that changed.
                     if ranged && self.etag.is_empty() {
-                        self.place.known.serves_no_ranges();
+                        self.repository.known.serves_no_ranges();
                     }
                     self.skip = self.at;
                 }
-                // A range of what is compressed on its way is no range of the blob.
+                // A range of a compressed body is not a range of the blob.
                 StatusCode::PARTIAL_CONTENT
                     if ranged && !is_gzip(response.headers()) && self.is_rest(&response) =>
                 {
@@ -134,18 +139,18 @@ impl Reading {
                 }
                 StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if ranged => {
                     tracing::info!(
-                        place = call.asked.place,
+                        place = call.context.place,
                         "the registry does not serve ranges as it should"
                     );
                     self.ranges = false;
-                    self.place.known.serves_no_ranges();
+                    self.repository.known.serves_no_ranges();
                     continue;
                 }
-                _ => return Err(call.asked.refused(response).await),
+                _ => return Err(call.context.refused(response).await),
             }
             compare(response.headers(), &self.descriptor.digest)?;
             let etag = header(response.headers(), ETAG.as_str());
-            // A weak tag says nothing about bytes.
+            // A weak entity tag does not identify bytes.
             self.etag = if etag.starts_with('"') {
                 etag.to_owned()
             } else {
@@ -161,7 +166,7 @@ impl Reading {
         }
     }
 
-    /// Whether the blob comes compressed. A server that takes a blob which is itself gzip for that says so, too: then the
+    /// Whether the blob comes compressed. A server that takes a blob which is itself gzip for that reports it, too: then the
     /// length is the blob's own.
     fn is_compressed(&self, response: &Response) -> bool {
         is_gzip(response.headers()) && response.content_length() != Some(self.descriptor.size)
@@ -182,7 +187,7 @@ impl Reading {
         }
     }
 
-    /// `Content-Range: bytes <at>-<end>/<size>` of what was asked for.
+    /// Whether `Content-Range: bytes <at>-<end>/<size>` is the range that was requested.
     fn is_rest(&self, response: &Response) -> bool {
         let range = header(response.headers(), CONTENT_RANGE.as_str());
         let rest = range
@@ -196,8 +201,8 @@ impl Reading {
 
     /// The next bytes; `None` after the last.
     async fn next(&mut self) -> Result<Option<Bytes>, StoreError> {
-        let (asked, retry) = (self.call().asked, self.place.client.wire.retry.clone());
-        let mut attempts = retry.attempts(&asked);
+        let (context, retry) = (self.call().context, self.repository.client.wire.retry.clone());
+        let mut attempts = retry.attempts(&context);
         loop {
             if let Some(piece) = attempts.after(self.attempt().await?).await? {
                 return Ok(piece);
@@ -233,7 +238,7 @@ impl Reading {
         Ok(Try::Again(Failure::Passing(None), why))
     }
 
-    /// Cuts off what is behind the range; what is behind the blob's end shows that it is too long, and stays.
+    /// Cuts off bytes behind the range; bytes behind the blob's end show that it is too long, and stay.
     fn wanted(&self, piece: Bytes) -> Bytes {
         match usize::try_from(self.end.saturating_sub(self.at)) {
             Ok(left) if left < piece.len() && self.end < self.descriptor.size => piece.slice(..left),

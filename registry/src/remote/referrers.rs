@@ -1,7 +1,7 @@
-//! Which manifests refer to another: the referrers API, or the fallback tag where a registry has none.
+//! Referrers of a manifest: the referrers API, or the fallback tag if a registry has no such API.
 //!
 //! Only 404, 405 and 501 mean "no such API"; denied, throttled and broken are errors and never "none". Each manifest that is
-//! listed is read, and counts only if its own subject is the one that was asked for: a listing proves nothing. The fallback
+//! listed is read, and counts only if its subject is the requested one: a listing proves nothing. The fallback
 //! tag is an index that everybody who pushes a referrer reads, extends and writes back; a condition (`If-Match`) where the
 //! registry knows it, and reading it again after, twice where there is no condition, keep two writers from losing each
 //! other's entry.
@@ -13,7 +13,7 @@ use samebundle_spec::manifest::{Document, Index};
 use samebundle_spec::{Descriptor, Digest, MediaType, Tag, limits};
 
 use super::RemoteRepository;
-use super::answer::{Asked, next};
+use super::answer::{RequestContext, next};
 use super::manifest::Condition;
 use super::profile::ReferrersBy;
 use super::retry::{Failure, Try};
@@ -23,7 +23,7 @@ use crate::StoreError;
 /// Manifests that are read at one time to check their subject.
 const CHECKS: usize = 4;
 
-/// What is under the fallback tag of a subject.
+/// The content of the fallback tag of a subject.
 enum Fallback {
     Absent,
     /// The list, and its entity tag if it came with one.
@@ -32,7 +32,7 @@ enum Fallback {
     Subject,
 }
 
-/// How far the writing of a list of referrers came.
+/// The state of writing a list of referrers.
 #[derive(Default)]
 struct Writing {
     /// Our list was taken, and not seen since.
@@ -87,11 +87,11 @@ impl RemoteRepository {
             .read_manifest(&entry.digest.to_string(), Some(&entry.digest))
             .await?
         else {
-            tracing::warn!(place = %self.place.repository, digest = %entry.digest, "a referrer that is listed is gone");
+            tracing::warn!(place = %self.endpoint.repository, digest = %entry.digest, "a referrer that is listed is gone");
             return Ok(None);
         };
         if read.document.subject().map(|subject| subject.digest) != Some(subject) {
-            tracing::warn!(place = %self.place.repository, digest = %entry.digest, "listed as a referrer, but refers to something else");
+            tracing::warn!(place = %self.endpoint.repository, digest = %entry.digest, "listed as a referrer, but refers to something else");
             return Ok(None);
         }
         Ok(Some(self::entry(&read.descriptor, &read.document)))
@@ -108,7 +108,7 @@ impl RemoteRepository {
             format!("?{}", query.append_pair("artifactType", kind.as_str()).finish())
         });
         let mut call = Call::new(
-            &self.place,
+            &self.endpoint,
             Method::GET,
             &format!("referrers/{subject}{query}"),
             "list referrers in",
@@ -118,27 +118,27 @@ impl RemoteRepository {
         let mut listed = Vec::new();
         let mut first = true;
         loop {
-            let response = self.client.wire.send(&self.place, &call).await?;
+            let response = self.client.wire.send(&self.endpoint, &call).await?;
             match response.status().as_u16() {
                 200 => {}
                 404 | 405 | 501 if first => return Ok(None),
-                _ => return Err(call.asked.refused(response).await),
+                _ => return Err(call.context.refused(response).await),
             }
             first = false;
             let following = next(response.headers())
-                .map(|address| self.place.own(&call.url, address, &call.asked))
+                .map(|address| self.endpoint.own(&call.url, address, &call.context))
                 .transpose()?;
-            let body = call.asked.read(response, limits::MANIFEST_BYTES).await?;
+            let body = call.context.read(response, limits::MANIFEST_BYTES).await?;
             let page = match Document::parse(&body, &MediaType::OCI_INDEX) {
                 Ok(Document::Index(index)) => index.manifests,
-                Ok(_) => return Err(call.asked.broken("it is no index")),
-                Err(error) => return Err(call.asked.broken(error.to_string())),
+                Ok(_) => return Err(call.context.broken("it is no index")),
+                Err(error) => return Err(call.context.broken(error.to_string())),
             };
             let empty = page.is_empty();
             listed.extend(page);
             if listed.len() > limits::REFERRERS {
                 return Err(call
-                    .asked
+                    .context
                     .invalid(format!("more than {} referrers", limits::REFERRERS)));
             }
             match following {
@@ -149,20 +149,20 @@ impl RemoteRepository {
     }
 
     /// Tells whether a referrer that was just pushed, and that the registry says it recorded, is really listed by its API.
-    /// Asked once a registry: some say so and have none.
+    /// This is done once for each registry: some send the header and have no list.
     pub(super) async fn lists(&self, subject: &Digest, referrer: &Digest) -> Result<bool, StoreError> {
         match self.known.referrers() {
             Some(ReferrersBy::Api) => return Ok(true),
             Some(ReferrersBy::Tag) => return Ok(false),
             None => {}
         }
-        let asked = self.asked("list referrers in", format!("referrers of {subject}"));
-        let mut attempts = self.client.wire.retry.attempts(&asked);
+        let context = self.context("list referrers in", format!("referrers of {subject}"));
+        let mut attempts = self.client.wire.retry.attempts(&context);
         loop {
             let tried = match self.ask_referrers(subject, None).await? {
                 None => {
                     tracing::info!(
-                        place = asked.place,
+                        place = context.place,
                         "the registry claims to list referrers and does not"
                     );
                     Try::Done(ReferrersBy::Tag)
@@ -182,9 +182,9 @@ impl RemoteRepository {
         }
     }
 
-    fn asked(&self, operation: &'static str, subject: String) -> Asked {
-        Asked {
-            place: self.place.name.clone(),
+    fn context(&self, operation: &'static str, subject: String) -> RequestContext {
+        RequestContext {
+            place: self.endpoint.name.clone(),
             operation,
             subject,
             digest: None,
@@ -198,7 +198,7 @@ impl RemoteRepository {
             return Ok(Fallback::Absent);
         };
         let invalid = |why: String| StoreError::Invalid {
-            subject: format!("{tag} of {}", self.place.repository),
+            subject: format!("{tag} of {}", self.endpoint.repository),
             why,
         };
         match read.document {
@@ -218,12 +218,12 @@ impl RemoteRepository {
         subject: &Digest,
         entry: Descriptor,
     ) -> Result<(), StoreError> {
-        // One writer in this process; others elsewhere are met by the condition and by reading again.
+        // There is one writer in this process; the condition and the second read guard against writers in others.
         let _writer = self.client.fallback.lock().await;
         let tag = Tag::referrers(subject);
-        let asked = self.asked("list a referrer in", tag.to_string());
+        let context = self.context("list a referrer in", tag.to_string());
         let mut writing = Writing::default();
-        let mut attempts = self.client.wire.retry.attempts(&asked);
+        let mut attempts = self.client.wire.retry.attempts(&context);
         loop {
             let tried = self.write_fallback(subject, &tag, &entry, &mut writing).await?;
             match attempts.after(tried).await {
@@ -252,7 +252,7 @@ impl RemoteRepository {
             Fallback::List(index, etag) => (index, Condition::Is(etag)),
             Fallback::Subject => {
                 return Err(StoreError::Conflict {
-                    subject: format!("{tag} of {}", self.place.repository),
+                    subject: format!("{tag} of {}", self.endpoint.repository),
                     why: "the registry has no referrers API and resolves this tag to the subject itself, so that it cannot \
                           hold signatures; export to a file, or push to another registry"
                         .to_owned(),
@@ -263,7 +263,7 @@ impl RemoteRepository {
             if !writing.written || writing.settling || condition.is_known() {
                 return Ok(Try::Done(()));
             }
-            // Without conditions somebody who read before us may write after us: look once more.
+            // Without conditions a writer that read before us may write after us, so the list is read once more.
             writing.settling = true;
             let why = "letting other writers of the list of referrers end";
             return Ok(Try::Again(Failure::Contended, why.to_owned()));
@@ -294,7 +294,7 @@ impl RemoteRepository {
         Ok(Try::Again(Failure::Contended, why.to_owned()))
     }
 
-    /// Sees to it that a manifest that was there before is listed: its push may have ended before it was.
+    /// Ensures that a manifest that existed before is listed, because its push may have ended before the listing.
     pub(super) async fn settle_referrer(&self, descriptor: &Descriptor) -> Result<(), StoreError> {
         let digest = descriptor.digest;
         let Some(read) = self.read_manifest(&digest.to_string(), Some(&digest)).await? else {

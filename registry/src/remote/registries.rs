@@ -1,8 +1,9 @@
-//! `registries.conf`, version 2 (containers-registries.conf(5)): where a registry really is, its mirrors, and what is blocked.
+//! `registries.conf`, version 2 (containers-registries.conf(5)): the real location of a registry, its mirrors, and
+//! which registries are blocked.
 //!
-//! The entry with the longest prefix counts. `insecure` means plain http here; certificates are never passed over. Short
-//! names, aliases and credential helpers of the file are not looked at: a reference names its registry, and helpers come from
-//! the files that hold credentials.
+//! The entry with the longest prefix counts. `insecure` means plain http here; certificates are never skipped. Short
+//! names, aliases and credential helpers of the file are not looked at: a reference names its registry, and helpers
+//! come from the files that hold credentials.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,14 +16,14 @@ use serde::Deserialize;
 use crate::durable;
 
 #[derive(Debug, Default, Deserialize)]
-struct Text {
+struct RegistriesFile {
     #[serde(default)]
-    registry: Vec<Entry>,
+    registry: Vec<RegistryEntry>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Entry {
+struct RegistryEntry {
     prefix: Option<String>,
     location: Option<String>,
     #[serde(default)]
@@ -45,7 +46,7 @@ struct MirrorEntry {
     pull_from_mirror: Pull,
 }
 
-/// What a mirror is asked for.
+/// The requests that a mirror receives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Pull {
@@ -55,7 +56,7 @@ enum Pull {
     TagOnly,
 }
 
-/// Why a repository is not spoken to.
+/// Why a repository is not contacted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistriesError {
@@ -68,26 +69,26 @@ pub enum RegistriesError {
         #[source]
         source: io::Error,
     },
-    /// A file is not of the form.
+    /// A file does not have the expected format.
     #[error("{path} is no registries.conf of version 2: {why}")]
-    Form {
+    Format {
         /// The file.
         path: PathBuf,
         /// What is wrong.
         why: String,
     },
-    /// The file forbids it.
-    #[error("registries.conf blocks {prefix}, so {repository} is not spoken to")]
+    /// The file blocks the registry.
+    #[error("registries.conf blocks {prefix}, so {repository} is not contacted")]
     Blocked {
         /// What is blocked.
         prefix: String,
-        /// What was asked for.
+        /// The requested repository.
         repository: Repository,
     },
-    /// A location that is put in the place of a prefix gives no repository.
-    #[error("registries.conf leads {repository} to nowhere")]
+    /// A prefix that is replaced by its location gives no valid repository.
+    #[error("registries.conf gives {repository} a location that is not valid")]
     Location {
-        /// What was asked for.
+        /// The requested repository.
         repository: Repository,
         /// What is wrong.
         #[source]
@@ -99,7 +100,7 @@ impl Classify for RegistriesError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Read { .. } => ErrorKind::Environment,
-            Self::Form { .. } | Self::Location { .. } => ErrorKind::Input,
+            Self::Format { .. } | Self::Location { .. } => ErrorKind::Input,
             Self::Blocked { .. } => ErrorKind::Denied,
         }
     }
@@ -107,48 +108,49 @@ impl Classify for RegistriesError {
 
 /// A mirror of a repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MirrorPlace {
+pub struct MirrorLocation {
     /// Where it is.
     pub repository: Repository,
     /// Plain http.
     pub insecure: bool,
-    /// Whether it is asked for what a digest names.
+    /// Whether it is used for requests by digest.
     pub digests: bool,
-    /// Whether it is asked for what a tag names.
+    /// Whether it is used for requests by tag.
     pub tags: bool,
 }
 
 /// Where a repository is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Located {
-    /// The place itself; pushes go there, and reads that no mirror answers.
+pub struct RepositoryLocation {
+    /// The repository itself; it receives pushes, and reads that no mirror answers.
     pub repository: Repository,
     /// Plain http.
     pub insecure: bool,
-    /// Asked before, in order, for reads.
-    pub mirrors: Vec<MirrorPlace>,
+    /// The mirrors that are asked first, in order, for reads.
+    pub mirrors: Vec<MirrorLocation>,
 }
 
-/// What the files say, by prefix.
+/// The entries of the files, by prefix.
 #[derive(Clone, Debug, Default)]
 pub struct Registries {
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, RegistryEntry>,
 }
 
 impl Registries {
-    /// Reads files in order; a later one replaces entries of the same prefix. Files that do not exist are passed over.
+    /// Reads files in order; a later one replaces entries of the same prefix. Files that do not exist are skipped.
     ///
     /// # Errors
-    /// [`RegistriesError::Read`], [`RegistriesError::Form`].
+    /// [`RegistriesError::Read`], [`RegistriesError::Format`].
     pub fn load(files: &[PathBuf]) -> Result<Self, RegistriesError> {
         let mut entries = BTreeMap::new();
         for path in files {
             let Some(text) = read(path)? else { continue };
-            let form = |why: String| RegistriesError::Form {
+            let form = |why: String| RegistriesError::Format {
                 path: path.clone(),
                 why,
             };
-            let text: Text = toml::from_str(&text).map_err(|error| form(error.message().to_owned()))?;
+            let text: RegistriesFile =
+                toml::from_str(&text).map_err(|error| form(error.message().to_owned()))?;
             for entry in text.registry {
                 let prefix = entry.prefix.clone().or_else(|| entry.location.clone());
                 let prefix =
@@ -159,18 +161,18 @@ impl Registries {
         Ok(Self { entries })
     }
 
-    /// Says where a repository is.
+    /// Returns the location of a repository.
     ///
     /// # Errors
     /// [`RegistriesError::Blocked`], [`RegistriesError::Location`].
-    pub fn locate(&self, repository: &Repository) -> Result<Located, RegistriesError> {
+    pub fn locate(&self, repository: &Repository) -> Result<RepositoryLocation, RegistriesError> {
         let name = repository.to_string();
         let fitting = self
             .entries
             .iter()
             .filter_map(|(prefix, entry)| Some((prefix, rest(prefix, &name)?, entry)));
         let Some((prefix, rest, entry)) = fitting.max_by_key(|(prefix, _, _)| prefix.len()) else {
-            return Ok(Located {
+            return Ok(RepositoryLocation {
                 repository: repository.clone(),
                 insecure: false,
                 mirrors: Vec::new(),
@@ -191,14 +193,14 @@ impl Registries {
                 })
         };
         let mirrors = entry.mirror.iter().map(|mirror| {
-            Ok(MirrorPlace {
+            Ok(MirrorLocation {
                 repository: at(&mirror.location)?,
                 insecure: mirror.insecure,
                 digests: mirror.pull_from_mirror != Pull::TagOnly,
                 tags: mirror.pull_from_mirror != Pull::DigestOnly && !entry.mirror_by_digest_only,
             })
         });
-        Ok(Located {
+        Ok(RepositoryLocation {
             mirrors: mirrors.collect::<Result<_, _>>()?,
             // A wildcard has no location of its own.
             repository: match &entry.location {
@@ -212,7 +214,7 @@ impl Registries {
 
 fn read(path: &Path) -> Result<Option<String>, RegistriesError> {
     let failed = |source: io::Error| match source.kind() {
-        io::ErrorKind::FileTooLarge => RegistriesError::Form {
+        io::ErrorKind::FileTooLarge => RegistriesError::Format {
             path: path.to_owned(),
             why: source.to_string(),
         },
@@ -276,7 +278,7 @@ prefix = "*.evil.example"
 blocked = true
 "#;
 
-    fn locate(registries: &Registries, name: &str) -> Located {
+    fn locate(registries: &Registries, name: &str) -> RepositoryLocation {
         registries.locate(&name.parse().unwrap()).unwrap()
     }
 
@@ -333,7 +335,7 @@ blocked = true
             "[[registry]]\nlocation = 7\n",
         ] {
             assert!(
-                matches!(load(&[text]), Err(RegistriesError::Form { .. })),
+                matches!(load(&[text]), Err(RegistriesError::Format { .. })),
                 "{text}"
             );
         }

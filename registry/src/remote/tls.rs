@@ -1,12 +1,13 @@
-//! Whom we believe over TLS, and what went wrong with it in words.
+//! Trust in TLS certificates, and errors of TLS in plain words.
 //!
-//! Authorities are the system's (or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name), and beside them those of the
-//! registry's own folder ([`certificates_of`](super::network::certificates_of)): `*.crt` are authorities that are trusted,
-//! pairs `NAME.cert` and `NAME.key` say who we are. A certificate that is itself one of the trusted ones is believed although
-//! it says that it is an authority's: that is how `openssl req -x509` makes a certificate for one server.
+//! Authorities are the system's (or those that `SSL_CERT_FILE` and `SSL_CERT_DIR` name), and in addition those of the
+//! registry's own folder ([`certificates_of`](super::network::certificates_of)): `*.crt` are authorities that are
+//! trusted, pairs `NAME.cert` and `NAME.key` are client certificates. A certificate that is itself one of the trusted
+//! ones is accepted although it claims to be an authority's, because `openssl req -x509` makes certificates of servers
+//! like that.
 //!
-//! A place for certificates that has none is not an error by itself, because another may have them; it is told with the
-//! error when nobody vouches for a registry ([`Trusted::complaints`]).
+//! A file or folder without certificates is not an error by itself, because another may have them; it is reported with the
+//! error when no authority vouches for a registry ([`Trusted::complaints`]).
 
 use std::error::Error;
 use std::io;
@@ -25,20 +26,20 @@ use rustls::{Error as TlsError, SignatureScheme};
 /// How many of a certificate's names an error shows.
 const NAMES_SHOWN: usize = 4;
 
-/// A certificate and its key that say who we are.
+/// A client certificate and its key.
 type Identity = (Vec<CertificateDer<'static>>, Arc<PrivateKeyDer<'static>>);
 
-/// The authorities that are trusted, and who we are.
+/// The trusted authorities, and the client certificate.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trusted {
     anchors: Vec<CertificateDer<'static>>,
     identity: Option<Identity>,
-    /// Where authorities were looked for in vain.
+    /// The paths where no authorities were found.
     pub(super) complaints: Vec<String>,
 }
 
 impl Trusted {
-    /// What the system trusts.
+    /// The authorities of the system.
     pub(super) fn by_system() -> Self {
         let found = rustls_native_certs::load_native_certs();
         let mut complaints: Vec<_> = found.errors.iter().map(with_cause).collect();
@@ -53,7 +54,7 @@ impl Trusted {
         }
     }
 
-    /// The same, and what the folder of a registry has.
+    /// The same, and the certificates in the folder of a registry.
     ///
     /// # Errors
     /// If a certificate or key of the folder cannot be read.
@@ -83,11 +84,11 @@ impl Trusted {
     /// The client's side of TLS.
     ///
     /// # Errors
-    /// If a certificate is none, or does not fit its key.
+    /// If a certificate is not valid, or does not fit its key.
     pub(super) fn config(self) -> Result<ClientConfig, String> {
         let provider = CryptoProvider::get_default().ok_or("the process has no TLS provider")?;
         let mut roots = RootCertStore::empty();
-        // One that cannot be read vouches for nobody.
+        // An authority that cannot be read is skipped.
         roots.add_parsable_certificates(self.anchors.iter().cloned());
         let inner = match roots.is_empty() {
             true => None,
@@ -112,7 +113,7 @@ impl Trusted {
             None => config.with_no_client_auth(),
             Some((chain, key)) => config
                 .with_client_auth_cert(chain, key.clone_key())
-                .map_err(|error| format!("the certificate of ours: {error}"))?,
+                .map_err(|error| format!("the client certificate: {error}"))?,
         };
         config.alpn_protocols = vec!["h2".into(), "http/1.1".into()];
         Ok(config)
@@ -144,7 +145,7 @@ fn with_cause(error: &rustls_native_certs::Error) -> String {
     }
 }
 
-/// Believes whom the authorities vouch for, and the trusted certificates themselves.
+/// Accepts certificates that the authorities vouch for, and the trusted certificates themselves.
 #[derive(Debug)]
 struct Verifier {
     /// `None` if no authority is trusted.
@@ -166,7 +167,7 @@ impl ServerCertVerifier for Verifier {
             return Err(CertificateError::UnknownIssuer.into());
         };
         match inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            // The times are checked before this is said.
+            // The validity period is checked before this error.
             Err(TlsError::InvalidCertificate(error))
                 if is_authority(&error) && self.anchors.iter().any(|anchor| anchor == end_entity) =>
             {
@@ -225,12 +226,12 @@ pub(super) fn cause<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) ->
     None
 }
 
-/// Whether what answered does not speak TLS.
+/// Whether the answer is not TLS.
 pub(super) fn is_no_tls(error: &TlsError) -> bool {
     matches!(error, TlsError::InvalidMessage(_))
 }
 
-/// Why there is no connection to the registry at `address`, and what to do about it.
+/// The reason why there is no connection to the registry at `address`, and the remedy.
 pub(super) fn explain(error: &TlsError, address: &str, complaints: &[String]) -> String {
     match error {
         TlsError::InvalidCertificate(error) => certificate(error, address, complaints),
@@ -249,7 +250,7 @@ pub(super) fn explain(error: &TlsError, address: &str, complaints: &[String]) ->
         ),
         TlsError::AlertReceived(alert) => format!("it ended the TLS handshake: {}", words(alert)),
         TlsError::PeerIncompatible(why) => {
-            format!("it speaks no TLS that is spoken here: {}", words(why))
+            format!("it offers no TLS that is supported here: {}", words(why))
         }
         other => other.to_string(),
     }
@@ -286,7 +287,7 @@ fn certificate(error: &CertificateError, address: &str, complaints: &[String]) -
         }
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            "its certificate is signed in a way that is not believed, such as RSA with SHA-1 or by a key of less than 2048 \
+            "its certificate is signed in a way that is not trusted, such as RSA with SHA-1 or by a key of less than 2048 \
              bits; its operator has to make one with SHA-256 and a key of today"
                 .to_owned()
         }
@@ -294,14 +295,14 @@ fn certificate(error: &CertificateError, address: &str, complaints: &[String]) -
             "its certificate is an authority's own (CA:TRUE); trust this very certificate, by SSL_CERT_FILE or as \
              ~/.config/containers/certs.d/{address}/ca.crt, or make it with -addext basicConstraints=critical,CA:FALSE{complaints}"
         ),
-        other => format!("its certificate is not believed: {}", words(other)),
+        other => format!("its certificate is not trusted: {}", words(other)),
     }
 }
 
 /// The name of a variant as words: `HandshakeFailure` is "handshake failure".
 fn words(variant: &dyn std::fmt::Debug) -> String {
     let text = format!("{variant:?}");
-    // Of a variant that wraps another error, the inner one says what it is.
+    // If a variant wraps another error, the inner one has the reason.
     let text = text.trim_end_matches(')');
     let name = text.rsplit('(').next().unwrap_or(text);
     let name = name
@@ -346,7 +347,7 @@ mod tests {
             (name.into(), "is for a.example, 127.0.0.1, not for localhost"),
             (
                 TlsError::from(CertificateError::UnhandledCriticalExtension),
-                "not believed: unhandled critical extension",
+                "not trusted: unhandled critical extension",
             ),
             (
                 TlsError::AlertReceived(AlertDescription::HandshakeFailure),

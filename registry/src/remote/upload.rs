@@ -1,18 +1,18 @@
-//! Pushing a blob, in one request or in parts, over breaks and kills.
+//! Pushes a blob, in one request or in parts, and resumes after broken connections and kills.
 //!
 //! ```text
-//! POST                    opens an upload; its address is noted (`notes`)
-//! PATCH part, PATCH part  each answer gives the next address, which is noted
-//! PUT                     with the last part, or empty; or with the whole
+//! POST                    opens an upload; its address is recorded (`upload_record`)
+//! PATCH part, PATCH part  each answer gives the next address, which is recorded
+//! PUT                     with the last part, or empty; or with the whole blob
 //! ```
 //!
-//! After whatever goes wrong with a part the registry is asked how far it came (GET, end-13) and gets the rest: a part that
-//! broke, an answer that was lost, 416, another process that goes on. 404 opens a new upload, if the blob is not there by
-//! now, and so does whatever goes wrong with a whole blob; 401 gets a new token for the same address. What passes by itself
-//! is waited for, and only attempts that bring nothing further are counted.
+//! After any failure of a part the registry is asked how many bytes it has (GET, end-13) and gets the rest: a
+//! connection that broke, an answer that was lost, 416, another process that goes on. 404 opens a new upload, if the
+//! blob does not exist by now, and so does any failure of a whole blob; 401 gets a new token for the same address.
+//! Transient failures are waited for, and only attempts that make no progress are counted.
 //!
-//! Who checks: the registry, at the PUT. Content that is not known to have been checked is hashed here, too, and its end is
-//! left out when the digest is wrong.
+//! The registry checks the digest, at the PUT. A blob that is not known to have been checked is also hashed here, and
+//! its end is left out when the digest is wrong.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,25 +24,25 @@ use samebundle_spec::{Descriptor, Digester, limits};
 
 use super::RemoteRepository;
 use super::answer::{compare, header};
-use super::auth::{Right, Scope};
-use super::blob::{Fault, Supply};
-use super::http::Broken;
-use super::notes::Note;
+use super::auth::{Action, Scope};
+use super::blob::{ReadFailure, Supply};
+use super::http::RequestError;
 use super::part::Part;
 use super::retry::{self, Failure, Try};
-use super::wire::{Call, Once, Redirects};
+use super::upload_record::UploadRecord;
+use super::wire::{Call, Redirects, StreamedBody};
 use crate::StoreError;
 use crate::store::blocking::blocking;
 
-/// Where a step of an upload leads.
+/// The result of a step of an upload.
 enum Step {
-    /// The blob is there.
+    /// The registry has the blob.
     Done,
     /// A part was taken, or the address was renewed.
     On,
-    /// Something that passes: wait, ask, go on.
+    /// A transient failure: wait, ask for the position, go on.
     Wait(Failure, String),
-    /// Ask, go on.
+    /// Ask for the position, go on.
     Ask(String),
     /// The upload is gone.
     Lost(String),
@@ -50,30 +50,30 @@ enum Step {
     Refused(StoreError),
 }
 
-/// An upload that goes on.
+/// An upload that is under way.
 struct Upload<'a> {
-    place: &'a RemoteRepository,
+    repository: &'a RemoteRepository,
     descriptor: &'a Descriptor,
     supply: Supply<'a>,
-    /// All bytes go in one request; of such an upload nobody asks how far it came.
+    /// All bytes are sent in one request; the position of such an upload is never asked for.
     whole: bool,
-    note: Option<Note>,
+    record: Option<UploadRecord>,
     /// Where to send the next part; `None` before an upload is open.
     url: Option<Url>,
-    /// What the registry has, bytes.
+    /// Bytes that the registry has.
     at: u64,
-    /// The most that it had, bytes.
+    /// The most bytes that it has had.
     furthest: u64,
-    /// Something went wrong, so that it must be asked what the registry has.
+    /// Something failed, so the registry must be asked how many bytes it has.
     unsure: bool,
     part: Part,
-    /// How often the registry sent a part on.
+    /// How often the registry redirected a part.
     redirects: Redirects,
-    /// The upload was begun by an earlier process, so that nobody here knows what is in it.
+    /// The upload was begun by an earlier process, so its bytes are not known here.
     inherited: bool,
-    /// Where the last token was refused.
+    /// The position at which the last token was refused.
     refused_at: Option<u64>,
-    /// Where a part was refused for no reason that is known.
+    /// The position at which a part was refused for an unknown reason.
     doubted_at: Option<u64>,
     hashed: Option<Arc<Mutex<Hashed>>>,
 }
@@ -85,7 +85,8 @@ struct Hashed {
 }
 
 impl Hashed {
-    /// Takes bytes from position `at` on; what was hashed before is left out. A gap cannot be closed: then `until` stays.
+    /// Takes bytes from position `at` on; bytes that were hashed before are skipped. A gap cannot be closed: then
+    /// `until` stays.
     fn update(&mut self, at: u64, bytes: &[u8]) {
         let known = self.until.saturating_sub(at);
         if let Ok(known) = usize::try_from(known)
@@ -110,7 +111,7 @@ pub(super) fn received(response: &Response) -> u64 {
 }
 
 impl RemoteRepository {
-    /// Pushes a blob that is not there yet.
+    /// Pushes a blob that does not exist yet.
     pub(super) async fn upload(&self, descriptor: &Descriptor, supply: Supply<'_>) -> Result<(), StoreError> {
         let (part, checked) = match &supply {
             Supply::Source(source) if descriptor.size >= limits::RANGES_FROM => {
@@ -123,11 +124,11 @@ impl RemoteRepository {
             until: 0,
         };
         let mut upload = Upload {
-            place: self,
+            repository: self,
             descriptor,
             supply,
             whole: part.is_none(),
-            note: None,
+            record: None,
             url: None,
             at: 0,
             furthest: 0,
@@ -140,24 +141,24 @@ impl RemoteRepository {
             hashed: (!checked).then(|| Arc::new(Mutex::new(hashed()))),
         };
         if !upload.whole {
-            upload.note = self.note(descriptor).await;
+            upload.record = self.record(descriptor).await;
             upload.inherit().await?;
             upload.furthest = upload.at;
         }
-        let (asked, retry) = (upload.call(Method::PUT).asked, &self.client.wire.retry);
-        let mut attempts = retry.attempts(&asked);
+        let (context, retry) = (upload.call(Method::PUT).context, &self.client.wire.retry);
+        let mut attempts = retry.attempts(&context);
         while attempts.after(upload.attempt().await?).await?.is_none() {}
         Ok(())
     }
 
-    async fn note(&self, descriptor: &Descriptor) -> Option<Note> {
+    async fn record(&self, descriptor: &Descriptor) -> Option<UploadRecord> {
         let folder = self.client.uploads.clone()?;
-        let (repository, digest) = (self.place.repository.clone(), descriptor.digest);
-        let opened = blocking(move || Ok(Note::open(&folder, &repository, &digest))).await;
+        let (repository, digest) = (self.endpoint.repository.clone(), descriptor.digest);
+        let opened = blocking(move || Ok(UploadRecord::open(&folder, &repository, &digest))).await;
         match opened {
-            Ok(Ok(note)) => note,
+            Ok(Ok(record)) => record,
             Ok(Err(error)) => {
-                tracing::warn!(%error, "an upload cannot be noted; if it is cut off, it starts anew");
+                tracing::warn!(%error, "an upload cannot be recorded; if it is cut off, it starts again");
                 None
             }
             Err(_) => None,
@@ -166,13 +167,13 @@ impl RemoteRepository {
 }
 
 impl Upload<'_> {
-    /// Asks how far it came, if that is not known, and sends what is next.
+    /// Asks for the position, if it is not known, and sends the next part.
     async fn attempt(&mut self) -> Result<Try<()>, StoreError> {
         if std::mem::take(&mut self.unsure) {
             if self.whole {
                 (self.url, self.at) = (None, 0);
             }
-            if (self.url.is_none() || !self.ask().await?) && self.place.has(self.descriptor).await? {
+            if (self.url.is_none() || !self.ask().await?) && self.repository.has(self.descriptor).await? {
                 return Ok(Try::Done(()));
             }
             if self.is_further() {
@@ -181,8 +182,8 @@ impl Upload<'_> {
         }
         let (failure, why) = match self.step().await? {
             Step::Done => {
-                if let Some(note) = self.note.take() {
-                    note.remove();
+                if let Some(record) = self.record.take() {
+                    record.remove();
                 }
                 return Ok(Try::Done(()));
             }
@@ -191,7 +192,7 @@ impl Upload<'_> {
             Step::Refused(error) => {
                 tracing::info!(%error, "the registry takes no parts; the blob is sent whole");
                 self.give_up().await;
-                self.place.known.takes_no_parts();
+                self.repository.known.takes_no_parts();
                 (self.whole, self.part) = (true, Part::whole());
                 (self.url, self.at) = (None, 0);
                 return Ok(Try::Next);
@@ -220,34 +221,40 @@ impl Upload<'_> {
     fn call(&self, method: Method) -> Call {
         let digest = self.descriptor.digest;
         let subject = digest.to_string();
-        let mut call = Call::new(&self.place.place, method, "", "push a blob to", &subject).about(&digest);
-        call.scope = Scope::new(&self.place.place.repository, Right::Push);
+        let mut call =
+            Call::new(&self.repository.endpoint, method, "", "push a blob to", &subject).about(&digest);
+        call.scope = Scope::new(&self.repository.endpoint.repository, Action::Push);
         if let Some(url) = &self.url {
             call.url = url.clone();
         }
         call
     }
 
-    /// Goes on with what an earlier process began.
+    /// Resumes an upload that an earlier process began.
     async fn inherit(&mut self) -> Result<(), StoreError> {
-        let Some(location) = self.note.as_ref().and_then(|note| note.location.clone()) else {
+        let Some(location) = self.record.as_ref().and_then(|record| record.location.clone()) else {
             return Ok(());
         };
         let call = self.call(Method::GET);
-        if let Ok(url) = self.place.upload_address(&call, location.as_str()) {
+        if let Ok(url) = self.repository.upload_address(&call, location.as_str()) {
             self.url = Some(url);
             self.inherited = self.ask().await?;
         }
         Ok(())
     }
 
-    /// Asks how far the upload came; `false` if it is gone.
+    /// Asks how many bytes the upload has; `false` if it is gone.
     async fn ask(&mut self) -> Result<bool, StoreError> {
         let call = self.call(Method::GET);
-        let response = self.place.client.wire.send(&self.place.place, &call).await?;
+        let response = self
+            .repository
+            .client
+            .wire
+            .send(&self.repository.endpoint, &call)
+            .await?;
         if !response.status().is_success() {
             if matches!(response.status().as_u16(), 401 | 403) {
-                return Err(call.asked.refused(response).await);
+                return Err(call.context.refused(response).await);
             }
             self.url = None;
             self.at = 0;
@@ -258,20 +265,20 @@ impl Upload<'_> {
         Ok(true)
     }
 
-    /// Takes the next address from an answer, and notes it.
+    /// Takes the next address from an answer, and records it.
     async fn moved(&mut self, call: &Call, response: &Response) -> Result<(), StoreError> {
         if !header(response.headers(), "location").is_empty() {
-            self.url = Some(self.place.sent_on(call, response)?);
+            self.url = Some(self.repository.sent_on(call, response)?);
         }
         self.write_note().await
     }
 
-    /// Notes where to go on.
+    /// Records the address for the next request.
     async fn write_note(&mut self) -> Result<(), StoreError> {
-        if let (Some(mut note), Some(url)) = (self.note.take(), self.url.clone()) {
-            match blocking(move || Ok(note.write(&url).map(|()| note))).await? {
-                Ok(note) => self.note = Some(note),
-                Err(error) => tracing::warn!(%error, "an upload cannot be noted"),
+        if let (Some(mut record), Some(url)) = (self.record.take(), self.url.clone()) {
+            match blocking(move || Ok(record.write(&url).map(|()| record))).await? {
+                Ok(record) => self.record = Some(record),
+                Err(error) => tracing::warn!(%error, "an upload cannot be recorded"),
             }
         }
         Ok(())
@@ -279,25 +286,30 @@ impl Upload<'_> {
 
     async fn open(&mut self) -> Result<(), StoreError> {
         (self.at, self.inherited) = (0, false);
-        let (url, least) = self.place.open_upload(self.descriptor).await?;
+        let (url, least) = self.repository.open_upload(self.descriptor).await?;
         if !self.whole {
-            // One part of all bytes, if what was said when the upload was opened leaves no other.
-            let part = self.place.known.part(self.descriptor.size, least);
+            // One part of all bytes, if the answer to the opening allows no other.
+            let part = self.repository.known.part(self.descriptor.size, least);
             self.part = part.unwrap_or_else(Part::whole);
         }
         self.url = Some(url);
         self.write_note().await
     }
 
-    /// Ends an upload that is not gone on with.
+    /// Cancels an upload.
     async fn give_up(&mut self) {
         if self.url.is_some() {
             let call = self.call(Method::DELETE);
-            // It ends by itself if this does not end it.
-            let _ = self.place.client.wire.attempt(&self.place.place, &call).await;
+            // The registry ends it some time if this fails.
+            let _ = self
+                .repository
+                .client
+                .wire
+                .attempt(&self.repository.endpoint, &call)
+                .await;
         }
-        if let Some(note) = self.note.take() {
-            note.remove();
+        if let Some(record) = self.record.take() {
+            record.remove();
         }
     }
 
@@ -311,7 +323,7 @@ impl Upload<'_> {
         let mut last = end == size;
         let alone = last && self.at == 0;
         if last && !alone && self.hashed.is_some() {
-            // The last bytes go by themselves, so that the digest is known before the blob can be complete.
+            // The last bytes are sent in a part of their own, so that the digest is known before the blob can be complete.
             last = self.at == size;
             if last && !self.is_right() {
                 self.give_up().await;
@@ -322,15 +334,15 @@ impl Upload<'_> {
             }
         }
         let call = self.part_call(end, last);
-        let fault = Fault::default();
-        let once = Once {
-            body: self.body(&call, end, &fault).await?,
+        let failure = ReadFailure::default();
+        let once = StreamedBody {
+            body: self.body(&call, end, &failure).await?,
             length: end - self.at,
         };
         let begun = Instant::now();
-        let wire = &self.place.client.wire;
-        let sent = wire.send_once(&self.place.place, &call, once).await;
-        if let Some(error) = fault.take() {
+        let wire = &self.repository.client.wire;
+        let sent = wire.send_once(&self.repository.endpoint, &call, once).await;
+        if let Some(error) = failure.take() {
             return Err(StoreError::read(self.descriptor.digest, error));
         }
         if last {
@@ -355,16 +367,16 @@ impl Upload<'_> {
         call
     }
 
-    async fn body(&self, call: &Call, end: u64, fault: &Fault) -> Result<Body, StoreError> {
+    async fn body(&self, call: &Call, end: u64, failure: &ReadFailure) -> Result<Body, StoreError> {
         let alone = self.at == 0 && end == self.descriptor.size;
         let whole = self.whole || (alone && self.hashed.is_some());
         let source = match &self.supply {
             Supply::Source(source) if !whole => source,
             supply => {
-                let whole = supply.whole(self.descriptor, fault).await?;
+                let whole = supply.whole(self.descriptor, failure).await?;
                 return whole.ok_or_else(|| {
                     let why = "the connection broke and the content cannot be read a second time; push again";
-                    call.asked.unavailable(why)
+                    call.context.unavailable(why)
                 });
             }
         };
@@ -372,14 +384,14 @@ impl Upload<'_> {
             return Ok(Body::from(""));
         }
         let pieces = source.pieces_unverified(self.descriptor, self.at..end).await?;
-        let (fault, hashed, mut at) = (fault.clone(), self.hashed.clone(), self.at);
+        let (failure, hashed, mut at) = (failure.clone(), self.hashed.clone(), self.at);
         let mut left = end - self.at;
         Ok(Body::wrap_stream(pieces.map(move |piece| {
-            let piece = piece.inspect_err(|error| fault.set(error))?;
+            let piece = piece.inspect_err(|error| failure.set(error))?;
             left = left.checked_sub(piece.len() as u64).ok_or_else(|| {
                 let why = "the source has more bytes than its descriptor says";
                 let error = io::Error::new(io::ErrorKind::InvalidData, why);
-                fault.set(&error);
+                failure.set(&error);
                 error
             })?;
             if let Some(hashed) = &hashed {
@@ -391,18 +403,19 @@ impl Upload<'_> {
         })))
     }
 
-    /// Whether what went out has the digest; also true where that is not known, because an earlier process sent a part.
+    /// Whether the bytes that were sent have the digest. It is also true if that is not known, because an earlier
+    /// process sent a part.
     fn is_right(&self) -> bool {
         let Some(hashed) = &self.hashed else { return true };
         let hashed = hashed.lock().unwrap_or_else(PoisonError::into_inner);
         hashed.until < self.descriptor.size || hashed.digester.clone().finish() == self.descriptor.digest
     }
 
-    /// What all answers have in common; `Ok` is an answer of its own kind.
+    /// Handles what all answers have in common; `Ok` is an answer that the caller must handle.
     async fn judge(
         &mut self,
         call: &Call,
-        sent: Result<Response, Broken>,
+        sent: Result<Response, RequestError>,
     ) -> Result<Result<Response, Step>, StoreError> {
         let response = match sent {
             Err(broken) => return Ok(Err(Step::Wait(broken.failure, broken.why))),
@@ -411,31 +424,31 @@ impl Upload<'_> {
         let status = response.status();
         Ok(match status.as_u16() {
             _ if retry::passes(status) => {
-                let (failure, why) = self.place.client.wire.passing(&call.asked, response).await;
+                let (failure, why) = self.repository.client.wire.passing(&call.context, response).await;
                 Err(Step::Wait(failure, why))
             }
             401 if self.refused_at != Some(self.at)
                 && self
-                    .place
+                    .repository
                     .client
                     .wire
-                    .renew(&self.place.place, call, &response)
+                    .renew(&self.repository.endpoint, call, &response)
                     .await? =>
             {
                 self.refused_at = Some(self.at);
                 Err(Step::On)
             }
-            401 | 403 => return Err(call.asked.refused(response).await),
+            401 | 403 => return Err(call.context.refused(response).await),
             404 => Err(Step::Lost("the upload was lost".to_owned())),
-            // A request that was cut off here may still be writing there.
+            // A request that was cut off here may still be writing at the registry.
             409 => Err(Step::Wait(
                 Failure::Passing(None),
                 "another request writes this upload".to_owned(),
             )),
             416 => Err(Step::Ask("the registry is at another byte".to_owned())),
             307 | 308 => {
-                self.redirects.one_more(&call.asked)?;
-                self.url = Some(self.place.sent_on(call, &response)?);
+                self.redirects.one_more(&call.context)?;
+                self.url = Some(self.repository.sent_on(call, &response)?);
                 Err(Step::On)
             }
             _ => Ok(response),
@@ -445,18 +458,18 @@ impl Upload<'_> {
     async fn judge_part(
         &mut self,
         call: &Call,
-        sent: Result<Response, Broken>,
+        sent: Result<Response, RequestError>,
         end: u64,
         took: Duration,
     ) -> Result<Step, StoreError> {
         if sent.is_err() {
             self.part.broke();
-            self.place.known.parts_grew_to(0);
+            self.repository.known.parts_grew_to(0);
         }
         let length = end - self.at;
         let too_large = sent.as_ref().is_ok_and(|response| match response.status() {
             StatusCode::PAYLOAD_TOO_LARGE => true,
-            // The first byte cannot be another one: parts of this size are not taken.
+            // The position is right, so the registry refuses parts of this size.
             StatusCode::RANGE_NOT_SATISFIABLE => self.at == 0,
             _ => false,
         });
@@ -465,10 +478,10 @@ impl Upload<'_> {
         }
         let response = match self.judge(call, sent).await? {
             Err(Step::Ask(_)) if too_large => {
-                return Ok(Step::Refused(call.asked.broken("it refuses the first part")));
+                return Ok(Step::Refused(call.context.broken("it refuses the first part")));
             }
             Err(Step::Ask(why)) => {
-                // 416 is also what some say of a part that is too large for them.
+                // Some registries also answer 416 to a part that is too large for them.
                 self.part.was_too_large(length);
                 return Ok(Step::Ask(why));
             }
@@ -477,12 +490,12 @@ impl Upload<'_> {
         };
         if !response.status().is_success() {
             let never = matches!(response.status().as_u16(), 405 | 413 | 415 | 501);
-            let error = call.asked.refused(response).await;
+            let error = call.context.refused(response).await;
             if self.part.was_too_large(length) {
-                self.place.known.takes_parts_up_to(self.part.most());
+                self.repository.known.takes_parts_up_to(self.part.most());
                 return Ok(Step::Ask(error.to_string()));
             }
-            // It may have been the connection behind a proxy; the second time it is the registry.
+            // The first time it may have been the connection behind a proxy; the second time it is the registry.
             return Ok(if never || self.doubted_at == Some(self.at) {
                 Step::Refused(error)
             } else {
@@ -490,20 +503,20 @@ impl Upload<'_> {
                 Step::Ask(error.to_string())
             });
         }
-        // It may have kept less than was sent; more than was sent is a registry that counts from one.
+        // It may have kept fewer bytes than were sent; a registry that reports more counts from one.
         let kept = received(&response);
         self.part.went_through(length, took);
-        self.place.known.parts_grew_to(self.part.size());
+        self.repository.known.parts_grew_to(self.part.size());
         self.at = if kept > self.at && kept < end { kept } else { end };
         self.moved(call, &response).await?;
         Ok(Step::On)
     }
 
-    /// Goes on with smaller parts, if there are any that may be taken, and remembers that for other content.
+    /// Goes on with smaller parts, if the registry may take any, and remembers that for other blobs.
     fn smaller(&mut self, sent: u64) -> bool {
         let smaller = self.part.was_too_large(sent) || self.part.may_be_small(sent);
         if smaller {
-            self.place.known.takes_parts_up_to(self.part.most());
+            self.repository.known.takes_parts_up_to(self.part.most());
         }
         smaller
     }
@@ -511,7 +524,7 @@ impl Upload<'_> {
     async fn judge_last(
         &mut self,
         call: &Call,
-        sent: Result<Response, Broken>,
+        sent: Result<Response, RequestError>,
         length: u64,
     ) -> Result<Step, StoreError> {
         let response = match self.judge(call, sent).await? {
@@ -523,12 +536,12 @@ impl Upload<'_> {
             return Ok(Step::Done);
         }
         let too_large = response.status() == StatusCode::PAYLOAD_TOO_LARGE;
-        let error = call.asked.refused(response).await;
+        let error = call.context.refused(response).await;
         if too_large && !self.whole && self.smaller(length) {
             return Ok(Step::Ask(error.to_string()));
         }
         if self.inherited {
-            // What an earlier process sent may be what is wrong.
+            // The bytes of an earlier process may be wrong.
             self.give_up().await;
             self.url = None;
             return Ok(Step::Lost(error.to_string()));

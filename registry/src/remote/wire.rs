@@ -1,7 +1,7 @@
-//! One request to a registry, with all that it takes to get its answer: authentication, redirects, asking again.
+//! Sends one request to a registry, with authentication, redirects and retries.
 //!
 //! Credentials are added to requests to the registry's own origin (scheme, host, port) only; a redirect elsewhere is
-//! followed for reads, without them, and never from https to http; a write is sent on within its own origin only.
+//! followed for reads, without them, and never from https to http; a write is redirected within its own origin only.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,19 +10,19 @@ use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderValue, LOC
 use reqwest::{Body, Method, Request, Response, StatusCode, Url};
 use samebundle_spec::{Digest, Repository, limits};
 
-use super::answer::{Asked, header};
-use super::auth::{Auth, Right, Scope};
-use super::http::{Broken, Http, authority};
+use super::answer::{RequestContext, header};
+use super::auth::{Action, Auth, Scope};
+use super::http::{Http, RequestError, authority};
 use super::retry::{self, Failure, RetryPolicy, Try};
 use crate::StoreError;
 
-/// What every request of one client goes through.
+/// The path of every request of one client.
 #[derive(Debug)]
 pub(super) struct Wire {
     pub(super) http: Http,
     pub(super) auth: Auth,
     pub(super) retry: RetryPolicy,
-    /// How often registries asked to be spared.
+    /// How often registries answered 429.
     pub(super) throttled: AtomicU64,
 }
 
@@ -34,31 +34,31 @@ pub(super) struct Call {
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
     pub(super) scope: Scope,
-    pub(super) asked: Asked,
+    pub(super) context: RequestContext,
 }
 
 impl Call {
     /// A request without a body to `v2/<repository>/<rest>`.
     pub(super) fn new(
-        place: &Place,
+        endpoint: &Endpoint,
         method: Method,
         rest: &str,
         operation: &'static str,
         subject: &str,
     ) -> Self {
-        let right = match method {
-            Method::GET | Method::HEAD => Right::Pull,
-            Method::DELETE => Right::Delete,
-            _ => Right::Push,
+        let action = match method {
+            Method::GET | Method::HEAD => Action::Pull,
+            Method::DELETE => Action::Delete,
+            _ => Action::Push,
         };
         Self {
             method,
-            url: place.url(rest),
+            url: endpoint.url(rest),
             headers: HeaderMap::new(),
             body: Bytes::new(),
-            scope: Scope::new(&place.repository, right),
-            asked: Asked {
-                place: place.name.clone(),
+            scope: Scope::new(&endpoint.repository, action),
+            context: RequestContext {
+                place: endpoint.name.clone(),
                 operation,
                 subject: subject.to_owned(),
                 digest: None,
@@ -66,9 +66,9 @@ impl Call {
         }
     }
 
-    /// The same, about this content.
+    /// The same, about this blob.
     pub(super) fn about(mut self, digest: &Digest) -> Self {
-        self.asked.digest = Some(*digest);
+        self.context.digest = Some(*digest);
         self
     }
 
@@ -83,14 +83,14 @@ impl Call {
 
 /// A repository and the address of its registry.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
+pub(super) struct Endpoint {
     pub(super) repository: Repository,
     pub(super) base: Url,
-    /// What errors call it: the proxy on the way is named, because it may be what is wrong.
+    /// Its name in errors, with the proxy, because that may be the cause.
     pub(super) name: String,
 }
 
-impl Place {
+impl Endpoint {
     pub(super) fn url(&self, rest: &str) -> Url {
         let mut url = self.base.clone();
         let (path, query) = rest
@@ -101,11 +101,12 @@ impl Place {
         url
     }
 
-    /// Resolves an address that the registry gave for going on (upload session, next page): its own origin only.
-    pub(super) fn own(&self, from: &Url, address: &str, asked: &Asked) -> Result<Url, StoreError> {
+    /// Resolves an address that the registry gave for the next request (upload session, next page): only its own origin
+    /// is allowed.
+    pub(super) fn own(&self, from: &Url, address: &str, context: &RequestContext) -> Result<Url, StoreError> {
         let mut url = from
             .join(address)
-            .map_err(|_| asked.broken("it names an address that is none"))?;
+            .map_err(|_| context.broken("it names an address that is not valid"))?;
         // Registries behind a proxy that ends TLS believe that they are reached by http.
         let proxied = self.base.scheme() == "https" && url.scheme() == "http" && url.port().is_none();
         if proxied && url.host_str() == self.base.host_str() && self.base.port().is_none() {
@@ -115,7 +116,7 @@ impl Place {
         if clean && url.origin() == self.base.origin() {
             Ok(url)
         } else {
-            Err(asked.broken(format!(
+            Err(context.broken(format!(
                 "it sends us on to {}, which is not its own address",
                 authority(&url)
             )))
@@ -124,20 +125,20 @@ impl Place {
 }
 
 /// A body that can be sent once.
-pub(super) struct Once {
+pub(super) struct StreamedBody {
     pub(super) body: Body,
     pub(super) length: u64,
 }
 
 impl Wire {
-    /// Sends a request until it is answered by something that does not pass by itself.
-    pub(super) async fn send(&self, place: &Place, call: &Call) -> Result<Response, StoreError> {
-        let mut attempts = self.retry.attempts(&call.asked);
+    /// Sends a request until the answer is not a transient failure.
+    pub(super) async fn send(&self, endpoint: &Endpoint, call: &Call) -> Result<Response, StoreError> {
+        let mut attempts = self.retry.attempts(&call.context);
         loop {
-            let tried = match self.attempt(place, call).await? {
+            let tried = match self.attempt(endpoint, call).await? {
                 Ok(response) if !retry::passes(response.status()) => Try::Done(response),
                 Ok(response) => {
-                    let (failure, why) = self.passing(&call.asked, response).await;
+                    let (failure, why) = self.passing(&call.context, response).await;
                     Try::Again(failure, why)
                 }
                 Err(broken) => Try::Again(broken.failure, broken.why),
@@ -148,27 +149,27 @@ impl Wire {
         }
     }
 
-    /// The failure that an answer stands for which passes by itself.
-    pub(super) async fn passing(&self, asked: &Asked, response: Response) -> (Failure, String) {
-        let spare = retry::asked(response.headers(), self.retry.now());
+    /// The failure of a transient answer.
+    pub(super) async fn passing(&self, context: &RequestContext, response: Response) -> (Failure, String) {
+        let spare = retry::context(response.headers(), self.retry.now());
         if spare.is_some() || response.status() == StatusCode::TOO_MANY_REQUESTS {
             self.throttled.fetch_add(1, Ordering::Relaxed);
         }
-        asked.passing(response, spare).await
+        context.passing(response, spare).await
     }
 
-    /// Sends a request once: with authentication and redirects, without asking again.
+    /// Sends a request once: with authentication and redirects, without retries.
     pub(super) async fn attempt(
         &self,
-        place: &Place,
+        endpoint: &Endpoint,
         call: &Call,
-    ) -> Result<Result<Response, Broken>, StoreError> {
+    ) -> Result<Result<Response, RequestError>, StoreError> {
         let mut url = call.url.clone();
         let mut used = self.auth.header(&call.scope).await;
         let mut met = false;
         let mut redirects = Redirects::default();
         loop {
-            let own = url.origin() == place.base.origin();
+            let own = url.origin() == endpoint.base.origin();
             let mut request = request(call, url.clone());
             if let (true, Some(value)) = (own, &used) {
                 request.headers_mut().insert(AUTHORIZATION, value.clone());
@@ -185,9 +186,9 @@ impl Wire {
                 }
                 used = next;
             } else if is_redirect(&response)
-                && (reads(&call.method) || self.may_send_on(place, &url, &response))
+                && (reads(&call.method) || self.may_send_on(endpoint, &url, &response))
             {
-                redirects.one_more(&call.asked)?;
+                redirects.one_more(&call.context)?;
                 url = self.follow(call, &url, &response)?;
             } else {
                 return Ok(Ok(response));
@@ -195,12 +196,12 @@ impl Wire {
         }
     }
 
-    /// A write goes on elsewhere only within the registry's own origin, and only if it is to be sent as it was.
-    fn may_send_on(&self, place: &Place, from: &Url, response: &Response) -> bool {
+    /// A write follows a redirect only within the registry's own origin, and only if method and body stay the same.
+    fn may_send_on(&self, endpoint: &Endpoint, from: &Url, response: &Response) -> bool {
         keeps_method(response)
             && from
                 .join(header(response.headers(), LOCATION.as_str()))
-                .is_ok_and(|to| to.origin() == place.base.origin())
+                .is_ok_and(|to| to.origin() == endpoint.base.origin())
     }
 
     async fn meet(
@@ -214,10 +215,16 @@ impl Wire {
             .await
     }
 
-    /// Sends a body that can be sent once, with the authentication that is there. No redirects, no second attempt.
-    pub(super) async fn send_once(&self, place: &Place, call: &Call, once: Once) -> Result<Response, Broken> {
+    /// Sends a body that can be sent once, with the present authentication. It follows no redirects and makes no second
+    /// attempt.
+    pub(super) async fn send_once(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call,
+        once: StreamedBody,
+    ) -> Result<Response, RequestError> {
         let mut request = request(call, call.url.clone());
-        let own = call.url.origin() == place.base.origin();
+        let own = call.url.origin() == endpoint.base.origin();
         if let (true, Some(value)) = (own, self.auth.header(&call.scope).await) {
             request.headers_mut().insert(AUTHORIZATION, value);
         }
@@ -228,15 +235,15 @@ impl Wire {
         self.http.send(request).await
     }
 
-    /// Meets the challenge of an answer to [`Wire::send_once`]; tells whether a second attempt makes sense. Only the
+    /// Answers the challenge of an answer to [`Wire::send_once`]; tells whether a second attempt makes sense. Only the
     /// registry itself may challenge.
     pub(super) async fn renew(
         &self,
-        place: &Place,
+        endpoint: &Endpoint,
         call: &Call,
         refused: &Response,
     ) -> Result<bool, StoreError> {
-        if refused.url().origin() != place.base.origin() {
+        if refused.url().origin() != endpoint.base.origin() {
             return Ok(false);
         }
         let used = self.auth.header(&call.scope).await;
@@ -246,10 +253,13 @@ impl Wire {
     fn follow(&self, call: &Call, from: &Url, response: &Response) -> Result<Url, StoreError> {
         let to = from
             .join(header(response.headers(), LOCATION.as_str()))
-            .map_err(|_| call.asked.broken("it redirects to nowhere"))?;
+            .map_err(|_| {
+                call.context
+                    .broken("it redirects to an address that is not valid")
+            })?;
         let downgrade = from.scheme() == "https" && to.scheme() != "https";
         if downgrade || !self.http.allowed(&to) {
-            return Err(call.asked.broken(format!(
+            return Err(call.context.broken(format!(
                 "it redirects to {} by {}, which is not allowed",
                 authority(&to),
                 to.scheme()
@@ -275,7 +285,7 @@ fn reads(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
-/// How often a request was sent on.
+/// How often a request was redirected.
 #[derive(Debug, Default)]
 pub(super) struct Redirects(usize);
 
@@ -284,10 +294,10 @@ impl Redirects {
     ///
     /// # Errors
     /// [`StoreError::Broken`] if it is one too many.
-    pub(super) fn one_more(&mut self, asked: &Asked) -> Result<(), StoreError> {
+    pub(super) fn one_more(&mut self, context: &RequestContext) -> Result<(), StoreError> {
         self.0 += 1;
         if self.0 > limits::REDIRECTS {
-            return Err(asked.broken("it redirects in circles"));
+            return Err(context.broken("it redirects in circles"));
         }
         Ok(())
     }

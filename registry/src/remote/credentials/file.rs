@@ -20,19 +20,19 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Entries of one file; `null` is an entry that is not there. Other fields of docker's file are settings of docker and not
+/// Entries of one file; `null` is an entry that does not exist. Other fields of docker's file are settings of docker and not
 /// looked at.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Form {
-    auths: Option<BTreeMap<String, Option<Entry>>>,
+struct Document {
+    auths: Option<BTreeMap<String, Option<AuthEntry>>>,
     creds_store: Option<String>,
     cred_helpers: Option<BTreeMap<String, Option<String>>>,
 }
 
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
-struct Entry {
+struct AuthEntry {
     auth: Option<Zeroizing<String>>,
     username: Option<String>,
     password: Option<Zeroizing<String>>,
@@ -44,7 +44,7 @@ struct Entry {
 #[derive(Clone)]
 pub(super) struct AuthFile {
     path: PathBuf,
-    form: Form,
+    document: Document,
 }
 
 impl std::fmt::Debug for AuthFile {
@@ -53,7 +53,7 @@ impl std::fmt::Debug for AuthFile {
     }
 }
 
-/// Where a file says that credentials are.
+/// The source of credentials that a file names.
 pub(super) enum Source {
     Own(Credential),
     Helper { name: String, server: String },
@@ -61,13 +61,13 @@ pub(super) enum Source {
 
 impl AuthFile {
     /// Reads a file; `None` if there is none, or if what has its name is a folder, as `docker run -v` makes of a file that
-    /// is not there. A file without text has no entries.
+    /// does not exist. A file without text has no entries.
     pub(super) fn read(path: &Path) -> Result<Option<Self>, CredentialError> {
         let failed = |source| CredentialError::Read {
             path: path.to_owned(),
             source,
         };
-        let form = |why: String| CredentialError::Form {
+        let invalid = |why: String| CredentialError::Format {
             path: path.to_owned(),
             why,
         };
@@ -85,14 +85,14 @@ impl AuthFile {
             .read_to_end(&mut bytes)
             .map_err(failed)?;
         if bytes.len() as u64 > limits::CREDENTIALS_BYTES {
-            return Err(form(too_large()));
+            return Err(invalid(too_large()));
         }
         let parsed = if bytes.trim_ascii().is_empty() {
-            Form::default()
+            Document::default()
         } else {
             // The position only: serde_json's words may quote a secret.
             serde_json::from_slice(&bytes).map_err(|error| {
-                form(format!(
+                invalid(format!(
                     "not the expected JSON at line {}, column {}",
                     error.line(),
                     error.column()
@@ -101,7 +101,7 @@ impl AuthFile {
         };
         Ok(Some(Self {
             path: path.to_owned(),
-            form: parsed,
+            document: parsed,
         }))
     }
 
@@ -116,7 +116,7 @@ impl AuthFile {
                 server: server.to_owned(),
             })
         };
-        let mut helpers = self.form.cred_helpers.iter().flatten();
+        let mut helpers = self.document.cred_helpers.iter().flatten();
         let own = helpers.find(|(key, name)| name.is_some() && hosts.contains(&bare(key)));
         if let Some((key, name)) = own
             && let Some(helper) = helper(name, key)
@@ -128,12 +128,12 @@ impl AuthFile {
         }
         match own {
             Some(_) => Ok(None),
-            None => Ok(helper(&self.form.creds_store, server(repository))),
+            None => Ok(helper(&self.document.creds_store, server(repository))),
         }
     }
 
     /// The credentials of the entry with the longest key that is the host, or the host and a leading part of the path. An
-    /// entry without credentials is passed over.
+    /// entry without credentials is skipped.
     fn entry(&self, hosts: &[&str], path: &str) -> Result<Option<Credential>, CredentialError> {
         let matches = |key: &str| {
             hosts.iter().any(|host| match key.strip_prefix(host) {
@@ -145,12 +145,12 @@ impl AuthFile {
                 None => false,
             })
         };
-        let entries = self.form.auths.iter().flatten();
+        let entries = self.document.auths.iter().flatten();
         let mut fitting: Vec<_> = entries.filter(|(key, _)| matches(bare(key))).collect();
         fitting.sort_by_key(|(key, _)| std::cmp::Reverse(bare(key).len()));
         for (key, entry) in fitting {
             let Some(entry) = entry else { continue };
-            let credential = entry.credential().map_err(|why| CredentialError::Form {
+            let credential = entry.credential().map_err(|why| CredentialError::Format {
                 path: self.path.clone(),
                 why: format!("auths[{key:?}]: {why}"),
             })?;
@@ -172,7 +172,7 @@ fn bare(key: &str) -> &str {
         .unwrap_or(key)
 }
 
-impl Entry {
+impl AuthEntry {
     fn credential(&self) -> Result<Option<Credential>, &'static str> {
         fn given(text: Option<&Zeroizing<String>>) -> Option<Zeroizing<String>> {
             text.filter(|text| !text.is_empty()).cloned()

@@ -18,7 +18,7 @@ use super::{Credential, CredentialError, too_large};
 /// Asks a helper.
 #[async_trait]
 pub trait CredentialHelper: Debug + Send + Sync {
-    /// Returns what the helper `name` knows of `server`; `None` if it knows nothing.
+    /// Returns the credentials that the helper `name` has for `server`; `None` if it has none.
     ///
     /// # Errors
     /// If it cannot be asked or fails.
@@ -48,9 +48,9 @@ struct Answer {
     secret: Zeroizing<String>,
 }
 
-/// How much of a helper's words an error shows, characters.
+/// How much of a helper's message an error shows, characters.
 const SHOWN: usize = 200;
-/// How long a helper that has ended may still be heard.
+/// How long the output of a helper that has ended is still read.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// What every helper prints if it has nothing.
 const NOTHING: &str = "credentials not found in native keychain";

@@ -190,7 +190,7 @@ async fn refuses_broken_files_without_quoting_them() {
         .get(&Repository::new("a.example", "x").unwrap())
         .await
         .unwrap_err();
-    assert!(matches!(error, CredentialError::Form { .. }));
+    assert!(matches!(error, CredentialError::Format { .. }));
     let shown = format!("{error} {error:?} {credentials:?} {:?}", basic("a", "hunter2"));
     assert!(!shown.contains("hunter2"), "{shown}");
 }

@@ -1,7 +1,7 @@
 //! Profiles on disk: `HOST.json` or `HOST:PORT.json`, one a registry.
 //!
 //! `{"version": 1, "registry": …, "measured": …, "profile": {…}}`, replaced whole. A file that cannot be understood is an
-//! error that says how to make it anew, and not "nothing is known".
+//! error that says how to make a new one, and does not count as "nothing is known".
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,9 +34,9 @@ pub enum ProfileError {
     /// The file cannot be read or written.
     #[error(transparent)]
     Path(#[from] PathError),
-    /// The file is not of the form.
+    /// The file does not have the expected format.
     #[error(
-        "the registry profile {path} is not valid: {why}; remove it, or make it anew with `registry doctor`"
+        "the registry profile {path} is not valid: {why}; remove it, or make a new one with `registry doctor`"
     )]
     Form {
         /// The file.
@@ -61,7 +61,7 @@ fn path(folder: &Path, registry: &str) -> PathBuf {
 }
 
 impl ProfileFile {
-    /// A profile of which nothing is known yet.
+    /// A profile in which nothing is known yet.
     pub fn new(registry: &str, measured: Timestamp) -> Self {
         Self {
             version: VERSION,
@@ -74,7 +74,7 @@ impl ProfileFile {
     /// Reads the profile of a registry; `None` if there is none.
     ///
     /// # Errors
-    /// If it is there and cannot be read, or is not of the form.
+    /// If it exists and cannot be read, or does not have the expected format.
     pub fn read(folder: &Path, registry: &str) -> Result<Option<Self>, ProfileError> {
         let path = path(folder, registry);
         let failed = |source| PathError::of("read", &path)(source);

@@ -268,7 +268,7 @@ async fn d3_away_and_back() {
     spy.assert_clean("D3 away and back");
 }
 
-/// D4: where an upload goes on: at its opening, after a part, when asked how far it came, and in a note that was tampered
+/// D4: where an upload goes on: at its opening, after a part, when asked how far it came, and in a record that was tampered
 /// with. Nothing goes there; where the user allows that host, the bytes of the blob do, and no credentials.
 #[tokio::test(flavor = "multi_thread")]
 async fn d4_an_upload_that_goes_on_elsewhere() {
@@ -341,7 +341,7 @@ async fn d4_a_note_that_was_tampered_with() {
         uploads: Some(folder.path().to_owned()),
         ..Login::Token.config(&front.address)
     };
-    // An upload that fails leaves its note.
+    // An upload that fails leaves its record.
     everything(&repository_at(&front.address, config.clone())).await;
     let notes: Vec<_> = std::fs::read_dir(folder.path()).unwrap().flatten().collect();
     assert!(!notes.is_empty());

@@ -107,7 +107,7 @@ async fn cut(way: Way) {
             front.count().reset();
         }
         let at = moment(point, points, size);
-        // Everything is cut from that moment on; the attempt gives up and says so.
+        // Everything is cut from that moment on; the attempt gives up with an error.
         front.count().limit(move |total| total > at);
         let impatient = RetryPolicy {
             attempts: 2,

@@ -344,7 +344,7 @@ async fn what_is_noticed_is_of_one_registry() {
     assert!(sizes(&good, "PATCH").len() >= 2);
 }
 
-/// Artifactory's: what is not there is denied.
+/// Artifactory's: what does not exist is denied.
 fn denies_absent(_: &Parts) -> Fault {
     Fault::Change(Box::new(|response| match response.status().as_u16() {
         404 => {

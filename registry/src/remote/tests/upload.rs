@@ -67,7 +67,7 @@ async fn a_large_blob_goes_in_parts_with_the_last_one_in_the_put() {
     );
     let (method, _, end) = *ranges.last().unwrap();
     assert_eq!((method, end), ("PUT", SIZE as u64 - 1));
-    // One question a content, no second one before its push.
+    // One question a blob, no second one before its push.
     let heads = front
         .lines()
         .iter()

@@ -210,7 +210,7 @@ async fn no_bad_answer_for_cosigns_tag_is_read_as_unsigned() {
     each_bad_answer(&signed, |path| path.ends_with(".sig"), empty_list).await;
 }
 
-/// The counter-test: with no list and no tag it is unsigned, and says so.
+/// The counter-test: with no list and no tag it is unsigned, and the error says that.
 #[tokio::test(flavor = "multi_thread")]
 async fn absent_is_unsigned() {
     let signed = Signed::new().await;

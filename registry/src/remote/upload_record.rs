@@ -1,13 +1,14 @@
-//! Notes of uploads that were begun: where the registry said to go on.
+//! Records of uploads that were begun: the address at which the registry lets them go on.
 //!
-//! One file an upload, `HEX.json`, named by the hash of repository and digest:
-//! `{"version":1,"repository":…,"digest":…,"location":…}`. How far the upload came is not in it; the registry is asked.
+//! Each upload has one file, `HEX.json`, named by the hash of repository and digest:
+//! `{"version":1,"repository":…,"digest":…,"location":…}`. It does not have the position of the upload, which the
+//! registry is asked for.
 //!
-//! A note is written in place and not synced: one that is lost or torn costs bytes, never correctness, because an address is
-//! used only if it belongs to the registry's own origin and the registry checks the digest at the end. Addresses may hold
-//! the registry's own state, so only the owner may read them. A note is held under a kernel lock while its upload runs;
-//! another process that pushes the same content then makes an upload without one. Notes that nobody went on with for
-//! [`limits::PARTIAL_SECONDS`] are removed.
+//! A record is written in place and not synced: one that is lost or torn costs bytes, never correctness, because an
+//! address is used only if it belongs to the registry's own origin and the registry checks the digest at the end.
+//! Addresses may hold the registry's own state, so only the owner may read them. A record is held under a kernel lock
+//! while its upload runs; another process that pushes the same blob then makes an upload without one. Records that
+//! nobody resumed for [`limits::PARTIAL_SECONDS`] are removed.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -24,26 +25,26 @@ const VERSION: u32 = 1;
 
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Text {
+struct Document {
     version: u32,
     repository: String,
     digest: String,
     location: String,
 }
 
-/// The note of one upload, held as long as it runs.
+/// The record of one upload, held as long as it runs.
 #[derive(Debug)]
-pub(super) struct Note {
+pub(super) struct UploadRecord {
     path: PathBuf,
     file: File,
     repository: String,
     digest: Digest,
-    /// The address that was noted last.
+    /// The address that was recorded last.
     pub(super) location: Option<Url>,
 }
 
-impl Note {
-    /// Opens the note of an upload, made if absent. `None` if another process holds it.
+impl UploadRecord {
+    /// Opens the record of an upload, made if absent. `None` if another process holds it.
     pub(super) fn open(folder: &Path, repository: &Repository, digest: &Digest) -> io::Result<Option<Self>> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let repository = repository.to_string();
@@ -67,45 +68,45 @@ impl Note {
                 break file;
             }
         };
-        let mut note = Self {
+        let mut record = Self {
             path,
             file,
             repository,
             digest: *digest,
             location: None,
         };
-        note.location = note.read()?;
+        record.location = record.read()?;
         sweep(folder)?;
-        Ok(Some(note))
+        Ok(Some(record))
     }
 
-    /// What is noted; a text that is torn, of another version or about something else is none.
+    /// The recorded address; a file that is torn, of another version or about another blob counts as empty.
     fn read(&mut self) -> io::Result<Option<Url>> {
         let mut bytes = Vec::new();
         (&self.file)
             .take(limits::UPLOAD_NOTE_BYTES)
             .read_to_end(&mut bytes)?;
-        let Ok(text) = serde_json::from_slice::<Text>(&bytes) else {
+        let Ok(document) = serde_json::from_slice::<Document>(&bytes) else {
             return Ok(None);
         };
-        let mine = text.version == VERSION
-            && text.repository == self.repository
-            && text.digest == self.digest.to_string();
-        Ok(mine.then(|| text.location.parse().ok()).flatten())
+        let mine = document.version == VERSION
+            && document.repository == self.repository
+            && document.digest == self.digest.to_string();
+        Ok(mine.then(|| document.location.parse().ok()).flatten())
     }
 
-    /// Notes where to go on.
+    /// Records the address for the next request.
     pub(super) fn write(&mut self, location: &Url) -> io::Result<()> {
         if self.location.as_ref() == Some(location) {
             return Ok(());
         }
-        let text = Text {
+        let document = Document {
             version: VERSION,
             repository: self.repository.clone(),
             digest: self.digest.to_string(),
             location: location.to_string(),
         };
-        let bytes = serde_json::to_vec(&text).map_err(io::Error::other)?;
+        let bytes = serde_json::to_vec(&document).map_err(io::Error::other)?;
         self.file.set_len(0)?;
         io::Seek::rewind(&mut self.file)?;
         self.file.write_all(&bytes)?;
@@ -113,14 +114,14 @@ impl Note {
         Ok(())
     }
 
-    /// Removes the note: its upload has ended.
+    /// Removes the record, because its upload has ended.
     pub(super) fn remove(self) {
-        // One that stays names an upload that is gone; the next attempt sees that.
+        // If it stays, it names an upload that is gone, which the next attempt finds out.
         drop(fs::remove_file(&self.path));
     }
 }
 
-/// Removes notes that nobody went on with for long.
+/// Removes records that nobody resumed for a long time.
 fn sweep(folder: &Path) -> io::Result<()> {
     let mut idle = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -152,25 +153,33 @@ mod tests {
         let url: Url = "http://localhost:5000/v2/team/digits/blobs/uploads/1?_state=s"
             .parse()
             .unwrap();
-        let mut note = Note::open(&folder, &repository, &digest).unwrap().unwrap();
-        assert_eq!(note.location, None);
-        note.write(&url).unwrap();
+        let mut record = UploadRecord::open(&folder, &repository, &digest)
+            .unwrap()
+            .unwrap();
+        assert_eq!(record.location, None);
+        record.write(&url).unwrap();
         assert!(
-            Note::open(&folder, &repository, &digest).unwrap().is_none(),
+            UploadRecord::open(&folder, &repository, &digest)
+                .unwrap()
+                .is_none(),
             "locked"
         );
-        let path = note.path.clone();
-        drop(note);
+        let path = record.path.clone();
+        drop(record);
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        let again = Note::open(&folder, &repository, &digest).unwrap().unwrap();
+        let again = UploadRecord::open(&folder, &repository, &digest)
+            .unwrap()
+            .unwrap();
         assert_eq!(again.location, Some(url));
-        let elsewhere = Note::open(&folder, &other, &digest).unwrap().unwrap();
+        let elsewhere = UploadRecord::open(&folder, &other, &digest).unwrap().unwrap();
         assert_eq!(elsewhere.location, None);
-        // Half a note is none.
+        // Half a record counts as none.
         drop(again);
         let bytes = fs::read(&path).unwrap();
         fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
-        let torn = Note::open(&folder, &repository, &digest).unwrap().unwrap();
+        let torn = UploadRecord::open(&folder, &repository, &digest)
+            .unwrap()
+            .unwrap();
         assert_eq!(torn.location, None);
         torn.remove();
         assert!(!path.exists());
