@@ -1,7 +1,7 @@
-//! What is said of a request when it is over: a line in the access log and the figures.
+//! The account of a request: a line in the access log and the metrics when it is over.
 //!
-//! A request is over when the last byte of its answer went out, or when the answer was dropped before: the account travels in
-//! the answer's body and is settled when that is dropped, so none is forgotten.
+//! A request is over when the last byte of its answer was sent, or when the answer was dropped before: the account is
+//! part of the answer's body and is settled when that is dropped, so that none is forgotten.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -20,7 +20,7 @@ use super::log::{Line, Log};
 use super::meter::Meter;
 use super::refusal::Refusal;
 
-/// What is known of a request.
+/// What is known about a request.
 pub(super) struct Account {
     pub(super) meter: Meter,
     pub(super) failures: Arc<Failures>,
@@ -31,7 +31,7 @@ pub(super) struct Account {
     pub(super) path: String,
     pub(super) route: &'static str,
     pub(super) status: StatusCode,
-    /// Why it was refused, or why the answer broke, for who runs the server.
+    /// Why it was refused, or why the answer broke, for the operator of the server.
     pub(super) reason: Option<String>,
     pub(super) user: Option<String>,
     pub(super) peer: Option<SocketAddr>,
@@ -41,7 +41,7 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// Takes down why the request was not done; a failure of the server is logged, too.
+    /// Records why the request was refused; a failure of the server is also logged.
     pub(super) fn refused(&mut self, refusal: &Refusal) {
         if let Refusal::Storage(error) = refusal {
             self.failures
@@ -52,7 +52,7 @@ impl Account {
         }
     }
 
-    /// Takes down that the answer broke after its head: what was to be sent could not be read.
+    /// Records that the answer broke after its head, because the bytes to send could not be read.
     fn broke(&mut self, error: &axum::Error) {
         let what = format!("the answer to {} {}", self.method, self.path);
         self.failures.log_broken(what, error);
@@ -116,7 +116,7 @@ pub(super) struct Settling {
     sent: u64,
     /// Whether the body came to its end without an error.
     ended: bool,
-    /// Bytes that it said to have.
+    /// Bytes that its head announced.
     announced: Option<u64>,
 }
 

@@ -1,10 +1,11 @@
-//! Which connections there are, and which one gives way when there are too many.
+//! Tracks the connections, and decides which one is closed when there are too many.
 //!
-//! A connection waits for its client in the head of a request (a TLS handshake and the pause between two requests count as
-//! one), in a body that does not come, or with bytes that the client does not take. When there is no room, the one that has
-//! waited longest in a head gives way to a new one; if there is none, one that has waited for long inside a request. A
-//! connection for which the server works never gives way. So whoever opens many connections and says little displaces his own
-//! oldest ones, and an honest request is answered at once. Only when all connections are at work a new one waits.
+//! A connection waits for its client in the head of a request (a TLS handshake and the pause between two requests count
+//! as one), in a body that does not come, or with bytes that the client does not take. When there is no room, the one
+//! that has waited longest in a head gives way to a new one; if there is none, one that has waited for long inside a
+//! request. A connection for which the server works never gives way. So a client that opens many connections and sends
+//! little displaces its own oldest ones, and an honest request is answered at once. Only when all connections are at
+//! work a new one waits.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ pub(super) struct Admission(Arc<Inner>);
 struct Inner {
     most: usize,
     seats: Mutex<Seats>,
-    /// Told when a connection ended or begins to wait for its client.
+    /// Notified when a connection ends or begins to wait for its client.
     changed: Notify,
 }
 
@@ -35,7 +36,7 @@ struct Seats {
     taken: HashMap<u64, Arc<Waiting>>,
 }
 
-/// A connection that was admitted; gives its room back when it is dropped.
+/// A connection that was admitted; it frees its seat when it is dropped.
 #[derive(Debug)]
 pub(super) struct Seat {
     admission: Admission,
@@ -55,7 +56,7 @@ struct State {
     in_request: bool,
     /// Bytes of an answer wait to be taken.
     unsent: bool,
-    /// Since when the server has waited for the client; not at all while it works itself.
+    /// The time since which the server has waited for the client; `None` while the server works itself.
     since: Option<Instant>,
 }
 
@@ -71,7 +72,7 @@ impl State {
         !self.in_request && !self.unsent
     }
 
-    /// How readily it gives way: idle ones first, then the longest silence. `None` if it does not.
+    /// The order in which connections give way: idle ones first, then the longest silence. `None` if it does not give way.
     fn yields(self, now: Instant) -> Option<(bool, Duration)> {
         let silence = now.saturating_duration_since(self.since?);
         (self.is_idle() || silence >= YIELDS_AFTER).then_some((self.is_idle(), silence))
@@ -93,7 +94,7 @@ impl Admission {
             if let Some(seat) = self.try_admit(Instant::now()) {
                 return seat;
             }
-            // A silence grows without telling anybody.
+            // No notification comes when a silence grows.
             let _ = tokio::time::timeout(YIELDS_AFTER, self.0.changed.notified()).await;
         }
     }
@@ -139,7 +140,7 @@ impl Admission {
 }
 
 impl Seat {
-    /// Says that the head of a request has come.
+    /// Records that the head of a request has arrived.
     pub(super) fn begin(&self) -> Underway {
         *self.waiting.state.lock() = State {
             in_request: true,
@@ -152,7 +153,7 @@ impl Seat {
         }
     }
 
-    /// Says whether the client took the bytes that were to be written.
+    /// Records whether the client took the bytes that were to be written.
     pub(super) fn wrote(&self, taken: bool) {
         let mut state = self.waiting.state.lock();
         state.unsent = !taken;
@@ -182,7 +183,7 @@ impl Drop for Seat {
 }
 
 impl Underway {
-    /// Says whether the body's next bytes have come, when they are asked for.
+    /// Records whether the body's next bytes have arrived, when they are requested.
     pub(super) fn read(&self, came: bool) {
         let mut state = self.waiting.state.lock();
         if came {

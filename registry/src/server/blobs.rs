@@ -45,7 +45,7 @@ pub(super) async fn get(
     Ok(part.answer(&digest, body))
 }
 
-/// How much of a blob is asked for.
+/// The part of a blob that is requested.
 pub(super) struct Part {
     start: u64,
     length: u64,
@@ -69,7 +69,7 @@ impl Part {
         self.start..self.start + self.length
     }
 
-    /// The answer that shows it.
+    /// The answer with that part.
     pub(super) fn answer(&self, digest: &Digest, body: Body) -> Response {
         let status = if self.is_whole {
             StatusCode::OK
@@ -103,9 +103,9 @@ pub(super) fn etag(digest: &Digest) -> String {
     format!("\"{digest}\"")
 }
 
-/// The one range that is asked for, as start and length; `None` for the whole. Several ranges, other units and malformed
-/// ranges are answered with the whole, as RFC 9110 allows; one that ends before it starts is refused, as the conformance
-/// suite of the distribution specification prefers.
+/// The one range that is requested, as start and length; `None` for the whole blob. Several ranges, other units and
+/// malformed ranges are answered with the whole, as RFC 9110 allows; one that ends before it starts is refused, as the
+/// conformance suite of the distribution specification prefers.
 fn wanted(headers: &HeaderMap, size: u64, digest: &Digest) -> Result<Option<(u64, u64)>, Refusal> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let Some(range) = text(header::RANGE).and_then(|range| range.strip_prefix("bytes=")) else {

@@ -40,8 +40,8 @@ pub(super) async fn read(body: Body, limit: u64) -> Result<Option<Bytes>, Refusa
     Ok(Some(bytes.freeze()))
 }
 
-/// Takes what a client is still sending and does not use it: an answer that comes before the client has sent all may be lost
-/// with the connection.
+/// Reads and discards what a client is still sending, because an answer that is sent before the client has finished may
+/// be lost with the connection.
 pub(super) async fn drain(mut stream: BodyDataStream) {
     let mut drained = 0;
     while let Some(Ok(piece)) = stream.next().await {

@@ -8,7 +8,7 @@ use super::access::Access;
 use super::log::Log;
 use super::tls::Tls;
 
-/// How many may connect, and how long they may be silent.
+/// How many clients may connect, and how long they may be silent.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// Most connections at one time; for one more, one that is silent gives way.
@@ -17,7 +17,7 @@ pub struct Bounds {
     pub header_silence: Duration,
     /// Longest silence of a client inside a request's body, or while it should take an answer.
     pub body_silence: Duration,
-    /// Smallest part that an upload is asked to come in, bytes (`OCI-Chunk-Min-Length`); 0 asks for nothing. Smaller parts
+    /// The smallest part that clients are asked to upload, bytes (`OCI-Chunk-Min-Length`); 0 asks for nothing. Smaller parts
     /// are taken all the same.
     pub chunk_bytes: u64,
 }
@@ -36,9 +36,9 @@ impl Default for Bounds {
 /// How a registry is served.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Users and their rights; without, everybody may do everything.
+    /// Users and the actions that they may take; without it everybody may do everything.
     pub access: Option<Access>,
-    /// Certificates; without, plain HTTP is spoken.
+    /// Certificates; without them plain HTTP is used.
     pub tls: Option<Tls>,
     /// Limits on clients.
     pub bounds: Bounds,

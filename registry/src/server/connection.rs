@@ -1,9 +1,9 @@
 //! Connections: how many there are, how long they may be silent, TLS, and the end.
 //!
-//! A connection is taken when there is room for it, or another one gives way ([`Admission`]); more wait in the kernel. It
-//! ends when it is silent for too long: in its handshake, in the head of a request (the pause between two requests counts as
-//! one), in a body, or when it takes no bytes of an answer. At the end of the server, requests under way are finished, and
-//! connections without one are closed.
+//! A connection is accepted when there is a seat for it, or another one gives way ([`Admission`]); more wait in the
+//! kernel. It ends when it is silent for too long: in its handshake, in the head of a request (the pause between two
+//! requests counts as one), in a body, or when it takes no bytes of an answer. At the end of the server, requests under
+//! way are finished, and connections without one are closed.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -32,15 +32,15 @@ use super::config::Bounds;
 use super::failures::Failures;
 use super::meter::Meter;
 
-/// What to wait after an accept that failed: file descriptors are short, and some will come back.
+/// The wait after an accept that failed: file descriptors are short, and some will be freed.
 const SHORT_OF: Duration = Duration::from_millis(100);
 
-/// Where a request came from.
+/// The origin of a request.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) address: Option<SocketAddr>,
     pub(super) secure: bool,
-    /// Its place on the connection, until its answer has ended.
+    /// Its account on the connection, until its answer has ended.
     pub(super) underway: Option<Arc<Underway>>,
 }
 
@@ -156,7 +156,7 @@ async fn requests<H: Handler>(
     }
 }
 
-/// A stream that says of each write whether the client took it.
+/// A stream that records for each write whether the client took it.
 struct Watched {
     stream: Pin<Box<TimeoutStream<TcpStream>>>,
     seat: Arc<Seat>,

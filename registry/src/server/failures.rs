@@ -1,6 +1,6 @@
-//! Failures of the server itself, as its log has them: each cause at most once a minute.
+//! Failures of the server itself in its log: each cause at most once a minute.
 //!
-//! A disk that is full fails every request. The first failure of a cause is said at once; those that follow within a minute
+//! A full disk fails every request. The first failure of a cause is logged at once; those that follow within a minute
 //! are counted, and the next line says how many there were. The access log has the reason of each. Failures are kept apart
 //! by what was tried and by the kind of the system's answer, both from small sets, so that nothing grows here.
 
@@ -14,23 +14,23 @@ use parking_lot::Mutex;
 
 use crate::StoreError;
 
-/// How long a cause is not said again.
+/// How long a cause is not logged again.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// What was tried, and the kind of the system's answer.
 type Cause = (&'static str, Option<io::ErrorKind>);
 
-/// What was said, and when.
+/// The failures that were logged, and when.
 #[derive(Debug, Default)]
-pub(super) struct Failures(Mutex<HashMap<Cause, Said>>);
+pub(super) struct Failures(Mutex<HashMap<Cause, Repetition>>);
 
 #[derive(Debug)]
-struct Said {
+struct Repetition {
     at: Instant,
     since: u64,
 }
 
-/// An error with all that caused it, on one line.
+/// An error with all its causes, on one line.
 pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -62,12 +62,12 @@ impl Failures {
         self.log_as(cause(error), what, error);
     }
 
-    /// Logs a failure that is none of a file.
+    /// Logs a failure that has no file operation.
     pub(super) fn log_io(&self, operation: &'static str, what: impl Display, error: &io::Error) {
         self.log_as((operation, Some(error.kind())), what, error);
     }
 
-    /// Logs that what was being sent could not be read to its end.
+    /// Logs that a blob that was being sent could not be read to its end.
     pub(super) fn log_broken(&self, what: impl Display, error: &(dyn Error + 'static)) {
         let mut next = Some(error);
         let mut kind = None;
@@ -91,7 +91,7 @@ impl Failures {
         }
     }
 
-    /// How many failures of this cause were not said since the last that was; nothing if this one is not said either.
+    /// How many failures of this cause were not logged since the last one that was; `None` if this one is not logged either.
     fn may_say(&self, cause: Cause, now: Instant) -> Option<u64> {
         let mut said = self.0.lock();
         match said.get_mut(&cause) {
@@ -101,7 +101,7 @@ impl Failures {
             }
             other => {
                 let since = other.map_or(0, |last| last.since);
-                said.insert(cause, Said { at: now, since: 0 });
+                said.insert(cause, Repetition { at: now, since: 0 });
                 Some(since)
             }
         }

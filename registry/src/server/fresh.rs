@@ -1,7 +1,7 @@
 //! Files that may change while the server runs: certificates, users, rules.
 //!
-//! What was read is used until one of the files has another time, size or inode; it is looked at when the value is asked for,
-//! at most once a second. Failure: a changed file that cannot be read or is not valid is said in the log once, and what was
+//! The value is used until one of the files has another time, size or inode; they are looked at when the value is requested,
+//! at most once a second. Failure: a changed file that cannot be read or is not valid is logged once, and the value that was
 //! read before stays in force; it is tried again when it changes once more.
 
 use std::fmt::Debug;
@@ -23,7 +23,7 @@ type Stamp = Option<(i64, i64, u64, u64)>;
 /// A value that is read from files, and again when they change.
 #[derive(Debug)]
 pub(super) struct Fresh<T> {
-    /// What the files hold, for the log.
+    /// The name of the value in the log.
     what: &'static str,
     paths: Vec<PathBuf>,
     read: fn(&[PathBuf]) -> Result<T, StoreError>,

@@ -11,7 +11,7 @@ use super::refusal::Refusal;
 use super::route::{Name, parameter};
 use super::storage::Storage;
 
-/// A page: `n` of what sorts after `last`.
+/// A page: the first `n` entries after `last`.
 fn page(uri: &Uri) -> Result<(usize, Option<String>), Refusal> {
     let n = match parameter(uri, "n") {
         None => limits::PAGE,
@@ -52,7 +52,7 @@ pub(super) async fn tags(storage: &Storage, parts: &Parts, repository: Name) -> 
     tags_page(&parts.uri, &name, &tags)
 }
 
-/// The page of sorted tags that is asked for.
+/// The requested page of sorted tags.
 pub(super) fn tags_page(uri: &Uri, name: &str, tags: &[Tag]) -> Result<Response, Refusal> {
     let tags: Vec<&str> = tags.iter().map(Tag::as_str).collect();
     let path = format!("/v2/{name}/tags/list");
@@ -70,7 +70,7 @@ pub(super) async fn catalog(
     catalog_page(&parts.uri, seen)
 }
 
-/// The page of sorted repositories that is asked for.
+/// The requested page of sorted repositories.
 pub(super) fn catalog_page<'a>(
     uri: &Uri,
     names: impl Iterator<Item = &'a Name>,
@@ -84,7 +84,7 @@ pub(super) fn catalog_page<'a>(
     )
 }
 
-/// The page that is asked for of sorted words, in the document that `document` makes of them.
+/// The requested page of sorted words, in the document that `document` makes of them.
 fn words_page(
     uri: &Uri,
     path: &str,
@@ -102,7 +102,7 @@ fn words_page(
     Ok(response)
 }
 
-/// Answers `referrers/<subject>`: an index of the manifests that refer to it, of one artifact type if that is asked for.
+/// Answers `referrers/<subject>`: an index of the manifests that refer to it, of one artifact type if that is requested.
 pub(super) async fn referrers(
     storage: &Storage,
     parts: &Parts,
@@ -140,7 +140,7 @@ pub(super) async fn referrers(
     Ok(index(&parts.uri, n, &path, &shown, next))
 }
 
-/// The page that is asked for of the referrers of `subject`, sorted by digest.
+/// The requested page of the referrers of `subject`, sorted by digest.
 pub(super) fn referrers_page(
     uri: &Uri,
     repository: &Name,

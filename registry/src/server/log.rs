@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use samebundle_spec::Timestamp;
 use serde::{Serialize, Serializer};
 
-/// Where lines go. Cheap to clone.
+/// The writer of the lines. Cheap to clone.
 #[derive(Clone)]
 pub struct Log(Arc<Mutex<Box<dyn Write + Send>>>);
 
@@ -27,7 +27,7 @@ impl std::fmt::Debug for Log {
     }
 }
 
-/// One request, as its line has it.
+/// The line of one request.
 #[derive(Serialize)]
 pub(super) struct Line<'a> {
     pub(super) time: Timestamp,
@@ -53,7 +53,7 @@ fn microseconds<S: Serializer>(took: &Duration, to: S) -> Result<S::Ok, S::Error
 }
 
 impl Log {
-    /// Makes a log of what takes its lines; each is written with one call.
+    /// Makes a log from a writer; each line is written with one call.
     pub fn new(to: impl Write + Send + 'static) -> Self {
         Self(Arc::new(Mutex::new(Box::new(to))))
     }

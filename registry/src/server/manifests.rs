@@ -18,8 +18,8 @@ fn invalid(why: impl ToString) -> Refusal {
     Refusal::ManifestInvalid { why: why.to_string() }
 }
 
-/// Blobs and manifests that must be there before what names them. Layers with `urls` live elsewhere (non-distributable);
-/// entries of an index that are of other types are blobs for all we know, and are not looked for.
+/// Blobs and manifests that must exist before the manifest that names them. Layers with `urls` are stored elsewhere
+/// (non-distributable); entries of an index that are of other types are blobs for all we know, and are not looked for.
 fn needed(document: &Document) -> (Vec<Digest>, Vec<Digest>) {
     match document {
         Document::Manifest(_) | Document::Artifact(_) => {
@@ -65,7 +65,7 @@ pub(super) async fn get(
     let (descriptor, body) = storage
         .run(move |storage| {
             if head {
-                // A client that hears that it is there does not push it.
+                // A client that learns that the manifest exists does not push it.
                 return Ok((storage.promise_manifest(&repository, &at)?, Vec::new()));
             }
             storage.read_manifest(&repository, &at)
@@ -74,7 +74,7 @@ pub(super) async fn get(
     Ok(found(&descriptor, Body::from(body)))
 }
 
-/// The answer that shows a manifest.
+/// The answer with a manifest.
 pub(super) fn found(descriptor: &Descriptor, body: Body) -> Response {
     (
         [
@@ -117,7 +117,7 @@ pub(super) async fn put(
     let kept = examine(bytes, media_type, digest)?;
     let subject = kept.subject.as_ref().map(|(subject, _)| *subject);
     let location = format!("/v2/{}/manifests/{digest}", repository.as_str());
-    let told = if matches!(at, At::Digest(_)) {
+    let subject_tags = if matches!(at, At::Digest(_)) {
         tags.clone()
     } else {
         Vec::new()
@@ -131,7 +131,7 @@ pub(super) async fn put(
         [("docker-content-digest", digest.to_string())],
     )
         .into_response();
-    for tag in told {
+    for tag in subject_tags {
         if let Ok(value) = HeaderValue::from_str(tag.as_str()) {
             response.headers_mut().append("oci-tag", value);
         }
@@ -144,7 +144,7 @@ pub(super) async fn put(
     Ok(response)
 }
 
-/// The tags that a push sets: the one of its path, or those of its `tag` parameters beside a digest.
+/// The tags that a push sets: the one of its path, or those of its `tag` parameters next to a digest.
 fn tags(parts: &Parts, at: &At) -> Result<Vec<Tag>, Refusal> {
     if let At::Tag(tag) = at {
         return Ok(vec![tag.clone()]);
@@ -178,7 +178,7 @@ fn media_type(headers: &HeaderMap) -> Result<MediaType, Refusal> {
     }
 }
 
-/// `If-Match: "<digest>"` and `If-None-Match: *`, for who changes a tag after reading it.
+/// `If-Match: "<digest>"` and `If-None-Match: *`, for a client that changes a tag after reading it.
 fn condition(headers: &HeaderMap) -> Option<Expected> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     if let Some(tag) = text(header::IF_MATCH) {

@@ -1,4 +1,4 @@
-//! Figures about the server, in the text form of Prometheus (exposition format 0.0.4), for `GET /metrics`.
+//! Metrics of the server, in the text form of Prometheus (exposition format 0.0.4), for `GET /metrics`.
 
 use std::time::Duration;
 
@@ -122,7 +122,7 @@ impl Meter {
         }
     }
 
-    /// All figures as text.
+    /// All metrics as text.
     pub(super) fn text(&self, uploads: usize) -> Result<String, StoreError> {
         self.uploads.set(i64::try_from(uploads).unwrap_or(i64::MAX));
         let mut bytes = Vec::new();

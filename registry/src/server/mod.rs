@@ -5,22 +5,22 @@
 //!                               └── account ── log, meter, failures
 //! ```
 //!
-//! * [`Storage`]: what is on disk; content once for all repositories, and what each repository has.
-//! * [`Exhibit`]: instead of it, any place that content can be copied from, shown as one repository.
-//! * `route`: the one place that reads paths; names, tags and digests are parsed there and nowhere else.
-//! * `access`: who asks and what they may do; [`Tls`]: certificates; `connection`: time limits and the end.
-//! * `admission`: which connections there are, and which one gives way.
+//! * [`Storage`]: the files on disk; each blob once for all repositories, and what each repository has.
+//! * [`Exhibit`]: instead of it, any store that can be copied from, served as one repository.
+//! * `route`: the only code that reads paths; names, tags and digests are parsed there and nowhere else.
+//! * `access`: the users and what they may do; [`Tls`]: certificates; `connection`: time limits and the end.
+//! * `admission`: the connections, and which one gives way.
 //! * `refusal`: every refusal with its status and its error code of the specification.
 //! * `account`: one line in the access log and the figures of `/metrics` for every request; `failures`: what the
 //!   server itself failed at, in its log.
 //!
-//! Invariants: content is acknowledged only after it was hashed, synced and renamed; content that does not have its digest
-//! leaves nothing behind; a repository shows only what was pushed to it, also where another has the same content; a manifest
-//! is taken only when all that it names is there; with [`Access`], nothing is done before a user was found who may.
-//! Bodies stream through a bounded channel, so memory does not grow with
-//! their size. Concurrency: requests are independent; manifests and tags of one repository are written one at a time; one
-//! process serves a folder (kernel lock). Failure: a refused or cut request changes nothing, but for the bytes of an upload
-//! session, from which the client may go on.
+//! Invariants: a blob is acknowledged only after it was hashed, synced and renamed; a blob that does not have its
+//! digest leaves nothing behind; a repository has only what was pushed to it, even if another has the same blob; a
+//! manifest is accepted only if everything that it names exists; with [`Access`], nothing is done before a user was
+//! found who may do it. Bodies stream through a bounded channel, so memory does not grow with their size. Concurrency:
+//! requests are independent; manifests and tags of one repository are written one at a time; one process serves a
+//! folder (kernel lock). Failure: a refused or cut request changes nothing, but for the bytes of an upload session,
+//! from which the client may go on.
 
 mod access;
 mod account;

@@ -11,7 +11,7 @@ pub(super) fn random(bytes: &mut [u8]) -> Result<(), StoreError> {
     })
 }
 
-/// 128 random bits as a word: nobody who was not told it can guess it.
+/// 128 random bits as a word that nobody can guess.
 pub(super) fn random_name() -> Result<String, StoreError> {
     let mut bytes = [0; 16];
     random(&mut bytes)?;

@@ -11,7 +11,7 @@ use samebundle_spec::Digest;
 
 use crate::StoreError;
 
-/// Where an upload is and how far it came: `Location` and `Range`.
+/// The address and position of an upload: `Location` and `Range`.
 #[derive(Debug)]
 pub(super) struct Progress {
     /// Bytes that the registry has.
@@ -36,7 +36,7 @@ impl Progress {
     }
 }
 
-/// Why a request is not done.
+/// Why a request is refused.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Refusal {
     #[error("no such resource")]
@@ -61,7 +61,7 @@ pub(super) enum Refusal {
     Precondition,
     #[error("this registry is read-only")]
     ReadOnly,
-    #[error("tag {tag} is there already, and tags of this registry do not change; push another tag")]
+    #[error("tag {tag} exists already, and tags of this registry do not change; push another tag")]
     TagImmutable { tag: String },
     #[error("digest is not valid: {why}")]
     Digest { why: String },
@@ -91,7 +91,7 @@ pub(super) enum Refusal {
     TooManyUploads,
     #[error("the range is outside the {size} bytes of the blob")]
     Range { size: u64 },
-    #[error("{}", told(.0))]
+    #[error("{}", public_message(.0))]
     Storage(#[from] StoreError),
 }
 
@@ -100,8 +100,8 @@ fn is_full(error: &StoreError) -> bool {
     matches!(error, StoreError::Path(error) if matches!(error.source.kind(), StorageFull | QuotaExceeded))
 }
 
-/// What a client is told of a failure of the registry: enough to know whom to ask, and no file of the machine.
-fn told(error: &StoreError) -> String {
+/// The message that a client gets about a failure of the registry: it names no file of the machine.
+fn public_message(error: &StoreError) -> String {
     match error {
         _ if is_full(error) => {
             "the storage of the registry is full; whoever runs it has to make room, then send this again"

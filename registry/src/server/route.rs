@@ -27,7 +27,7 @@ impl Name {
     }
 }
 
-/// What a manifest is asked by.
+/// The reference by which a manifest is requested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum At {
     Tag(Tag),
@@ -73,7 +73,7 @@ pub(super) enum Route {
     Catalog,
     /// The token service.
     Token,
-    /// Figures about the server.
+    /// The metrics of the server.
     Metrics,
 }
 

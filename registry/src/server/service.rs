@@ -1,4 +1,4 @@
-//! The server: what it shows, and the way of a request from its head to its answer.
+//! The server: its backend, and the path of a request from its head to its answer.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::timeout::TimeoutBody;
 
-use super::access::{Access, Admitted, Right, Scope};
+use super::access::{Access, Action, Admitted, Scope};
 use super::account::{Account, Counted, Settling};
 use super::config::Config;
 use super::connection::{self, Handler, Peer, Terms};
@@ -28,12 +28,12 @@ use super::tls::Tls;
 use super::{base, blobs, body, listing, manifests, uploads};
 use crate::StoreError;
 
-/// What is served.
+/// The backend that is served.
 #[derive(Clone, Debug)]
-enum Content {
+enum Backend {
     /// A folder of repositories.
     Storage(Storage),
-    /// One place, read-only.
+    /// One read-only store.
     Exhibit(Exhibit),
 }
 
@@ -43,7 +43,7 @@ pub struct Server(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    content: Content,
+    backend: Backend,
     config: Config,
     meter: Meter,
     failures: Arc<Failures>,
@@ -53,22 +53,22 @@ impl Server {
     /// Makes a server over a folder.
     ///
     /// # Errors
-    /// [`StoreError::Invalid`] if its figures cannot be kept, which is a defect.
+    /// [`StoreError::Invalid`] if its metrics cannot be registered, which is a defect.
     pub fn new(storage: Storage, config: Config) -> Result<Self, StoreError> {
-        Self::over(Content::Storage(storage), config)
+        Self::over(Backend::Storage(storage), config)
     }
 
-    /// Makes a server that shows one place.
+    /// Makes a server over one read-only store.
     ///
     /// # Errors
     /// As [`Server::new`].
     pub fn showing(exhibit: Exhibit, config: Config) -> Result<Self, StoreError> {
-        Self::over(Content::Exhibit(exhibit), config)
+        Self::over(Backend::Exhibit(exhibit), config)
     }
 
-    fn over(content: Content, config: Config) -> Result<Self, StoreError> {
+    fn over(backend: Backend, config: Config) -> Result<Self, StoreError> {
         Ok(Self(Arc::new(Inner {
-            content,
+            backend,
             config,
             meter: Meter::new()?,
             failures: Arc::default(),
@@ -92,11 +92,11 @@ impl Server {
         Ok(())
     }
 
-    /// Collects garbage again and again until `cancel`. A run that fails is said, and the next one tries again. Of a place
-    /// that is only shown nothing is collected.
+    /// Collects garbage again and again until `cancel`. A run that fails is logged, and the next one tries again.
+    /// Nothing of a read-only store is collected.
     pub async fn collect_every(self, every: Duration, grace: Duration, cancel: CancellationToken) {
-        let storage = match &self.0.content {
-            Content::Storage(storage) if !storage.rules().read_only => storage,
+        let storage = match &self.0.backend {
+            Backend::Storage(storage) if !storage.rules().read_only => storage,
             _ => return,
         };
         while cancel
@@ -117,7 +117,7 @@ impl Server {
         }
     }
 
-    /// The service itself, for serving it over something else than a TCP listener.
+    /// The service itself, for serving it over something other than a TCP listener.
     pub fn router(self) -> Router {
         Router::new().fallback(move |request| async move {
             let peer = Peer {
@@ -182,24 +182,24 @@ impl Handler for Server {
     }
 }
 
-/// What a request needs the right to do.
+/// The scope that a request needs.
 fn scopes(route: &Route, parts: &Parts) -> Vec<Scope> {
     let reads = matches!(parts.method, Method::GET | Method::HEAD);
-    let (repository, right) = match route {
+    let (repository, action) = match route {
         Route::Base | Route::Token | Route::Metrics => return Vec::new(),
         Route::Catalog => return vec![Scope::Catalog],
-        Route::Uploads { repository } | Route::Upload { repository, .. } => (repository, Right::Push),
-        Route::Tags { repository } | Route::Referrers { repository, .. } => (repository, Right::Pull),
+        Route::Uploads { repository } | Route::Upload { repository, .. } => (repository, Action::Push),
+        Route::Tags { repository } | Route::Referrers { repository, .. } => (repository, Action::Pull),
         Route::Manifest { repository, .. } | Route::Blob { repository, .. } => {
-            let right = match parts.method {
-                _ if reads => Right::Pull,
-                Method::DELETE => Right::Delete,
-                _ => Right::Push,
+            let action = match parts.method {
+                _ if reads => Action::Pull,
+                Method::DELETE => Action::Delete,
+                _ => Action::Push,
             };
-            (repository, right)
+            (repository, action)
         }
     };
-    vec![Scope::new(repository, right)]
+    vec![Scope::new(repository, action)]
 }
 
 async fn dispatch(
@@ -211,9 +211,9 @@ async fn dispatch(
 ) -> Result<Response, Refusal> {
     let route = Route::parse(&parts.uri)?;
     account.route = route.label();
-    let read_only = match &server.0.content {
-        Content::Storage(storage) => storage.rules().read_only,
-        Content::Exhibit(_) => true,
+    let read_only = match &server.0.backend {
+        Backend::Storage(storage) => storage.rules().read_only,
+        Backend::Exhibit(_) => true,
     };
     let access = server.config().access.as_ref();
     match (&route, access) {
@@ -236,7 +236,7 @@ async fn dispatch(
     match admitted {
         Ok(admitted) => perform(server, admitted, route, &parts, body).await,
         Err(refusal) => {
-            // Who waits to be told to go on has sent nothing yet.
+            // A client that waits for `100 Continue` has sent nothing yet.
             if !parts.headers.contains_key(header::EXPECT) {
                 body::drain(body.into_data_stream()).await;
             }
@@ -245,7 +245,7 @@ async fn dispatch(
     }
 }
 
-/// Does what was asked, by somebody who may.
+/// Handles a request that was admitted.
 async fn perform(
     server: &Server,
     admitted: Admitted,
@@ -253,9 +253,9 @@ async fn perform(
     parts: &Parts,
     body: Body,
 ) -> Result<Response, Refusal> {
-    let storage = match &server.0.content {
-        Content::Storage(storage) => storage,
-        Content::Exhibit(exhibit) => return exhibit.answer(route, parts, &admitted).await,
+    let storage = match &server.0.backend {
+        Backend::Storage(storage) => storage,
+        Backend::Exhibit(exhibit) => return exhibit.answer(route, parts, &admitted).await,
     };
     match (route, parts.method.clone()) {
         (Route::Base, Method::GET | Method::HEAD) => Ok(base::get()),
@@ -328,7 +328,7 @@ async fn token(
     Ok((headers, Body::from(token.to_string())).into_response())
 }
 
-/// Answers `GET /metrics`, to every user where there are users.
+/// Answers `GET /metrics`, to every user if there are users.
 async fn metrics(server: &Server, parts: &Parts, account: &mut Account) -> Result<Response, Refusal> {
     if let Some(access) = &server.config().access {
         let user = access.login(parts).await?;
@@ -339,9 +339,9 @@ async fn metrics(server: &Server, parts: &Parts, account: &mut Account) -> Resul
             method: parts.method.clone(),
         });
     }
-    let uploads = match &server.0.content {
-        Content::Storage(storage) => storage.open_uploads(),
-        Content::Exhibit(_) => 0,
+    let uploads = match &server.0.backend {
+        Backend::Storage(storage) => storage.open_uploads(),
+        Backend::Exhibit(_) => 0,
     };
     let text = server.meter().text(uploads)?;
     let kind = [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)];

@@ -54,7 +54,7 @@ impl Tls {
     /// PKCS#1).
     ///
     /// # Errors
-    /// [`StoreError::Path`]; [`StoreError::Invalid`] if they are not of the form or do not belong together.
+    /// [`StoreError::Path`]; [`StoreError::Invalid`] if they do not have the expected format or do not belong together.
     pub fn open(certificates: &Path, key: &Path) -> Result<Self, StoreError> {
         let fresh = Fresh::open(
             "the certificate and its key",

@@ -19,7 +19,7 @@ use super::storage::{Storage, Upload};
 /// Pieces of a body that wait to be written; hyper's are at most some hundred KiB.
 const PIECES: usize = 16;
 
-/// Where an upload is and how far it came.
+/// The address and position of an upload.
 fn progress(repository: &Name, upload: &Upload) -> Progress {
     Progress {
         written: upload.written(),
@@ -28,7 +28,7 @@ fn progress(repository: &Name, upload: &Upload) -> Progress {
     }
 }
 
-/// The answer that says so.
+/// The answer that reports it.
 fn answer(repository: &Name, upload: &Upload, status: StatusCode) -> Response {
     let mut response = status.into_response();
     progress(repository, upload).write(response.headers_mut());
@@ -89,8 +89,8 @@ pub(super) async fn open(
     Ok(created(&repository, &digest))
 }
 
-/// Shows a blob of another repository here too; without `from`, of any that the client may pull from. What it may not see
-/// is not there, and is uploaded.
+/// Mounts a blob of another repository; without `from`, of any that the client may pull from. A blob that it may not pull
+/// counts as absent, and is uploaded.
 async fn mount(
     storage: &Storage,
     repository: &Name,
@@ -121,7 +121,7 @@ async fn commit(storage: &Storage, upload: &Arc<Upload>, digest: Digest) -> Resu
     storage.run(move |storage| storage.commit(&upload, &digest)).await
 }
 
-/// Streams a body into an upload. `length` is what the client said in `Content-Range`.
+/// Streams a body into an upload. `length` is the length that the client stated in `Content-Range`.
 async fn receive(upload: &Arc<Upload>, body: Body, length: Option<u64>) -> Result<(), Refusal> {
     let (sender, mut receiver) = mpsc::channel(PIECES);
     let target = Arc::clone(upload);
@@ -131,7 +131,7 @@ async fn receive(upload: &Arc<Upload>, body: Body, length: Option<u64>) -> Resul
     let mut cut = None;
     while let Some(piece) = body.next().await {
         match piece {
-            // The writer is gone only with an error of its own, which comes below.
+            // The writer ends early only with an error of its own, which is returned below.
             Ok(piece) => {
                 if sender.send(piece).await.is_err() {
                     break;
@@ -161,7 +161,7 @@ async fn receive(upload: &Arc<Upload>, body: Body, length: Option<u64>) -> Resul
     }
 }
 
-/// Answers GET: how far the upload came.
+/// Answers GET: the position of the upload.
 pub(super) fn status(storage: &Storage, repository: &Name, id: &str) -> Result<Response, Refusal> {
     let upload = storage.upload(repository, id)?;
     Ok(answer(repository, &upload, StatusCode::NO_CONTENT))
@@ -199,7 +199,7 @@ pub(super) async fn finish(
     Ok(created(repository, &digest))
 }
 
-/// Answers DELETE: gives the upload up.
+/// Answers DELETE: cancels the upload.
 pub(super) fn cancel(storage: &Storage, repository: &Name, id: &str) -> Result<Response, Refusal> {
     let upload = storage.upload(repository, id)?;
     storage.discard(&upload);

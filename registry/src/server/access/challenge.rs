@@ -7,12 +7,12 @@ use zeroize::Zeroizing;
 
 use super::scope::Scope;
 
-/// What a request proves its user by.
+/// The credentials of a request.
 pub(super) enum Presented {
     Nothing,
     Password(String, Zeroizing<String>),
     Token(Zeroizing<String>),
-    /// Something else, or something broken.
+    /// Another scheme, or a malformed header.
     Other,
 }
 
@@ -38,18 +38,18 @@ pub(super) fn presented(headers: &HeaderMap) -> Presented {
         .as_ref()
         .and_then(|bytes| std::str::from_utf8(bytes).ok()?.split_once(':'));
     match pair {
-        // So skopeo says that it has none.
+        // Skopeo sends this if it has no credentials.
         Some(("", "")) => Presented::Nothing,
         Some((name, password)) => Presented::Password(name.to_owned(), Zeroizing::new(password.to_owned())),
         None => Presented::Other,
     }
 }
 
-/// A password, and the scopes that are asked for with it.
-type Asked = (Option<(String, Zeroizing<String>)>, Vec<String>);
+/// A password, and the scopes that are requested with it.
+type TokenForm = (Option<(String, Zeroizing<String>)>, Vec<String>);
 
 /// Reads the form of a `POST` for a token; `None` for other grants than a password's.
-pub(super) fn form(bytes: &[u8]) -> Option<Asked> {
+pub(super) fn form(bytes: &[u8]) -> Option<TokenForm> {
     let field = |name: &str| {
         url::form_urlencoded::parse(bytes)
             .find(|(key, _)| key == name)
@@ -65,7 +65,7 @@ pub(super) fn form(bytes: &[u8]) -> Option<Asked> {
     ))
 }
 
-/// Text inside the quotes of a challenge: what would end them is left out.
+/// Text inside the quotes of a challenge, without characters that would end them.
 fn quoted(text: &str) -> String {
     text.chars()
         .filter(|c| c.is_ascii_graphic() && !matches!(c, '"' | '\\') || *c == ' ')
@@ -81,7 +81,7 @@ pub(super) fn basic(service: &str) -> HeaderValue {
     value(&format!("Basic realm=\"{}\", charset=\"UTF-8\"", quoted(service)))
 }
 
-/// The challenge of [`Scheme::Token`](super::Scheme::Token): where to ask for a token, and for what.
+/// The challenge of [`Scheme::Token`](super::Scheme::Token): the token service, and the scopes to ask for.
 pub(super) fn bearer(
     address: &str,
     service: &str,

@@ -1,19 +1,19 @@
-//! Who asks, and what they may do.
+//! The user of a request, and what the user may do.
 //!
 //! ```text
 //! request ── Access::admit ── password (users) or token ── User ── rules ── admitted, or 401 with a challenge, or 403
-//!            Access::token ── password or nothing ── token of the rights that are asked for and granted
+//!            Access::token ── password or nothing ── token of the actions that are requested and granted
 //! ```
 //!
 //! * `users`: an htpasswd file, bcrypt hashes only.
-//! * `rules`: rights by repository, a YAML file.
+//! * `rules`: actions by repository, a YAML file.
 //! * `token`: what the `/token` endpoint issues, signed with a key that lives as long as the process.
-//! * `scope`: what a request needs and a token gives.
+//! * `scope`: what a request needs and a token grants.
 //! * `challenge`: `Authorization` and `WWW-Authenticate` as text.
 //!
 //! Invariants: without a rule nobody may do anything; a token never gives more than its user has at the moment of the
 //! request; a wrong password and an unknown user take the same time and get the same answer; no secret is kept in the clear
-//! or logged. Files are read again when they change; one that is not valid then leaves what was read before in force.
+//! or logged. Files are read again when they change; if one is not valid then, the previous content stays in force.
 
 mod challenge;
 mod rules;
@@ -40,11 +40,11 @@ use super::refusal::Refusal;
 use super::route::{Name, parameters};
 use crate::StoreError;
 
-pub(super) use scope::{Right, Scope};
+pub(super) use scope::{Action, Scope};
 pub(super) use user::User;
 pub use users::set_password;
 
-/// How clients prove who they are.
+/// How clients authenticate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// Name and password with each request (RFC 7617).
@@ -58,7 +58,7 @@ pub enum Scheme {
     },
 }
 
-/// Users, their rights, and how they log in. Cheap to clone.
+/// Users, their actions, and how they log in. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Access(Arc<Inner>);
 
@@ -76,7 +76,7 @@ impl Access {
     /// Reads the users, and what each may do; without rules every user may do everything, and nobody else anything.
     ///
     /// # Errors
-    /// [`StoreError::Path`] and [`StoreError::Invalid`] for a file that cannot be read or is not of the form.
+    /// [`StoreError::Path`] and [`StoreError::Invalid`] for a file that cannot be read or does not have the expected format.
     pub fn open(
         scheme: Scheme,
         users: &Path,
@@ -100,12 +100,12 @@ impl Access {
     fn allows(&self, user: &User, scope: &Scope) -> bool {
         match (&self.0.rules, scope) {
             (None, _) => *user != User::Anonymous,
-            (Some(rules), Scope::Repository { name, right }) => rules.get().allows(user, name, *right),
+            (Some(rules), Scope::Repository { name, action }) => rules.get().allows(user, name, *action),
             (Some(rules), Scope::Catalog) => *user != User::Anonymous || rules.get().is_public(),
         }
     }
 
-    /// Finds who asks, and refuses who may not do all of `scopes`; without scopes, who did not log in.
+    /// Finds the user, and refuses one that may not do all of `scopes`; without scopes, one that did not log in.
     ///
     /// `secure` is whether the request came over TLS.
     pub(super) async fn admit(
@@ -147,7 +147,7 @@ impl Access {
                 return Err(challenge(Some("insufficient_scope")));
             }
         }
-        // A question about the whole registry is how clients learn to log in, also where something is public.
+        // Clients learn from a request about the whole registry that they must log in, also if something is public.
         let is_general = scopes.iter().all(|scope| *scope == Scope::Catalog);
         if is_general && user == User::Anonymous && granted.is_none() {
             return Err(challenge(None));
@@ -199,7 +199,7 @@ impl Access {
         }
     }
 
-    /// Answers a question for a token: `GET` with scopes in the query and perhaps a password in `Authorization`, or `POST`
+    /// Answers a request for a token: `GET` with scopes in the query and perhaps a password in `Authorization`, or `POST`
     /// with the same as a form (`grant_type=password`).
     pub(super) async fn token(&self, parts: &Parts, form: &[u8]) -> Result<(User, Value), Refusal> {
         let Scheme::Token { life, .. } = &self.0.scheme else {
@@ -244,16 +244,16 @@ impl Access {
     }
 }
 
-/// Somebody whose request may be done.
+/// A user whose request is allowed.
 #[derive(Clone, Debug)]
 pub(super) struct Admitted {
     user: User,
-    /// The rights of all users, where there are users.
+    /// The rules of all users, if there are users.
     access: Option<Access>,
 }
 
 impl Admitted {
-    /// Anybody, where there are no users.
+    /// Anybody, if there are no users.
     pub(super) fn everybody() -> Self {
         Self {
             user: User::Anonymous,
@@ -272,10 +272,10 @@ impl Admitted {
 
     /// Tells whether blobs of this repository may be mounted from, and its name may be seen in the catalog.
     ///
-    /// The user's rights decide, whatever the token of the request is for: a client that pushes asks for a token for the
+    /// The user's actions decide, whatever the token of the request is for: a client that pushes asks for a token for the
     /// repository that it pushes to, and seldom for the one that it mounts from.
     pub(super) fn may_pull(&self, repository: &Name) -> bool {
-        let scope = Scope::new(repository, Right::Pull);
+        let scope = Scope::new(repository, Action::Pull);
         let allows = |access: &Access| access.allows(&self.user, &scope);
         self.access.as_ref().is_none_or(allows)
     }

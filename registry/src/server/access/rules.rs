@@ -1,9 +1,9 @@
-//! Rights by repository: the file that `--access` names.
+//! Actions by repository: the file that `--access` names.
 //!
 //! ```yaml
 //! version: 1
 //! rules:
-//!   - users: [anonymous]          # everybody, also who did not say a name
+//!   - users: [anonymous]          # everybody, also without a name
 //!     repositories: [public]      # public, and all that begins with public/
 //!     may: [pull]
 //!   - users: ["*"]                # every user of the htpasswd file
@@ -14,7 +14,7 @@
 //!     may: [pull, push, delete]
 //! ```
 //!
-//! Rights add up over all rules that fit; what no rule gives, nobody has.
+//! Actions add up over all rules that match; an action that no rule gives is denied.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ use samebundle_spec::{limits, yaml};
 use serde::Deserialize;
 
 use super::super::route::Name;
-use super::scope::Right;
+use super::scope::Action;
 use super::user::{ANONYMOUS, EVERYBODY, User};
 use crate::StoreError;
 
@@ -42,7 +42,7 @@ pub(super) struct RuleSet {
 struct Rule {
     users: BTreeSet<String>,
     repositories: BTreeSet<String>,
-    may: BTreeSet<Right>,
+    may: BTreeSet<Action>,
 }
 
 impl Rule {
@@ -98,10 +98,10 @@ impl RuleSet {
         Ok(set)
     }
 
-    pub(super) fn allows(&self, user: &User, repository: &str, right: Right) -> bool {
+    pub(super) fn allows(&self, user: &User, repository: &str, action: Action) -> bool {
         self.rules
             .iter()
-            .any(|rule| rule.names(user) && rule.covers(repository) && rule.may.contains(&right))
+            .any(|rule| rule.names(user) && rule.covers(repository) && rule.may.contains(&action))
     }
 
     /// Whether anything is for everybody.
@@ -127,8 +127,8 @@ mod tests {
         )
         .unwrap();
         let named = |name: &str| User::Named(name.to_owned());
-        use Right::{Delete, Pull, Push};
-        for (user, repository, right, expected) in [
+        use Action::{Delete, Pull, Push};
+        for (user, repository, action, expected) in [
             (User::Anonymous, "public/x", Pull, true),
             (User::Anonymous, "public", Pull, true),
             (User::Anonymous, "publicity", Pull, false),
@@ -145,9 +145,9 @@ mod tests {
             (named("bob"), "public/x", Push, false),
         ] {
             assert_eq!(
-                set.allows(&user, repository, right),
+                set.allows(&user, repository, action),
                 expected,
-                "{user:?} {repository} {right:?}"
+                "{user:?} {repository} {action:?}"
             );
         }
         assert!(set.is_public());

@@ -1,18 +1,18 @@
-//! What a request needs and a token gives: rights to repositories, and the list of all repositories (distribution token
+//! What a request needs and a token grants: actions on repositories, and the list of all repositories (distribution token
 //! specification, "Resource Scope Grammar").
 
 use super::super::route::Name;
 
-/// What may be done with a repository.
+/// An action on a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(in crate::server) enum Right {
+pub(in crate::server) enum Action {
     Pull,
     Push,
     Delete,
 }
 
-impl Right {
+impl Action {
     const ALL: [Self; 3] = [Self::Pull, Self::Push, Self::Delete];
 
     const fn word(self) -> &'static str {
@@ -24,40 +24,40 @@ impl Right {
     }
 }
 
-/// One right to one repository, or to ask which repositories there are.
+/// One action on one repository, or the list of all repositories.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::server) enum Scope {
-    Repository { name: String, right: Right },
+    Repository { name: String, action: Action },
     Catalog,
 }
 
 const CATALOG: &str = "catalog";
 
 impl Scope {
-    pub(in crate::server) fn new(repository: &Name, right: Right) -> Self {
+    pub(in crate::server) fn new(repository: &Name, action: Action) -> Self {
         Self::Repository {
             name: repository.as_str().to_owned(),
-            right,
+            action,
         }
     }
 
-    /// Its type, name and action, as a token has them.
+    /// Its type, name and action in a token.
     pub(super) fn claim(&self) -> (&'static str, &str, &'static str) {
         match self {
-            Self::Repository { name, right } => ("repository", name, right.word()),
+            Self::Repository { name, action } => ("repository", name, action.word()),
             Self::Catalog => ("registry", CATALOG, "*"),
         }
     }
 
-    /// What it permits, in words.
+    /// The action in words.
     pub(super) fn words(&self) -> String {
         match self {
-            Self::Repository { name, right } => format!("{} in {name}", right.word()),
+            Self::Repository { name, action } => format!("{} in {name}", action.word()),
             Self::Catalog => "list the repositories".to_owned(),
         }
     }
 
-    /// What a client is told to ask a token for: who pushes also asks what is there.
+    /// The scope that a challenge names. A client that pushes also needs to pull.
     pub(super) fn asked(&self) -> String {
         let (kind, name, action) = self.claim();
         let action = if action == "push" { "pull,push" } else { action };
@@ -74,8 +74,8 @@ impl Scope {
             match kind {
                 "repository" => {
                     let name = Name::parse(name).ok()?;
-                    let rights = Right::ALL.into_iter().filter(|right| has(right.word()));
-                    Some(rights.map(|right| Self::new(&name, right)).collect())
+                    let actions = Action::ALL.into_iter().filter(|action| has(action.word()));
+                    Some(actions.map(|action| Self::new(&name, action)).collect())
                 }
                 "registry" if name == CATALOG && has("*") => Some(vec![Self::Catalog]),
                 _ => None,

@@ -23,18 +23,18 @@ pub(super) const SERVICE: &str = "samebundle registry";
 
 const HEADER: &str = r#"{"alg":"EdDSA","typ":"JWT"}"#;
 
-/// What a token gives: actions by resource.
+/// The access that a token grants: actions by resource.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Granted(Vec<Entry>);
+pub(super) struct Granted(Vec<Grant>);
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Entry {
+struct Grant {
     r#type: String,
     name: String,
     actions: Vec<String>,
 }
 
-impl Entry {
+impl Grant {
     fn is(&self, kind: &str, name: &str) -> bool {
         self.r#type == kind && self.name == name
     }
@@ -42,13 +42,13 @@ impl Entry {
 
 impl Granted {
     pub(super) fn new(scopes: impl Iterator<Item = Scope>) -> Self {
-        let mut entries: Vec<Entry> = Vec::new();
+        let mut entries: Vec<Grant> = Vec::new();
         for scope in scopes.take(limits::TOKEN_SCOPES) {
             let (kind, name, action) = scope.claim();
             match entries.iter_mut().find(|entry| entry.is(kind, name)) {
                 Some(entry) if entry.actions.iter().any(|known| known == action) => {}
                 Some(entry) => entry.actions.push(action.to_owned()),
-                None => entries.push(Entry {
+                None => entries.push(Grant {
                     r#type: kind.to_owned(),
                     name: name.to_owned(),
                     actions: vec![action.to_owned()],
@@ -68,7 +68,7 @@ impl Granted {
 #[derive(Serialize, Deserialize)]
 struct Claims {
     iss: String,
-    /// Empty for who said no name.
+    /// Empty for an anonymous user.
     sub: String,
     aud: String,
     exp: i64,

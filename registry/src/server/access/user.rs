@@ -1,14 +1,14 @@
-//! Who asks.
+//! The user of a request.
 
 /// In rules: every user of the htpasswd file.
 pub(super) const EVERYBODY: &str = "*";
-/// In rules: everybody, also who did not say a name.
+/// In rules: everybody, also without a name.
 pub(super) const ANONYMOUS: &str = "anonymous";
 
-/// Who asks.
+/// The user of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::server) enum User {
-    /// Nobody that said a name.
+    /// A user without a name.
     Anonymous,
     /// A name from the file of users.
     Named(String),

@@ -1,8 +1,8 @@
 //! Users and passwords: an htpasswd file with bcrypt hashes (`htpasswd -B`), and the check of a password.
 //!
-//! bcrypt is slow on purpose, and Basic comes with every request: a password that was right is remembered for a short time
-//! as a keyed hash of it and of the file's line, under a key of this process. Concurrency: few checks run at once, on threads
-//! that may block, so that wrong passwords cost their sender time and not the others.
+//! bcrypt is slow on purpose, and Basic comes with every request: a password that was right is remembered for a short
+//! time as a keyed hash of it and of the file's line, under a key of this process. Concurrency: few checks run at once,
+//! on threads that may block, so that wrong passwords cost their sender time and not the others.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use super::super::random::random;
 use super::user::{ANONYMOUS, EVERYBODY, User};
 use crate::{StoreError, durable};
 
-/// How long a password that was right is not hashed again.
+/// How long a correct password is not hashed again.
 const REMEMBERED: Duration = Duration::from_secs(60);
 /// Passwords that are hashed at one time.
 const AT_ONCE: usize = 2;
@@ -158,7 +158,7 @@ impl Logins {
         password: Zeroizing<String>,
     ) -> Option<User> {
         let known = users.0.get(&name);
-        // Nobody learns from the time which names there are: another's hash is checked for an unknown name.
+        // For an unknown name the hash of another user is checked, so that the time does not tell which names exist.
         let hash = known.or_else(|| users.0.values().next())?.clone();
         if known.is_some() && self.remembers(&name, &hash, &password) {
             return Some(User::Named(name));

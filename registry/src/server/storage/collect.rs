@@ -1,13 +1,13 @@
-//! Collecting what nobody names any more, while requests go on.
+//! Garbage collection while requests go on.
 //!
-//! A repository's blob is garbage when no manifest of the repository names it; content is garbage when no repository shows
-//! it. Neither is removed before it was left alone for the grace: a push, a mount, and a question whether it is there
+//! A repository's blob is garbage when no manifest of the repository names it; a file is garbage when no repository has
+//! its blob. Neither is removed before it was unused for the grace: a push, a mount, and a request whether it exists
 //! (GET, HEAD) renew an entry's time, so the age of an entry is the lease of whoever is about to name it.
 //!
-//! Concurrency: what shows content or names it holds the gate shared; the removal holds it alone and looks again
-//! at what changed since the marking. Manifests never change under their digest, so each is read once a run. A request thus
-//! waits for the removal from one repository, not for the marking. Failure: an error ends the run; what was removed was
-//! garbage, what was not is found by the next.
+//! Concurrency: a request that adds a blob to a repository or names it holds the gate shared; the removal holds it
+//! alone and looks again at what changed since the marking. Manifests never change under their digest, so each is read
+//! once a run. A request thus waits for the removal from one repository, not for the marking. Failure: an error ends
+//! the run; what was removed was garbage, what was not is found by the next.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -23,22 +23,22 @@ use super::super::route::{At, Name};
 use super::{Storage, file_name, names, parse_file_name, remove};
 use crate::StoreError;
 
-/// What a run removed.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Collected {
     /// Blobs that their repository shows no longer.
     pub entries: u64,
-    /// Contents that were removed from disk.
+    /// Blobs that were removed from disk.
     pub contents: u64,
     /// Their size, bytes.
     pub bytes: u64,
 }
 
-/// What the manifests of a repository name, a manifest at a time.
+/// The digests that each manifest of a repository names.
 type Named = HashMap<Digest, Vec<Digest>>;
 
 impl Storage {
-    /// Removes what nobody names and what was left alone for longer than `grace`.
+    /// Removes what nobody names and what was unused for longer than `grace`.
     ///
     /// # Errors
     /// [`StoreError`] if something cannot be read or removed.
@@ -73,7 +73,7 @@ impl Storage {
         Ok(collected)
     }
 
-    /// Renews the lease on an entry or on content. That it could not is no reason to refuse the request.
+    /// Renews the lease on an entry or on a blob. A failure to do so is no reason to refuse the request.
     pub(super) fn renew(&self, path: &Path) {
         match File::open(path).and_then(|file| touch(&file)) {
             // It was removed at this moment.
@@ -183,7 +183,7 @@ impl Storage {
     }
 }
 
-/// All that a manifest names, also what need not be there.
+/// All digests that a manifest names, also those that may be absent.
 fn all_named(document: &Document) -> Vec<Digest> {
     document.children().map(|child| child.digest).collect()
 }

@@ -1,4 +1,4 @@
-//! What a repository has: blobs, manifests, tags and referrers.
+//! The entries of a repository: blobs, manifests, tags and referrers.
 
 use std::fs::File;
 use std::io;
@@ -14,16 +14,16 @@ use crate::StoreError;
 
 const ENTRY_MODE: u32 = 0o644;
 
-/// A manifest to be kept: its bytes and what was read from them.
+/// A manifest to be stored: its bytes and what was read from them.
 #[derive(Debug)]
 pub(in crate::server) struct Kept {
     /// Media type, digest and size.
     pub(in crate::server) descriptor: Descriptor,
-    /// The bytes, as they came.
+    /// The bytes as received.
     pub(in crate::server) bytes: bytes::Bytes,
-    /// What it refers to, and its entry in that manifest's list of referrers.
+    /// Its subject, and its entry in that manifest's list of referrers.
     pub(in crate::server) subject: Option<(Digest, Descriptor)>,
-    /// Blobs and manifests that it names and that must be there.
+    /// Blobs and manifests that it names and that must exist.
     pub(in crate::server) blobs: Vec<Digest>,
     pub(in crate::server) manifests: Vec<Digest>,
 }
@@ -60,7 +60,7 @@ impl Storage {
         there
     }
 
-    /// Shows a blob that another repository has, or any where none is named; says whether it was there, for who asks.
+    /// Adds a blob that another repository has, or any repository if none is named; tells whether it existed for this user.
     pub(in crate::server) fn mount_blob(
         &self,
         name: &Name,
@@ -83,7 +83,7 @@ impl Storage {
         Ok(there)
     }
 
-    /// Shows content that is on disk in a repository, and makes both durable; the caller holds the gate open.
+    /// Adds a blob that is on disk to a repository, and makes both durable; the caller holds the gate open.
     pub(super) fn link_blob(&self, name: &Name, digest: &Digest) -> Result<(), StoreError> {
         self.sync_content(std::iter::once(digest))?;
         let entry = self.blob_entry(name, digest);
@@ -94,7 +94,7 @@ impl Storage {
         self.write(&entry, b"", ENTRY_MODE)
     }
 
-    /// Makes the names of content durable, whoever wrote it.
+    /// Makes the name of a blob durable, whichever request wrote it.
     fn sync_content<'a>(&self, digests: impl Iterator<Item = &'a Digest>) -> Result<(), StoreError> {
         let mut folders: Vec<PathBuf> = digests
             .map(|digest| self.0.root.join("blobs").join(digest.algorithm().name()))
@@ -104,14 +104,14 @@ impl Storage {
         folders.iter().try_for_each(|folder| sync(folder))
     }
 
-    /// Makes an entry durable that was there already, with those beside it.
+    /// Makes an existing entry durable, with the other entries of its folder.
     fn sync_entries(&self, entry: &Path) -> Result<(), StoreError> {
         let folder = entry.parent().unwrap_or(entry);
         self.make_folder(folder)?;
         sync(folder)
     }
 
-    /// Hides a blob from a repository; the content stays until it is collected.
+    /// Removes a blob from a repository; its file stays until it is collected.
     pub(in crate::server) fn unlink_blob(&self, name: &Name, digest: &Digest) -> Result<(), Refusal> {
         if remove(&self.blob_entry(name, digest))? {
             Ok(())
@@ -123,7 +123,7 @@ impl Storage {
         }
     }
 
-    /// Keeps a manifest, its entry among the referrers of its subject, and then the tags.
+    /// Stores a manifest, its entry among the referrers of its subject, and then the tags.
     ///
     /// With `expected`, only if that is what the tags point at now.
     pub(in crate::server) fn put_manifest(
@@ -181,8 +181,8 @@ impl Storage {
         Ok(())
     }
 
-    /// Checks that all is there which a manifest names, and makes it durable: the client may have been told so by a question
-    /// only. Entries of manifests are synced with the one that follows.
+    /// Checks that everything that a manifest names exists, and makes it durable: the client may know of it only from a HEAD
+    /// request. Entries of manifests are synced with the one that follows.
     fn require(&self, name: &Name, kept: &Kept) -> Result<(), Refusal> {
         let missing = |digest: &Digest| Refusal::ManifestBlobUnknown {
             repository: name.as_str().to_owned(),
@@ -236,7 +236,7 @@ impl Storage {
         Ok(entry(&path, &bytes)?)
     }
 
-    /// Reads a manifest. Another process may collect at this moment: what it removed is looked for once more.
+    /// Reads a manifest. Another process may collect at this moment, so a manifest that is missing is looked for once more.
     pub(in crate::server) fn read_manifest(
         &self,
         name: &Name,
@@ -279,7 +279,7 @@ impl Storage {
         Ok((file, size))
     }
 
-    /// Finds a manifest for who may rely on its being there: what names it is durable before this returns.
+    /// Finds a manifest for a client that may rely on it: its entry is durable before this returns.
     pub(in crate::server) fn promise_manifest(&self, name: &Name, at: &At) -> Result<Descriptor, Refusal> {
         let descriptor = self.manifest(name, at)?;
         if !self.rules().read_only {
@@ -291,7 +291,7 @@ impl Storage {
         Ok(descriptor)
     }
 
-    /// Removes a tag, or a manifest with the tags that point at it and its place among the referrers of `subject`.
+    /// Removes a tag, or a manifest with the tags that point at it and its entry among the referrers of `subject`.
     pub(in crate::server) fn delete_manifest(
         &self,
         name: &Name,
@@ -348,13 +348,13 @@ impl Storage {
             .any(|kind| folder.join(kind).is_dir())
     }
 
-    /// All repositories that something was pushed to, sorted.
+    /// All repositories to which something was pushed, sorted.
     pub(in crate::server) fn repositories(&self) -> Result<Vec<Name>, StoreError> {
         let top = self.0.root.join("repositories");
         let mut todo = vec![top.clone()];
         let mut found = Vec::new();
         while let Some(folder) = todo.pop() {
-            // What somebody else laid down here is no repository.
+            // A folder that the server did not make is not a repository.
             if !folder.is_dir() {
                 continue;
             }
@@ -380,7 +380,7 @@ impl Storage {
         Ok(names.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
-    /// Digests of the manifests that refer to `subject`, sorted. The subject itself need not be there.
+    /// Digests of the manifests that refer to `subject`, sorted. The subject itself may be absent.
     pub(in crate::server) fn referrers(
         &self,
         name: &Name,

@@ -1,8 +1,8 @@
-//! What is on disk, and the rules of writing it.
+//! The files of a registry on disk, and the rules of writing them.
 //!
 //! ```text
 //! ROOT/lock                                        held by the process that serves this folder and changes it
-//! ROOT/blobs/<algorithm>/<hex>                     content of all repositories, once, 0444 (as in an OCI image layout)
+//! ROOT/blobs/<algorithm>/<hex>                     blobs of all repositories, once, 0444 (as in an OCI image layout)
 //! ROOT/uploads/<id>                                bytes of an open upload
 //! ROOT/uploads/<id>.json                           its repository and algorithm: a restart goes on with it; not synced, because
 //!                                                  the digest decides at the end
@@ -13,11 +13,12 @@
 //! ```
 //!
 //! No component of a repository's name starts with `_`, so names and the four folders never meet. Every file appears by a
-//! rename after it and before its folder were synced. Content comes before the entry that shows it, the entry before the
-//! tag; so whatever a crash leaves, what can be seen is complete, and the rest is only space. What is found there already is
+//! rename; the file is synced before and the folder after it. A blob is written before its entry, the entry before the
+//! tag; so after a crash whatever is visible is complete, and the rest only takes space. A file that exists already is
 //! synced again before it is acknowledged: another request may be about to sync it, or was killed before it did.
 //!
-//! Servers that only read take no lock and write nothing: there may be several, also beside the one that changes the folder.
+//! Servers that only read take no lock and write nothing: there may be several, also in addition to the one that
+//! changes the folder.
 
 mod collect;
 mod entries;
@@ -43,7 +44,7 @@ pub use collect::Collected;
 pub(super) use entries::{Expected, Kept};
 pub(super) use upload::Upload;
 
-/// How many locks the repositories share; more than the writers that there are at one time.
+/// How many locks the repositories share; more than there are writers at one time.
 const STRIPES: usize = 64;
 const CONTENT_MODE: u32 = 0o444;
 const FOLDER_MODE: u32 = 0o777;
@@ -53,7 +54,7 @@ const FOLDER_MODE: u32 = 0o777;
 pub struct Rules {
     /// Nothing may be changed.
     pub read_only: bool,
-    /// A tag that is there stays where it points, and what it points at stays too.
+    /// An existing tag cannot be moved, and its manifest cannot be deleted.
     pub immutable_tags: bool,
     /// Largest manifest that is taken, bytes; at most [`limits::MANIFEST_BYTES`].
     pub manifest_bytes: u64,
@@ -82,12 +83,12 @@ struct Inner {
     rules: Rules,
     uploads: Mutex<HashMap<String, Arc<Upload>>>,
     writers: [Mutex<()>; STRIPES],
-    /// Held shared by who shows content or names it, alone by who removes garbage.
+    /// Held shared by requests that add or name a blob, alone by the removal of garbage.
     gate: RwLock<()>,
-    /// Folders beneath the root whose names are durable, for all that this process knows.
+    /// Folders in the root whose names are known to be durable.
     folders: Mutex<HashSet<PathBuf>>,
     failures: Failures,
-    /// The kernel lock on the folder; none if nothing may be changed.
+    /// The kernel lock on the folder; `None` if nothing may be changed.
     lock: Option<File>,
 }
 
@@ -108,7 +109,7 @@ impl Storage {
         Self::open_with(root, Rules::default())
     }
 
-    /// Opens a folder like [`Storage::open`], with rules. One that is read-only must be there; it is neither locked nor
+    /// Opens a folder like [`Storage::open`], with rules. A read-only folder must exist; it is neither locked nor
     /// changed, so it may lie on read-only media and be served by others at the same time.
     ///
     /// # Errors
@@ -151,7 +152,7 @@ impl Storage {
         self.0.uploads.lock().len()
     }
 
-    /// Where content of this digest is or would be.
+    /// The path of a blob of this digest, which may be absent.
     pub(super) fn content(&self, digest: &Digest) -> PathBuf {
         let algorithm = digest.algorithm().name();
         self.0.root.join("blobs").join(algorithm).join(digest.hex())
@@ -174,7 +175,7 @@ impl Storage {
         self.0.gate.read()
     }
 
-    /// While this is held nobody shows content or names it.
+    /// While this is held no request adds or names a blob.
     fn close_gate(&self) -> RwLockWriteGuard<'_, ()> {
         self.0.gate.write()
     }
@@ -186,7 +187,7 @@ impl Storage {
         durable::write(path, bytes, mode).map_err(StoreError::io("write", path))
     }
 
-    /// Makes a folder beneath the root, and its name durable: also one that is there, because whoever made it may have
+    /// Makes a folder beneath the root, and its name durable: also an existing one, because whoever made it may have
     /// been killed, or may still be about to sync it.
     fn make_folder(&self, folder: &Path) -> Result<(), StoreError> {
         if folder == self.0.root || self.0.folders.lock().contains(folder) {
@@ -267,12 +268,12 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, StoreError> {
     }
 }
 
-/// Makes durable what happened to names in a folder, whoever did it.
+/// Makes changes of the names in a folder durable, whoever made them.
 fn sync(folder: &Path) -> Result<(), StoreError> {
     durable::sync_folder(folder).map_err(StoreError::io("sync", folder))
 }
 
-/// Removes a file durably; says whether it was there.
+/// Removes a file durably; tells whether it existed.
 fn remove(path: &Path) -> Result<bool, StoreError> {
     match std::fs::remove_file(path) {
         Ok(()) => {

@@ -1,10 +1,12 @@
-//! Upload sessions: bytes to a file beside, hashed once as they come, renamed when their digest is right.
+//! Upload sessions: bytes go to a file of their own, are hashed once as they arrive, and the file is renamed if their
+//! digest is right.
 //!
-//! A session outlives the process: its bytes and a journal of what it is stay in the folder, and what was hashed before is
-//! hashed again when the next bytes come. Only counted bytes belong to it: what a failed write left behind them is written
-//! over, and cut off at the end. Bytes are written by one blocking task a request, which gets them through a bounded
-//! channel, and hashed by a thread beside it; large content is synced on the way, too ([`EarlySync`]). The task owns the
-//! session's lock; a request that is dropped closes the channel and the task ends with all that came before in place.
+//! A session outlives the process: its bytes and its journal stay in the folder, and bytes that were hashed before are
+//! hashed again when the next bytes arrive. Only counted bytes belong to it: what a failed write left behind them is
+//! written over, and cut off at the end. Bytes are written by one blocking task a request, which gets them through a
+//! bounded channel, and hashed by another thread; large blobs are also synced while they are written ([`EarlySync`]).
+//! The task owns the session's lock; a request that is dropped closes the channel and the task ends with all that came
+//! before in place.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
@@ -53,7 +55,7 @@ struct Writing {
     early: EarlySync,
     digester: Digester,
     algorithm: Algorithm,
-    /// How many bytes of the file the digester has; fewer than there are only after a restart.
+    /// How many bytes of the file the digester has; fewer than the file has only after a restart.
     hashed: u64,
 }
 
@@ -89,7 +91,7 @@ impl Writing {
     }
 }
 
-/// What is written down of a session.
+/// The journal of a session.
 #[derive(serde::Deserialize)]
 struct Journal {
     repository: String,
@@ -100,7 +102,7 @@ fn journal(path: &Path) -> PathBuf {
     path.with_extension("json")
 }
 
-/// Finds the sessions that an earlier process left, and removes what is too old or is none.
+/// Finds the sessions that an earlier process left, and removes those that are too old or not valid.
 pub(super) fn restore(folder: &Path, limit: u64) -> Result<HashMap<String, Arc<Upload>>, StoreError> {
     let mut files = Vec::new();
     let mut uploads = HashMap::new();
@@ -144,7 +146,7 @@ fn clear(path: &Path) {
     }
 }
 
-/// Removes the bytes of an upload and its journal, whichever are there.
+/// Removes the bytes of an upload and its journal, whichever exist.
 fn remove_files(path: &Path) -> Result<(), StoreError> {
     for path in [path, &journal(path)] {
         match std::fs::remove_file(path) {
@@ -158,7 +160,7 @@ fn remove_files(path: &Path) -> Result<(), StoreError> {
 }
 
 impl Upload {
-    /// A session of an earlier process; none if its journal does not say what it is.
+    /// A session of an earlier process; `None` if its journal is not valid.
     fn restored(path: &Path, file: File, limit: u64) -> Option<Self> {
         let kept = journal(path);
         if kept.metadata().ok()?.len() > limits::UPLOAD_JOURNAL_BYTES {
@@ -201,8 +203,8 @@ impl Upload {
         self.state.try_lock().ok_or_else(busy)
     }
 
-    /// Writes what the channel brings. With `length`, exactly so many bytes unless the channel closes early: one byte more
-    /// and all of this request is taken back.
+    /// Writes the bytes from the channel. With `length`, exactly that many bytes unless the channel closes early: one
+    /// byte more and all bytes of this request are discarded.
     pub(in crate::server) fn write_from(
         &self,
         pieces: &mut mpsc::Receiver<Bytes>,
@@ -233,7 +235,7 @@ impl Upload {
         }
         if written.is_err() {
             // For a session that is found after a restart, and counted by the length of its file. If the system refuses it
-            // the digest will be another, and the client begins anew.
+            // the digest will be another, and the client begins again.
             drop(state.file.set_len(self.written()));
         }
         written
@@ -263,7 +265,7 @@ impl Upload {
             self.written.store(written, Ordering::Release);
             self.touched
                 .store(self.opened.elapsed().as_secs(), Ordering::Relaxed);
-            // What a sync says is heard at the end, where the upload can be given up.
+            // An error of a sync is reported at the end, where the upload can be given up.
             drop(early.written(file, piece.len() as u64));
             // If the thread is gone it panicked, which its scope passes on.
             drop(hasher.send(piece));
@@ -271,7 +273,7 @@ impl Upload {
         Ok(())
     }
 
-    /// The digest of all that was written.
+    /// The digest of all bytes that were written.
     fn digest(&self, algorithm: Algorithm) -> Result<Digest, Refusal> {
         let mut state = self.take()?;
         state.catch_up(&self.path, self.written())?;
@@ -354,7 +356,7 @@ impl Storage {
         }
     }
 
-    /// Finds an open upload of this repository. Another repository's is not there.
+    /// Finds an open upload of this repository. Another repository's does not exist.
     pub(in crate::server) fn upload(&self, repository: &Name, id: &str) -> Result<Arc<Upload>, Refusal> {
         self.0
             .uploads
@@ -391,7 +393,7 @@ impl Storage {
         let _open = self.open_gate();
         let content = self.content(digest);
         if !content.is_file() {
-            // After a sync that failed another one may say that all is well: the upload is lost.
+            // After a sync that failed another one may report success, so the upload is lost.
             upload.seal().inspect_err(|_| self.discard(upload))?;
             std::fs::rename(&upload.path, &content).map_err(StoreError::io("rename", &upload.path))?;
         }
