@@ -1,8 +1,8 @@
-//! Signing: pushes a signature beside a bundle, in both forms that cosign reads and, for P-256, in that of notation.
+//! Signing: attaches a signature to a bundle, in both forms that cosign reads and, for P-256, in that of notation.
 //!
-//! The first is what samebundle verifies: a referrer that holds a sigstore bundle. The others, notation's referrer and
-//! cosign's `.sig` tag, say only "this digest" and are written for those tools. The first goes first, so that a bundle is
-//! never signed for others only.
+//! The first is the one that samebundle verifies: a referrer that holds a sigstore bundle. The others, notation's
+//! referrer and cosign's `.sig` tag, state only the digest and are written for those tools. The first is pushed first,
+//! so that a bundle is never signed for others only.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,21 +14,21 @@ use samebundle_spec::{Descriptor, MediaType, Tag, limits};
 use super::TrustError;
 use crate::store::{SinkExt as _, Source, SourceExt as _, Store, StoreError};
 
-/// The annotation of a sigstore bundle's manifest that tells what its statement says.
+/// The annotation of a sigstore bundle's manifest with the predicate type of its statement.
 pub(super) const PREDICATE_ANNOTATION: &str = "dev.sigstore.bundle.predicateType";
 
-/// What signing pushed.
+/// The manifests that signing pushed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
     /// The referrer's manifest.
     pub referrer: Descriptor,
-    /// The manifest of notation's signature; none where the key is not P-256.
+    /// The manifest of notation's signature; `None` if the key is not P-256.
     pub notation: Option<Descriptor>,
-    /// The manifest under cosign's tag; none where the place does not let its tag be set (immutable tags).
+    /// The manifest under cosign's tag; `None` if the store does not let its tag be set (immutable tags).
     pub cosign: Option<Descriptor>,
 }
 
-/// Signs `statement`, which is about `index`, and pushes the signature. The index must be there.
+/// Signs `statement`, which is about `index`, and pushes the signature. The store must have the index.
 ///
 /// Signing the same statement again changes nothing. Signatures of others under cosign's tag stay.
 ///
@@ -157,7 +157,7 @@ async fn push_cosign<S: Store + ?Sized>(
     Ok(descriptor)
 }
 
-/// Reads what is under cosign's tag. Anything but a manifest is not overwritten.
+/// Reads the manifest under cosign's tag. Anything but a manifest is not overwritten.
 pub(super) async fn read_manifest<S: Source + ?Sized>(
     store: &S,
     found: &Descriptor,

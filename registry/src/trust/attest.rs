@@ -1,4 +1,4 @@
-//! Attestations: documents that a build lays beside a bundle, their signing, and whether they are signed.
+//! Attestations: documents that a build attaches to a bundle, how they are signed, and whether they are signed.
 //!
 //! A document (provenance, bill of materials) is a referrer without signature, the same bytes on every machine. Signing adds
 //! a sigstore bundle whose statement has the document for a predicate. Both are referrers: the bundle's own digest stays.
@@ -18,15 +18,15 @@ use crate::store::{Origin, SinkExt as _, Store, StoreError};
 /// A verified attestation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attested {
-    /// What kind of statement.
+    /// The kind of the statement.
     pub kind: Predicate,
     /// Who signed it.
     pub signer: Signer,
-    /// What it says.
+    /// Its predicate.
     pub predicate: Value,
 }
 
-/// Lays a document beside a bundle, not signed. The same document again changes nothing.
+/// Attaches an unsigned document to a bundle. The same document again changes nothing.
 ///
 /// # Errors
 /// If it cannot be pushed.
@@ -40,9 +40,9 @@ pub async fn attach<S: Store + ?Sized>(
     push_artifact(store, subject, Manifest::artifact(kind.document(), vec![layer])).await
 }
 
-/// Signs the documents that lie beside a bundle, one of each kind, and returns which there were.
+/// Signs the documents that are attached to a bundle, one of each kind, and returns which there were.
 ///
-/// Only for a place that nobody else can write: whoever can attach a document there gets it signed.
+/// This is only for a store that nobody else can write, because whoever can attach a document there gets it signed.
 ///
 /// # Errors
 /// [`TrustError::Statement`] if there are several of one kind or one is not JSON; otherwise why they cannot be read or

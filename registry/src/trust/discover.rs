@@ -1,4 +1,4 @@
-//! Finding what is signed about a bundle: release statements, signatures of other tools, attestations.
+//! Finds what is signed about a bundle: release statements, signatures of other tools, attestations.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,14 +16,14 @@ const BUNDLE_PREFIX: &str = "application/vnd.dev.sigstore.bundle";
 
 /// The signature documents of a bundle, as far as they could be read.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct FoundSignatures {
     /// The documents, in the order of the referrers' digests.
     pub documents: Vec<Bytes>,
     /// Why not all could be read. If the others do not suffice, this is the error, not "unsigned".
     pub missed: Option<StoreError>,
 }
 
-/// What is looked for.
+/// The kind of referrer that is looked for.
 #[derive(Clone, Copy, Debug)]
 enum Wanted {
     /// Sigstore bundles that may be signatures.
@@ -35,8 +35,8 @@ enum Wanted {
 }
 
 impl Wanted {
-    /// Tells by the type in a list, which may be missing or wrong (fallback tags): only what surely is something else is
-    /// left out.
+    /// Decides by the type in a list, which may be missing or wrong (fallback tags): only a referrer that is surely of
+    /// another kind is left out.
     fn may_be(self, artifact_type: Option<&MediaType>) -> bool {
         artifact_type.is_none_or(|found| match self {
             Self::Signature | Self::Attestation(_) => {
@@ -46,8 +46,8 @@ impl Wanted {
         })
     }
 
-    /// Tells by what a list or a manifest says of the statement. Nobody signed that, so it only saves reading: who can
-    /// change it can as well take the referrer away.
+    /// Decides by the annotations of a list or a manifest. Nobody signed those, so this only saves reads: whoever can
+    /// change them can as well remove the referrer.
     fn may_say(self, predicate: Option<&String>) -> bool {
         predicate.is_none_or(|found| match self {
             Self::Signature => Predicate::ALL.iter().all(|kind| kind.uri() != found),
@@ -77,8 +77,8 @@ impl Wanted {
 /// can attach such.
 ///
 /// # Errors
-/// [`TrustError::Lookup`] if the place cannot say; [`TrustError::TooMany`] over [`limits::SIGNATURES`].
-pub async fn signatures<S>(source: &S, subject: &Descriptor) -> Result<Found, TrustError>
+/// [`TrustError::Lookup`] if the store cannot tell; [`TrustError::TooMany`] over [`limits::SIGNATURES`].
+pub async fn signatures<S>(source: &S, subject: &Descriptor) -> Result<FoundSignatures, TrustError>
 where
     S: Source + Referrers + ?Sized,
 {
@@ -89,7 +89,11 @@ where
 ///
 /// # Errors
 /// As [`signatures`].
-pub async fn attestations<S>(source: &S, subject: &Descriptor, kind: Predicate) -> Result<Found, TrustError>
+pub async fn attestations<S>(
+    source: &S,
+    subject: &Descriptor,
+    kind: Predicate,
+) -> Result<FoundSignatures, TrustError>
 where
     S: Source + Referrers + ?Sized,
 {
@@ -100,7 +104,7 @@ where
 ///
 /// # Errors
 /// As [`signatures`].
-pub async fn notation<S>(source: &S, subject: &Descriptor) -> Result<Found, TrustError>
+pub async fn notation<S>(source: &S, subject: &Descriptor) -> Result<FoundSignatures, TrustError>
 where
     S: Source + Referrers + ?Sized,
 {
@@ -116,7 +120,7 @@ pub struct CosignLayer {
     pub signature: Vec<u8>,
 }
 
-/// Reads the layers under cosign's `.sig` tag; a tag that is not there has none.
+/// Reads the layers under cosign's `.sig` tag; a tag that does not exist has none.
 ///
 /// # Errors
 /// As [`signatures`]; also if one of the layers cannot be read, because the missing one may be the one that counts.
@@ -155,7 +159,7 @@ where
     Ok(layers)
 }
 
-/// The documents of one kind that lie beside a bundle unsigned, as a build attaches them.
+/// The unsigned documents of one kind that are attached to a bundle, as a build attaches them.
 ///
 /// # Errors
 /// As [`signatures`]; nothing that is listed may fail to be read.
@@ -195,7 +199,7 @@ fn check_count(subject: &Descriptor, found: usize) -> Result<(), TrustError> {
     Ok(())
 }
 
-async fn find<S>(source: &S, subject: &Descriptor, wanted: Wanted) -> Result<Found, TrustError>
+async fn find<S>(source: &S, subject: &Descriptor, wanted: Wanted) -> Result<FoundSignatures, TrustError>
 where
     S: Source + Referrers + ?Sized,
 {
@@ -210,7 +214,7 @@ where
         .filter(|referrer| wanted.may_say(referrer.annotations.get(PREDICATE_ANNOTATION)))
         .collect();
     check_count(subject, candidates.len())?;
-    let mut found = Found::default();
+    let mut found = FoundSignatures::default();
     for referrer in candidates {
         match read(source, subject, referrer, wanted).await {
             Ok(document) => found.documents.extend(document),

@@ -6,7 +6,8 @@ use samebundle_spec::{BundleName, Classify, Digest, ErrorKind, Timestamp, Versio
 use super::MarksError;
 use crate::store::StoreError;
 
-/// Why a bundle cannot be signed or is not trusted. Every refusal is exit code 4; what kept us from looking keeps its own.
+/// Why a bundle cannot be signed or is not trusted. Every refusal is exit code 4; an error that prevented the check
+/// keeps its own.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrustError {
@@ -15,12 +16,12 @@ pub enum TrustError {
     Refused {
         /// The bundle's index.
         subject: Digest,
-        /// Where it comes from.
-        place: BundleOrigin,
+        /// The store that it comes from.
+        place: Place,
         /// Why.
         refusal: Refusal,
     },
-    /// An attestation that is wanted is not there, or by nobody whose word counts.
+    /// A required attestation does not exist, or is not signed by a trusted key.
     #[error(
         "{subject} has no {} attestation by a key of the rule: {why}; its publisher makes it with `build` and `sign`",
         kind.word()
@@ -30,7 +31,7 @@ pub enum TrustError {
         subject: Digest,
         /// What kind.
         kind: Predicate,
-        /// What is wrong with the one that came last.
+        /// What is wrong with the last one that was tried.
         why: String,
     },
     /// A newer release was seen before.
@@ -67,7 +68,7 @@ pub enum TrustError {
         /// The bundle's index.
         subject: Digest,
     },
-    /// So many signatures that trying them all would be an attack.
+    /// There are so many signatures that trying them all would be an attack.
     #[error(
         "{subject} has {found} signatures, more than the {} that are tried; remove what does not belong there",
         limits::SIGNATURES
@@ -78,7 +79,7 @@ pub enum TrustError {
         /// How many there are.
         found: usize,
     },
-    /// It could not be found out whether there are signatures. Not the same as "unsigned".
+    /// It is not known whether there are signatures, which is not the same as "unsigned".
     #[error("could not look for signatures of {subject}")]
     Lookup {
         /// The bundle's index.
@@ -87,7 +88,7 @@ pub enum TrustError {
         #[source]
         source: StoreError,
     },
-    /// What was seen before could not be read or written.
+    /// The record of releases that were seen could not be read or written.
     #[error(transparent)]
     Marks(#[from] MarksError),
     /// The statement cannot be signed.
@@ -116,7 +117,7 @@ impl Classify for TrustError {
             | Self::ClockSetBack { .. }
             | Self::Algorithm { .. }
             | Self::TooMany { .. } => ErrorKind::NotTrusted,
-            // A signature that is listed and not there is a stripped one.
+            // A signature that is listed but absent was stripped.
             Self::Lookup {
                 source: StoreError::NotFound { .. },
                 ..

@@ -1,4 +1,4 @@
-//! Files that decide trust: read only if nobody else could have written them.
+//! Files that decide trust, which are read only if nobody else could have written them.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _};
@@ -75,7 +75,7 @@ impl Classify for GuardError {
     }
 }
 
-/// Reads a file of at most `limit` bytes. None if there is none.
+/// Reads a file of at most `limit` bytes. `None` if it does not exist.
 pub(super) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, GuardError> {
     let Some(file) = open(path, rustix::fs::OFlags::empty())? else {
         return Ok(None);
@@ -96,7 +96,7 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, GuardErro
 
 /// Checks a folder. False if there is none.
 pub(super) fn folder(path: &Path) -> Result<bool, GuardError> {
-    // With a slash at its end a path means what a link points at.
+    // A path with a slash at its end names the target of a link.
     let path: &Path = &path.components().collect::<PathBuf>();
     match open(path, rustix::fs::OFlags::DIRECTORY)? {
         Some(file) => check(path, &file, "folder", std::fs::Metadata::is_dir).map(|()| true),

@@ -1,8 +1,8 @@
 //! High-water marks: the newest release of each name that was seen, and the last trusted time.
 //!
 //! Layout: `marks.json` and `marks.lock` in the folder of the trust store. Concurrency: read, compare and write happen
-//! under the lock, and the file is replaced whole. Failure: what cannot be read or written refuses, because then nobody
-//! knows whether the release is older than one that was seen.
+//! under the lock, and the file is replaced whole. Failure: marks that cannot be read or written lead to a refusal,
+//! because then nobody knows whether the release is older than one that was seen.
 
 use std::path::{Path, PathBuf};
 
@@ -62,7 +62,7 @@ struct Document {
     marks: Vec<Mark>,
 }
 
-/// The newest release of a name that was seen in a scope.
+/// The newest release of a name that was accepted in a scope.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mark {
@@ -87,7 +87,7 @@ impl Marks {
         }
     }
 
-    /// Returns the time to judge by: the clock's, or the last trusted one if that is later.
+    /// Returns the time for the verification: the clock's, or the last trusted one if that is later.
     ///
     /// # Errors
     /// [`TrustError::ClockSetBack`] if the clock is behind by more than [`limits::CLOCK_SETBACK_SECONDS`].
@@ -108,7 +108,7 @@ impl Marks {
         Ok(self.read()?.marks)
     }
 
-    /// Compares a release with what was seen, and raises the mark. Returns the newer sequence that a downgrade follows.
+    /// Compares a release with the marks, and raises the mark. Returns the newer sequence that a downgrade follows.
     ///
     /// A mark counts for the same name under the same scope, or signed by one of the same keys, so that a detour through
     /// another registry or a file does not hide that the release is old. A downgrade never lowers a mark.
@@ -181,7 +181,7 @@ impl Marks {
             why: error.to_string(),
         })?;
         match durable::write(&self.path, &bytes, 0o600) {
-            // What cannot be remembered does not make what was verified wrong, and what was seen before is still there.
+            // A failure to write the mark does not invalidate the verification, and the earlier mark still exists.
             Err(error) if error.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
                 tracing::warn!(path = %self.path.display(), "the release is not noted: the file system is read-only");
                 Ok(())
@@ -224,7 +224,7 @@ impl Document {
         }
     }
 
-    /// Notes the time. Tells whether it is worth writing.
+    /// Records the time. Tells whether it is worth writing.
     fn pass(&mut self, now: Timestamp) -> bool {
         let worth = self
             .time

@@ -4,17 +4,17 @@
 //! | --- | --- |
 //! | [`keys`] | secret and public key files: make, save, load, import |
 //! | [`trust_store`] | trusted keys and policy on disk |
-//! | [`attach`] | sign: push a signature beside a bundle, in the forms of cosign and notation |
-//! | [`attest`] | documents beside a bundle: attach, sign, verify |
+//! | [`attach`] | sign: attach a signature to a bundle, in the forms of cosign and notation |
+//! | [`attest`] | documents attached to a bundle: attach, sign, verify |
 //! | [`discover`] | find what is signed about a bundle |
 //! | [`verify()`] | decide whether a bundle is trusted |
-//! | [`verified`] | the proof of that, which installing and running ask for |
+//! | [`verified`] | the proof of that, which install and run require |
 //! | [`receipt`] | what a site holds of a bundle, for the receipt that it signs |
-//! | [`marks`] | what was seen before, against rollback |
+//! | [`marks`] | the newest releases that were accepted, against rollback |
 //!
-//! Invariants: whatever cannot be looked at, read or understood refuses; an error while looking is never "unsigned"; keys
-//! come from the trust store only. What a signature covers is the digest of the index; every store re-hashes what it
-//! reads ([`SourceExt::fetch`](crate::store::SourceExt::fetch)), so it covers all content.
+//! Invariants: anything that cannot be found, read or understood leads to a refusal; an error of a lookup is never
+//! "unsigned"; keys come from the trust store only. What a signature covers is the digest of the index; every store
+//! re-hashes what it reads ([`SourceExt::fetch`](crate::store::SourceExt::fetch)), so it covers all blobs.
 
 pub mod attach;
 pub mod attest;

@@ -3,7 +3,7 @@
 //! Layout: `policy.json`, `keys/NAME.pub` (SPKI PEM), `lock`. Without a policy file nothing is trusted. Files and folders
 //! that are symbolic links, belong to somebody else or can be written by others are refused, and with them the whole store.
 //!
-//! Concurrency: who changes it holds the lock, reads it anew, and replaces each file whole. A key is written before the
+//! Concurrency: a writer holds the lock, reads the store again, and replaces each file whole. A key is written before the
 //! rule that names it and removed after, so that a reader between the two sees a store that holds together.
 
 use std::path::{Path, PathBuf};
@@ -83,7 +83,7 @@ impl Classify for TrustStoreError {
     }
 }
 
-/// Trusted keys and the policy, as they were when read.
+/// Trusted keys and the policy at the time of reading.
 #[derive(Clone, Debug)]
 pub struct TrustStore {
     folder: PathBuf,
@@ -92,7 +92,7 @@ pub struct TrustStore {
 }
 
 impl TrustStore {
-    /// Reads the trust store in a folder. A folder or policy that is not there trusts nothing.
+    /// Reads the trust store in a folder. A folder or policy that does not exist trusts nothing.
     ///
     /// # Errors
     /// If anything in it is not safe, not readable or not valid: then nothing of it is used.
@@ -127,7 +127,7 @@ impl TrustStore {
         &self.policy
     }
 
-    /// The same keys under another policy, e.g. one that the user named for this time.
+    /// The same keys under another policy, e.g. one that the user named for this command.
     ///
     /// # Errors
     /// If a rule cannot hold with these keys.
@@ -137,8 +137,8 @@ impl TrustStore {
         Ok(self)
     }
 
-    /// Returns the rule that decides about what comes from a place.
-    pub fn explain(&self, place: &BundleOrigin) -> Option<(&Scope, &Rule)> {
+    /// Returns the rule that decides about bundles from a location.
+    pub fn explain(&self, place: &Place) -> Option<(&Scope, &Rule)> {
         self.policy.rule_for(place, &[])
     }
 
@@ -189,7 +189,8 @@ impl TrustStore {
         })
     }
 
-    /// Stops trusting a key. A rule that named only this key stays and lets nobody in: a wider rule must not take its place.
+    /// Stops trusting a key. A rule that named only this key stays and accepts nothing, because a wider rule must not
+    /// replace it.
     ///
     /// # Errors
     /// [`TrustStoreError::NotFound`]; [`TrustStoreError::Needed`] if a rule wants more keys than are left.
@@ -227,7 +228,7 @@ impl TrustStore {
         })
     }
 
-    /// Reads the store anew under its lock, and keeps what `change` made of it if that succeeded.
+    /// Reads the store again under its lock, and writes the result of `change` if that succeeded.
     fn change(
         &mut self,
         change: impl FnOnce(&mut Self) -> Result<(), TrustStoreError>,
@@ -289,7 +290,7 @@ fn read_keys(folder: &Path) -> Result<KeyRing, TrustStoreError> {
             .file_name()
             .and_then(|name| name.to_str())
             .unwrap_or_default();
-        // What a killed writer left beside is no key yet.
+        // A temporary file of a killed writer is not a key.
         if file.starts_with(".new-") {
             continue;
         }

@@ -1,4 +1,4 @@
-//! The proof that content may be used, which installing and running ask for.
+//! The proof that a bundle may be used, which install and run require.
 //!
 //! There are two ways to one: the policy was met, or the user consented, which is recorded. It cannot be copied, so that
 //! each use has its own check.
@@ -22,7 +22,7 @@ pub struct Verified<T> {
     basis: Basis,
 }
 
-/// What is read through a descriptor, and by nothing but its digest, such as the bundle that an index holds.
+/// A value that is read through a descriptor, only by its digest, such as the bundle that an index holds.
 #[async_trait]
 pub trait Open: Sized {
     /// Why it cannot be read.
@@ -31,7 +31,7 @@ pub trait Open: Sized {
     /// Reads it.
     ///
     /// # Errors
-    /// If it cannot be read, or is not of its form.
+    /// If it cannot be read, or does not have its format.
     async fn open(source: &dyn Source, descriptor: &Descriptor) -> Result<Self, Self::Error>;
 }
 
@@ -46,21 +46,21 @@ pub enum Basis {
     Policy {
         /// The scope whose rule decided.
         scope: Scope,
-        /// How strictly the rule is held.
+        /// How strictly the rule is enforced.
         level: Level,
-        /// The keys that signed the release; empty only where the rule does not insist.
+        /// The keys that signed the release; empty only if the rule does not insist.
         signers: Vec<Signer>,
-        /// What they signed; none only where the rule does not insist.
+        /// The release that they signed; `None` only if the rule does not insist.
         release: Option<Release>,
         /// The rights beyond the default that the rule grants.
         rights: BTreeSet<Right>,
         /// The form of a signature of another tool that sufficed; then nothing protects against rollback.
-        bare: Option<SignatureFormat>,
-        /// What was asked for and is attested.
+        bare: Option<Form>,
+        /// The required kinds that are attested.
         attested: Vec<Attested>,
-        /// What was wrong and only warns at this level.
-        warnings: Vec<SignatureFault>,
-        /// The sequence of the newer release that was seen before, if this one may follow it all the same.
+        /// Faults that only warn at this level.
+        warnings: Vec<Fault>,
+        /// The sequence of the newer release that was seen before, if this older one is allowed to follow it.
         downgraded_from: Option<u64>,
     },
     /// The user accepted it without a trusted signature.
@@ -94,7 +94,7 @@ impl Verified<Descriptor> {
         Self { value, basis }
     }
 
-    /// Takes a bundle without a trusted signature, because the user said so. This must be recorded and shown.
+    /// Accepts a bundle without a trusted signature, because the user consented. This must be recorded and shown.
     pub fn by_consent(value: Descriptor, reason: impl Into<String>) -> Self {
         let reason = reason.into();
         Self {
@@ -103,8 +103,8 @@ impl Verified<Descriptor> {
         }
     }
 
-    /// Reads what the verified descriptor names. This is the only way from the proof for a descriptor to the proof for its
-    /// content, so a proof never stands for other content than it was made for.
+    /// Reads the value that the verified descriptor names. This is the only way from the proof of a descriptor to the
+    /// proof of its value, so a proof never stands for anything but the bytes that it was made for.
     ///
     /// # Errors
     /// Those of [`Open::open`].
@@ -127,7 +127,7 @@ impl<T> Verified<T> {
         &self.basis
     }
 
-    /// What was signed, if it was.
+    /// The signed release, if there is one.
     pub fn release(&self) -> Option<&Release> {
         match &self.basis {
             Basis::Policy { release, .. } => release.as_ref(),
@@ -148,7 +148,7 @@ impl<T> Verified<T> {
         (self.value, self.basis)
     }
 
-    /// What records say about it.
+    /// The basis in words, for records.
     pub fn verification(&self) -> Verification {
         match &self.basis {
             Basis::Policy {

@@ -1,4 +1,4 @@
-//! Verifying: finds the signatures of a bundle, holds them against the policy and against what was seen before.
+//! Verification: finds the signatures of a bundle, and checks them against the policy and the marks.
 
 use std::collections::BTreeSet;
 
@@ -11,26 +11,26 @@ use samebundle_spec::{Algorithm, Descriptor, Timestamp};
 use super::{Basis, Marks, Signer, TrustError, TrustStore, Verified, attest, discover};
 use crate::store::{Origin, StoreError};
 
-/// What is to be verified.
+/// A request to verify a bundle.
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The bundle's index, resolved to its digest once and used by that from then on.
     pub subject: Descriptor,
-    /// Where the bundle comes from; it chooses the rule.
-    pub place: BundleOrigin,
-    /// What the caller knows that it must be, e.g. from the tag that was asked for.
+    /// The location of the bundle, which chooses the rule.
+    pub place: Place,
+    /// What the caller expects of it, e.g. from the requested tag.
     pub expected: Expected,
     /// The clock's time.
     pub now: Timestamp,
-    /// The user allowed that an older release follows a newer one. What comes of it is recorded.
+    /// The user allowed that an older release follows a newer one. The result is recorded.
     pub allow_downgrade: bool,
-    /// What must be attested beside what the rule asks for.
+    /// Kinds that must be attested in addition to those of the rule.
     pub attested: BTreeSet<Predicate>,
 }
 
 impl Request {
-    /// Asks about a bundle from a place, with nothing expected of it and no downgrade allowed.
-    pub fn new(subject: Descriptor, place: BundleOrigin, now: Timestamp) -> Self {
+    /// Makes a request for a bundle from a location, without expectations and with no downgrade allowed.
+    pub fn new(subject: Descriptor, place: Place, now: Timestamp) -> Self {
         Self {
             subject,
             place,
@@ -42,14 +42,14 @@ impl Request {
     }
 }
 
-/// Decides whether a bundle is trusted, and remembers its release.
+/// Decides whether a bundle is trusted, and records its release in the marks.
 ///
-/// On success the descriptor is proven to be what the policy's keys signed. It binds all content by digest; whatever is
-/// read through it must be read with [`SourceExt::fetch`](crate::store::SourceExt::fetch), which re-hashes.
+/// On success the descriptor is proven to be the one that the policy's keys signed. It binds all blobs by digest;
+/// whatever is read through it must be read with [`SourceExt::fetch`](crate::store::SourceExt::fetch), which re-hashes.
 ///
 /// # Errors
-/// [`TrustError::Refused`] and the other refusals; [`TrustError::Lookup`] if the place could not be asked, with its own
-/// kind of error: never taken for "unsigned".
+/// [`TrustError::Refused`] and the other refusals; [`TrustError::Lookup`] if the store could not be read, with its own
+/// kind of error; it never counts as "unsigned".
 pub async fn verify<S>(
     source: &S,
     request: Request,
@@ -109,27 +109,27 @@ where
 /// that may be a statement, and there is no statement by a trusted key, whatever is wrong with it.
 fn may_be_bare(
     refusal: &Refusal,
-    examined: &[Result<Signed, SignatureFault>],
-    found: &discover::Found,
+    examined: &[Result<Signed, Fault>],
+    found: &discover::FoundSignatures,
 ) -> bool {
     !matches!(refusal, Refusal::NoRule { .. })
         && found.missed.is_none()
         && !examined.iter().any(Result::is_ok)
 }
 
-/// Decides by signatures of other tools.
+/// Decides by the signatures of other tools.
 async fn bare<S: Origin + ?Sized>(
     source: &S,
     question: Question<'_>,
     trust: &TrustStore,
-    found: &discover::Found,
+    found: &discover::FoundSignatures,
     refusal: Refusal,
 ) -> Result<Decision, TrustError> {
     let (policy, keys) = (trust.policy(), trust.keys());
     let (examined, missed) = examine_bare(source, question, trust, found).await?;
     let tells = match &refusal {
         Refusal::Unsigned => !examined.is_empty(),
-        // Whatever else is wrong with a statement tells more than a signature that names no release.
+        // Any other fault of a statement tells more than a signature that names no release.
         Refusal::Signature { fault, .. } => {
             let by_others = matches!(
                 fault,
@@ -153,14 +153,14 @@ async fn bare<S: Origin + ?Sized>(
     }
 }
 
-/// Reads the signatures of other tools, and says why not all could be read. Those that the rule does not accept are read as
-/// well, because a bundle that has one is not "unsigned"; but that they could not be read is no error.
+/// Reads the signatures of other tools, and returns why not all could be read. Those that the rule does not accept are
+/// read as well, because a bundle that has one is not "unsigned"; but that they could not be read is no error.
 async fn examine_bare<S: Origin + ?Sized>(
     source: &S,
     question: Question<'_>,
     trust: &TrustStore,
-    found: &discover::Found,
-) -> Result<(Vec<Result<foreign::Bare, SignatureFault>>, Option<StoreError>), TrustError> {
+    found: &discover::FoundSignatures,
+) -> Result<(Vec<Result<foreign::Bare, Fault>>, Option<StoreError>), TrustError> {
     let (keys, subject) = (trust.keys(), question.subject);
     let rule = trust.policy().rule_for(question.place, &[]);
     let accepts = |form| rule.is_some_and(|(_, rule)| rule.accept.contains(&form));
@@ -210,7 +210,7 @@ fn refused(request: &Request, refusal: Refusal, missed: Option<StoreError>) -> T
     }
 }
 
-/// The marks are a file behind a lock: not for the threads that serve the network.
+/// The marks are a file behind a lock, so this must not run on the threads that serve the network.
 async fn blocking<T: Send + 'static>(
     marks: &Marks,
     work: impl FnOnce(&Marks) -> Result<T, TrustError> + Send + 'static,

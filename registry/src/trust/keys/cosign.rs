@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::kdf::Scrypt;
-use super::{Fault, Passphrase, pkcs8};
+use super::{KeyFault, Passphrase, pkcs8};
 
 const LABEL: &str = "ENCRYPTED SIGSTORE PRIVATE KEY";
 const FORM: &str = "cosign";
@@ -49,8 +49,8 @@ struct Cipher {
     nonce: String,
 }
 
-fn invalid(why: impl ToString) -> Fault {
-    Fault::Invalid(FORM, why.to_string())
+fn invalid(why: impl ToString) -> KeyFault {
+    KeyFault::Invalid(FORM, why.to_string())
 }
 
 /// Encrypts a key. `salt` and `nonce` must be random and used once.
@@ -59,7 +59,7 @@ pub(super) fn encrypt(
     passphrase: &Passphrase,
     salt: &[u8; 32],
     nonce: &[u8; 24],
-) -> Result<Zeroizing<String>, Fault> {
+) -> Result<Zeroizing<String>, KeyFault> {
     let Scrypt { log_n, r, p } = Scrypt::COSIGN;
     let secret = Scrypt::COSIGN.derive(passphrase.as_bytes(), salt, 32)?;
     let cipher = XSalsa20Poly1305::new_from_slice(&secret).map_err(invalid)?;
@@ -85,7 +85,7 @@ pub(super) fn encrypt(
 }
 
 /// Decrypts a key. Cosign takes the absence of a passphrase for an empty one; here it must be said.
-pub(super) fn decrypt(text: &str, passphrase: Option<&Passphrase>) -> Result<SigningKey, Fault> {
+pub(super) fn decrypt(text: &str, passphrase: Option<&Passphrase>) -> Result<SigningKey, KeyFault> {
     let (_, bytes) = pem_rfc7468::decode_vec(text.trim().as_bytes()).map_err(invalid)?;
     let document: Document = json::from_slice(&bytes, limits::KEY_FILE_BYTES).map_err(invalid)?;
     if document.kdf.name != "scrypt" || document.cipher.name != "nacl/secretbox" {
@@ -103,10 +103,10 @@ pub(super) fn decrypt(text: &str, passphrase: Option<&Passphrase>) -> Result<Sig
         .try_into()
         .map_err(|_| invalid("the nonce does not have 24 bytes"))?;
     let sealed = STANDARD.decode(&document.ciphertext).map_err(invalid)?;
-    let passphrase = passphrase.ok_or(Fault::PassphraseNeeded)?;
+    let passphrase = passphrase.ok_or(KeyFault::PassphraseNeeded)?;
     let secret = Scrypt { log_n, r, p }.derive(passphrase.as_bytes(), &salt, 32)?;
     let cipher = XSalsa20Poly1305::new_from_slice(&secret).map_err(invalid)?;
     let opened = cipher.decrypt(Nonce::from_slice(&nonce), sealed.as_slice());
-    let der = Zeroizing::new(opened.map_err(|_| Fault::WrongPassphrase)?);
+    let der = Zeroizing::new(opened.map_err(|_| KeyFault::WrongPassphrase)?);
     pkcs8::from_der(&der)
 }

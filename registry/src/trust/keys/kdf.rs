@@ -3,7 +3,7 @@
 use samebundle_spec::limits;
 use zeroize::Zeroizing;
 
-use super::Fault;
+use super::KeyFault;
 
 /// Parameters of scrypt (RFC 7914): N is `2^log_n`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,10 +27,10 @@ impl Scrypt {
         passphrase: &[u8],
         salt: &[u8],
         length: usize,
-    ) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    ) -> Result<Zeroizing<Vec<u8>>, KeyFault> {
         let costly = || {
             let Self { log_n, r, p } = self;
-            Fault::TooCostly(format!("scrypt with N=2^{log_n}, r={r}, p={p}"))
+            KeyFault::TooCostly(format!("scrypt with N=2^{log_n}, r={r}, p={p}"))
         };
         let blocks = 1_u64
             .checked_shl(self.log_n.into())
@@ -90,7 +90,7 @@ mod tests {
         ] {
             let scrypt = Scrypt { log_n, r, p };
             assert!(
-                matches!(scrypt.derive(b"", b"", 32), Err(Fault::TooCostly(_))),
+                matches!(scrypt.derive(b"", b"", 32), Err(KeyFault::TooCostly(_))),
                 "{scrypt:?}"
             );
         }

@@ -14,7 +14,7 @@ use samebundle_spec::signing::{PublicKey, SigningKey};
 use zeroize::Zeroizing;
 
 use super::kdf::Scrypt;
-use super::{Fault, Passphrase};
+use super::{KeyFault, Passphrase};
 
 /// Length of a decoded public key, bytes.
 pub(super) const PUBLIC_BYTES: usize = 42;
@@ -23,8 +23,8 @@ pub(super) const SECRET_BYTES: usize = 158;
 /// Where the encrypted part begins.
 const SEALED: usize = 54;
 
-fn invalid(why: &str) -> Fault {
-    Fault::Invalid("minisign", why.to_owned())
+fn invalid(why: &str) -> KeyFault {
+    KeyFault::Invalid("minisign", why.to_owned())
 }
 
 fn decode(text: &str) -> Option<Zeroizing<Vec<u8>>> {
@@ -44,14 +44,14 @@ pub(super) fn length(text: &str) -> Option<usize> {
 }
 
 /// Reads a public key.
-pub(super) fn public(text: &str) -> Result<PublicKey, Fault> {
+pub(super) fn public(text: &str) -> Result<PublicKey, KeyFault> {
     let bytes = decode(text).filter(|bytes| bytes.len() == PUBLIC_BYTES);
     let bytes = bytes.ok_or_else(|| invalid("it does not have 42 bytes"))?;
-    PublicKey::from_bytes(&bytes[10..]).map_err(Fault::Public)
+    PublicKey::from_bytes(&bytes[10..]).map_err(KeyFault::Public)
 }
 
 /// Reads a secret key, encrypted or not.
-pub(super) fn secret(text: &str, passphrase: Option<&Passphrase>) -> Result<SigningKey, Fault> {
+pub(super) fn secret(text: &str, passphrase: Option<&Passphrase>) -> Result<SigningKey, KeyFault> {
     let bytes = decode(text).filter(|bytes| bytes.len() == SECRET_BYTES);
     let mut bytes = bytes.ok_or_else(|| invalid("it does not have 158 bytes"))?;
     if bytes[4..6] != *b"B2" {
@@ -63,7 +63,7 @@ pub(super) fn secret(text: &str, passphrase: Option<&Passphrase>) -> Result<Sign
         _ => return Err(invalid("its passphrase function is not scrypt")),
     };
     if encrypted {
-        let passphrase = passphrase.ok_or(Fault::PassphraseNeeded)?;
+        let passphrase = passphrase.ok_or(KeyFault::PassphraseNeeded)?;
         let limit = |at: usize| {
             bytes[at..at + 8]
                 .iter()
@@ -83,7 +83,7 @@ pub(super) fn secret(text: &str, passphrase: Option<&Passphrase>) -> Result<Sign
         hash.update(&bytes[..2]);
         hash.update(&bytes[SEALED..126]);
         if hash.finalize()[..] != bytes[126..] {
-            return Err(Fault::WrongPassphrase);
+            return Err(KeyFault::WrongPassphrase);
         }
     }
     let mut seed = Zeroizing::new([0; 32]);

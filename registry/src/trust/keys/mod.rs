@@ -31,7 +31,7 @@ pub type Passphrase = Zeroizing<String>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyFileError {
-    /// Not a form of key that is known.
+    /// The file has no known key format.
     #[error("{path} is no key file that is known here (PKCS#8 or SPKI PEM, cosign, OpenSSH, minisign)")]
     Unknown {
         /// The file.
@@ -76,7 +76,7 @@ pub enum KeyFileError {
         #[source]
         source: KeyError,
     },
-    /// Somebody else may read or write it.
+    /// Others may read or write it.
     #[error(
         "the secret key file {path} has mode {mode:04o}; others may read it: make a new key, or `chmod 600` it if it was never shared"
     )]
@@ -87,7 +87,7 @@ pub enum KeyFileError {
         mode: u32,
     },
     /// Never overwritten.
-    #[error("{path} is there already; a key is never overwritten")]
+    #[error("{path} exists already; a key is never overwritten")]
     Exists {
         /// The file.
         path: String,
@@ -120,9 +120,9 @@ impl Classify for KeyFileError {
     }
 }
 
-/// Why the bytes of a key cannot be used; the path is added by who read them.
+/// Why the bytes of a key cannot be used; the caller that read them adds the path.
 #[derive(Debug)]
-enum Fault {
+enum KeyFault {
     Invalid(&'static str, String),
     PassphraseNeeded,
     WrongPassphrase,
@@ -130,7 +130,7 @@ enum Fault {
     Public(KeyError),
 }
 
-impl Fault {
+impl KeyFault {
     fn at(self, path: &Path) -> KeyFileError {
         let path = path.display().to_string();
         match self {
@@ -196,7 +196,7 @@ pub fn save(path: &Path, key: &SigningKey, passphrase: Option<&Passphrase>) -> R
         })?;
     let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
     if let Err(error) = written {
-        // A half key must not stay; that it cannot be removed either changes nothing for the caller.
+        // A half-written key must not stay; a failure to remove it changes nothing for the caller.
         let _ = std::fs::remove_file(path);
         return Err(io("write", path)(error));
     }
@@ -210,19 +210,19 @@ pub fn save(path: &Path, key: &SigningKey, passphrase: Option<&Passphrase>) -> R
 /// is given; otherwise what is wrong with it.
 pub fn load(path: &Path, passphrase: Option<&Passphrase>) -> Result<SigningKey, KeyFileError> {
     let text = text(path, read(path, Access::Secret)?)?;
-    let secret = match Form::of(&text) {
-        Some(Form::Pkcs8) => pkcs8::from_pem(&text),
-        Some(Form::Sec1) => pkcs8::from_sec1_pem(&text),
-        Some(Form::Cosign) => cosign::decrypt(&text, passphrase),
-        Some(Form::OpenSsh) => openssh::secret(&text, passphrase),
-        Some(Form::MinisignSecret) => minisign::secret(&text, passphrase),
-        Some(Form::EncryptedPkcs8) => Err(Fault::Invalid(
+    let secret = match KeyFileFormat::of(&text) {
+        Some(KeyFileFormat::Pkcs8) => pkcs8::from_pem(&text),
+        Some(KeyFileFormat::Sec1) => pkcs8::from_sec1_pem(&text),
+        Some(KeyFileFormat::Cosign) => cosign::decrypt(&text, passphrase),
+        Some(KeyFileFormat::OpenSsh) => openssh::secret(&text, passphrase),
+        Some(KeyFileFormat::MinisignSecret) => minisign::secret(&text, passphrase),
+        Some(KeyFileFormat::EncryptedPkcs8) => Err(KeyFault::Invalid(
             "encrypted PKCS#8",
             "decrypt it first: openssl pkcs8 -in FILE -out NEW (under umask 077)".to_owned(),
         )),
-        Some(Form::Spki | Form::MinisignPublic | Form::OpenSshPublic) => {
-            Err(Fault::Invalid("public", "a secret key is needed here".to_owned()))
-        }
+        Some(KeyFileFormat::Spki | KeyFileFormat::MinisignPublic | KeyFileFormat::OpenSshPublic) => Err(
+            KeyFault::Invalid("public", "a secret key is needed here".to_owned()),
+        ),
         None => {
             return Err(KeyFileError::Unknown {
                 path: path.display().to_string(),
@@ -243,11 +243,11 @@ pub fn load_public(path: &Path) -> Result<PublicKey, KeyFileError> {
 /// Parses the content of a public key file; `path` is for messages.
 pub(super) fn parse_public(path: &Path, bytes: Vec<u8>) -> Result<PublicKey, KeyFileError> {
     let text = text(path, bytes)?;
-    let key = match Form::of(&text) {
-        Some(Form::Spki) => PublicKey::from_pem(&text).map_err(Fault::Public),
-        Some(Form::MinisignPublic) => minisign::public(&text),
-        Some(Form::OpenSshPublic) => openssh::public(&text),
-        Some(_) => Err(Fault::Invalid(
+    let key = match KeyFileFormat::of(&text) {
+        Some(KeyFileFormat::Spki) => PublicKey::from_pem(&text).map_err(KeyFault::Public),
+        Some(KeyFileFormat::MinisignPublic) => minisign::public(&text),
+        Some(KeyFileFormat::OpenSshPublic) => openssh::public(&text),
+        Some(_) => Err(KeyFault::Invalid(
             "secret",
             "a public key is needed here; make one with `key export`".to_owned(),
         )),
@@ -272,9 +272,9 @@ pub fn is_encrypted(path: &Path) -> Result<bool, KeyFileError> {
     }
 }
 
-/// The forms of key file, told apart by their first line.
+/// The formats of key files, which their first line tells apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
+enum KeyFileFormat {
     Pkcs8,
     Sec1,
     EncryptedPkcs8,
@@ -286,7 +286,7 @@ enum Form {
     Spki,
 }
 
-impl Form {
+impl KeyFileFormat {
     fn of(text: &str) -> Option<Self> {
         let label = text
             .trim_start()

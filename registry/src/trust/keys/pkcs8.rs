@@ -9,7 +9,7 @@ use p256::pkcs8::DecodePrivateKey as _;
 use samebundle_spec::signing::{KeyAlgorithm, SigningKey};
 use zeroize::Zeroizing;
 
-use super::Fault;
+use super::KeyFault;
 
 /// What precedes the 32 seed bytes in version 1, which every reader knows (version 2 adds the public key).
 const ED25519: [u8; 16] = [
@@ -58,7 +58,7 @@ pub(super) fn to_pem(key: &SigningKey) -> Zeroizing<String> {
 }
 
 /// Reads PKCS#8 DER of version 1 or 2; a public key in it must belong to the secret one.
-pub(super) fn from_der(der: &[u8]) -> Result<SigningKey, Fault> {
+pub(super) fn from_der(der: &[u8]) -> Result<SigningKey, KeyFault> {
     if let Ok(pair) = KeypairBytes::from_pkcs8_der(der) {
         return checked(&pair);
     }
@@ -68,7 +68,7 @@ pub(super) fn from_der(der: &[u8]) -> Result<SigningKey, Fault> {
 }
 
 /// Reads PKCS#8 PEM.
-pub(super) fn from_pem(text: &str) -> Result<SigningKey, Fault> {
+pub(super) fn from_pem(text: &str) -> Result<SigningKey, KeyFault> {
     let text = text.trim();
     if let Ok(pair) = KeypairBytes::from_pkcs8_pem(text) {
         return checked(&pair);
@@ -79,20 +79,20 @@ pub(super) fn from_pem(text: &str) -> Result<SigningKey, Fault> {
 }
 
 /// Reads a P-256 key in PEM as `openssl ecparam -genkey -noout` writes it (SEC 1, RFC 5915).
-pub(super) fn from_sec1_pem(text: &str) -> Result<SigningKey, Fault> {
+pub(super) fn from_sec1_pem(text: &str) -> Result<SigningKey, KeyFault> {
     p256::SecretKey::from_sec1_pem(text.trim())
         .map_err(|_| fault())
         .and_then(|key| scalar(&key))
 }
 
-fn scalar(key: &p256::SecretKey) -> Result<SigningKey, Fault> {
+fn scalar(key: &p256::SecretKey) -> Result<SigningKey, KeyFault> {
     SigningKey::from_scalar(&Zeroizing::new(key.to_bytes().into())).map_err(|_| fault())
 }
 
-fn checked(pair: &KeypairBytes) -> Result<SigningKey, Fault> {
+fn checked(pair: &KeypairBytes) -> Result<SigningKey, KeyFault> {
     let key = SigningKey::from_seed(&Zeroizing::new(pair.secret_key));
     match &pair.public_key {
-        Some(public) if public.to_bytes()[..] != key.public().to_bytes() => Err(Fault::Invalid(
+        Some(public) if public.to_bytes()[..] != key.public().to_bytes() => Err(KeyFault::Invalid(
             "PKCS#8",
             "its public key is not that of its secret key".to_owned(),
         )),
@@ -100,8 +100,8 @@ fn checked(pair: &KeypairBytes) -> Result<SigningKey, Fault> {
     }
 }
 
-fn fault() -> Fault {
-    Fault::Invalid(
+fn fault() -> KeyFault {
+    KeyFault::Invalid(
         "PKCS#8",
         "it is not an unencrypted Ed25519 or P-256 key whose halves fit; other algorithms are not used"
             .to_owned(),
