@@ -17,7 +17,7 @@ pub enum TrustError {
         /// The bundle's index.
         subject: Digest,
         /// The store that it comes from.
-        place: Place,
+        place: BundleOrigin,
         /// Why.
         refusal: Refusal,
     },

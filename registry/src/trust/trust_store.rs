@@ -138,7 +138,7 @@ impl TrustStore {
     }
 
     /// Returns the rule that decides about bundles from a location.
-    pub fn explain(&self, place: &Place) -> Option<(&Scope, &Rule)> {
+    pub fn explain(&self, place: &BundleOrigin) -> Option<(&Scope, &Rule)> {
         self.policy.rule_for(place, &[])
     }
 

@@ -55,11 +55,11 @@ pub enum Basis {
         /// The rights beyond the default that the rule grants.
         rights: BTreeSet<Right>,
         /// The form of a signature of another tool that sufficed; then nothing protects against rollback.
-        bare: Option<Form>,
+        bare: Option<SignatureFormat>,
         /// The required kinds that are attested.
         attested: Vec<Attested>,
         /// Faults that only warn at this level.
-        warnings: Vec<Fault>,
+        warnings: Vec<SignatureFault>,
         /// The sequence of the newer release that was seen before, if this older one is allowed to follow it.
         downgraded_from: Option<u64>,
     },

@@ -17,7 +17,7 @@ pub struct Request {
     /// The bundle's index, resolved to its digest once and used by that from then on.
     pub subject: Descriptor,
     /// The location of the bundle, which chooses the rule.
-    pub place: Place,
+    pub place: BundleOrigin,
     /// What the caller expects of it, e.g. from the requested tag.
     pub expected: Expected,
     /// The clock's time.
@@ -30,7 +30,7 @@ pub struct Request {
 
 impl Request {
     /// Makes a request for a bundle from a location, without expectations and with no downgrade allowed.
-    pub fn new(subject: Descriptor, place: Place, now: Timestamp) -> Self {
+    pub fn new(subject: Descriptor, place: BundleOrigin, now: Timestamp) -> Self {
         Self {
             subject,
             place,
@@ -109,7 +109,7 @@ where
 /// that may be a statement, and there is no statement by a trusted key, whatever is wrong with it.
 fn may_be_bare(
     refusal: &Refusal,
-    examined: &[Result<Signed, Fault>],
+    examined: &[Result<Signed, SignatureFault>],
     found: &discover::FoundSignatures,
 ) -> bool {
     !matches!(refusal, Refusal::NoRule { .. })
@@ -160,7 +160,7 @@ async fn examine_bare<S: Origin + ?Sized>(
     question: Question<'_>,
     trust: &TrustStore,
     found: &discover::FoundSignatures,
-) -> Result<(Vec<Result<foreign::Bare, Fault>>, Option<StoreError>), TrustError> {
+) -> Result<(Vec<Result<foreign::Bare, SignatureFault>>, Option<StoreError>), TrustError> {
     let (keys, subject) = (trust.keys(), question.subject);
     let rule = trust.policy().rule_for(question.place, &[]);
     let accepts = |form| rule.is_some_and(|(_, rule)| rule.accept.contains(&form));
