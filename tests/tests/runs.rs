@@ -51,10 +51,10 @@ async fn a_run_of_another_process_is_followed_to_its_end_or_its_death() {
     let mut killed = consumer.start(["run", "greet", "--times=100000000"]);
     let first = another_run(&home, &[]);
     let mut follow = runs.follow(&first).unwrap();
-    let mut seen = vec![follow.next().await.unwrap().unwrap()];
-    seen.push(follow.next().await.unwrap().unwrap());
+    let mut seen = vec![follow.next_event().await.unwrap().unwrap()];
+    seen.push(follow.next_event().await.unwrap().unwrap());
     killed.kill();
-    assert_eq!(follow.next().await.unwrap(), None, "its process is gone");
+    assert_eq!(follow.next_event().await.unwrap(), None, "its process is gone");
     assert_eq!(words(&seen), ["greet started", "greet started"]);
     assert_eq!(runs.get(&first).unwrap().status, RunStatus::Running);
 
@@ -63,7 +63,7 @@ async fn a_run_of_another_process_is_followed_to_its_end_or_its_death() {
     let second = another_run(&home, std::slice::from_ref(&first));
     let mut follow = runs.follow(&second).unwrap();
     let mut seen = Vec::new();
-    while let Some(event) = follow.next().await.unwrap() {
+    while let Some(event) = follow.next_event().await.unwrap() {
         seen.push(event);
     }
     let wanted = [
@@ -88,6 +88,6 @@ async fn a_run_of_another_process_is_followed_to_its_end_or_its_death() {
     assert_eq!(run.status, RunStatus::Interrupted, "the next command resolved it");
     assert_eq!(run.tasks[0].status, RunStatus::Interrupted);
     let mut events = runs.events(&first).unwrap();
-    let all: Vec<RunEvent> = std::iter::from_fn(|| events.next().unwrap()).collect();
+    let all: Vec<RunEvent> = std::iter::from_fn(|| events.next_event().unwrap()).collect();
     assert_eq!(words(&all), ["greet started", "greet started", "run interrupted"]);
 }

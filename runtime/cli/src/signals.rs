@@ -44,7 +44,11 @@ async fn wait(worker: &Handle, cancel: &CancellationToken) -> io::Result<()> {
     end()
 }
 
-#[expect(clippy::exit, reason = "nothing else ends a thread that computes")]
+#[expect(
+    clippy::exit,
+    clippy::disallowed_methods,
+    reason = "nothing else ends a thread that computes"
+)]
 fn end() -> ! {
     std::process::exit(i32::from(ErrorKind::Interrupted.exit_code()))
 }

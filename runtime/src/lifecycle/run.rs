@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::driver::{Candidate, Driver, Limits, Outcome};
 use crate::engine::native::Native;
 use crate::engine::{Engine, ProgramOutcome, ProgramPlan};
-use crate::event::Event;
+use crate::event::{Event, Silent};
 use crate::home::LAYERS_LOCK;
 use crate::opened::Program;
 use crate::plan::{Plan, Work};
@@ -208,7 +208,12 @@ async fn run_action(
 /// # Errors
 /// If a record cannot be read or written, or something that is left cannot be ended.
 pub async fn resolve_interrupted(context: &Context, drivers: &[Candidate]) -> Result<usize, LifecycleError> {
-    let interrupted = Runs::new(&context.home).interrupted(context)?;
+    // Whoever watches sees the run of this request, not the ends of others: their events name no run.
+    let unseen = Context {
+        events: Arc::new(Silent),
+        ..context.clone()
+    };
+    let interrupted = Runs::new(&context.home).interrupted(&unseen)?;
     let count = interrupted.len();
     for log in interrupted {
         let run = log.run();

@@ -39,11 +39,11 @@ impl Follow {
     ///
     /// # Errors
     /// If the log is damaged or cannot be read.
-    pub async fn next(&mut self) -> Result<Option<RunEvent>, RecordError> {
+    pub async fn next_event(&mut self) -> Result<Option<RunEvent>, RecordError> {
         while !self.ended {
             // The lock is looked at first: whatever was appended before it was released can then be read.
             let held = is_held(&self.lock)?;
-            if let Some(event) = self.events.next()? {
+            if let Some(event) = self.events.next_event()? {
                 self.ended = matches!(event.kind, RunEventKind::RunFinished(_));
                 return Ok(Some(event));
             }
@@ -117,8 +117,8 @@ impl Cursor {
     ///
     /// # Errors
     /// If the log is damaged or cannot be read.
-    pub fn next(&mut self) -> Result<Option<RunEvent>, RecordError> {
-        while let Some(event) = self.events.next()? {
+    pub fn next_event(&mut self) -> Result<Option<RunEvent>, RecordError> {
+        while let Some(event) = self.events.next_event()? {
             match &mut self.run {
                 Some(run) => run.apply(&event),
                 None => self.run = Run::begin(&event),

@@ -73,7 +73,7 @@ impl RunEvents {
     ///
     /// # Errors
     /// If the log is of another major, damaged, or cannot be read.
-    pub fn next(&mut self) -> Result<Option<RunEvent>, RecordError> {
+    pub fn next_event(&mut self) -> Result<Option<RunEvent>, RecordError> {
         let Some(line) = self.lines.next()? else {
             return Ok(None);
         };
@@ -103,7 +103,7 @@ pub(super) fn prefix(path: &Path) -> Result<Option<Prefix>, RecordError> {
     };
     let mut found: Option<Prefix> = None;
     loop {
-        let event = match events.next() {
+        let event = match events.next_event() {
             Ok(Some(event)) => event,
             Ok(None) | Err(RecordError::Damaged { .. }) => return Ok(found),
             Err(error) => return Err(error),

@@ -331,7 +331,7 @@ mod tests {
         };
         let written = || {
             let mut events = runs.events(&id).unwrap();
-            std::iter::from_fn(|| events.next().unwrap()).count()
+            std::iter::from_fn(|| events.next_event().unwrap()).count()
         };
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let whole = std::mem::replace(&mut log.writer().file, full);

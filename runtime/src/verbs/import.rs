@@ -42,6 +42,7 @@ pub struct ImportRequest {
 /// What was imported.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "there is one a request")]
 pub enum ImportReport {
     /// Into this home.
     Installed(Imported),

@@ -49,7 +49,6 @@ const ORDERLY: Duration = Duration::from_secs(10);
 
 /// What to do.
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "a command line is read once")]
 pub(crate) enum Command {
     /// Start a bundle: write a samebundle.yaml
     Init(init::Init),

@@ -108,7 +108,7 @@ fn what_is_written_is_read_back_with_integers_of_64_bits() {
     log.append(task_finished("a"));
     let run = log.finish(finished(RunStatus::Succeeded)).unwrap();
     assert_eq!(bench.runs().get(&id(1)).unwrap(), run);
-    assert_eq!(bench.runs().list(None).unwrap(), [run.clone()]);
+    assert_eq!(bench.runs().list(None).unwrap(), std::slice::from_ref(&run));
     let folder = bench.runs().folder(&id(1));
     let folded = lines::prefix(&folder.join(EVENTS)).unwrap().unwrap();
     assert_eq!(folded.run, run);
@@ -146,7 +146,7 @@ fn a_run_of_a_killed_process_is_ended_behind_its_last_whole_event() {
         );
         assert_eq!(bench.runs().get(&id(1)).unwrap(), run);
         let mut events = bench.runs().events(&id(1)).unwrap();
-        let numbers: Vec<u64> = std::iter::from_fn(|| events.next().unwrap())
+        let numbers: Vec<u64> = std::iter::from_fn(|| events.next_event().unwrap())
             .map(|event| event.sequence)
             .collect();
         assert_eq!(numbers, [1, 2, 3], "{torn:?}");
@@ -249,18 +249,18 @@ async fn a_run_is_followed_while_another_thread_does_it() {
             }
         });
         let mut seen = Vec::new();
-        while let Some(event) = follow.next().await.unwrap() {
+        while let Some(event) = follow.next_event().await.unwrap() {
             seen.push(event.sequence);
         }
         doing.join().unwrap();
         assert_eq!(seen, if kill { vec![1, 2, 3] } else { vec![1, 2, 3, 4] });
-        assert_eq!(follow.next().await.unwrap(), None);
+        assert_eq!(follow.next_event().await.unwrap(), None);
     }
 }
 
 /// The events that a sink received.
 fn drain(cursor: &mut Cursor) -> Vec<u64> {
-    std::iter::from_fn(|| cursor.next().unwrap())
+    std::iter::from_fn(|| cursor.next_event().unwrap())
         .map(|event| event.sequence)
         .collect()
 }
@@ -272,9 +272,9 @@ fn a_sink_goes_on_at_its_offset_and_has_each_event_at_least_once() {
     log.append(task_started("a"));
     let cursor = || bench.runs().cursor(&id(1), "test").unwrap();
     let mut first = cursor();
-    assert_eq!(first.next().unwrap().unwrap().sequence, 1);
+    assert_eq!(first.next_event().unwrap().unwrap().sequence, 1);
     first.commit().unwrap();
-    assert_eq!(first.next().unwrap().unwrap().sequence, 2);
+    assert_eq!(first.next_event().unwrap().unwrap().sequence, 2);
     // It was killed before it recorded that it took the second event, so it gets that event again.
     drop(first);
     let mut second = cursor();
@@ -301,8 +301,8 @@ fn a_log_that_is_cut_in_its_middle_is_damaged_for_a_sink() {
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replacen("\"sequence\":2", "\"sequence\":3", 1)).unwrap();
     let mut events = bench.runs().events(&id(1)).unwrap();
-    assert!(events.next().unwrap().is_some());
-    let error = events.next().unwrap_err().to_string();
+    assert!(events.next_event().unwrap().is_some());
+    let error = events.next_event().unwrap_err().to_string();
     assert!(
         error.contains("event 3 stands where event 2 should be"),
         "{error}"

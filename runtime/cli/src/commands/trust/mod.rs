@@ -12,7 +12,6 @@ use crate::render::Report;
 use crate::session::Session;
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "a command line is read once")]
 pub(crate) enum Trust {
     /// Trust a public key for a scope
     Add(add::Add),
