@@ -27,6 +27,7 @@ mod places;
 mod powercut;
 mod readme;
 mod registries;
+mod reports;
 mod rootless;
 mod runs;
 mod scenarios;
@@ -59,6 +60,7 @@ fn main() -> std::process::ExitCode {
         powercut::TESTS,
         readme::TESTS,
         registries::TESTS,
+        reports::TESTS,
         rootless::TESTS,
         runs::TESTS,
         services::TESTS,
