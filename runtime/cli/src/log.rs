@@ -137,7 +137,10 @@ mod tests {
         let notice = Event::Notice {
             text: "a referrer is gone place=\"r.example/x\"".to_owned(),
         };
-        assert_eq!(logged(filter(None, 0, false).unwrap()), std::slice::from_ref(&notice));
+        assert_eq!(
+            logged(filter(None, 0, false).unwrap()),
+            std::slice::from_ref(&notice)
+        );
         let detail = Event::Log {
             level: "debug".to_owned(),
             target: "samebundle_registry::remote".to_owned(),
