@@ -75,7 +75,12 @@ impl Plain {
             let is_part = |c: char| c.is_ascii_alphanumeric() || "+/=-:.".contains(c);
             let end = rest.find(|c| !is_part(c)).unwrap_or(rest.len());
             let (word, after) = rest.split_at(end.max(first.len_utf8()));
-            shown.push_str(&fixed(word));
+            let is_amount = word.starts_with(|c: char| c.is_ascii_digit()) && after.get(2..4) == Some("iB");
+            shown.push_str(&if is_amount {
+                "AMOUNT".to_owned()
+            } else {
+                fixed(word)
+            });
             rest = after;
         }
         shown
@@ -91,6 +96,9 @@ fn fixed(word: &str) -> String {
         && all(&word[..4], |c| c.is_ascii_digit());
     if is_time {
         return "TIME".to_owned();
+    }
+    if word.len() >= 9 && all(word, |c| c.is_ascii_digit()) {
+        return "NUMBER".to_owned();
     }
     let by_part = word.split_inclusive([':', '.', '-', '/', '+']).map(|part| {
         let bare = part.trim_end_matches([':', '.', '-', '/', '+']);
@@ -268,7 +276,7 @@ fn error_documents() {
     let sandbox = Sandbox::new();
     carried(greet, &sandbox);
     let manifest = greet.sources(&sandbox).join("samebundle.yaml");
-    let large = "requires:\n  resources: {cpu: 1, memory: 4000Gi, gpu: {count: 3}, disk: {size: 9000Ti}}\n";
+    let large = "requires:\n  resources: {memory: 4000Gi, disk: {size: 9000Ti}}\n";
     let asked = std::fs::read_to_string(&manifest).unwrap() + large;
     std::fs::write(&manifest, asked).unwrap();
     std::fs::create_dir(sandbox.path().join("wrong")).unwrap();
