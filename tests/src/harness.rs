@@ -82,3 +82,41 @@ fn arguments() -> Arguments {
     arguments.test_threads = arguments.test_threads.or(threads);
     arguments
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::skip;
+
+    #[test]
+    fn a_test_that_skips_is_ignored_and_one_that_fails_as_well_has_failed() {
+        let skipped = Skipped::default();
+        let trials = vec![
+            skipped.trial("passes", || Ok(())),
+            skipped.trial("skips", || {
+                skip("no tool\nand no image");
+                Ok(())
+            }),
+            skipped.trial("skips_and_fails", || {
+                skip("no tool");
+                Err("wrong".into())
+            }),
+        ];
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let arguments = Arguments {
+            logfile: Some(log.display().to_string()),
+            ..Arguments::default()
+        };
+        let conclusion = libtest_mimic::run(&arguments, trials);
+        let counts = [
+            conclusion.num_passed,
+            conclusion.num_ignored,
+            conclusion.num_failed,
+        ];
+        assert_eq!(counts, [1, 1, 1]);
+        let log = std::fs::read_to_string(log).unwrap();
+        assert!(log.contains("ignored (no tool and no image)"), "{log}");
+        assert_eq!(*skipped.0.lock().unwrap(), ["no tool and no image"]);
+    }
+}

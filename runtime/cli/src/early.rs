@@ -66,10 +66,14 @@ fn matches(words: &[OsString]) -> Option<ArgMatches> {
     }
 }
 
-/// Finds the position of the option that the command does not know.
+/// Finds the position of the word that is no option of the command, or no command.
 fn unknown(error: &Error, words: &[OsString]) -> Option<usize> {
-    let known = matches!(error.kind(), ClapErrorKind::UnknownArgument);
-    let ContextValue::String(name) = error.get(ContextKind::InvalidArg).filter(|_| known)? else {
+    let context = match error.kind() {
+        ClapErrorKind::UnknownArgument => ContextKind::InvalidArg,
+        ClapErrorKind::InvalidSubcommand => ContextKind::InvalidSubcommand,
+        _ => return None,
+    };
+    let ContextValue::String(name) = error.get(context)? else {
         return None;
     };
     let is = |word: &OsString| {
@@ -118,6 +122,11 @@ mod tests {
         assert_eq!(early("same export digits:1.1 --file x").named, None);
         assert_eq!(early("same --nonsense"), Early::default());
         assert_eq!(early("same").named, None);
+        assert_eq!(early("same nonsense --output json").output, Output::Json);
+        assert_eq!(
+            early("same registry user --nonsense --output json").output,
+            Output::Json
+        );
         let help = early("same run digits --help");
         assert!(help.help);
         assert_eq!(help.named.unwrap().1, ["digits"]);
