@@ -326,7 +326,7 @@ mod tests {
             (404, Some(OciErrorCode::ManifestBlobUnknown), "Unavailable"),
             (507, None, "Unavailable"),
             (400, None, "Invalid"),
-            (302, None, "RequestError"),
+            (302, None, "Broken"),
         ] {
             let found = kind(status, code);
             assert!(found.starts_with(expected), "{status}: {found}");

@@ -39,7 +39,7 @@ pub struct Check {
     pub what: &'static str,
     /// Whether it works; `None` if that could not be found out.
     pub works: Option<bool>,
-    /// The observation.
+    /// What was seen.
     pub detail: String,
 }
 

@@ -31,7 +31,7 @@ pub use file::{ProfileError, ProfileFile};
 pub enum ReferrersBy {
     /// By its API (distribution-spec 1.1, end-12).
     Api,
-    /// By no API: clients keep a list under a tag.
+    /// Not at all: clients keep a list under a tag.
     Tag,
 }
 
@@ -53,19 +53,19 @@ pub struct Profile {
     /// How many parts a blob may have.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub part_count: Option<u64>,
-    /// Whether the position of an upload can be asked for (end-13), so that a push that was cut off can be resumed.
+    /// Whether an upload can be asked how far it came (end-13), so that a push that was cut off goes on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resumes: Option<bool>,
     /// Whether a range of a blob can be read (`Range`, end-2).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ranges: Option<bool>,
-    /// How referrers are listed; if by tag, `OCI-Subject` is ignored.
+    /// How referrers are listed; if by tag, `OCI-Subject` is not believed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub referrers: Option<ReferrersBy>,
     /// Whether the tag for referrers can be told from the subject itself; some registries read `sha256-HEX` as the digest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fallback_tag: Option<bool>,
-    /// Whether what does not exist is answered with "denied" (401, 403).
+    /// Whether what is not there is answered with "denied" (401, 403).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub denies_absent: Option<bool>,
     /// Whether manifests and blobs can be removed.

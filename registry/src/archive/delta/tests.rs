@@ -170,7 +170,7 @@ async fn a_delta_proves_all_that_is_in_it() {
     }
 }
 
-/// A file of chunks beside a whole archive, or for a layer that has no index, has no place.
+/// A file of chunks beside a whole archive, or for a layer that has no index, does not belong there.
 #[tokio::test]
 async fn what_is_said_of_chunks_must_fit() {
     let bench = Bench::new().await;
