@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind as ClapErrorKind};
-use clap::{ArgMatches, CommandFactory, Error};
+use clap::{ArgMatches, Command, CommandFactory, Error};
 
 use crate::args::{Cli, Output, WORDS};
 
@@ -47,11 +47,7 @@ pub(crate) fn read(words: &[OsString]) -> Early {
 
 /// Parses a line without its unknown options: these are parameters, or errors that are reported later.
 fn matches(words: &[OsString]) -> Option<ArgMatches> {
-    let mut command = Cli::command().disable_help_flag(true).disable_version_flag(true);
-    for name in WITH_PARAMETERS {
-        // Values of parameters are among the words.
-        command = command.mut_subcommand(name, |command| command.mut_arg(WORDS, |arg| arg.num_args(0..)));
-    }
+    let mut command = lenient();
     let mut words = words.to_vec();
     loop {
         let error = match command.try_get_matches_from_mut(&words) {
@@ -59,11 +55,26 @@ fn matches(words: &[OsString]) -> Option<ArgMatches> {
             Err(error) => error,
         };
         let Some(at) = unknown(&error, &words) else {
-            // Errors are reported when the whole line is parsed; until then, the rest of it is used.
-            return command.ignore_errors(true).try_get_matches_from(&words).ok();
+            // What is wrong is told when the line is read whole; the rest of it is good until then.
+            return lenient().ignore_errors(true).try_get_matches_from(&words).ok();
         };
         words.remove(at);
     }
+}
+
+/// The command line's description without what ends the reading early.
+fn lenient() -> Command {
+    let mut command = Cli::command()
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        // Where the command itself is not known, the options before and behind it still are.
+        .subcommand_required(false)
+        .arg_required_else_help(false);
+    for name in WITH_PARAMETERS {
+        // Values of parameters stand among the words.
+        command = command.mut_subcommand(name, |command| command.mut_arg(WORDS, |arg| arg.num_args(0..)));
+    }
+    command
 }
 
 /// Finds the position of the word that is no option of the command, or no command.
