@@ -128,7 +128,7 @@ impl OpenedBundle {
             digest: index.digest,
             source,
         };
-        let Document::Index(document) = document(source, index).await? else {
+        let Document::Index(document) = source.fetch_document(index).await? else {
             return Err(layout_error(LayoutError::NotABundle));
         };
         let layout = Layout::read(&document).map_err(layout_error)?;
@@ -224,17 +224,8 @@ impl Program {
     }
 }
 
-async fn document(source: &dyn Source, descriptor: &Descriptor) -> Result<Document, OpenError> {
-    let bytes = source.fetch_bytes(descriptor, limits::MANIFEST_BYTES).await?;
-    let parsed = Document::parse(&bytes, &descriptor.media_type);
-    parsed.map_err(|error| OpenError::Part {
-        digest: descriptor.digest,
-        why: error.to_string(),
-    })
-}
-
 async fn manifest(source: &dyn Source, descriptor: &Descriptor) -> Result<Manifest, OpenError> {
-    match document(source, descriptor).await? {
+    match source.fetch_document(descriptor).await? {
         Document::Manifest(manifest) => Ok(manifest),
         _ => Err(OpenError::Part {
             digest: descriptor.digest,

@@ -29,7 +29,7 @@ use std::pin::Pin;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use samebundle_spec::{Descriptor, MediaType, Tag};
+use samebundle_spec::{Descriptor, Document, MediaType, Tag, limits};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 pub use error::{Side, StoreError};
@@ -126,6 +126,15 @@ pub trait SourceExt: Source {
     /// As [`Source::fetch_unverified`], and if it is larger than `limit` bytes or not what its descriptor says.
     async fn fetch_bytes(&self, descriptor: &Descriptor, limit: u64) -> Result<Bytes, StoreError> {
         read_all(self.fetch_unverified(descriptor, 0).await?, descriptor, limit).await
+    }
+
+    /// Reads and parses a manifest or index.
+    ///
+    /// # Errors
+    /// As [`SourceExt::fetch_bytes`]; [`StoreError::Invalid`] if it is no document of its media type.
+    async fn fetch_document(&self, descriptor: &Descriptor) -> Result<Document, StoreError> {
+        let bytes = self.fetch_bytes(descriptor, limits::MANIFEST_BYTES).await?;
+        document(descriptor, &bytes)
     }
 }
 

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use samebundle_registry::StoreError;
 use samebundle_spec::bundle::BundleError;
-use samebundle_spec::manifest::ManifestError;
 use samebundle_spec::pipeline::{PipelineError, PipelineFault, Unsupported};
 use samebundle_spec::{Classify, ErrorKind, MediaType};
 
@@ -159,14 +158,6 @@ pub enum ImageError {
         image: String,
         /// Why.
         source: crate::image::ImageError,
-    },
-    /// The manifest of an image cannot be read.
-    #[error("image {image}: {source}")]
-    Manifest {
-        /// The image.
-        image: String,
-        /// Why.
-        source: ManifestError,
     },
     /// A layer of a kind that cannot be carried.
     #[error("image {image} has a layer of type {media_type}, which cannot be carried or run")]

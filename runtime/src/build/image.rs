@@ -10,7 +10,7 @@ use samebundle_registry::copy::{Options, Progress, copy};
 use samebundle_registry::store::{Origin, SourceExt};
 use samebundle_registry::{Store, StoreError};
 use samebundle_spec::manifest::Manifest;
-use samebundle_spec::{Descriptor, Digest, Document, ImageConfig, MediaType, limits};
+use samebundle_spec::{Descriptor, Digest, Document, ImageConfig, MediaType};
 
 use super::error::{BuildError, ImageError};
 use crate::context::Context;
@@ -30,14 +30,7 @@ pub(super) async fn bring(
         source,
     };
     let found = image::read(source, root).await.map_err(unusable)?;
-    let bytes = source
-        .fetch_bytes(&found.manifest, limits::MANIFEST_BYTES)
-        .await?;
-    let document = Document::parse(&bytes, &found.manifest.media_type);
-    let document = document.map_err(|source| ImageError::Manifest {
-        image: name.to_owned(),
-        source,
-    })?;
+    let document = source.fetch_document(&found.manifest).await?;
     let (Document::Manifest(manifest), true) = (document, !found.layers.is_empty()) else {
         return Err(ImageError::NoImage {
             image: name.to_owned(),

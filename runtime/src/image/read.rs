@@ -1,6 +1,7 @@
 //! From a descriptor to an image's config and list of layers.
 
 use bytes::Bytes;
+use samebundle_registry::StoreError;
 use samebundle_registry::store::{Source, SourceExt};
 use samebundle_spec::image_config::ImageConfig;
 use samebundle_spec::manifest::{Document, Manifest};
@@ -73,15 +74,19 @@ fn wrong(document: &Descriptor, why: impl Into<String>) -> ImageError {
 
 async fn bytes(source: &dyn Source, descriptor: &Descriptor, limit: u64) -> Result<Bytes, ImageError> {
     let fetched = source.fetch_bytes(descriptor, limit).await;
-    fetched.map_err(|source| ImageError::Content {
+    fetched.map_err(|source| content(descriptor, source))
+}
+
+fn content(descriptor: &Descriptor, source: StoreError) -> ImageError {
+    ImageError::Content {
         content: descriptor.digest,
         source,
-    })
+    }
 }
 
 async fn document(source: &dyn Source, descriptor: &Descriptor) -> Result<Document, ImageError> {
-    let bytes = bytes(source, descriptor, limits::MANIFEST_BYTES).await?;
-    Document::parse(&bytes, &descriptor.media_type).map_err(|error| wrong(descriptor, error.to_string()))
+    let fetched = source.fetch_document(descriptor).await;
+    fetched.map_err(|source| content(descriptor, source))
 }
 
 async fn read_manifest(

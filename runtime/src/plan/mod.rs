@@ -24,6 +24,7 @@ use crate::opened::{Kind, OpenedBundle, Program};
 pub use compare::shortfalls;
 pub use error::PlanError;
 pub use shortfall::Shortfall;
+pub(crate) use shortfall::binary_size;
 
 /// The action of our programs that runs the pipeline.
 pub const RUN: &str = "run";

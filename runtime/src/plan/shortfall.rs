@@ -66,8 +66,8 @@ pub enum Shortfall {
     },
 }
 
-/// Bytes in the largest unit that fits: `5 GiB`, `1.5 MiB`.
-fn bytes(count: u64) -> String {
+/// Formats bytes in the largest binary unit that fits: `5 GiB`, `1.5 MiB`.
+pub(crate) fn binary_size(count: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = count as f64;
     let mut unit = 0;
@@ -114,8 +114,8 @@ impl fmt::Display for Shortfall {
             } => write!(
                 f,
                 "{subject} wants {} of memory, there is {}; choose a larger machine with --env",
-                bytes(*wanted),
-                bytes(*available)
+                binary_size(*wanted),
+                binary_size(*available)
             ),
             Self::Gpus {
                 subject,
@@ -133,8 +133,8 @@ impl fmt::Display for Shortfall {
             } => write!(
                 f,
                 "{subject} wants {} of free disk, there is {}; free some, or put --home on another disk",
-                bytes(*wanted),
-                bytes(*available)
+                binary_size(*wanted),
+                binary_size(*available)
             ),
             Self::DiskClass {
                 subject,

@@ -45,10 +45,7 @@ pub async fn history_of(source: &dyn Origin, index: &Descriptor) -> Result<Carri
 
 async fn read(source: &dyn Origin, descriptor: &Descriptor) -> Result<History, PortableError> {
     let invalid = |why: String| PortableError::History { why };
-    let bytes = source.fetch_bytes(descriptor, limits::MANIFEST_BYTES).await?;
-    let document =
-        Document::parse(&bytes, &descriptor.media_type).map_err(|error| invalid(error.to_string()))?;
-    let Document::Manifest(manifest) = document else {
+    let Document::Manifest(manifest) = source.fetch_document(descriptor).await? else {
         return Err(invalid("it is an index".to_owned()));
     };
     let [layer] = manifest.layers.as_slice() else {

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::{Site, VerbError};
 use crate::driver::{DriverError, Offers};
+use crate::plan::binary_size;
 
 /// What works on this machine.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -96,17 +97,4 @@ fn driver_checks(name: &str, offers: Result<Offers, DriverError>) -> Vec<DoctorC
     std::iter::once(check(name, Verdict::Works, has))
         .chain(notices)
         .collect()
-}
-
-/// Formats bytes in binary units: `1.50 MiB`.
-fn binary_size(bytes: u64) -> String {
-    let mut value = bytes as f64;
-    for unit in ["B", "KiB", "MiB", "GiB"] {
-        if value < 1024.0 {
-            let digits = if unit == "B" { 0 } else { 2 };
-            return format!("{value:.digits$} {unit}");
-        }
-        value /= 1024.0;
-    }
-    format!("{value:.2} TiB")
 }

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use samebundle_registry::StoreError;
-use samebundle_registry::store::{Origin, SourceExt};
-use samebundle_spec::manifest::Document;
+use samebundle_registry::store::SourceExt;
 use samebundle_spec::{Descriptor, Digest, limits};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -57,7 +56,8 @@ pub async fn inspect(site: &Site, request: InspectRequest) -> Result<InspectRepo
             && descriptor.media_type.has_children()
             && followed.insert(descriptor.digest);
         if follow {
-            let children = children(bundle.source.as_ref(), &descriptor).await?;
+            let document = bundle.source.fetch_document(&descriptor).await?;
+            let children: Vec<Descriptor> = document.children().cloned().collect();
             if nodes.len() + todo.len() + children.len() > limits::GRAPH_CONTENTS {
                 return Err(too_many(&bundle.index));
             }
@@ -78,14 +78,4 @@ fn too_many(index: &Descriptor) -> VerbError {
         subject: format!("the graph of {}", index.digest),
         why: format!("more than {} contents", limits::GRAPH_CONTENTS),
     })
-}
-
-async fn children(source: &dyn Origin, descriptor: &Descriptor) -> Result<Vec<Descriptor>, VerbError> {
-    let bytes = source.fetch_bytes(descriptor, limits::MANIFEST_BYTES).await?;
-    let document = Document::parse(&bytes, &descriptor.media_type);
-    let document = document.map_err(|error| StoreError::Invalid {
-        subject: descriptor.digest.to_string(),
-        why: error.to_string(),
-    })?;
-    Ok(document.children().cloned().collect())
 }
