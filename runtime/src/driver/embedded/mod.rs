@@ -57,8 +57,8 @@ pub struct EmbeddedDriver {
     home: PathBuf,
     source: Arc<dyn Source>,
     helper: Helper,
-    /// Made when the first helper starts.
-    sealed: OnceCell<Sealed>,
+    /// The copy of the program from which the helpers of containers start.
+    sealed: Arc<OnceCell<Sealed>>,
     layers: Layers,
     rootless: bool,
 }
@@ -79,24 +79,29 @@ impl EmbeddedDriver {
             layers: Layers::new(home, owner, Arc::clone(&source)),
             source,
             helper,
-            sealed: OnceCell::new(),
+            sealed: Arc::default(),
             rootless,
         }
     }
 
-    /// Starts a helper.
+    /// Starts the helper of a container.
     async fn start(&self, task: &Task) -> io::Result<Supervisor> {
-        let copy = || async {
-            let program = self.helper.program.clone();
-            let copied = tokio::task::spawn_blocking(move || Sealed::copy(&program)).await;
-            copied.map_err(io::Error::other).and_then(std::convert::identity)
-        };
-        let sealed = self.sealed.get_or_try_init(copy).await?;
-        Supervisor::start(sealed, &self.helper.arguments, task).await
+        let sealed = seal(&self.sealed, &self.helper.program).await?;
+        Supervisor::start(&sealed.path(), &self.helper.arguments, task).await
     }
 
+    /// Starts a helper that tries what containers need. It executes no program of an image, so it needs no sealed copy.
     async fn probe_helper(&self, task: &Task) -> io::Result<Option<Report>> {
-        self.start(task).await?.report().await
+        let mut helper = Supervisor::start(&self.helper.program, &self.helper.arguments, task).await?;
+        helper.report().await
+    }
+
+    /// Begins to make the sealed copy. It takes as long as the start of several containers, and who asks what a driver
+    /// offers usually runs something next.
+    fn seal_early(&self) {
+        let (sealed, program) = (Arc::clone(&self.sealed), self.helper.program.clone());
+        // The start of a container repeats an attempt that failed, and reports why.
+        drop(tokio::spawn(async move { seal(&sealed, &program).await.is_ok() }));
     }
 
     async fn unpack(&self, image: &Image, operation: &Operation) -> Result<Vec<PathBuf>, DriverError> {
@@ -175,6 +180,16 @@ impl EmbeddedDriver {
         let end = end.map_err(failed("follow the helper", &operation.name))?;
         outcome(end, operation, &scratch.marks.cgroup)
     }
+}
+
+/// Returns the sealed copy of a program; makes it if that is not done yet.
+async fn seal<'a>(sealed: &'a OnceCell<Sealed>, program: &Path) -> io::Result<&'a Sealed> {
+    let copy = || async {
+        let program = program.to_owned();
+        let copied = tokio::task::spawn_blocking(move || Sealed::copy(&program)).await;
+        copied.map_err(io::Error::other).and_then(std::convert::identity)
+    };
+    sealed.get_or_try_init(copy).await
 }
 
 /// Root of the machine, not of a user namespace.
@@ -271,6 +286,7 @@ impl Driver for EmbeddedDriver {
             folder: scratch.folder().to_owned(),
             rootless: self.rootless,
         };
+        self.seal_early();
         let report = self.probe_helper(&task).await;
         let offers = |overlay| offers::offers(&self.home, &scratch.marks.cgroup, self.rootless, overlay);
         let result = match report {

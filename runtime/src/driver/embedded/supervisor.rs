@@ -4,6 +4,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdStream;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -17,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use super::process::ProcessId;
 use super::protocol::{self, Order, Report, Task};
 use super::scratch::Scratch;
-use super::sealed::Sealed;
 use crate::driver::LogSink;
 use crate::driver::log::pump;
 
@@ -47,10 +47,10 @@ pub(super) struct Supervisor {
 
 impl Supervisor {
     /// Starts a helper and gives it its task.
-    pub(super) async fn start(program: &Sealed, arguments: &[String], task: &Task) -> io::Result<Self> {
+    pub(super) async fn start(program: &Path, arguments: &[String], task: &Task) -> io::Result<Self> {
         let (ours, theirs) = StdStream::pair()?;
         ours.set_nonblocking(true)?;
-        let child = Command::new(program.path())
+        let child = Command::new(program)
             .arg0(NAME)
             .args(arguments)
             .env_clear()
