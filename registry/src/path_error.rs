@@ -36,6 +36,11 @@ impl PathError {
         let of = Self::of(operation, path);
         move |source| of(source).into()
     }
+
+    /// Tells whether a file was to be read and is not there.
+    fn is_missing(&self) -> bool {
+        ["read", "open"].contains(&self.operation) && self.source.kind() == io::ErrorKind::NotFound
+    }
 }
 
 impl Classify for PathError {
@@ -43,6 +48,7 @@ impl Classify for PathError {
         // These mean that the given path is wrong; everything else is the state of this machine.
         match self.source.get_ref() {
             Some(why) if why.is::<NotAFile>() => ErrorKind::Input,
+            _ if self.is_missing() => ErrorKind::NotFound,
             _ => ErrorKind::Environment,
         }
     }

@@ -130,6 +130,12 @@ pub struct ProgramManifest {
 pub struct Program {
     /// The pipeline: KFP v2 IR (`.yaml`, `.yml`, `.json`), or a `.py` that is compiled at build.
     pub pipeline: EntryPath,
+    /// Which pipeline, by the name of its function or its own, where a `.py` has several.
+    #[serde(default)]
+    pub function: Option<String>,
+    /// Packages that a `.py` imports when it is compiled, beside those that the project declares in files of its own.
+    #[serde(default, deserialize_with = "null_as_default")]
+    pub requirements: Vec<String>,
     /// Whether packages that components install at run time travel along.
     #[serde(default)]
     pub wheelhouse: Wheelhouse,

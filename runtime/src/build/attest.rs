@@ -218,6 +218,7 @@ mod tests {
         let wheels = [Wheel {
             file: "scikit_learn-1.4-cp311-cp311-x.whl".into(),
             digest: of("wheel").digest,
+            source: None,
         }];
         let facts = BuildFacts {
             name: "greet",

@@ -1,13 +1,20 @@
 //! Compiles a pipeline written in Python with the real kfp SDK.
 //!
 //! The SDK runs in a virtual environment of its own, made once for each version under `HOME/cache`, or in the Python
-//! that the user names. The bundle carries the pipeline that the SDK writes, and not the Python file.
+//! that the user names. The project's code runs as its author runs it: in the project's folder, with that folder and
+//! the pipeline's on the path. A module that it imports and that is not there is taken from what the project declares
+//! ([`super::imports`]). The bundle carries the pipeline that the SDK writes, and not the Python file.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use samebundle_spec::limits;
+use samebundle_spec::pipeline::{PipelineFault, Position, Unsupported};
+use serde::{Deserialize, Serialize};
 
+use super::imports::Imports;
 use super::tools::{self, ToolError};
+use super::wheelhouse::ProjectPackages;
 use super::{BuildError, BuildTools};
 use crate::context::Context;
 use crate::event::Event;
@@ -15,54 +22,256 @@ use crate::event::Event;
 /// The SDK and its dependencies with fixed versions, so that the same source compiles to the same bytes everywhere.
 const REQUIREMENTS: &str = include_str!("kfp.txt");
 
-/// Runs the SDK's own command line. Its module does nothing under `python -m`.
-const COMPILER: &str = "from kfp.cli.__main__ import main; main()";
+/// The program that runs inside the SDK's Python.
+const PROGRAM: &str = include_str!("compile.py");
 
 const NO_PYTHON: &str = "install Python 3 with venv and pip, or give `pipeline:` as compiled YAML";
 
-/// Compiles `source`, an absolute path, and returns the YAML.
+/// How many packages that are missing one after the other are fetched for one pipeline.
+const ROUNDS: usize = 16;
+
+/// A pipeline in Python.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PythonSource<'a> {
+    /// The folder of `samebundle.yaml`, absolute.
+    pub(super) project: &'a Path,
+    /// The file, absolute.
+    pub(super) file: &'a Path,
+    /// The function, or the name of its pipeline, where the file has several.
+    pub(super) function: Option<&'a str>,
+    /// What the pipeline imports beside what the project declares elsewhere.
+    pub(super) requirements: &'a [String],
+}
+
+/// A compiled pipeline.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    /// The pipeline as the SDK writes it.
+    pub(super) yaml: Vec<u8>,
+    /// Where in the author's files its parts are.
+    pub(super) lines: SourceLines,
+    /// What its components install from the project.
+    pub(super) packages: ProjectPackages,
+}
+
+impl Compiled {
+    /// A pipeline that the author has compiled.
+    pub(super) fn as_is(yaml: Vec<u8>) -> Self {
+        Self {
+            yaml,
+            lines: SourceLines::default(),
+            packages: ProjectPackages::default(),
+        }
+    }
+}
+
+/// A line of a file of the author: the path relative to the project's folder, and the number of the line.
+type SourceLine = (String, u32);
+
+/// Where the parts of a compiled pipeline are in the author's files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct SourceLines {
+    tasks: BTreeMap<String, SourceLine>,
+    pipeline: Option<SourceLine>,
+}
+
+impl SourceLines {
+    fn find(&self, task: Option<&str>) -> Option<&SourceLine> {
+        let name = task.map(|task| task.rsplit('/').next().unwrap_or(task));
+        name.and_then(|name| self.tasks.get(name))
+            .or(self.pipeline.as_ref())
+    }
+
+    /// Lets a fault of the compiled pipeline point into the author's file.
+    pub(super) fn locate(&self, fault: &mut PipelineFault) {
+        if let Some((file, line)) = self.find(fault.task.as_deref()) {
+            fault.file.clone_from(file);
+            fault.at = Position {
+                line: *line,
+                column: 1,
+            };
+        }
+    }
+
+    /// The same for what is not supported.
+    pub(super) fn locate_unsupported(&self, found: &mut Unsupported) {
+        if let Some((file, line)) = self.find(Some(&found.task)) {
+            found.file.clone_from(file);
+            found.at = Position {
+                line: *line,
+                column: 1,
+            };
+        }
+    }
+}
+
+/// What the program is told.
+#[derive(Serialize)]
+struct Request<'a> {
+    project: &'a Path,
+    pipeline: &'a Path,
+    function: Option<&'a str>,
+    /// Folders with packages that are put at the end of the path.
+    packages: &'a [PathBuf],
+    output: &'a Path,
+    /// A Python with pip, and the options for every pip.
+    python: &'a Path,
+    pip: &'a [String],
+    /// The folder for wheels of what components install from the project or an address.
+    wheels: &'a Path,
+    /// Files of such wheels that are there already, and locked commits, by what the component names.
+    built: BTreeMap<String, String>,
+    commits: BTreeMap<String, String>,
+}
+
+/// What the program answers: the pipeline is compiled, or why it is not.
+#[derive(Deserialize)]
+struct Answer {
+    #[serde(default)]
+    refused: Option<String>,
+    #[serde(default)]
+    place: Option<SourceLine>,
+    #[serde(default)]
+    missing: Option<String>,
+    #[serde(default)]
+    tasks: BTreeMap<String, SourceLine>,
+    #[serde(default)]
+    pipeline: Option<SourceLine>,
+    #[serde(default)]
+    constraints: Vec<super::wheelhouse::Constrained>,
+    #[serde(default)]
+    built: BTreeMap<String, super::wheelhouse::MadeWheel>,
+}
+
+/// Compiles a pipeline.
+///
+/// # Errors
+/// [`BuildError::Compile`] with the author's line; or why the SDK or a package cannot be had.
 pub(super) async fn compile(
-    source: &Path,
+    source: PythonSource<'_>,
     tools: &BuildTools,
     context: &Context,
-) -> Result<Vec<u8>, BuildError> {
+) -> Result<Compiled, BuildError> {
     let python = match &tools.kfp_python {
         Some(python) => python.clone(),
         None => sdk(tools, context).await?,
     };
-    context.events.emit(Event::Step {
-        name: format!("compile {}", source.display()),
-    });
-    let failed = |operation: &str| {
-        let operation = operation.to_owned();
-        move |source| BuildError::Write { operation, source }
+    let mut imports = Imports::new(source, &python, tools, context);
+    let failed = |source| BuildError::Write {
+        operation: "make a folder for the compiler".to_owned(),
+        source,
     };
-    let folder =
-        tempfile::tempdir_in(context.home.scratch()).map_err(failed("make a folder for the compiler"))?;
-    let output = folder.path().join("pipeline.yaml");
+    let folder = tempfile::tempdir_in(context.home.scratch()).map_err(failed)?;
+    for _ in 0..ROUNDS {
+        let answer = run(source, &python, tools, context, folder.path(), imports.folders()).await?;
+        let Some(why) = answer.refused else {
+            return finish(answer, folder.path(), context);
+        };
+        if let Some(module) = &answer.missing
+            && imports.fetch(module).await?
+        {
+            continue;
+        }
+        return Err(refusal(
+            source,
+            answer.place,
+            &why,
+            answer.missing.as_deref(),
+            &imports,
+        ));
+    }
+    let why = "it imports one missing package after the other";
+    Err(refusal(source, None, why, None, &imports))
+}
+
+fn refusal(
+    source: PythonSource<'_>,
+    place: Option<SourceLine>,
+    why: &str,
+    missing: Option<&str>,
+    imports: &Imports<'_>,
+) -> BuildError {
+    let shown = source.file.strip_prefix(source.project).unwrap_or(source.file);
+    let place = match place {
+        Some((file, line)) => format!("{file}:{line}"),
+        None => shown.display().to_string(),
+    };
+    let remedy = missing.map_or_else(String::new, |module| imports.remedy(module));
+    BuildError::Compile {
+        place,
+        why: format!("{why}{remedy}"),
+    }
+}
+
+/// Runs the program once.
+async fn run(
+    source: PythonSource<'_>,
+    python: &Path,
+    tools: &BuildTools,
+    context: &Context,
+    folder: &Path,
+    packages: &[PathBuf],
+) -> Result<Answer, BuildError> {
+    context.events.emit(Event::Step {
+        name: format!("compile {}", source.file.display()),
+    });
+    let failed = |source| BuildError::Write {
+        operation: "start the compiler".to_owned(),
+        source,
+    };
+    let [program, request, answer] =
+        ["compile.py", "request.json", "answer.json"].map(|name| folder.join(name));
+    let wheels = folder.join("wheels");
+    std::fs::create_dir_all(&wheels).map_err(failed)?;
+    let known = ProjectPackages::known(source.project, &context.home.cache(), &wheels);
+    let told = Request {
+        project: source.project,
+        pipeline: source.file,
+        function: source.function,
+        packages,
+        output: &folder.join("pipeline.yaml"),
+        python: &tools.python,
+        pip: &tools.pip_arguments,
+        wheels: &wheels,
+        built: known.files,
+        commits: known.commits,
+    };
+    let told = serde_json::to_vec(&told).map_err(|error| failed(error.into()))?;
+    std::fs::write(&program, PROGRAM).map_err(failed)?;
+    std::fs::write(&request, told).map_err(failed)?;
     let mut command = tools::command(python);
     command
-        .args(["-c", COMPILER, "dsl", "compile", "--py"])
-        .arg(source)
-        .arg("--output")
-        .arg(&output)
-        .current_dir(folder.path())
-        // The author's module may import its neighbours, and nothing may be written into its folder.
-        .env("PYTHONPATH", source.parent().unwrap_or(Path::new(".")))
+        .arg(&program)
+        .args([&request, &answer])
+        .current_dir(source.project)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("PYTHONHASHSEED", "0");
-    let purpose = format!("compiling {}", source.display());
-    let said = tools::run(command, &purpose, NO_PYTHON, &context.cancel).await?;
-    let bytes = super::read_file(&output, limits::PIPELINE_BYTES);
-    bytes.map_err(|error| match error {
-        // The compiler succeeded and wrote nothing: only what it printed can explain that.
-        BuildError::Read { source, path } if source.kind() == std::io::ErrorKind::NotFound => {
-            BuildError::Read {
-                path,
-                source: std::io::Error::other(format!("the compiler wrote nothing: {said}")),
-            }
-        }
-        other => other,
+    let purpose = format!("compiling {}", source.file.display());
+    tools::run(command, &purpose, NO_PYTHON, &context.cancel).await?;
+    let answered = super::read_file(&answer, limits::PIPELINE_BYTES)?;
+    serde_json::from_slice(&answered).map_err(|error| BuildError::Read {
+        path: answer,
+        source: error.into(),
+    })
+}
+
+fn finish(answer: Answer, folder: &Path, context: &Context) -> Result<Compiled, BuildError> {
+    let packages = ProjectPackages::keep(
+        answer.constraints,
+        answer.built,
+        &folder.join("wheels"),
+        &context.home.cache(),
+    );
+    Ok(Compiled {
+        yaml: super::read_file(&folder.join("pipeline.yaml"), limits::PIPELINE_BYTES)?,
+        lines: SourceLines {
+            tasks: answer.tasks,
+            pipeline: answer.pipeline,
+        },
+        packages: packages.map_err(|source| BuildError::Write {
+            operation: "keep the wheels of the project".to_owned(),
+            source,
+        })?,
     })
 }
 

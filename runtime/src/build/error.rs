@@ -38,6 +38,14 @@ pub enum BuildError {
         /// What is wrong, and where.
         source: samebundle_spec::authoring::AuthoringError,
     },
+    /// The pipeline's Python cannot be compiled.
+    #[error("{place}: {why}")]
+    Compile {
+        /// The author's file and line.
+        place: String,
+        /// What is wrong, and what to do about it.
+        why: String,
+    },
     /// The pipeline cannot be read.
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
@@ -91,9 +99,11 @@ impl Classify for BuildError {
         match self {
             Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
             Self::Read { .. } | Self::Write { .. } => ErrorKind::Environment,
-            Self::Authoring { .. } | Self::Pipeline(_) | Self::Faults(_) | Self::Unsupported(_) => {
-                ErrorKind::Input
-            }
+            Self::Authoring { .. }
+            | Self::Compile { .. }
+            | Self::Pipeline(_)
+            | Self::Faults(_)
+            | Self::Unsupported(_) => ErrorKind::Input,
             Self::Mismatch(error) => error.kind(),
             Self::Image(error) => error.kind(),
             Self::Wheelhouse(error) => error.kind(),

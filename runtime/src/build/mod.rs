@@ -21,6 +21,7 @@ mod descriptor;
 mod error;
 mod image;
 mod images;
+mod imports;
 mod invocation;
 mod layer;
 mod packages;
@@ -44,6 +45,8 @@ use samebundle_spec::{BundleName, Descriptor, Digest, MediaType, Tag, Version, l
 use crate::context::Context;
 use crate::event::Event;
 use crate::image::Image;
+use compile::{Compiled, PythonSource};
+use wheelhouse::ProjectPackages;
 
 pub use descriptor::MismatchError;
 pub use error::{BuildError, ImageError};
@@ -59,6 +62,8 @@ pub const MANIFEST: &str = "samebundle.yaml";
 pub struct BuildInputs<'a> {
     /// The folder with `samebundle.yaml`.
     pub sources: &'a Path,
+    /// Which pipeline of a Python file, instead of what `samebundle.yaml` says.
+    pub function: Option<&'a str>,
     /// The store for the bundle.
     pub store: &'a Arc<dyn Store>,
     /// The static runner: `/cnab/app/run` of the invocation image.
@@ -125,14 +130,26 @@ pub struct Built {
 pub async fn build(inputs: &BuildInputs<'_>, context: &Context) -> Result<Built, BuildError> {
     let manifest = read_manifest(inputs.sources)?;
     let tags = tags(&manifest, inputs.tags)?;
-    let (text, pipeline) = read_pipeline(inputs, &manifest, context).await?;
+    let ReadPipeline {
+        text,
+        pipeline,
+        packages,
+    } = read_pipeline(inputs, &manifest, context).await?;
     descriptor::check(&manifest, &pipeline)?;
     let images::Provided { images, mut indexes } =
         images::provide(inputs, &pipeline, &manifest.images, context).await?;
     let wheelhouse::Collected {
         layer: wheelhouse,
         wheels,
-    } = collect_wheels(inputs, manifest.program.wheelhouse, &pipeline, &images, context).await?;
+    } = collect_wheels(
+        inputs,
+        manifest.program.wheelhouse,
+        &pipeline,
+        packages,
+        &images,
+        context,
+    )
+    .await?;
     let carried = data::carry(inputs, &manifest.data, context).await?;
     step(context, "write the bundle");
     let store = &**inputs.store;
@@ -217,7 +234,7 @@ pub struct Checked {
 /// [`BuildError`]: sources that are not valid or do not fit together, or a compiler that fails.
 pub async fn lint(inputs: &BuildInputs<'_>, context: &Context) -> Result<Checked, BuildError> {
     let manifest = read_manifest(inputs.sources)?;
-    let (_, pipeline) = read_pipeline(inputs, &manifest, context).await?;
+    let ReadPipeline { pipeline, .. } = read_pipeline(inputs, &manifest, context).await?;
     descriptor::check(&manifest, &pipeline)?;
     Ok(Checked {
         name: manifest.name,
@@ -255,25 +272,44 @@ fn tags(manifest: &ProgramManifest, more: &[Tag]) -> Result<Vec<Tag>, MismatchEr
     Ok(tags)
 }
 
+/// A pipeline that was read.
+struct ReadPipeline {
+    /// The file as the bundle carries it.
+    text: Vec<u8>,
+    pipeline: Pipeline,
+    /// What its components install from the project.
+    packages: ProjectPackages,
+}
+
 /// Reads the pipeline, compiles it if it is Python, and refuses one that would not run.
 async fn read_pipeline(
     inputs: &BuildInputs<'_>,
     manifest: &ProgramManifest,
     context: &Context,
-) -> Result<(Vec<u8>, Pipeline), BuildError> {
+) -> Result<ReadPipeline, BuildError> {
     let name = manifest.program.pipeline.as_str();
     let path = inputs.sources.join(name);
-    let python = path.extension().is_some_and(|extension| extension == "py");
-    let bytes = if python {
-        // This error for a missing file is better than the compiler's.
-        read_file(&path, limits::PIPELINE_BYTES)?;
-        let path = std::path::absolute(&path).map_err(|source| BuildError::Read {
-            path: path.clone(),
-            source,
-        })?;
-        compile::compile(&path, inputs.tools, context).await?
+    // This error for a missing file is better than the compiler's.
+    let bytes = read_file(&path, limits::PIPELINE_BYTES)?;
+    let python = path
+        .extension()
+        .is_some_and(|extension| extension == "py" || extension == "ipynb");
+    let compiled = if python {
+        let absolute = |path: &Path| {
+            path.canonicalize().map_err(|source| BuildError::Read {
+                path: path.to_owned(),
+                source,
+            })
+        };
+        let source = PythonSource {
+            project: &absolute(inputs.sources)?,
+            file: &absolute(&path)?,
+            function: inputs.function.or(manifest.program.function.as_deref()),
+            requirements: &manifest.program.requirements,
+        };
+        compile::compile(source, inputs.tools, context).await?
     } else {
-        read_file(&path, limits::PIPELINE_BYTES)?
+        Compiled::as_is(bytes)
     };
     step(context, "check the pipeline");
     let shown = if python {
@@ -281,13 +317,28 @@ async fn read_pipeline(
     } else {
         name.to_owned()
     };
-    let pipeline = Pipeline::parse(&shown, &bytes)?;
-    pipeline.check().map_err(BuildError::Faults)?;
-    let unsupported = pipeline.unsupported();
-    if unsupported.is_empty() {
-        Ok((bytes, pipeline))
-    } else {
-        Err(BuildError::Unsupported(unsupported))
+    let Compiled {
+        yaml,
+        lines,
+        packages,
+    } = compiled;
+    let mut pipeline = Pipeline::parse(&shown, &yaml)?;
+    pipeline.check().map_err(|mut faults| {
+        faults.iter_mut().for_each(|fault| lines.locate(fault));
+        BuildError::Faults(faults)
+    })?;
+    let mut unsupported = pipeline.unsupported();
+    unsupported
+        .iter_mut()
+        .for_each(|found| lines.locate_unsupported(found));
+    pipeline.notes.iter_mut().for_each(|note| lines.locate(note));
+    match unsupported.is_empty() {
+        true => Ok(ReadPipeline {
+            text: yaml,
+            pipeline,
+            packages,
+        }),
+        false => Err(BuildError::Unsupported(unsupported)),
     }
 }
 
@@ -296,6 +347,7 @@ async fn collect_wheels(
     inputs: &BuildInputs<'_>,
     wanted: Wheelhouse,
     pipeline: &Pipeline,
+    packages: ProjectPackages,
     images: &BTreeMap<String, Image>,
     context: &Context,
 ) -> Result<wheelhouse::Collected, BuildError> {
@@ -306,6 +358,7 @@ async fn collect_wheels(
                 store: inputs.store,
                 context,
                 sources: inputs.sources,
+                packages,
             };
             collector.collect(pipeline, images).await
         }

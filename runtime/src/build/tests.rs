@@ -150,6 +150,7 @@ impl Sandbox {
     async fn build(&self) -> Result<Built, BuildError> {
         let inputs = BuildInputs {
             sources: &self.sources(),
+            function: None,
             store: &self.store,
             runner: b"the runner",
             registries: &NoRegistry,

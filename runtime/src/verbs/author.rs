@@ -52,6 +52,9 @@ pub struct InitReport {
 pub struct LintRequest {
     /// The folder with `samebundle.yaml`.
     pub folder: PathBuf,
+    /// Which pipeline, where a Python file has several; none: what `samebundle.yaml` says.
+    #[serde(default)]
+    pub pipeline: Option<String>,
 }
 
 /// Sources without faults.
@@ -71,6 +74,9 @@ pub struct LintReport {
 pub struct BuildRequest {
     /// The folder with `samebundle.yaml`.
     pub folder: PathBuf,
+    /// Which pipeline, where a Python file has several; none: what `samebundle.yaml` says.
+    #[serde(default)]
+    pub pipeline: Option<String>,
     /// A name in the local store beside the bundle's own.
     #[serde(default)]
     pub tag: Option<LocalName>,
@@ -230,7 +236,10 @@ program:
 pub async fn lint(site: &Site, request: LintRequest) -> Result<LintReport, VerbError> {
     let store: Arc<dyn Store> = Arc::new(Memory::new());
     let registries = SiteRegistries(site);
-    let inputs = inputs(site, &request.folder, &store, &[], &registries);
+    let inputs = BuildInputs {
+        function: request.pipeline.as_deref(),
+        ..inputs(site, &request.folder, &store, &[], &registries)
+    };
     let checked = build::lint(&inputs, &site.context).await?;
     let notes: Vec<String> = checked.notes.iter().map(ToString::to_string).collect();
     for note in &notes {
@@ -256,7 +265,10 @@ pub async fn build(site: &Site, request: BuildRequest) -> Result<BuildReport, Ve
         .map(local_tag)
         .collect::<Result<Vec<Tag>, _>>()?;
     let registries = SiteRegistries(site);
-    let inputs = inputs(site, &request.folder, &store, &tags, &registries);
+    let inputs = BuildInputs {
+        function: request.pipeline.as_deref(),
+        ..inputs(site, &request.folder, &store, &tags, &registries)
+    };
     let built = tokio::select! {
         biased;
         () = site.context.cancel.cancelled() => return Err(VerbError::Cancelled { undone: "built" }),
@@ -286,6 +298,7 @@ fn inputs<'a>(
 ) -> BuildInputs<'a> {
     BuildInputs {
         sources,
+        function: None,
         store,
         runner: site.reach().runner,
         registries,

@@ -17,6 +17,9 @@ pub(crate) struct Build {
     /// Name in the local store [default: the name in samebundle.yaml]
     #[arg(short, long, value_name = "NAME")]
     tag: Option<LocalName>,
+    /// Which pipeline, where a Python file has several
+    #[arg(long, value_name = "NAME")]
+    pipeline: Option<String>,
 }
 
 impl Build {
@@ -24,6 +27,7 @@ impl Build {
         let request = BuildRequest {
             folder: session.at(&self.dir),
             tag: self.tag,
+            pipeline: self.pipeline,
         };
         let report = verbs::build(&session.site, request).await?;
         let text = format!("built {} {}\n{}", report.name, report.version, report.digest);

@@ -20,6 +20,25 @@ pub(super) struct Lock {
     format_version: String,
     /// The resolutions, sorted by what was asked for.
     pub(super) resolutions: Vec<Resolution>,
+    /// What the pipeline's file imports when it is compiled. It does not travel along.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) compile: Vec<Resolution>,
+    /// Wheels that were made of folders of the project and of addresses that components install.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) built: Vec<BuiltWheel>,
+}
+
+/// A wheel that was made of a folder of the project, or of what an address gave.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::build) struct BuiltWheel {
+    /// What the component names.
+    pub(in crate::build) requirement: String,
+    /// The commit, of an address of a git repository.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::build) commit: Option<String>,
+    /// The wheel.
+    pub(in crate::build) wheel: Wheel,
 }
 
 /// What one install line was resolved to.
@@ -42,6 +61,19 @@ pub(in crate::build) struct Wheel {
     pub(in crate::build) file: String,
     /// Its digest.
     pub(in crate::build) digest: Digest,
+    /// The source distribution that it was built from, where the index has no wheel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(in crate::build) source: Option<SourceFile>,
+}
+
+/// A source distribution of a package index.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::build) struct SourceFile {
+    /// Its name.
+    pub(in crate::build) file: String,
+    /// Its digest.
+    pub(in crate::build) digest: Digest,
 }
 
 impl Default for Lock {
@@ -49,6 +81,8 @@ impl Default for Lock {
         Self {
             format_version: VERSION.to_owned(),
             resolutions: Vec::new(),
+            compile: Vec::new(),
+            built: Vec::new(),
         }
     }
 }
@@ -73,7 +107,9 @@ impl Lock {
                 lock.format_version
             )));
         }
-        let mut wheels = lock.resolutions.iter().flat_map(|resolution| &resolution.wheels);
+        let resolutions = lock.resolutions.iter().chain(&lock.compile);
+        let resolved = resolutions.flat_map(|resolution| &resolution.wheels);
+        let mut wheels = resolved.chain(lock.built.iter().map(|built| &built.wheel));
         match wheels.find(|wheel| wheel.requirement().is_none()) {
             Some(wheel) => Err(refused(format!("{:?} is not the name of a wheel", wheel.file))),
             None => Ok(lock),
@@ -92,7 +128,7 @@ impl Lock {
 
     pub(super) fn find(&self, target: &str, arguments: &[String]) -> Option<&Resolution> {
         let same = |found: &&Resolution| found.target == target && found.arguments == arguments;
-        self.resolutions.iter().find(same)
+        self.resolutions.iter().chain(&self.compile).find(same)
     }
 }
 
@@ -119,6 +155,7 @@ mod tests {
         Wheel {
             file: file.to_owned(),
             digest: Digest::sha256(file.as_bytes()),
+            source: None,
         }
     }
 

@@ -9,6 +9,7 @@
 
 mod lock;
 mod pip;
+mod project;
 mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,6 +31,7 @@ use crate::image::Image;
 pub(super) use lock::Wheel;
 use lock::{Lock, Resolution};
 use pip::Wanted;
+pub(super) use project::{Constrained, ImportedPackages, MadeWheel, ProjectPackages};
 use target::Target;
 
 use super::BuildTools;
@@ -67,6 +69,19 @@ pub enum WheelhouseError {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
+        why: String,
+    },
+    /// A package has neither a wheel for the image nor a source distribution of pure Python.
+    #[error(
+        "{requirement} has no wheel for Python {python}, and none can be built that fits every machine: {why}; install another \
+         version of it, or set `wheelhouse: none`"
+    )]
+    Source {
+        /// The package.
+        requirement: String,
+        /// The image's Python.
+        python: String,
+        /// Why no wheel can be built.
         why: String,
     },
     /// An index gave a file that is no wheel.
@@ -118,6 +133,7 @@ impl Classify for WheelhouseError {
             Self::Image { .. }
             | Self::Requirement { .. }
             | Self::Lock { .. }
+            | Self::Source { .. }
             | Self::NoWheel { .. }
             | Self::Twice { .. } => ErrorKind::Input,
             Self::Offline { .. } => ErrorKind::Unreachable,
@@ -144,6 +160,16 @@ pub(super) struct Collector<'a> {
     pub(super) context: &'a Context,
     /// The folder of `samebundle.yaml`.
     pub(super) sources: &'a Path,
+    /// What components install from the project.
+    pub(super) packages: ProjectPackages,
+}
+
+/// Chooses and fetches the packages of install lines.
+#[derive(Clone, Copy)]
+struct Resolver<'a> {
+    tools: &'a BuildTools,
+    context: &'a Context,
+    project: &'a ProjectPackages,
 }
 
 impl Collector<'_> {
@@ -160,10 +186,13 @@ impl Collector<'_> {
         let path = self.sources.join(LOCK);
         let lock = Lock::read(&path)?;
         let mut renewed = Lock::default();
+        renewed.compile.clone_from(&lock.compile);
+        renewed.built.clone_from(&self.packages.built);
+        let resolver = self.resolver();
         for (target, words) in &asked {
             renewed
                 .resolutions
-                .push(self.resolve(&lock, target, words).await?);
+                .push(resolver.resolve(&lock, target, words).await?);
         }
         renewed.resolutions.sort();
         if let Err(error) = renewed.write(&path) {
@@ -188,88 +217,12 @@ impl Collector<'_> {
             let Some(image) = images.get(name) else { continue };
             let target = target::detect(name, image, &source).await?;
             for line in &lines {
-                asked.insert((target.clone(), pip::arguments(line)?));
+                let mut words = pip::arguments(line)?;
+                self.packages.constrain(&line.requirements(), &mut words);
+                asked.insert((target.clone(), words));
             }
         }
         Ok(asked)
-    }
-
-    /// Returns the wheels of one line, from the lock and the cache if they have them.
-    async fn resolve(
-        &self,
-        lock: &Lock,
-        target: &Target,
-        words: &[String],
-    ) -> Result<Resolution, WheelhouseError> {
-        let best = target.platforms().first().cloned().unwrap_or_default();
-        let asked = format!("{} {best}", target.python_minor());
-        let wheels = match lock.find(&asked, words) {
-            Some(locked) => {
-                self.fetch_locked(target, words, &locked.wheels).await?;
-                locked.wheels.clone()
-            }
-            None => self.fetch_new(target, words).await?,
-        };
-        Ok(Resolution {
-            target: asked,
-            arguments: words.to_vec(),
-            wheels,
-        })
-    }
-
-    async fn fetch_new(&self, target: &Target, words: &[String]) -> Result<Vec<Wheel>, WheelhouseError> {
-        if self.context.offline {
-            let first = words.last().cloned().unwrap_or_default();
-            return Err(WheelhouseError::Offline {
-                count: words.len(),
-                first,
-            });
-        }
-        self.step(format!(
-            "resolve `pip install {}` for Python {}",
-            words.join(" "),
-            target.python_minor()
-        ));
-        let folder = pip::download(self.tools, target, Wanted::Line(words), self.context).await?;
-        self.keep(folder).await
-    }
-
-    async fn fetch_locked(
-        &self,
-        target: &Target,
-        words: &[String],
-        locked: &[Wheel],
-    ) -> Result<(), WheelhouseError> {
-        let (cache, wheels) = (self.cache(), locked.to_vec());
-        let missing = move || {
-            wheels
-                .into_iter()
-                .filter(|wheel| !pip::cached(&cache, wheel))
-                .collect::<Vec<_>>()
-        };
-        let missing = blocking(move || Ok(missing())).await?;
-        let Some(first) = missing.first().map(|wheel| wheel.file.clone()) else {
-            return Ok(());
-        };
-        if self.context.offline {
-            return Err(WheelhouseError::Offline {
-                count: missing.len(),
-                first,
-            });
-        }
-        self.step(format!("fetch {} locked packages", missing.len()));
-        let folder = pip::download(self.tools, target, Wanted::Locked(words, &missing), self.context).await?;
-        let kept = self.keep(folder).await?;
-        let given = |wheel: &Wheel| kept.iter().any(|kept| kept.digest == wheel.digest);
-        match missing.into_iter().find(|wheel| !given(wheel)) {
-            Some(Wheel { file, .. }) => Err(WheelhouseError::Gone { file }),
-            None => Ok(()),
-        }
-    }
-
-    async fn keep(&self, folder: tempfile::TempDir) -> Result<Vec<Wheel>, WheelhouseError> {
-        let cache = self.cache();
-        blocking(move || pip::keep(folder.path(), &cache)).await
     }
 
     async fn layer(&self, lock: &Lock) -> Result<Collected, BuildError> {
@@ -317,8 +270,114 @@ impl Collector<'_> {
         })
     }
 
+    fn resolver(&self) -> Resolver<'_> {
+        Resolver {
+            tools: self.tools,
+            context: self.context,
+            project: &self.packages,
+        }
+    }
+
     fn cache(&self) -> PathBuf {
-        self.context.home.cache().join("wheels")
+        self.resolver().cache()
+    }
+}
+
+impl Resolver<'_> {
+    /// Returns the wheels of one line, from the lock and the cache if they have them.
+    async fn resolve(
+        &self,
+        lock: &Lock,
+        target: &Target,
+        words: &[String],
+    ) -> Result<Resolution, WheelhouseError> {
+        let best = target.platforms().first().cloned().unwrap_or_default();
+        let asked = format!("{} {best}", target.python_minor());
+        let wheels = match lock.find(&asked, words) {
+            Some(locked) if !self.project.contradicts(&locked.wheels) => {
+                self.fetch_locked(target, words, &locked.wheels).await?;
+                locked.wheels.clone()
+            }
+            _ => self.fetch_new(target, words).await?,
+        };
+        Ok(Resolution {
+            target: asked,
+            arguments: words.to_vec(),
+            wheels,
+        })
+    }
+
+    async fn fetch_new(&self, target: &Target, words: &[String]) -> Result<Vec<Wheel>, WheelhouseError> {
+        if self.context.offline {
+            let first = words.last().cloned().unwrap_or_default();
+            return Err(WheelhouseError::Offline {
+                count: words.len(),
+                first,
+            });
+        }
+        self.step(format!(
+            "resolve `pip install {}` for Python {}",
+            words.join(" "),
+            target.python_minor()
+        ));
+        let downloaded = self.download(target, Wanted::Line(words)).await?;
+        self.keep(downloaded).await
+    }
+
+    async fn fetch_locked(
+        &self,
+        target: &Target,
+        words: &[String],
+        locked: &[Wheel],
+    ) -> Result<(), WheelhouseError> {
+        let (cache, wheels) = (self.cache(), locked.to_vec());
+        let missing = move || {
+            wheels
+                .into_iter()
+                .filter(|wheel| !pip::cached(&cache, wheel))
+                .collect::<Vec<_>>()
+        };
+        let missing = blocking(move || Ok(missing())).await?;
+        let Some(first) = missing.first().map(|wheel| wheel.file.clone()) else {
+            return Ok(());
+        };
+        if self.context.offline {
+            return Err(WheelhouseError::Offline {
+                count: missing.len(),
+                first,
+            });
+        }
+        self.step(format!("fetch {} locked packages", missing.len()));
+        let downloaded = self.download(target, Wanted::Locked(words, &missing)).await?;
+        let kept = self.keep(downloaded).await?;
+        let given = |wheel: &Wheel| kept.iter().any(|kept| kept.digest == wheel.digest);
+        match missing.into_iter().find(|wheel| !given(wheel)) {
+            Some(Wheel { file, .. }) => Err(WheelhouseError::Gone { file }),
+            None => Ok(()),
+        }
+    }
+
+    async fn download(
+        &self,
+        target: &Target,
+        wanted: Wanted<'_>,
+    ) -> Result<pip::Downloaded, WheelhouseError> {
+        let download = pip::Download {
+            tools: self.tools,
+            context: self.context,
+            target,
+            built: &self.project.built,
+        };
+        download.fetch(wanted).await
+    }
+
+    async fn keep(&self, downloaded: pip::Downloaded) -> Result<Vec<Wheel>, WheelhouseError> {
+        let cache = self.cache();
+        blocking(move || downloaded.keep(&cache)).await
+    }
+
+    fn cache(&self) -> PathBuf {
+        pip::folder(&self.context.home.cache())
     }
 
     fn step(&self, name: String) {

@@ -1,5 +1,6 @@
 //! Asks pip which files an install line needs, and fetches them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,11 +8,14 @@ use std::path::{Path, PathBuf};
 use samebundle_spec::pipeline::InstallLine;
 use samebundle_spec::{Algorithm, Digest};
 
-use super::lock::Wheel;
+use tokio::process::Command;
+
+use super::lock::{BuiltWheel, SourceFile, Wheel};
 use super::target::Target;
 use super::{BuildTools, WheelhouseError};
-use crate::build::tools;
+use crate::build::tools::{self, ToolError};
 use crate::context::Context;
+use crate::event::Event;
 
 const WRAPPER: &str = include_str!("target.py");
 
@@ -42,6 +46,58 @@ const FILES: [&str; 8] = [
     "--config-settings",
 ];
 
+/// The options that have no influence on what is chosen.
+const HARMLESS: [&str; 42] = [
+    "-U",
+    "-I",
+    "-t",
+    "--break-system-packages",
+    "--cache-dir",
+    "--cert",
+    "--client-cert",
+    "--compile",
+    "--default-timeout",
+    "--disable-pip-version-check",
+    "--exists-action",
+    "--force-reinstall",
+    "--ignore-installed",
+    "--ignore-requires-python",
+    "--isolated",
+    "--log",
+    "--no-binary",
+    "--no-build-isolation",
+    "--no-cache-dir",
+    "--no-color",
+    "--no-compile",
+    "--no-input",
+    "--no-python-version-warning",
+    "--no-warn-conflicts",
+    "--no-warn-script-location",
+    "--only-binary",
+    "--prefix",
+    "--progress-bar",
+    "--proxy",
+    "--quiet",
+    "--require-hashes",
+    "--retries",
+    "--root",
+    "--root-user-action",
+    "--target",
+    "--timeout",
+    "--upgrade",
+    "--upgrade-strategy",
+    "--use-feature",
+    "--use-pep517",
+    "--user",
+    "--verbose",
+];
+
+/// Tells whether a word is `-q`, `-vvv` or the like.
+fn is_loudness(word: &str) -> bool {
+    let letters = word.strip_prefix('-').unwrap_or_default();
+    !letters.is_empty() && letters.bytes().all(|letter| letter == b'q' || letter == b'v')
+}
+
 /// Returns the words of an install line that influence what is chosen: options first, then requirements.
 pub(super) fn arguments(line: &InstallLine) -> Result<Vec<String>, WheelhouseError> {
     let refused = |word: &str, why: &'static str| {
@@ -54,9 +110,15 @@ pub(super) fn arguments(line: &InstallLine) -> Result<Vec<String>, WheelhouseErr
     let mut words = Vec::new();
     let mut options = line.options().into_iter();
     while let Some(word) = options.next() {
-        let (name, inline) = word
-            .split_once('=')
-            .map_or((word, None), |(name, value)| (name, Some(value)));
+        let attached = ["-i", "-f"]
+            .iter()
+            .find_map(|name| Some((*name, word.strip_prefix(name)?)));
+        let (name, inline) = match attached.filter(|(_, value)| !value.is_empty()) {
+            Some((name, value)) => (name, Some(value)),
+            None => word
+                .split_once('=')
+                .map_or((word, None), |(name, value)| (name, Some(value))),
+        };
         if FILES.contains(&name) {
             return refused(
                 word,
@@ -64,7 +126,11 @@ pub(super) fn arguments(line: &InstallLine) -> Result<Vec<String>, WheelhouseErr
             );
         }
         let Some((_, with_value)) = CHOOSING.iter().find(|(option, _)| *option == name) else {
-            continue;
+            // The value of an option stands alone.
+            if !word.starts_with('-') || HARMLESS.contains(&name) || is_loudness(word) {
+                continue;
+            }
+            return refused(word, "it is no option of pip that is known here");
         };
         // Each option is one word, so that options can be distinguished from requirements later.
         let value = if *with_value {
@@ -102,51 +168,264 @@ pub(super) enum Wanted<'a> {
     Locked(&'a [String], &'a [Wheel]),
 }
 
-/// Downloads into a new folder of `scratch`, which is removed when the result is dropped.
-pub(super) async fn download(
-    tools: &BuildTools,
-    target: &Target,
-    wanted: Wanted<'_>,
-    context: &Context,
-) -> Result<tempfile::TempDir, WheelhouseError> {
-    let io = |source| WheelhouseError::Io {
-        operation: "make a folder for wheels".to_owned(),
-        source,
-    };
-    let folder = tempfile::tempdir_in(context.home.scratch()).map_err(io)?;
-    let wrapper = folder.path().join("target.py");
-    std::fs::write(&wrapper, WRAPPER).map_err(io)?;
-    let wheels = folder.path().join("wheels");
-    let mut command = tools::command(&tools.python);
-    command.arg(&wrapper).args([&target.python, &target.machine]);
-    command.args([
-        "download",
-        "--quiet",
-        "--no-input",
-        "--disable-pip-version-check",
-        "--progress-bar=off",
-    ]);
-    command.args(["--only-binary=:all:", "--implementation=cp"]);
-    command.arg(format!("--python-version={}", target.python_minor()));
-    command.args(target.platforms().iter().map(|tag| format!("--platform={tag}")));
-    command.arg("--dest").arg(&wheels).current_dir(folder.path());
-    let purpose = match wanted {
-        Wanted::Line(words) => {
-            command.args(&tools.pip_arguments).args(words);
-            format!("resolving `pip install {}`", words.join(" "))
+/// How a constraint is written among the words of an install line: one word for each line of a file of constraints.
+pub(super) const CONSTRAINT: &str = "--constraint=";
+
+/// How many packages without a wheel one install line may need.
+const SOURCES: usize = 50;
+
+/// The time that built wheels bear (1980, the first that a zip can hold), so that equal sources give equal wheels.
+const BUILT_AT: &str = "315532800";
+
+const REMEDY: &str = "install Python 3 with pip, or set `wheelhouse: none`";
+
+/// Returns the folder of wheels in a home's cache.
+pub(super) fn folder(cache: &Path) -> PathBuf {
+    cache.join("wheels")
+}
+
+/// One use of pip.
+#[derive(Clone, Copy)]
+pub(super) struct Download<'a> {
+    pub(super) tools: &'a BuildTools,
+    pub(super) context: &'a Context,
+    pub(super) target: &'a Target,
+    /// Wheels of the project, which no index has; they lie in the cache.
+    pub(super) built: &'a [BuiltWheel],
+}
+
+/// What pip has downloaded, and the source distributions of wheels that were built. The files are removed when this is
+/// dropped.
+pub(super) struct Downloaded {
+    folder: tempfile::TempDir,
+    sources: BTreeMap<String, SourceFile>,
+}
+
+impl Download<'_> {
+    /// Downloads into a new folder of `scratch`. A package that has no wheel is built from its source distribution.
+    pub(super) async fn fetch(&self, wanted: Wanted<'_>) -> Result<Downloaded, WheelhouseError> {
+        let folder =
+            tempfile::tempdir_in(self.context.home.scratch()).map_err(io("make a folder for wheels"))?;
+        let local = folder.path().join("local");
+        self.lay_out(&local).map_err(io("lay out the project's wheels"))?;
+        std::fs::write(folder.path().join("target.py"), WRAPPER).map_err(io("write a program for pip"))?;
+        let mut downloaded = Downloaded {
+            folder,
+            sources: BTreeMap::new(),
+        };
+        match wanted {
+            Wanted::Line(words) => self.line(words, &local, &mut downloaded).await?,
+            Wanted::Locked(words, locked) => self.locked(words, locked, &local, &mut downloaded).await?,
         }
-        Wanted::Locked(words, locked) => {
-            let list = folder.path().join("locked.txt");
-            std::fs::write(&list, requirements(locked)).map_err(io)?;
+        Ok(downloaded)
+    }
+
+    /// Links the project's own wheels into a folder under their names.
+    fn lay_out(&self, local: &Path) -> io::Result<()> {
+        std::fs::create_dir(local)?;
+        let cache = folder(&self.context.home.cache());
+        for built in self.built {
+            std::fs::hard_link(place(&cache, &built.wheel), local.join(&built.wheel.file))?;
+        }
+        Ok(())
+    }
+
+    async fn line(
+        &self,
+        words: &[String],
+        local: &Path,
+        downloaded: &mut Downloaded,
+    ) -> Result<(), WheelhouseError> {
+        let purpose = format!("resolving `pip install {}`", words.join(" "));
+        let (constraints, words): (Vec<&String>, Vec<&String>) =
+            words.iter().partition(|word| word.starts_with(CONSTRAINT));
+        let mut built = BTreeSet::new();
+        loop {
+            let mut command = self.command(downloaded.folder.path(), local);
+            if !constraints.is_empty() {
+                let list = downloaded.folder.path().join("constraints.txt");
+                let lines: String = constraints
+                    .iter()
+                    .map(|word| format!("{}\n", &word[CONSTRAINT.len()..]))
+                    .collect();
+                std::fs::write(&list, lines).map_err(io("write the constraints"))?;
+                command.arg("--constraint").arg(list);
+            }
+            command.args(&self.tools.pip_arguments).args(&words);
+            let error = match tools::run(command, &purpose, REMEDY, &self.context.cancel).await {
+                Ok(_) => return Ok(()),
+                Err(error) => error,
+            };
+            let without_wheel = match &error {
+                ToolError::Failed { output, .. } => without_wheel(output),
+                _ => None,
+            };
+            let Some(requirement) =
+                without_wheel.filter(|one| built.len() < SOURCES && built.insert(one.clone()))
+            else {
+                return Err(error.into());
+            };
             let places = words.iter().take_while(|word| word.starts_with('-'));
-            command.args(&tools.pip_arguments).args(places);
-            command.args(["--no-deps", "--require-hashes", "-r"]).arg(list);
-            format!("fetching {} locked packages", locked.len())
+            let options: Vec<&str> = places.map(|word| word.as_str()).collect();
+            match self.build(&requirement, &options, local, downloaded).await {
+                // There is nothing to build either, so the first answer is the true one.
+                Err(WheelhouseError::Tool(ToolError::Failed { .. })) => return Err(error.into()),
+                outcome => outcome?,
+            }
         }
-    };
-    let remedy = "install Python 3 with pip, or set `wheelhouse: none`";
-    tools::run(command, &purpose, remedy, &context.cancel).await?;
-    Ok(folder)
+    }
+
+    async fn locked(
+        &self,
+        words: &[String],
+        locked: &[Wheel],
+        local: &Path,
+        downloaded: &mut Downloaded,
+    ) -> Result<(), WheelhouseError> {
+        let is_place = |word: &&String| word.starts_with('-') && !word.starts_with(CONSTRAINT);
+        let places: Vec<&str> = words.iter().filter(is_place).map(String::as_str).collect();
+        for requirement in locked
+            .iter()
+            .filter(|wheel| wheel.source.is_some())
+            .filter_map(Wheel::requirement)
+        {
+            self.build(&requirement, &places, local, downloaded).await?;
+        }
+        let list = downloaded.folder.path().join("locked.txt");
+        std::fs::write(&list, requirements(locked)).map_err(io("write the list of packages"))?;
+        let mut command = self.command(downloaded.folder.path(), local);
+        command.args(&self.tools.pip_arguments).args(places);
+        command.args(["--no-deps", "--require-hashes", "-r"]).arg(list);
+        let purpose = format!("fetching {} locked packages", locked.len());
+        tools::run(command, &purpose, REMEDY, &self.context.cancel).await?;
+        Ok(())
+    }
+
+    /// `pip download` for the image's Python and C library.
+    fn command(&self, scratch: &Path, local: &Path) -> Command {
+        let target = self.target;
+        let mut command = tools::command(&self.tools.python);
+        command
+            .arg(scratch.join("target.py"))
+            .args([&target.python, &target.machine]);
+        command.args([
+            "download",
+            "--quiet",
+            "--no-input",
+            "--disable-pip-version-check",
+            "--progress-bar=off",
+        ]);
+        command.args(["--only-binary=:all:", "--implementation=cp"]);
+        command.arg(format!("--python-version={}", target.python_minor()));
+        command.args(target.platforms().iter().map(|tag| format!("--platform={tag}")));
+        command.arg("--find-links").arg(local);
+        command
+            .arg("--dest")
+            .arg(scratch.join("wheels"))
+            .current_dir(scratch);
+        command
+    }
+
+    /// Builds the wheel of a package that has only a source distribution, and puts it where pip finds it.
+    async fn build(
+        &self,
+        requirement: &str,
+        options: &[&str],
+        local: &Path,
+        downloaded: &mut Downloaded,
+    ) -> Result<(), WheelhouseError> {
+        let end = requirement.find(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c)));
+        let name = &requirement[..end.unwrap_or(requirement.len())];
+        self.context.events.emit(Event::Step {
+            name: format!("look for a source distribution of {requirement}, which has no wheel"),
+        });
+        let scratch =
+            tempfile::tempdir_in(downloaded.folder.path()).map_err(io("make a folder for sources"))?;
+        let (sources, wheels) = (scratch.path().join("sources"), scratch.path().join("wheels"));
+        let pip = |verb: &str| {
+            let mut command = tools::command(&self.tools.python);
+            command.args([
+                "-m",
+                "pip",
+                verb,
+                "--quiet",
+                "--no-input",
+                "--disable-pip-version-check",
+                "--no-deps",
+            ]);
+            command
+                .args(&self.tools.pip_arguments)
+                .env("SOURCE_DATE_EPOCH", BUILT_AT);
+            command
+        };
+        let mut command = pip("download");
+        command
+            .args(options)
+            .args(["--no-binary", name, "--dest"])
+            .arg(&sources)
+            .arg(requirement);
+        let purpose = format!("fetching the source distribution of {requirement}");
+        tools::run(command, &purpose, REMEDY, &self.context.cancel).await?;
+        let refused = |why: String| WheelhouseError::Source {
+            requirement: requirement.to_owned(),
+            python: self.target.python_minor(),
+            why,
+        };
+        let source = only_file(&sources).map_err(io("find a source distribution"))?;
+        let mut command = pip("wheel");
+        command.arg("--wheel-dir").arg(&wheels).arg(&source);
+        let purpose = format!("building a wheel of {requirement}");
+        let outcome = tools::run(command, &purpose, REMEDY, &self.context.cancel).await;
+        match outcome {
+            Err(ToolError::Failed { output, .. }) => {
+                return Err(refused(format!("its build fails:\n{output}")));
+            }
+            outcome => outcome?,
+        };
+        let wheel = only_file(&wheels).map_err(io("find a wheel"))?;
+        let file = wheel
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if !file.ends_with("-none-any.whl") {
+            return Err(refused("it is not pure Python".to_owned()));
+        }
+        let digest = hash(&source).map_err(io("read a source distribution"))?;
+        std::fs::rename(&wheel, local.join(&file)).map_err(io("keep a wheel"))?;
+        let file_of_source = source
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        downloaded.sources.insert(
+            file,
+            SourceFile {
+                file: file_of_source,
+                digest,
+            },
+        );
+        Ok(())
+    }
+}
+
+fn io(operation: &str) -> impl FnOnce(io::Error) -> WheelhouseError {
+    let operation = operation.to_owned();
+    move |source| WheelhouseError::Io { operation, source }
+}
+
+fn only_file(folder: &Path) -> io::Result<PathBuf> {
+    let entry = std::fs::read_dir(folder)?.next();
+    let missing = || io::Error::from(io::ErrorKind::NotFound);
+    Ok(entry.ok_or_else(missing)??.path())
+}
+
+/// Finds in pip's answer the package for which it found no wheel.
+fn without_wheel(output: &str) -> Option<String> {
+    const SAID: &str = "No matching distribution found for ";
+    let line = output.lines().rev().find_map(|line| line.split_once(SAID))?.1;
+    let requirement = line.split(" (from ").next().unwrap_or(line).trim();
+    (!requirement.is_empty() && !requirement.starts_with('-')).then(|| requirement.to_owned())
 }
 
 fn requirements(wheels: &[Wheel]) -> String {
@@ -160,12 +439,18 @@ fn requirements(wheels: &[Wheel]) -> String {
     wheels.iter().filter_map(line).collect()
 }
 
-/// Moves the downloaded wheels into the cache, under their digests as names, and returns them. It blocks.
-pub(super) fn keep(downloaded: &Path, cache: &Path) -> Result<Vec<Wheel>, WheelhouseError> {
-    let io = |operation: &str| {
-        let operation = operation.to_owned();
-        move |source| WheelhouseError::Io { operation, source }
-    };
+impl Downloaded {
+    /// Moves the downloaded wheels into the cache, under their digests as names, and returns them. It blocks.
+    pub(super) fn keep(self, cache: &Path) -> Result<Vec<Wheel>, WheelhouseError> {
+        keep(self.folder.path(), cache, &self.sources)
+    }
+}
+
+fn keep(
+    downloaded: &Path,
+    cache: &Path,
+    sources: &BTreeMap<String, SourceFile>,
+) -> Result<Vec<Wheel>, WheelhouseError> {
     std::fs::create_dir_all(cache).map_err(io("make the cache of wheels"))?;
     let mut kept = Vec::new();
     let entries = match std::fs::read_dir(downloaded.join("wheels")) {
@@ -179,7 +464,8 @@ pub(super) fn keep(downloaded: &Path, cache: &Path) -> Result<Vec<Wheel>, Wheelh
     for entry in entries {
         let file = entry.file_name().to_string_lossy().into_owned();
         let digest = hash(&entry.path()).map_err(io("read a wheel"))?;
-        let wheel = Wheel { file, digest };
+        let source = sources.get(&file).cloned();
+        let wheel = Wheel { file, digest, source };
         if wheel.requirement().is_none() {
             return Err(WheelhouseError::NoWheel { file: wheel.file });
         }
@@ -222,7 +508,7 @@ mod tests {
 
     #[test]
     fn only_what_bears_on_the_choice_is_kept() {
-        let text = "--quiet --no-warn-script-location -i https://h/simple --user kfp==2.1 --no-deps six";
+        let text = "--quiet -vv --no-warn-script-location --timeout 5 -ihttps://h/simple --user kfp==2.1 --no-deps six";
         let words = arguments(&line(text)).unwrap();
         assert_eq!(
             words,
@@ -234,6 +520,9 @@ mod tests {
     fn what_cannot_be_known_at_build_is_refused() {
         for text in [
             "-r requirements.txt",
+            "-rrequirements.txt six",
+            "'-r requirements.txt' six",
+            "--no-such-option six",
             "git+https://h/x",
             "./local",
             "$PACKAGE",
@@ -249,12 +538,20 @@ mod tests {
     }
 
     #[test]
+    fn pip_says_which_package_has_no_wheel() {
+        let said = "ERROR: Could not find a version that satisfies the requirement docopt==0.6.2 (from versions: none)\n\
+                    ERROR: No matching distribution found for docopt==0.6.2 (from x)\n";
+        assert_eq!(without_wheel(said).unwrap(), "docopt==0.6.2");
+        assert_eq!(without_wheel("ERROR: something else"), None);
+    }
+
+    #[test]
     fn the_cache_drops_what_is_damaged() {
         let folder = tempfile::tempdir().unwrap();
         let (downloaded, cache) = (folder.path().join("d"), folder.path().join("cache"));
         std::fs::create_dir_all(downloaded.join("wheels")).unwrap();
         std::fs::write(downloaded.join("wheels/a-1-py3-none-any.whl"), "zip").unwrap();
-        let kept = keep(&downloaded, &cache).unwrap();
+        let kept = keep(&downloaded, &cache, &BTreeMap::new()).unwrap();
         assert_eq!(kept[0].digest, Digest::sha256(b"zip"));
         assert!(cached(&cache, &kept[0]));
         std::fs::write(place(&cache, &kept[0]), "zap").unwrap();

@@ -1,0 +1,414 @@
+"""Compiles one pipeline of an author's project with the kfp SDK.
+
+    compile.py REQUEST ANSWER
+
+REQUEST and ANSWER are JSON files. The project's code runs as its author runs it: in the project's folder, with that
+folder and the pipeline's on the path. What went wrong is written to ANSWER with its place in the author's file, and the
+exit code is 0; another exit code means that this program itself failed.
+"""
+import importlib
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import traceback
+import types
+
+REQUEST = json.load(open(sys.argv[1]))
+PROJECT = REQUEST["project"]
+PIPELINE = REQUEST["pipeline"]
+TASKS = {}
+GROUPS = []
+CALLED = set()
+CONSTRAINTS = []
+COMMITS = {}
+
+
+class Refused(Exception):
+    """The author's sources cannot be compiled, and this says why."""
+
+    def __init__(self, why, place=None):
+        super().__init__(why)
+        self.place = place
+
+
+def shown(path):
+    """A path as the author knows it: relative to the project's folder."""
+    path = os.path.abspath(path)
+    return os.path.relpath(path, PROJECT) if path.startswith(PROJECT + os.sep) else path
+
+
+def is_authors(path):
+    """Tells whether a file is of the project, and not of a package that is installed in it."""
+    path = os.path.abspath(path)
+    return path.startswith(PROJECT + os.sep) and not any(
+        part in ("site-packages", "dist-packages") for part in path.split(os.sep))
+
+
+def place_of_caller():
+    """The innermost line of the author's that is being executed."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if is_authors(frame.f_code.co_filename):
+            return [shown(frame.f_code.co_filename), frame.f_lineno]
+        frame = frame.f_back
+    return None
+
+
+def watch():
+    """Notes for each task and each group of tasks (a loop, a condition) the line that makes it."""
+    from kfp.dsl import base_component, pipeline_context
+
+    def add_task(self, task, add_to_group, inner=pipeline_context.Pipeline.add_task):
+        name = inner(self, task, add_to_group)
+        TASKS.setdefault(self.name, {})[name] = place_of_caller()
+        return name
+
+    def push(self, group, inner=pipeline_context.Pipeline.push_tasks_group):
+        GROUPS.append((self.name, group, place_of_caller()))
+        return inner(self, group)
+
+    def call(self, *args, inner=base_component.BaseComponent.__call__, **kwargs):
+        CALLED.add(id(self))
+        return inner(self, *args, **kwargs)
+
+    pipeline_context.Pipeline.add_task = add_task
+    pipeline_context.Pipeline.push_tasks_group = push
+    base_component.BaseComponent.__call__ = call
+
+
+def requirement_lines(path, place, seen=()):
+    """The lines of a file of requirements, with those of the files that it names."""
+    if path in seen:
+        return
+    try:
+        text = open(path, encoding="utf-8").read()
+    except OSError as error:
+        raise Refused(f"a component installs what {shown(path)} lists, which cannot be read: {error.strerror}", place)
+    for line in text.replace("\\\n", " ").splitlines():
+        line = line.split(" #")[0].strip()
+        if not line or line.startswith("#"):
+            continue
+        # Digests are in samebundle.lock.
+        words = [word for word in line.split(" --hash=")[0].split(" ", 1)]
+        name, value = (words + [""])[:2]
+        if "=" in name and name.startswith("--"):
+            name, value = name.split("=", 1)
+        elif name[:2] in ("-r", "-c", "-e") and len(name) > 2 and not name.startswith("--"):
+            name, value = name[:2], name[2:]
+        value = value.strip()
+        if name in ("-r", "--requirement", "-c", "--constraint"):
+            kind = "-c" if name in ("-c", "--constraint") else None
+            inner = os.path.join(os.path.dirname(path), value)
+            for found in requirement_lines(inner, place, (*seen, path)):
+                yield (kind or found[0], found[1])
+        elif name in ("-e", "--editable"):
+            yield ("", os.path.join(os.path.dirname(path), value) if value.startswith(".") else value)
+        elif name.startswith("-"):
+            yield ("option", f"{name}={value}" if value else name)
+        else:
+            yield ("", line.split(" --hash=")[0].strip())
+
+
+def project_file(word, place):
+    """A file that a component names: beside the component, or in the project's folder."""
+    folder = os.path.dirname(os.path.join(PROJECT, place[0])) if place else PROJECT
+    beside = os.path.join(folder, word)
+    return beside if os.path.exists(beside) else os.path.join(PROJECT, word)
+
+
+def is_source(word, place):
+    """Tells whether a requirement is a folder, a file or an address, and no released package."""
+    path = word.split("[")[0]
+    return (word.startswith(("git+", "hg+", "svn+", "bzr+")) or " @ " in word or "://" in word
+            or word.startswith((".", "/")) or path.endswith((".whl", ".tar.gz", ".zip"))
+            or ("/" in path and os.path.isdir(project_file(path, place))))
+
+
+def pinned(word, place):
+    """An address of a git repository with its commit in place of a branch or tag; other addresses as they are."""
+    if "git+" not in word:
+        return word
+    before, rest = word.split("git+", 1)
+    address, hash_mark, fragment = rest.partition("#")
+    at = address.rfind("@")
+    has_version = at > address.find("/", address.find("://") + 3)
+    address, version = (address[:at], address[at + 1:]) if has_version else (address, "HEAD")
+    commit = REQUEST["commits"].get(word)
+    if commit is None and len(version) == 40 and all(letter in "0123456789abcdef" for letter in version):
+        commit = version
+    if commit is None:
+        # Of a tag that is an object of its own, the second answer is the commit.
+        done = subprocess.run(["git", "ls-remote", address, version, version + "^{}"], capture_output=True, text=True,
+                              env={**os.environ, "GIT_TERMINAL_PROMPT": "0"})
+        answers = done.stdout.split("\n")[:-1]
+        if done.returncode != 0 or not answers:
+            why = done.stderr.strip() or f"the repository has no {version}"
+            raise Refused(f"{word!r}, which a component installs, cannot be had: {why}", place)
+        commit = answers[-1].split()[0]
+    COMMITS[word] = commit
+    return f"{before}git+{address}@{commit}{hash_mark}{fragment}"
+
+
+def wheel_of(word, place):
+    """Makes a wheel of a folder, file or address, and returns the requirement that the wheel satisfies."""
+    spec, extras = word, ""
+    if not ("://" in word or " @ " in word):
+        path, bracket, rest = word.partition("[")
+        extras = bracket + rest
+        spec = os.path.abspath(project_file(path, place))
+        if not os.path.exists(spec):
+            raise Refused(f"a component installs {word!r}, and there is no such file or folder in the project", place)
+    known = REQUEST["built"].get(word)
+    if known is not None and word in REQUEST["commits"]:
+        COMMITS[word] = REQUEST["commits"][word]
+    if known is None:
+        if "://" in word:
+            spec = pinned(word, place)
+        with tempfile.TemporaryDirectory() as folder:
+            command = [REQUEST["python"], "-m", "pip", "wheel", "--quiet", "--no-input", "--disable-pip-version-check",
+                       "--no-deps", "--wheel-dir", folder, *REQUEST["pip"], spec]
+            environment = {**os.environ, "SOURCE_DATE_EPOCH": "315532800"}
+            environment.pop("PYTHONPATH", None)
+            done = subprocess.run(command, capture_output=True, text=True, env=environment)
+            if done.returncode != 0:
+                said = "\n".join((done.stdout + done.stderr).strip().splitlines()[-12:])
+                raise Refused(f"no wheel can be made of {word!r}, which a component installs:\n{said}", place)
+            known = os.listdir(folder)[0]
+            if not known.endswith("-none-any.whl"):
+                raise Refused(f"{word!r}, which a component installs, is not pure Python: its wheel would be for this "
+                              "machine only; install a released package", place)
+            shutil.move(os.path.join(folder, known), os.path.join(REQUEST["wheels"], known))
+        REQUEST["built"][word] = known
+    name, version = known.split("-")[:2]
+    return f"{name}{extras}=={version}"
+
+
+def known_to_the_project(words):
+    """The words of a component's `pip install` with what only the project has replaced by released packages."""
+    place = place_of_caller()
+    rewritten, constraints = [], []
+    # One string may hold an option and its value.
+    flat = []
+    for word in words:
+        parts = word.split(None, 1) if word.startswith("-") else [word]
+        if word[:2] in ("-r", "-c", "-e") and len(parts) == 1 and len(word) > 2 and not word.startswith("--"):
+            parts = [word[:2], word[2:].lstrip("=")]
+        elif word.startswith(("--requirement=", "--constraint=", "--editable=")):
+            parts = word.split("=", 1)
+        flat.extend(parts)
+    todo = iter(flat)
+    for word in todo:
+        if word in ("-r", "--requirement", "-c", "--constraint"):
+            found = list(requirement_lines(project_file(next(todo, ""), place), place))
+            if word in ("-c", "--constraint"):
+                found = [("-c", line) for kind, line in found if kind != "option"]
+            constraints += [line for kind, line in found if kind == "-c"]
+            rewritten += [line for kind, line in found if kind in ("", "option")]
+        elif word not in ("-e", "--editable"):
+            rewritten.append(word)
+    rewritten = [wheel_of(word, place) if is_source(word, place) and not word.startswith("-") else word
+                 for word in rewritten]
+    if constraints:
+        CONSTRAINTS.append({"requirements": [word for word in rewritten if not word.startswith("-")],
+                            "constraints": constraints})
+    return rewritten
+
+
+def read_requirements_of_the_project():
+    """What a component installs from a file or folder of the project is not in a container: it is replaced."""
+    from kfp.dsl import component_factory
+    inner = component_factory.make_pip_install_command
+
+    def make(install_parts, index_url_options):
+        return inner(known_to_the_project(install_parts), index_url_options)
+
+    component_factory.make_pip_install_command = make
+
+
+def module_name():
+    """The dotted name of the pipeline's module, and the folder from which that name counts.
+
+    A file in a package (a folder with __init__.py) is imported as a part of it, so that relative imports work."""
+    folder, file = os.path.split(PIPELINE)
+    parts = [os.path.splitext(file)[0]]
+    while os.path.exists(os.path.join(folder, "__init__.py")) and folder.startswith(PROJECT + os.sep):
+        folder, package = os.path.split(folder)
+        parts.insert(0, package)
+    return parts, folder
+
+
+def load():
+    """Imports the pipeline's module."""
+    parts, root = module_name()
+    folder = os.path.dirname(PIPELINE)
+    given = [path for path in sys.path[1:] if path]
+    own = [folder, PROJECT, root]
+    source = os.path.join(PROJECT, "src")
+    if os.path.isdir(source):
+        own.append(source)
+    # What the author's PYTHONPATH names comes first, as it does without this program.
+    named = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    rest = [path for path in given if path not in named]
+    sys.path[:] = list(dict.fromkeys([*named, *own, *rest, *REQUEST["packages"]]))
+    if PIPELINE.endswith(".ipynb"):
+        return notebook()
+    dotted = [".".join(parts)]
+    # Without __init__.py a folder can be a package all the same.
+    below = os.path.relpath(PIPELINE, PROJECT)
+    if not below.startswith(".."):
+        dotted.append(os.path.splitext(below)[0].replace(os.sep, "."))
+    name = dotted[0]
+    if len(parts) == 1 and not name.isidentifier() or name in sys.modules or shadows(name):
+        return from_file("pipeline")
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        if "relative import" in str(error) and dotted[-1] != name:
+            return importlib.import_module(dotted[-1])
+        raise
+
+
+def shadows(name):
+    """Tells whether a module's name is that of a module of Python or of a package that comes before it."""
+    if "." in name:
+        return False
+    spec = importlib.util.find_spec(name) if name not in sys.builtin_module_names else None
+    return spec is None or spec.origin is None or os.path.abspath(spec.origin) != PIPELINE
+
+
+def from_file(name):
+    spec = importlib.util.spec_from_file_location(name, PIPELINE)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def notebook():
+    """Executes the code cells of a notebook as one module, without what only a notebook understands."""
+    import linecache
+    try:
+        cells = json.load(open(PIPELINE, encoding="utf-8"))["cells"]
+    except (ValueError, KeyError, TypeError):
+        raise Refused("it is not a notebook of version 4", [shown(PIPELINE), 1])
+    tags = {tag for cell in cells for tag in cell.get("metadata", {}).get("tags", [])}
+    lines = []
+    for cell in cells:
+        if cell.get("cell_type") != "code" or "skip" in cell.get("metadata", {}).get("tags", []):
+            continue
+        text = cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
+        if text.startswith("%%"):
+            continue
+        lines += ["pass  # " + line if line.lstrip().startswith(("%", "!", "?")) else line for line in text.split("\n")]
+    text = "\n".join(lines) + "\n"
+    if "dsl.pipeline" not in text and "@pipeline" not in text:
+        steps = sorted(tag for tag in tags if tag.startswith(("same-step-", "same_step_", "step:", "block:")))
+        why = f"its cells are tagged as steps ({', '.join(steps)})" if steps else "none of its cells has a @dsl.pipeline"
+        raise Refused(f"{why}; write the steps as components of a @dsl.pipeline, or export the notebook as a pipeline "
+                      "with the tool that tags it, and give that file", [shown(PIPELINE), 1])
+    module = types.ModuleType("notebook")
+    module.__file__ = PIPELINE
+    sys.modules["notebook"] = module
+    # The SDK reads the source of a component; of a notebook there is no file with it.
+    name = PIPELINE
+    linecache.cache[name] = (len(text), None, text.splitlines(True), name)
+    exec(compile(text, name, "exec"), module.__dict__)
+    return module
+
+
+def place_of(function):
+    code = getattr(function, "__code__", None)
+    return [shown(code.co_filename), code.co_firstlineno] if code else None
+
+
+def choose(module):
+    """Picks the pipeline (or the only component) of a module."""
+    from kfp.dsl import base_component, graph_component
+    graphs, components = {}, {}
+    for attribute in dir(module):
+        found = getattr(module, attribute)
+        if isinstance(found, graph_component.GraphComponent):
+            graphs.setdefault(id(found), (attribute, found))
+        elif isinstance(found, base_component.BaseComponent):
+            components.setdefault(id(found), (attribute, found))
+    wanted = REQUEST["function"]
+    every = [*graphs.values(), *components.values()]
+    if wanted is not None:
+        for attribute, found in every:
+            if wanted == attribute or wanted == found.name:
+                return found
+        names = ", ".join(sorted(attribute for attribute, _ in every)) or "none"
+        raise Refused(f"there is no pipeline {wanted!r} in it; there are: {names}", [shown(PIPELINE), 1])
+    candidates = list(graphs.values())
+    if len(candidates) > 1:
+        # Those that others are made of, and those that are imported from elsewhere, are parts.
+        own = [one for one in candidates if place_of(one[1].pipeline_func)
+               and os.path.join(PROJECT, place_of(one[1].pipeline_func)[0]) == PIPELINE]
+        candidates = own or candidates
+        tops = [one for one in candidates if id(one[1]) not in CALLED]
+        candidates = tops or candidates
+    if not candidates and len(components) == 1:
+        candidates = list(components.values())
+    if len(candidates) == 1:
+        return candidates[0][1]
+    if candidates:
+        names = ", ".join(sorted(attribute for attribute, _ in candidates))
+        raise Refused(f"it has several pipelines: {names}; choose one with --pipeline NAME, or with "
+                      "`program: {function: NAME}` in samebundle.yaml", [shown(PIPELINE), 1])
+    why = "there is no function with @dsl.pipeline in it"
+    if any(name == "kfp.v2" or name.startswith("kfp.v2.") for name in sys.modules) or hasattr(module, "ContainerOp"):
+        why += "; it is written for version 1 of the SDK, whose pipelines are not read"
+    raise Refused(why, [shown(PIPELINE), 1])
+
+
+def compile_pipeline():
+    from kfp import compiler
+    watch()
+    read_requirements_of_the_project()
+    module = load()
+    chosen = choose(module)
+    # The name by which a group is known is final only after its pipeline is.
+    for pipeline, group, place in GROUPS:
+        TASKS.setdefault(pipeline, {}).setdefault(group.name, place)
+    compiler.Compiler().compile(pipeline_func=chosen, package_path=REQUEST["output"])
+    tasks = {}
+    for pipeline in [name for name in TASKS if name != chosen.name] + [chosen.name]:
+        tasks.update({name: place for name, place in TASKS.get(pipeline, {}).items() if place})
+    return {"tasks": tasks, "pipeline": place_of(getattr(chosen, "pipeline_func", None)), "constraints": CONSTRAINTS,
+            "built": {word: {"file": file, "commit": COMMITS.get(word)} for word, file in REQUEST["built"].items()}}
+
+
+def place_of_error(error):
+    """The author's innermost line in a traceback; of a syntax error, its own."""
+    if isinstance(error, SyntaxError) and error.filename and is_authors(error.filename):
+        return [shown(error.filename), error.lineno or 1]
+    lines = [frame for frame in traceback.extract_tb(error.__traceback__) if is_authors(frame.filename)]
+    return [shown(lines[-1].filename), lines[-1].lineno] if lines else None
+
+
+def main():
+    try:
+        answer = compile_pipeline()
+    except Refused as error:
+        answer = {"refused": str(error), "place": error.place}
+    except ModuleNotFoundError as error:
+        answer = {"missing": error.name or str(error), "refused": str(error), "place": place_of_error(error)}
+    except ImportError as error:
+        # `from kfp import kubernetes` fails so if the package is not there.
+        missing = "kfp.kubernetes" if error.name == "kfp" and "kubernetes" in str(error) else None
+        answer = {"missing": missing, "refused": f"ImportError: {error}", "place": place_of_error(error)}
+    except SystemExit as error:
+        answer = {"refused": f"it ends the program with exit code {error.code} where it is imported",
+                  "place": place_of_error(error)}
+    except Exception as error:
+        text = "".join(traceback.format_exception_only(type(error), error)).strip()
+        answer = {"refused": text, "place": place_of_error(error)}
+    with open(sys.argv[2], "w") as file:
+        json.dump(answer, file)
+
+
+main()
