@@ -26,6 +26,14 @@ pub(crate) struct Early {
     pub(crate) named: Option<(&'static str, Vec<String>)>,
     /// Whether help is asked for.
     pub(crate) help: bool,
+    /// Which pipeline of a Python file is to run.
+    pub(crate) pipeline: Option<String>,
+    /// Whether a bundle that nobody trusted has signed is accepted.
+    pub(crate) allow_unsigned: bool,
+    /// The other global options.
+    pub(crate) offline: bool,
+    /// How much is printed.
+    pub(crate) verbose: u8,
 }
 
 /// Reads what can be read of a command line (with the program's name first).
@@ -42,6 +50,10 @@ pub(crate) fn read(words: &[OsString]) -> Early {
         output: matches.get_one::<Output>("output").copied().unwrap_or_default(),
         named: named(&matches),
         help,
+        pipeline: of_run(&matches).and_then(|run| run.get_one::<String>("pipeline").cloned()),
+        allow_unsigned: of_run(&matches).is_some_and(|run| run.get_flag("allow_unsigned")),
+        offline: matches.get_flag("offline"),
+        verbose: matches.get_count("verbose"),
     }
 }
 
@@ -92,6 +104,12 @@ fn unknown(error: &Error, words: &[OsString]) -> Option<usize> {
         text == *name || text.split_once('=').is_some_and(|(option, _)| option == name)
     };
     words.iter().position(is).filter(|at| *at > 0)
+}
+
+/// The arguments of a command that runs something.
+fn of_run(matches: &ArgMatches) -> Option<&ArgMatches> {
+    let (verb, matches) = matches.subcommand()?;
+    WITH_PARAMETERS.contains(&verb).then_some(matches)
 }
 
 fn named(matches: &ArgMatches) -> Option<(&'static str, Vec<String>)> {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use samebundle_runtime::record::Installations;
-use samebundle_runtime::verbs::{self, VerbError};
+use samebundle_runtime::verbs::{self, BringRequest, Consent, RunSource, VerbError};
 use samebundle_spec::BundleName;
 use samebundle_spec::bundle::Bundle;
 use samebundle_spec::{Classify, ErrorKind};
@@ -47,6 +47,10 @@ fn main() -> ExitCode {
     let early = early::read(&words);
     let mut settings = Settings::read();
     settings.set_home(early.home.clone());
+    let (words, early) = match brought(words, early, &settings) {
+        Ok(known) => known,
+        Err((error, output)) => return fail(&error, output),
+    };
     match parse(&words, &early, &settings) {
         Ok((cli, matches)) => run(cli, &matches, settings),
         Err(NotParsed::Installation(error)) => fail(&error, early.output),
@@ -81,6 +85,67 @@ enum NotParsed {
     Clap(Box<clap::Error>),
     /// It names an installation that does not exist, or whose bundle cannot be read.
     Installation(Box<CliError>),
+}
+
+/// Makes an installation of a folder, file or reference that is to run, and puts its name into the line, so that its
+/// parameters are known like those of any other.
+fn brought(
+    words: Vec<OsString>,
+    early: Early,
+    settings: &Settings,
+) -> Result<(Vec<OsString>, Early), (CliError, Output)> {
+    let named = early
+        .named
+        .as_ref()
+        .and_then(|(_, words)| args::name_among(words, None).0);
+    let Some(named) = named.map(str::to_owned) else {
+        return Ok((words, early));
+    };
+    let output = early.output;
+    let failed = |error: CliError| (error, output);
+    let source = RunSource::read(&named, &settings.current_dir);
+    let Some(source) = source
+        .map_err(VerbError::from)
+        .map_err(|error| failed(error.into()))?
+    else {
+        return Ok((words, early));
+    };
+    let request = BringRequest {
+        source,
+        pipeline: early.pipeline.clone(),
+        consent: Consent {
+            allow_unsigned: early.allow_unsigned,
+            allow_downgrade: false,
+        },
+    };
+    let global = args::Global {
+        home: early.home.clone(),
+        output,
+        offline: early.offline,
+        verbose: early.verbose,
+    };
+    let events = render::progress::events(output, early.verbose);
+    let work = async {
+        let session = Session::open(settings.clone(), &global, events)?;
+        Ok(verbs::bring(&session.site, request).await?)
+    };
+    let report = session::block_on(Threads::One, work)
+        .and_then(|result| result)
+        .map_err(failed)?;
+    let mut known = Vec::new();
+    let mut words = words.into_iter();
+    while let Some(word) = words.next() {
+        let text = word.to_string_lossy();
+        if *text == *named {
+            known.push(report.name.to_string().into());
+        } else if text == "--pipeline" {
+            words.next();
+        } else if !(text.starts_with("--pipeline=") || text == "--allow-unsigned") {
+            known.push(word);
+        }
+    }
+    let early = early::read(&known);
+    Ok((known, early))
 }
 
 /// Reads the command line, with the named bundle's parameters as flags.

@@ -65,17 +65,18 @@ impl<'a> Imports<'a> {
         declared.retain(|requirement| {
             !OF_THE_SDK.contains(&name_of(requirement).as_str()) && is_released(requirement)
         });
+        let packages = ImportedPackages {
+            python,
+            tools,
+            context,
+            project: source.project,
+        };
         Self {
-            packages: ImportedPackages {
-                python,
-                tools,
-                context,
-                project: source.project,
-            },
+            folders: packages.made_before(),
+            packages,
             declared,
             pins,
             fetched: BTreeSet::new(),
-            folders: Vec::new(),
         }
     }
 
@@ -101,8 +102,9 @@ impl<'a> Imports<'a> {
             .collect();
         words.extend(wanted);
         let folder = self.packages.folder(&words).await?;
-        self.folders.push(folder);
-        Ok(true)
+        let is_new = !self.folders.contains(&folder);
+        self.folders.extend(is_new.then_some(folder));
+        Ok(is_new)
     }
 
     fn wanted(&self, module: &str) -> Vec<String> {

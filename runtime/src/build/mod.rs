@@ -62,6 +62,10 @@ pub const MANIFEST: &str = "samebundle.yaml";
 pub struct BuildInputs<'a> {
     /// The folder with `samebundle.yaml`.
     pub sources: &'a Path,
+    /// What stands in `samebundle.yaml`; none: the file is read.
+    pub manifest: Option<ProgramManifest>,
+    /// Whether the bundle is tagged as NAME and NAME_VERSION; a working copy is not.
+    pub release: bool,
     /// Which pipeline of a Python file, instead of what `samebundle.yaml` says.
     pub function: Option<&'a str>,
     /// The store for the bundle.
@@ -128,8 +132,11 @@ pub struct Built {
 /// [`BuildError`]: sources that are not valid or do not fit together, images or packages that cannot be had, tools that
 /// fail, a store that cannot be written.
 pub async fn build(inputs: &BuildInputs<'_>, context: &Context) -> Result<Built, BuildError> {
-    let manifest = read_manifest(inputs.sources)?;
-    let tags = tags(&manifest, inputs.tags)?;
+    let manifest = manifest_of(inputs)?;
+    let tags = match inputs.release {
+        true => tags(&manifest, inputs.tags)?,
+        false => inputs.tags.to_vec(),
+    };
     let ReadPipeline {
         text,
         pipeline,
@@ -233,7 +240,7 @@ pub struct Checked {
 /// # Errors
 /// [`BuildError`]: sources that are not valid or do not fit together, or a compiler that fails.
 pub async fn lint(inputs: &BuildInputs<'_>, context: &Context) -> Result<Checked, BuildError> {
-    let manifest = read_manifest(inputs.sources)?;
+    let manifest = manifest_of(inputs)?;
     let ReadPipeline { pipeline, .. } = read_pipeline(inputs, &manifest, context).await?;
     descriptor::check(&manifest, &pipeline)?;
     Ok(Checked {
@@ -241,6 +248,13 @@ pub async fn lint(inputs: &BuildInputs<'_>, context: &Context) -> Result<Checked
         version: manifest.version,
         notes: pipeline.notes,
     })
+}
+
+fn manifest_of(inputs: &BuildInputs<'_>) -> Result<ProgramManifest, BuildError> {
+    match &inputs.manifest {
+        Some(manifest) => Ok(manifest.clone()),
+        None => read_manifest(inputs.sources),
+    }
 }
 
 /// Reads and checks `samebundle.yaml` in a folder.

@@ -150,6 +150,8 @@ impl Sandbox {
     async fn build(&self) -> Result<Built, BuildError> {
         let inputs = BuildInputs {
             sources: &self.sources(),
+            manifest: None,
+            release: true,
             function: None,
             store: &self.store,
             runner: b"the runner",

@@ -103,7 +103,7 @@ pub struct BuildReport {
 
 /// Opens registries for a build as the site configures them.
 #[derive(Debug)]
-struct SiteRegistries<'a>(&'a Site);
+pub(super) struct SiteRegistries<'a>(pub(super) &'a Site);
 
 #[async_trait]
 impl Registries for SiteRegistries<'_> {
@@ -179,7 +179,7 @@ pub fn init(_: &Site, request: InitRequest) -> Result<InitReport, VerbError> {
     })
 }
 
-fn name_from_folder(folder: &Path) -> Result<BundleName, VerbError> {
+pub(super) fn name_from_folder(folder: &Path) -> Result<BundleName, VerbError> {
     let found = folder.canonicalize().map_err(VerbError::io("find", folder))?;
     let name = found.file_name().unwrap_or_default();
     let name = name.to_string_lossy().to_lowercase();
@@ -205,7 +205,7 @@ fn pipeline_path(folder: &Path, pipeline: &Path) -> Result<String, VerbError> {
     }
 }
 
-fn template(name: &BundleName, pipeline: &str) -> String {
+pub(super) fn template(name: &BundleName, pipeline: &str) -> String {
     format!(
         r#"apiVersion: samebundle.dev/v1
 kind: Program
@@ -289,7 +289,7 @@ pub async fn build(site: &Site, request: BuildRequest) -> Result<BuildReport, Ve
     })
 }
 
-fn inputs<'a>(
+pub(super) fn inputs<'a>(
     site: &'a Site,
     sources: &'a Path,
     store: &'a Arc<dyn Store>,
@@ -298,6 +298,8 @@ fn inputs<'a>(
 ) -> BuildInputs<'a> {
     BuildInputs {
         sources,
+        manifest: None,
+        release: true,
         function: None,
         store,
         runner: site.reach().runner,

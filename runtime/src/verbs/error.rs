@@ -15,7 +15,7 @@ use samebundle_spec::bundle::definition::DefinitionError;
 use samebundle_spec::name::NameError;
 use samebundle_spec::reference::ReferenceError;
 use samebundle_spec::signing::{PolicyError, ScopeError, SignatureFault};
-use samebundle_spec::{Classify, ErrorKind};
+use samebundle_spec::{Classify, Digest, ErrorKind};
 
 use super::{LocationError, PassphraseError};
 use crate::build::BuildError;
@@ -131,6 +131,16 @@ pub enum VerbError {
         #[source]
         source: DefinitionError,
     },
+    /// A version is released with other content.
+    #[error(
+        "{reference} is released with other content ({released}): a version never changes; raise `version` in samebundle.yaml"
+    )]
+    Released {
+        /// The reference.
+        reference: String,
+        /// What is there.
+        released: Digest,
+    },
     /// The request makes no sense.
     #[error("{0}")]
     Usage(String),
@@ -184,6 +194,7 @@ impl Classify for VerbError {
             Self::Key(error) => error.kind(),
             Self::Damaged(_) | Self::Receipt { .. } => ErrorKind::NotTrusted,
             Self::NoKey { .. } => ErrorKind::NotFound,
+            Self::Released { .. } => ErrorKind::Conflict,
             Self::Cancelled { .. } => ErrorKind::Interrupted,
             Self::Select(error) => error.kind(),
             Self::Path(error) => error.kind(),

@@ -8,6 +8,7 @@
 //! Requests and reports are JSON documents; their schemas are in `spec/schema/verbs.schema.json`.
 
 mod author;
+mod bring;
 mod copy;
 mod doctor;
 mod error;
@@ -21,6 +22,7 @@ mod key;
 mod location;
 mod parameters;
 mod progress;
+mod publish;
 mod receipt;
 mod registry_doctor;
 mod resolve;
@@ -36,6 +38,7 @@ mod tests;
 pub use author::{
     BuildReport, BuildRequest, InitReport, InitRequest, LintReport, LintRequest, build, init, lint,
 };
+pub use bring::{BringReport, BringRequest, RunSource, bring};
 pub use copy::{
     Bytes, CopyReport, CopyRequest, CopyResult, Moved, PullRequest, Sent, VolumeFile, VolumeOptions, Written,
     copy, pull,
@@ -60,6 +63,7 @@ pub use key::{
 };
 pub use location::{LocalName, Location, LocationError, archive_stem};
 pub use parameters::Given;
+pub use publish::{PublishReport, PublishRequest, publish};
 pub use receipt::{ReceiptOptions, ReceiptReport, ReceiptRequest, receipt};
 pub use registry_doctor::{RegistryDoctorReport, RegistryDoctorRequest, registry_doctor};
 pub use resolve::{Consent, ResolvedBundle, installed_bundle};

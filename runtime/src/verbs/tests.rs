@@ -23,6 +23,7 @@ macro_rules! verbs {
 fn document() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let verbs = verbs! { generator,
+        "bring": BringRequest => BringReport;
         "build": BuildRequest => BuildReport;
         "copy": CopyRequest => CopyReport;
         "doctor": () => DoctorReport;
@@ -41,6 +42,7 @@ fn document() -> Value {
         "logs": LogsRequest => LogsReport;
         "outputs": OutputsRequest => OutputsReport;
         "plan": RunRequest => PlanReport;
+        "publish": PublishRequest => PublishReport;
         "pull": PullRequest => CopyReport;
         "receipt": ReceiptRequest => ReceiptReport;
         "registry_doctor": RegistryDoctorRequest => RegistryDoctorReport;

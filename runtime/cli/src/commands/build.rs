@@ -1,6 +1,6 @@
 //! `build`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use samebundle_runtime::verbs::{self, BuildRequest, LocalName};
@@ -30,7 +30,23 @@ impl Build {
             pipeline: self.pipeline,
         };
         let report = verbs::build(&session.site, request).await?;
-        let text = format!("built {} {}\n{}", report.name, report.version, report.digest);
+        let (program, dir) = (session.program(), self.dir.display());
+        let text = format!(
+            "built {} {}\n{}\nrun it with: {program} run {}\nrelease it with: {program} publish REGISTRY/REPOSITORY {dir}",
+            report.name,
+            report.version,
+            report.digest,
+            run_word(&self.dir)
+        );
         Ok(Report::new(text, &report))
+    }
+}
+
+/// A folder as `run` takes it: a plain word would be the name of an installation.
+fn run_word(dir: &Path) -> String {
+    let shown = dir.display();
+    match dir.is_absolute() || dir.starts_with(".") || dir.components().count() > 1 {
+        true => shown.to_string(),
+        false => format!("./{shown}"),
     }
 }

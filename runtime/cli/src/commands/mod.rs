@@ -18,6 +18,7 @@ mod logs;
 mod manual;
 mod outputs;
 mod plan;
+mod publish;
 mod pull;
 mod push;
 mod receipt;
@@ -66,6 +67,8 @@ pub(crate) enum Command {
     Sign(sign::Sign),
     /// Check who signed a bundle and what the signature covers
     Verify(verify::Verify),
+    /// Build, sign and push a folder: a release in one command
+    Publish(publish::Publish),
     /// Copy a bundle from the local store to a registry, file or folder, with its signatures
     Push(push::Push),
     /// Copy a bundle into the local store, with its signatures
@@ -159,6 +162,7 @@ impl Command {
             Self::Trust(trust) => trust.run(session).await,
             Self::Sign(args) => args.run(session).await,
             Self::Verify(args) => args.run(session).await,
+            Self::Publish(args) => args.run(session).await,
             Self::Push(args) => args.run(session).await,
             Self::Pull(args) => args.run(session).await,
             Self::Copy(args) => args.run(session).await,

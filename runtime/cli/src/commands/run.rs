@@ -32,6 +32,12 @@ pub(crate) struct RunArgs {
     /// Action of a foreign bundle
     #[arg(long, default_value = "run")]
     action: String,
+    /// Of a folder or file with several pipelines: which one
+    #[arg(long, value_name = "PIPELINE")]
+    pipeline: Option<String>,
+    /// Of a bundle's file or reference: accept it although nobody trusted has signed it; recorded
+    #[arg(long)]
+    allow_unsigned: bool,
 }
 
 impl RunArgs {
@@ -40,6 +46,12 @@ impl RunArgs {
     /// # Errors
     /// If a parameter is not NAME=VALUE, or the file cannot be read.
     pub(super) fn request(self, session: &Session, matches: &ArgMatches) -> Result<RunRequest, CliError> {
+        if self.pipeline.is_some() || self.allow_unsigned {
+            // What is brought is replaced by its name, without these, before the line is read whole.
+            return Err(CliError::Usage(
+                "--pipeline and --allow-unsigned are for a folder, file or reference, not for what is installed".to_owned(),
+            ));
+        }
         let mut parameters = self.params.given()?;
         if let Some(file) = &self.params_file {
             parameters.values = from_file(&session.at(file))?;

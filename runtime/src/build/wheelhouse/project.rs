@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use samebundle_spec::{Algorithm, Digest};
 use serde::Deserialize;
 
-use super::lock::{BuiltWheel, Lock, Wheel};
+use super::lock::{BuiltWheel, Lock, Resolution, Wheel};
 use super::target::{Libc, Target};
 use super::{LOCK, WheelhouseError, pip};
 use crate::build::{BuildError, BuildTools, tools};
@@ -147,13 +147,7 @@ impl ImportedPackages<'_> {
         let mut lock = Lock::read(&path)?;
         let resolution = resolver.resolve(&lock, &self.target().await?, words).await?;
         let cache = self.context.home.cache();
-        let named: Vec<String> = resolution
-            .wheels
-            .iter()
-            .map(|wheel| wheel.digest.to_string())
-            .collect();
-        let key = Digest::sha256(format!("{}\n{}", self.python.display(), named.join("\n")).as_bytes());
-        let place = cache.join(format!("imports-{}", key.short()));
+        let place = self.place(&resolution);
         if lock.find(&resolution.target, words).is_none() {
             lock.compile.push(resolution.clone());
             lock.compile.sort();
@@ -196,6 +190,25 @@ impl ImportedPackages<'_> {
             outcome => outcome.map_err(io("keep a folder with packages"))?,
         }
         Ok(place)
+    }
+
+    /// Returns the folders that the lock names and that are there: most pipelines import what they imported before.
+    pub(in crate::build) fn made_before(&self) -> Vec<PathBuf> {
+        let lock = Lock::read(&self.project.join(LOCK)).unwrap_or_default();
+        let places = lock.compile.iter().map(|resolution| self.place(resolution));
+        places.filter(|place| place.is_dir()).collect()
+    }
+
+    /// The folder of a resolution in the home's cache.
+    fn place(&self, resolution: &Resolution) -> PathBuf {
+        let wheels = resolution.wheels.iter().map(|wheel| wheel.digest.to_string());
+        let text = format!(
+            "{}\n{}",
+            self.python.display(),
+            wheels.collect::<Vec<_>>().join("\n")
+        );
+        let key = Digest::sha256(text.as_bytes()).short();
+        self.context.home.cache().join(format!("imports-{key}"))
     }
 
     /// Asks the Python which packages it takes.

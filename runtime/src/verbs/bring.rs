@@ -1,0 +1,303 @@
+//! `run .`: from what a person names to an installation. A folder or a pipeline's file is built as a working copy; the
+//! file or reference of a bundle is installed.
+//!
+//! A working copy needs no new version and no signature: this process has built it from files of this machine, which is
+//! what its record says. It is known in this home only, and what comes from elsewhere never counts as one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use samebundle_registry::Store;
+use samebundle_registry::trust::Verified;
+use samebundle_spec::authoring::{self, Authored, ProgramManifest};
+use samebundle_spec::{BundleName, Digest, Version};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::author::{SiteRegistries, inputs, name_from_folder, template};
+use super::install::install;
+use super::{Consent, InstallRequest, Location, LocationError, Site, VerbError};
+use crate::build::{self, BuildInputs};
+use crate::lifecycle;
+use crate::record::Installations;
+
+/// How the source of a working copy begins in records.
+const WORKING_COPY: &str = "working-copy:";
+
+/// Files that a project has in its topmost folder.
+const PROJECT_FILES: [&str; 6] = [
+    "pyproject.toml",
+    "requirements.txt",
+    "setup.py",
+    "setup.cfg",
+    "environment.yml",
+    ".git",
+];
+
+/// Endings of files with a pipeline.
+const PIPELINES: [&str; 5] = ["py", "ipynb", "yaml", "yml", "json"];
+
+/// What is to run.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum RunSource {
+    /// A folder with `samebundle.yaml`, or with a pipeline.
+    Folder(PathBuf),
+    /// A pipeline: a `.py`, a notebook, or compiled.
+    File(PathBuf),
+    /// A bundle.
+    Bundle(Location),
+}
+
+impl RunSource {
+    /// Reads what a person wrote in `folder`. `None` if it is the name of an installation.
+    ///
+    /// # Errors
+    /// If it is a path or reference that names nothing.
+    pub fn read(text: &str, folder: &Path) -> Result<Option<Self>, LocationError> {
+        let path = folder.join(text);
+        let is_path = text.starts_with(['.', '/']) || text.contains('/');
+        if is_path && path.is_dir() {
+            return Ok(Some(Self::Folder(path)));
+        }
+        let ending = path.extension().unwrap_or_default().to_string_lossy();
+        if PIPELINES.contains(&&*ending) && path.is_file() {
+            return Ok(Some(Self::File(path)));
+        }
+        if text.parse::<BundleName>().is_ok() {
+            return Ok(None);
+        }
+        match text.parse::<Location>() {
+            Ok(location) => Ok(Some(Self::Bundle(location.below(folder)))),
+            // A word that is no path is a name that is not valid, and the command says so.
+            Err(_) if !is_path => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Makes an installation of what is to run.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BringRequest {
+    /// What is to run.
+    pub source: RunSource,
+    /// Which pipeline, where a Python file has several.
+    #[serde(default)]
+    pub pipeline: Option<String>,
+    /// What is accepted of a bundle although the policy does not.
+    #[serde(default)]
+    pub consent: Consent,
+}
+
+/// What was brought.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct BringReport {
+    /// The installation.
+    pub name: BundleName,
+    /// The bundle's version.
+    pub version: Version,
+    /// The bundle's index.
+    pub digest: Digest,
+}
+
+/// Makes an installation of what is to run, or renews it.
+///
+/// # Errors
+/// As `build` and `install`; if the name belongs to an installation of another kind.
+pub async fn bring(site: &Site, request: BringRequest) -> Result<BringReport, VerbError> {
+    match request.source {
+        RunSource::Bundle(from) => {
+            let install_request = InstallRequest {
+                from,
+                name: None,
+                parameters: super::Given::default(),
+                environment: None,
+                consent: request.consent,
+            };
+            let installation = install(site, install_request).await?.installation;
+            Ok(BringReport {
+                version: installation.version.parse().map_err(VerbError::Name)?,
+                digest: installation.index.digest,
+                name: installation.name,
+            })
+        }
+        RunSource::Folder(folder) => {
+            let project = Project::of_folder(folder)?;
+            working_copy(site, project, request.pipeline.as_deref()).await
+        }
+        RunSource::File(file) => {
+            let project = Project::of_file(&file)?;
+            working_copy(site, project, request.pipeline.as_deref()).await
+        }
+    }
+}
+
+/// What a working copy is built from.
+struct Project {
+    folder: PathBuf,
+    manifest: ProgramManifest,
+}
+
+impl Project {
+    /// A folder with `samebundle.yaml`, or with a single pipeline.
+    fn of_folder(folder: PathBuf) -> Result<Self, VerbError> {
+        if folder.join(build::MANIFEST).exists() {
+            let manifest = build::read_manifest(&folder)?;
+            return Ok(Self { folder, manifest });
+        }
+        let usual = [
+            "pipeline.py",
+            "pipelines/pipeline.py",
+            "src/pipeline.py",
+            "pipeline.yaml",
+            "pipeline.ipynb",
+        ];
+        match usual
+            .iter()
+            .map(|name| folder.join(name))
+            .find(|path| path.is_file())
+        {
+            Some(file) => Self::of_file(&file),
+            None => Err(VerbError::Usage(format!(
+                "{} has neither samebundle.yaml nor pipeline.py: name the pipeline's file, or write a samebundle.yaml with \
+                 `init {} --from FILE`",
+                folder.display(),
+                folder.display()
+            ))),
+        }
+    }
+
+    /// A pipeline's file. The `samebundle.yaml` above it says the rest, if there is one.
+    fn of_file(file: &Path) -> Result<Self, VerbError> {
+        let file = file.canonicalize().map_err(VerbError::io("read", file))?;
+        let own = file.parent().unwrap_or(Path::new("/"));
+        let above = |names: &[&str]| {
+            let mut folders = own.ancestors();
+            folders.find(|folder| names.iter().any(|name| folder.join(name).exists()))
+        };
+        let described = above(&[build::MANIFEST]);
+        let folder = described
+            .or_else(|| above(&PROJECT_FILES))
+            .unwrap_or(own)
+            .to_owned();
+        let below = file
+            .strip_prefix(&folder)
+            .unwrap_or(&file)
+            .to_string_lossy()
+            .into_owned();
+        let mut manifest = match described {
+            Some(folder) => build::read_manifest(folder)?,
+            None => without_manifest(&folder, &file, &below)?,
+        };
+        if manifest.program.pipeline.as_str() != below {
+            manifest.program.pipeline = below.parse().map_err(VerbError::Name)?;
+            manifest.program.function = None;
+            manifest.name = name_of(&folder, &file)?;
+        }
+        Ok(Self { folder, manifest })
+    }
+}
+
+/// The manifest of a pipeline that has none.
+fn without_manifest(folder: &Path, file: &Path, below: &str) -> Result<ProgramManifest, VerbError> {
+    let text = template(&name_of(folder, file)?, below);
+    let path = folder.join(build::MANIFEST);
+    match authoring::parse(text.as_bytes()) {
+        Ok(Authored::Program(manifest)) => Ok(*manifest),
+        Ok(_) => Err(VerbError::Usage(format!("{} is no program", path.display()))),
+        Err(source) => Err(build::BuildError::Authoring { path, source }.into()),
+    }
+}
+
+/// Names a working copy after its file, or after the folder where the file has the usual name.
+fn name_of(folder: &Path, file: &Path) -> Result<BundleName, VerbError> {
+    let stem = file
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .to_lowercase();
+    match stem.parse() {
+        Ok(name) if stem != "pipeline" => Ok(name),
+        _ => name_from_folder(folder),
+    }
+}
+
+async fn working_copy(
+    site: &Site,
+    project: Project,
+    pipeline: Option<&str>,
+) -> Result<BringReport, VerbError> {
+    let Project { folder, manifest } = project;
+    let (name, version) = (manifest.name.clone(), manifest.version.clone());
+    let place = folder.canonicalize().map_err(VerbError::io("read", &folder))?;
+    let source = format!("{WORKING_COPY}{}", place.display());
+    let before = Installations::new(site.home()).find(&name)?;
+    if let Some(before) = before.filter(|before| !before.source.starts_with(WORKING_COPY)) {
+        return Err(VerbError::Usage(format!(
+            "{name} is installed from {}: a working copy of that name would replace it; uninstall it, or give the working \
+             copy another name in samebundle.yaml",
+            before.source
+        )));
+    }
+    let layout = site.store().await?;
+    let store: Arc<dyn Store> = Arc::new(layout.clone());
+    let registries = SiteRegistries(site);
+    let inputs = BuildInputs {
+        function: pipeline,
+        manifest: Some(manifest),
+        release: false,
+        ..inputs(site, &folder, &store, &[], &registries)
+    };
+    let built = tokio::select! {
+        biased;
+        () = site.context.cancel.cancelled() => return Err(VerbError::Cancelled { undone: "built" }),
+        built = build::build(&inputs, &site.context) => built?,
+    };
+    for note in &built.notes {
+        site.notice(note.to_string());
+    }
+    let verified = Verified::by_consent(built.index.clone(), "built in this home from a working copy");
+    let opened = verified.open(&layout).await?;
+    let machine = site.machine(&layout, None).await?;
+    let new = lifecycle::NewInstallation {
+        name: Some(name.clone()),
+        source: format!("{source}@{}", built.index.digest),
+        parameters: std::collections::BTreeMap::new(),
+        replace: true,
+    };
+    lifecycle::install(&site.context, store, &machine, opened, new).await?;
+    Ok(BringReport {
+        name,
+        version,
+        digest: built.index.digest,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_paths_and_references_are_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("digits")).unwrap();
+        for file in ["train.py", "digits/p.ipynb"] {
+            std::fs::write(folder.path().join(file), "").unwrap();
+        }
+        let read = |text: &str| RunSource::read(text, folder.path());
+        assert!(
+            read("digits").unwrap().is_none(),
+            "a plain word names an installation"
+        );
+        assert!(matches!(read("./digits"), Ok(Some(RunSource::Folder(_)))));
+        assert!(matches!(read("."), Ok(Some(RunSource::Folder(_)))));
+        assert!(matches!(read("train.py"), Ok(Some(RunSource::File(_)))));
+        assert!(matches!(read("digits/p.ipynb"), Ok(Some(RunSource::File(_)))));
+        for text in ["x.tgz", "registry.example/a/b:1", "layout:l", "digits:1.0.0"] {
+            assert!(matches!(read(text), Ok(Some(RunSource::Bundle(_)))), "{text}");
+        }
+        assert!(read("./nosuch").is_err());
+        assert!(read("NoName").unwrap().is_none());
+    }
+}
