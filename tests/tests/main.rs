@@ -25,6 +25,7 @@ mod gap;
 mod layering;
 mod places;
 mod powercut;
+mod projects;
 mod readme;
 mod registries;
 mod reports;
@@ -58,6 +59,7 @@ fn main() -> std::process::ExitCode {
         layering::TESTS,
         places::TESTS,
         powercut::TESTS,
+        projects::TESTS,
         readme::TESTS,
         registries::TESTS,
         reports::TESTS,
