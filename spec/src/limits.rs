@@ -207,6 +207,10 @@ pub const LOCK_BYTES: u64 = 4 << 20;
 pub const OUTPUT_ENTRIES: usize = 1_000_000;
 /// Deepest nesting of folders in an output of a task; each holds an open handle.
 pub const OUTPUT_DEPTH: usize = 64;
+/// Most links of an output that are followed one after the other: Linux's own limit (`MAXSYMLINKS`).
+pub const OUTPUT_LINK_HOPS: usize = 40;
+/// Most names that are looked up to follow all links of one output; it takes a few seconds.
+pub const OUTPUT_LINK_STEPS: usize = 16_000_000;
 /// Most layers of one image (Docker's own limit is 127).
 pub const IMAGE_LAYERS: usize = 128;
 /// Largest layer when unpacked, bytes. Images with CUDA have layers of 10 GiB; far beyond that it is a bomb.

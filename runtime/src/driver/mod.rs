@@ -20,6 +20,7 @@ mod error;
 pub mod fake;
 mod log;
 mod offers;
+mod opened;
 mod operation;
 pub mod parcel;
 mod staging;
@@ -53,7 +54,7 @@ pub trait Driver: Debug + Send + Sync {
     async fn offers(&self) -> Result<Offers, DriverError>;
 
     /// Runs a container to its end. Inputs come from `staging`, and outputs are complete when this returns the outcome
-    /// of a container that ended by itself. Log lines are passed to `log` as they are printed, all of them before this
+    /// of a container that ended by itself; this process can read all of them, whatever modes the container gave them. Log lines are passed to `log` as they are printed, all of them before this
     /// returns. On cancellation the container is stopped within two seconds, none of its processes keeps running, and
     /// the outcome is [`Outcome::Cancelled`].
     ///

@@ -14,7 +14,7 @@ use samebundle_registry::store::ByteStream;
 use serde::{Deserialize, Serialize};
 use tokio_util::io::SyncIoBridge;
 
-use super::{Content, Input, Operation, Output, parcel};
+use super::{Content, Input, Operation, Output, opened, parcel};
 
 /// Most bytes of a parcel that are buffered between two tasks.
 const BUFFER: usize = 64 << 10;
@@ -81,6 +81,18 @@ impl Staging {
         }
         binds.sort_by(|one, other| one.target.cmp(&other.target));
         Ok(binds)
+    }
+
+    /// Makes the outputs readable that a container of this machine left, whatever modes it gave them: only it knows the
+    /// users in its image, and what it wrote is for the tasks after it. Drivers call this when a container has ended.
+    pub async fn open_up(&self, operation: &Operation) {
+        let folders = operation.outputs.iter().filter(|output| **output != Output::Root);
+        let paths: Vec<PathBuf> = folders
+            .filter_map(|output| self.place(output).ok().map(Path::to_owned))
+            .collect();
+        // It does not fail, so there is nothing to report.
+        let _ =
+            tokio::task::spawn_blocking(move || paths.iter().for_each(|path| opened::open_up(path))).await;
     }
 
     /// Returns the file for the layer of what a container wrote; none if it is not wanted.

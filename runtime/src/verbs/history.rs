@@ -195,9 +195,22 @@ fn copy_artifact(artifact: &ArtifactRecord, folder: &Path, to: &Path) -> Result<
     }
 }
 
-/// Copies plain files and folders; links were refused when the artifact was recorded.
+/// Copies files, folders and links. When the artifact was recorded, each of its links led to a place inside of it; here no
+/// link is followed, also not one that an earlier copy left.
 fn copy_tree(from: &Path, to: &Path) -> Result<(), VerbError> {
     let metadata = std::fs::symlink_metadata(from).map_err(VerbError::io("read", from))?;
+    if metadata.is_symlink() || std::fs::symlink_metadata(to).is_ok_and(|there| there.is_symlink()) {
+        match std::fs::remove_file(to) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(VerbError::io("replace", to)(error));
+            }
+            _ => {}
+        }
+    }
+    if metadata.is_symlink() {
+        let text = std::fs::read_link(from).map_err(VerbError::io("read", from))?;
+        return std::os::unix::fs::symlink(text, to).map_err(VerbError::io("make", to));
+    }
     if metadata.is_file() {
         std::fs::copy(from, to).map_err(VerbError::io("copy", from))?;
         return Ok(());

@@ -141,6 +141,56 @@ pub(super) async fn hands_outputs_of_a_failure_back(bench: &Bench) -> Verdict {
     )
 }
 
+/// A task may leave files that its own user may not read, and so may a failed one. They are handed back alike whoever runs
+/// the driver, and can be removed by whoever owns them.
+pub(super) async fn hands_back_what_nobody_may_read(bench: &Bench) -> Verdict {
+    let line = "cd /made/out; mkdir d; echo x > d/x; echo y > y; chmod 0 d/x y; chmod 0 d; exit $CODE";
+    for (user, code) in [("", "0"), ("77:88", "3")] {
+        let (mut operation, staging, path) = writing(bench, "closed", line);
+        operation.image = image::with_user(bench, user).await?;
+        operation.environment = [("CODE".to_owned(), code.to_owned())].into();
+        let (outcome, log) = bench.run_with(&operation, &staging).await;
+        let ended = matches!(outcome, Ok(Outcome::Succeeded | Outcome::Failed { code: 3, .. }));
+        same(&format!("{} {log:?}", told(&outcome)), true, ended)?;
+        for (name, text, least) in [("d/x", "x\n", 0o444), ("y", "y\n", 0o444)] {
+            let read = said(name, fs::read_to_string(path.join(name)))?;
+            same(name, text.to_owned(), read)?;
+            let mode = said(name, fs::metadata(path.join(name)))?.permissions().mode();
+            same(&format!("readable bits of {name}"), least, mode & 0o444)?;
+        }
+        let mode = said("d", fs::metadata(path.join("d")))?.permissions().mode();
+        same("bits of d", 0o755, mode & 0o777)?;
+        said("remove", fs::remove_dir_all(&path))?;
+    }
+    Ok(())
+}
+
+/// A relative link in an output is a link in the next container as well, which reads what it leads to.
+pub(super) async fn hands_links_on(bench: &Bench) -> Verdict {
+    let line = "cd /made/out; mkdir v1; echo weights > v1/model; ln -s v1 latest; ln -s ../v1/model sub/best; ln -s gone nothing";
+    let (operation, staging, path) = writing(bench, "linked-out", line);
+    bench.output_with(&operation, &staging).await?;
+    let mut next = bench.shell(
+        "linked-in",
+        "cd /mounted/there; cat latest/model sub/best; ls -l | grep -c -e '-> v1' -e '-> gone'",
+    );
+    let input = Input {
+        target: "/mounted/there".to_owned(),
+        content: Content::Artifact {
+            digest: Digest::sha256(b"listing"),
+            size: 8,
+        },
+    };
+    let mut staging = Staging::default();
+    staging.input(&input, &path);
+    next.inputs = vec![input];
+    same(
+        "output",
+        lines(&["weights", "weights", "2"]),
+        bench.output_with(&next, &staging).await?,
+    )
+}
+
 pub(super) async fn puts_nothing_behind_a_link(bench: &Bench) -> Verdict {
     let outside = bench.folder.join("outside");
     said("make a folder", fs::create_dir_all(&outside))?;

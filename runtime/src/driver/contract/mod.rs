@@ -109,6 +109,8 @@ pub const CASES: &[Case] = cases![
     contents::puts_nothing_behind_a_link,
     contents::makes_outputs_anew,
     contents::hands_outputs_of_a_failure_back,
+    contents::hands_back_what_nobody_may_read,
+    contents::hands_links_on,
     isolation::has_no_network,
     isolation::has_a_loopback_device,
     isolation::resolves_its_own_names,

@@ -271,6 +271,7 @@ impl Driver for DockerDriver {
             .see_through(&container, operation, staging, log, cancel)
             .await;
         let removed = self.remove(&container).await;
+        staging.open_up(operation).await;
         let outcome = result?;
         removed.map_err(failed("remove the container", &operation.name))?;
         Ok(outcome)

@@ -321,6 +321,7 @@ impl Driver for EmbeddedDriver {
         let result = self
             .see_through(operation, staging, &mut scratch, log, cancel)
             .await;
+        staging.open_up(operation).await;
         let removed = tokio::task::spawn_blocking(move || scratch.remove())
             .await
             .map_err(io::Error::other)

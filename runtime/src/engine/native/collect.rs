@@ -27,7 +27,7 @@ pub(super) fn outputs(
     folder: &str,
     path: &str,
 ) -> Result<Produced, TaskError> {
-    let written = Folder::open(host)?;
+    let written = Folder::open(host, folder)?;
     let said = ExecutorOutput::read(&written)?;
     let mut produced = Produced::default();
     for (name, spec) in &component.outputs.parameters {

@@ -7,6 +7,8 @@ use samebundle_spec::bundle::quantity::QuantityError;
 use samebundle_spec::limits;
 use samebundle_spec::pipeline::{ExpressionError, PlaceholderError, ValueError};
 
+use super::links::LinkFault;
+
 /// Why a task failed, other than by its exit code.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TaskError {
@@ -86,12 +88,27 @@ pub(super) enum TaskError {
         source: io::Error,
     },
     /// An output is a link, a device, a socket or a pipe.
-    #[error("output {path} is a {kind}; outputs must be files and folders")]
+    #[error(
+        "output {path} is a {kind}; an output must be a file or a folder of files, folders and links inside of it"
+    )]
     Special {
         /// Path below the task's outputs.
         path: String,
         /// What it is.
         kind: &'static str,
+    },
+    /// A link in an output is not kept.
+    #[error(
+        "output {path} is a link to {text}, which {fault}; make it lead to a place inside of the output, or write a copy \
+         of what it leads to"
+    )]
+    Link {
+        /// Path below the task's outputs.
+        path: String,
+        /// What the link says.
+        text: String,
+        /// Why it is not kept.
+        fault: LinkFault,
     },
     /// An output is too large, too deep or has too many entries.
     #[error("output {path} has more than {limit} {unit}")]

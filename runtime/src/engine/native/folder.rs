@@ -1,6 +1,6 @@
 //! Reads what a task wrote, never through a link. The task's process may be hostile, and it controls everything below
-//! its folder. So each component of a path is opened below the handle of its parent, and links, devices, sockets and
-//! pipes are refused, not skipped.
+//! its folder. So each component of a path is opened below the handle of its parent, and devices, sockets and pipes are
+//! refused, not skipped. So are links, except for those in the folder of an output that lead to a place inside of it.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,10 +8,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use rustix::fs::{Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use samebundle_spec::{Algorithm, Digest, Digester, limits};
 
 use super::error::TaskError;
+use super::links::{self, Links};
 
 /// Makes a folder that any user of a container may write to. Its parents get the mode of the umask.
 pub(super) fn make(path: &Path) -> io::Result<()> {
@@ -23,6 +24,8 @@ pub(super) fn make(path: &Path) -> io::Result<()> {
 #[derive(Debug)]
 pub(super) struct Folder {
     handle: OwnedFd,
+    /// Its path in the container.
+    seen_as: String,
 }
 
 /// The digest and size of the file or folder at a path.
@@ -40,12 +43,15 @@ const FLAGS: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK);
 
 impl Folder {
-    /// Opens a folder that this process made.
-    pub(super) fn open(path: &Path) -> Result<Self, TaskError> {
+    /// Opens a folder that this process made. The task saw it at the path `seen_as`.
+    pub(super) fn open(path: &Path, seen_as: &str) -> Result<Self, TaskError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let handle =
             rustix::fs::open(path, flags, Mode::empty()).map_err(|error| TaskError::Folder(error.into()))?;
-        Ok(Self { handle })
+        Ok(Self {
+            handle,
+            seen_as: seen_as.to_owned(),
+        })
     }
 
     /// Opens the file or folder at a path below; none if it does not exist.
@@ -57,8 +63,9 @@ impl Folder {
                 return Ok(None);
             }
             match open(&handle, component, path)? {
-                Some((next, found)) => (handle, kind) = (next, found),
-                None => return Ok(None),
+                Found::Item(next, found) => (handle, kind) = (next, found),
+                Found::Link => return Err(special(path, FileType::Symlink)),
+                Found::Nothing => return Ok(None),
             }
         }
         Ok(Some((handle, kind)))
@@ -107,8 +114,9 @@ impl Folder {
     /// Digests a file or folder; none if it does not exist.
     ///
     /// A folder's digest is that of its listing: for every entry, in the order of the paths' bytes, a line
-    /// `file SHA256 SIZE PATH` or `folder PATH`, with `PATH` relative, `/` between names, and bytes other than letters,
-    /// digits and `._-+@=,` written as `%XX`. Owners, times and modes do not count.
+    /// `file SHA256 SIZE PATH`, `folder PATH` or `link TEXT PATH`, with `PATH` relative, `/` between names, and bytes other
+    /// than letters, digits and `._-+@=,` written as `%XX`; in the text of a link `/` stays. Owners, times and modes do
+    /// not count. An absolute link to a place in the folder becomes a relative one.
     pub(super) fn digest(&self, path: &str) -> Result<Option<Content>, TaskError> {
         let Some((handle, kind)) = self.find(path)? else {
             return Ok(None);
@@ -118,11 +126,13 @@ impl Folder {
             FileType::Directory => {
                 let mut listing = Listing {
                     top: path,
+                    seen_as: format!("{}/{path}", self.seen_as),
                     lines: Vec::new(),
+                    links: Links::default(),
                     size: 0,
                 };
-                listing.folder(&handle, "", 0)?;
-                Ok(Some(listing.finish()))
+                listing.folder(&handle, &[], 0)?;
+                listing.finish().map(Some)
             }
             other => Err(special(path, other)),
         }
@@ -152,24 +162,28 @@ fn special(path: &str, kind: FileType) -> TaskError {
     }
 }
 
-/// Opens one name in a folder without following a link; none if it does not exist. Errors name `path`.
-fn open(
-    folder: &OwnedFd,
-    name: impl rustix::path::Arg + Copy,
-    path: &str,
-) -> Result<Option<(OwnedFd, FileType)>, TaskError> {
+/// What has a name in a folder.
+enum Found {
+    /// A file or folder.
+    Item(OwnedFd, FileType),
+    Link,
+    Nothing,
+}
+
+/// Opens one name in a folder without following a link. Errors name `path`.
+fn open(folder: &OwnedFd, name: impl rustix::path::Arg + Copy, path: &str) -> Result<Found, TaskError> {
     use rustix::io::Errno;
     match rustix::fs::openat(folder, name, FLAGS, Mode::empty()) {
         Ok(handle) => {
             let stat = rustix::fs::fstat(&handle).map_err(unreadable(path))?;
             let kind = FileType::from_raw_mode(stat.st_mode);
             match kind {
-                FileType::RegularFile | FileType::Directory => Ok(Some((handle, kind))),
+                FileType::RegularFile | FileType::Directory => Ok(Found::Item(handle, kind)),
                 other => Err(special(path, other)),
             }
         }
-        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-        Err(Errno::LOOP) => Err(special(path, FileType::Symlink)),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(Found::Nothing),
+        Err(Errno::LOOP) => Ok(Found::Link),
         Err(Errno::NXIO) => Err(special(path, FileType::Socket)),
         Err(error) => Err(unreadable(path)(error)),
     }
@@ -212,12 +226,16 @@ fn digest_file(handle: OwnedFd, path: &str) -> Result<Content, TaskError> {
 /// The listing of a folder while it is made.
 struct Listing<'a> {
     top: &'a str,
+    /// The path of the folder in the container.
+    seen_as: String,
     lines: Vec<(String, String)>,
+    links: Links,
     size: u64,
 }
 
 impl Listing<'_> {
-    fn folder(&mut self, handle: &OwnedFd, prefix: &str, depth: usize) -> Result<(), TaskError> {
+    /// Lists the folder of a path below the top.
+    fn folder(&mut self, handle: &OwnedFd, below: &[u8], depth: usize) -> Result<(), TaskError> {
         if depth > limits::OUTPUT_DEPTH {
             return Err(TaskError::TooLarge {
                 path: self.top.to_owned(),
@@ -226,51 +244,81 @@ impl Listing<'_> {
             });
         }
         for name in entries(handle, self.top)? {
-            let shown = escaped(&name);
-            let path = if prefix.is_empty() {
-                shown
-            } else {
-                format!("{prefix}/{shown}")
-            };
-            let full = format!("{}/{path}", self.top);
             if self.lines.len() >= limits::OUTPUT_ENTRIES {
                 return Err(too_many(self.top));
             }
+            let place = match below {
+                [] => name.clone(),
+                below => [below, &name].join(&b'/'),
+            };
+            let path = escaped(&place);
+            let full = self.full(&place);
             match open(handle, name.as_slice(), &full)? {
-                Some((inner, FileType::Directory)) => {
+                Found::Item(inner, FileType::Directory) => {
                     self.lines.push((path.clone(), format!("folder {path}\n")));
-                    self.folder(&inner, &path, depth + 1)?;
+                    self.folder(&inner, &place, depth + 1)?;
                 }
-                Some((file, _)) => {
+                Found::Item(file, _) => {
                     let content = digest_file(file, &full)?;
                     self.size += content.size;
                     let line = format!("file {} {} {path}\n", content.digest.hex(), content.size);
                     self.lines.push((path, line));
                 }
+                Found::Link => {
+                    let text = self.link(handle, &name, &place)?;
+                    self.lines
+                        .push((path.clone(), format!("link {} {path}\n", escaped(&text))));
+                    self.links.add(place, text);
+                }
                 // The container has ended, so no name is removed meanwhile.
-                None => return Err(unreadable(&full)(rustix::io::Errno::NOENT)),
+                Found::Nothing => return Err(unreadable(&full)(rustix::io::Errno::NOENT)),
             }
         }
         Ok(())
     }
 
-    fn finish(mut self) -> Content {
+    /// Reads a link. An absolute one to a place in the output is made relative, because it would lead elsewhere on every
+    /// other machine.
+    fn link(&self, folder: &OwnedFd, name: &[u8], place: &[u8]) -> Result<Vec<u8>, TaskError> {
+        let full = self.full(place);
+        let text = rustix::fs::readlinkat(folder, name, Vec::new()).map_err(unreadable(&full))?;
+        let text = text.into_bytes();
+        let Some(relative) = links::relative(place, &text, self.seen_as.as_bytes()) else {
+            return Ok(text);
+        };
+        rustix::fs::unlinkat(folder, name, AtFlags::empty()).map_err(unreadable(&full))?;
+        rustix::fs::symlinkat(relative.as_slice(), folder, name).map_err(unreadable(&full))?;
+        Ok(relative)
+    }
+
+    fn full(&self, place: &[u8]) -> String {
+        format!("{}/{}", self.top, escaped(place))
+    }
+
+    fn finish(mut self) -> Result<Content, TaskError> {
+        let checked = self.links.check();
+        checked.map_err(|(place, text, fault)| TaskError::Link {
+            path: self.full(place),
+            text: String::from_utf8_lossy(text).into_owned(),
+            fault,
+        })?;
         self.lines.sort();
         let mut digester = Digester::new(Algorithm::Sha256);
         for (_, line) in &self.lines {
             digester.update(line.as_bytes());
         }
-        Content {
+        Ok(Content {
             digest: digester.finish(),
             size: self.size,
-        }
+        })
     }
 }
 
-fn escaped(name: &[u8]) -> String {
+/// Writes a path without spaces and line ends.
+fn escaped(path: &[u8]) -> String {
     let mut out = String::new();
-    for byte in name {
-        if byte.is_ascii_alphanumeric() || b"._-+@=,".contains(byte) {
+    for byte in path {
+        if byte.is_ascii_alphanumeric() || b"/._-+@=,".contains(byte) {
             out.push(char::from(*byte));
         } else {
             out.push_str(&format!("%{byte:02X}"));
@@ -289,7 +337,7 @@ mod tests {
 
     fn folder() -> (tempfile::TempDir, Folder) {
         let home = tempfile::tempdir().unwrap();
-        let folder = Folder::open(home.path()).unwrap();
+        let folder = Folder::open(home.path(), "/outputs/t").unwrap();
         (home, folder)
     }
 
@@ -313,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn links_pipes_and_sockets_are_refused_at_every_level() {
+    fn links_elsewhere_pipes_and_sockets_are_refused_at_every_level() {
         let (home, folder) = folder();
         let secret = home.path().join("secret");
         fs::write(&secret, "s").unwrap();
@@ -321,7 +369,13 @@ mod tests {
         symlink(&secret, home.path().join("out/file")).unwrap();
         symlink(home.path(), home.path().join("out/up")).unwrap();
         let _socket = UnixListener::bind(home.path().join("out/socket")).unwrap();
-        for path in ["out/file", "out/up", "out/socket", "out/up/secret", "out"] {
+        assert!(matches!(
+            Folder::open(home.path(), "/").unwrap().digest("out"),
+            Err(TaskError::Special { kind: "socket", .. })
+        ));
+        fs::remove_file(home.path().join("out/socket")).unwrap();
+        assert!(matches!(folder.digest("out"), Err(TaskError::Link { .. })));
+        for path in ["out/file", "out/up", "out/up/secret"] {
             assert!(
                 matches!(folder.digest(path), Err(TaskError::Special { .. })),
                 "{path}"
@@ -336,6 +390,35 @@ mod tests {
             Err(TaskError::Special { kind: "link", .. })
         ));
         assert!(matches!(folder.read("..", 10), Err(TaskError::Special { .. })));
+    }
+
+    #[test]
+    fn links_in_an_output_are_kept_if_they_stay_inside() {
+        let (home, folder) = folder();
+        let out = home.path().join("out");
+        fs::create_dir_all(out.join("runs/one two")).unwrap();
+        fs::write(out.join("model-v1.bin"), "1").unwrap();
+        symlink("model-v1.bin", out.join("latest")).unwrap();
+        symlink("../../model-v1.bin", out.join("runs/one two/model")).unwrap();
+        symlink("/outputs/t/out/runs/one two", out.join("runs/last")).unwrap();
+        symlink("gone", out.join("dangling")).unwrap();
+        let found = folder.digest("out").unwrap().unwrap();
+        let file = Digest::sha256(b"1").hex();
+        let listing = format!(
+            "link gone dangling\nlink model-v1.bin latest\nfile {file} 1 model-v1.bin\nfolder runs\n\
+             link ../runs/one%20two runs/last\nfolder runs/one%20two\nlink ../../model-v1.bin runs/one%20two/model\n"
+        );
+        assert_eq!(found.digest, Digest::sha256(listing.as_bytes()));
+        assert_eq!(found.size, 1);
+        // The absolute link leads to the same place on every machine now.
+        assert_eq!(fs::read(out.join("runs/last/model")).unwrap(), b"1");
+        assert_eq!(folder.digest("out").unwrap(), Some(found));
+        symlink("../other/x", out.join("away")).unwrap();
+        let refused = folder.digest("out").unwrap_err().to_string();
+        assert!(
+            refused.starts_with("output out/away is a link to ../other/x, which leads out of the output"),
+            "{refused}"
+        );
     }
 
     #[test]

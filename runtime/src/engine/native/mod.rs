@@ -28,6 +28,7 @@ mod facts;
 mod failure;
 mod folder;
 mod installed;
+mod links;
 mod resolve;
 mod task;
 mod unpacked;

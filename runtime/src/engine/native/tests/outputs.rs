@@ -118,11 +118,11 @@ async fn a_task_that_says_it_succeeded_but_left_something_wrong_has_failed() {
     let cases = [
         (
             refusal(link(path("parameters/s"))).await,
-            "output parameters/s is a link; outputs must be files and folders",
+            "output parameters/s is a link; an output must be a file or a folder of files, folders and links inside of it",
         ),
         (
             refusal(link(path("artifacts/m/m"))).await,
-            "output artifacts/m/m is a link; outputs must be files and folders",
+            "output artifacts/m/m is a link; an output must be a file or a folder of files, folders and links inside of it",
         ),
         (
             refusal(write(path("parameters/n"), "x")).await,
