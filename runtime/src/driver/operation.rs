@@ -21,6 +21,9 @@ pub struct Operation {
     pub command: Vec<String>,
     /// Variables that are added to the image's environment.
     pub environment: BTreeMap<String, String>,
+    /// Whom it runs as, written as in an image: `user`, `uid`, `user:group`; none: as the image says. Other users than root
+    /// find a home folder that they may write to.
+    pub user: Option<String>,
     /// What the container reads. It cannot write to any of it.
     pub inputs: Vec<Input>,
     /// What the container writes and the driver returns.

@@ -63,6 +63,7 @@ impl Action<'_> {
             extra_layers: Vec::new(),
             command: vec!["/cnab/app/run".to_owned()],
             environment: self.environment(),
+            user: None,
             inputs,
             outputs: vec![output],
             limits: Limits::default(),

@@ -262,6 +262,30 @@ pub(super) async fn with_user(bench: &super::Bench, user: &str) -> Result<Descri
     bench.busybox_again(config, None).await
 }
 
+/// The image with another user, perhaps a variable, and a folder `/opt/app/src` of root.
+pub(super) async fn with_home(
+    bench: &super::Bench,
+    user: &str,
+    variable: Option<&str>,
+) -> Result<Descriptor, String> {
+    let config = ContainerConfig {
+        user: user.to_owned(),
+        env: ["PATH=/bin"]
+            .into_iter()
+            .chain(variable)
+            .map(str::to_owned)
+            .collect(),
+        ..ContainerConfig::default()
+    };
+    let layer = LayerBuilder::default()
+        .add("opt/app/", 0o755, 0, Entry::Folder)
+        .and_then(|layer| layer.add("opt/app/src/", 0o755, 0, Entry::Folder))
+        .and_then(|layer| layer.add("opt/app/src/kept", 0o644, 0, Entry::File(b"kept")))
+        .and_then(LayerBuilder::tar);
+    let layer = layer.map_err(|error| error.to_string())?;
+    bench.busybox_again(config, Some((layer, Packing::Gzip))).await
+}
+
 /// The image with a link in its root.
 pub(super) async fn with_link(bench: &super::Bench, name: &str, target: &str) -> Result<Descriptor, String> {
     let layer = LayerBuilder::default().add(name, 0o777, 0, Entry::Link(target));

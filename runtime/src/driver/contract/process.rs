@@ -148,7 +148,7 @@ pub(super) async fn runs_as_the_images_user(bench: &Bench) -> Verdict {
     for (user, wanted) in [
         ("worker", "1234 2345 /home/worker"),
         ("1234", "1234 2345 /home/worker"),
-        ("77:88", "77 88 /"),
+        ("77:88", "77 88 /samebundle/home"),
         ("worker:root", "1234 0 /home/worker"),
         ("", "0 0 /root"),
     ] {
@@ -165,6 +165,40 @@ pub(super) async fn runs_as_the_images_user(bench: &Bench) -> Verdict {
     let (outcome, _) = bench.run(&operation).await;
     let text = told(&outcome);
     same(&text, true, outcome.is_err() && text.contains("nobody-there"))
+}
+
+/// Images for clusters have users whose home is missing, is root's, or is not in `passwd`. Libraries keep caches and
+/// settings there, so it is the user's own.
+pub(super) async fn gives_every_user_a_home(bench: &Bench) -> Verdict {
+    let line = "echo $HOME; mkdir -p $HOME/.local/lib && echo x > $HOME/.cache && ls -a $HOME | grep -c -e .local -e .cache -e kept";
+    for (user, home, lines_in_it, variable) in [
+        ("worker", "/home/worker", "2", None),
+        ("77:88", "/samebundle/home", "2", None),
+        ("worker", "/opt/app/src", "3", Some("HOME=/opt/app/src")),
+        ("1001:0", "/opt/app/src", "3", Some("HOME=/opt/app/src")),
+        ("77", "/tmp", "2", Some("HOME=/tmp")),
+    ] {
+        let mut operation = bench.shell("home", line);
+        operation.image = image::with_home(bench, user, variable).await?;
+        let got = bench.output(&operation).await?;
+        same(&format!("{user}, {variable:?}"), lines(&[home, lines_in_it]), got)?;
+    }
+    Ok(())
+}
+
+/// Who makes the container may say whom it runs as.
+pub(super) async fn runs_as_another_user(bench: &Bench) -> Verdict {
+    let mut operation = bench.shell("another", "id -u; echo x > /root/x; echo $HOME");
+    operation.image = image::with_user(bench, "worker").await?;
+    operation.user = Some("0".to_owned());
+    same("root", lines(&["0", "/root"]), bench.output(&operation).await?)?;
+    let mut operation = bench.shell("another", "id -u; echo $HOME");
+    operation.user = Some("worker".to_owned());
+    same(
+        "worker",
+        lines(&["1234", "/home/worker"]),
+        bench.output(&operation).await?,
+    )
 }
 
 pub(super) async fn reads_nothing_from_standard_input(bench: &Bench) -> Verdict {

@@ -6,6 +6,7 @@
 //!
 //! Failure: the engine's answer is passed on word for word. A container is removed however it ended.
 
+mod home;
 mod keep;
 mod load;
 mod options;
@@ -20,6 +21,7 @@ use async_trait::async_trait;
 use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
+use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, InspectContainerOptions, KillContainerOptionsBuilder,
     ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
@@ -196,20 +198,39 @@ impl DockerDriver {
         }
     }
 
-    async fn create(
+    /// Loads the image and makes everything else that a container is created from.
+    async fn prepare(
         &self,
         operation: &Operation,
         staging: &Staging,
         folder: &Path,
-    ) -> Result<String, DriverError> {
+    ) -> Result<(image::Image, ContainerCreateBody), DriverError> {
         let image = image::read(&*self.source, &operation.image).await?;
         let tag = load::ensure(&self.engine, &self.source, &image, operation, &self.scratch).await?;
         let binds = staging.bind(operation, folder).map_err(unstaged(operation))?;
-        let body = options::body(operation, &binds, &tag);
-        let created = self.engine.create_container(None, body).await;
-        Ok(created
-            .map_err(failed("create the container", &operation.name))?
-            .id)
+        Ok((image, options::body(operation, &binds, &tag)))
+    }
+
+    /// Creates a container whose user has a home.
+    async fn create(
+        &self,
+        operation: &Operation,
+        image: &image::Image,
+        mut body: ContainerCreateBody,
+    ) -> Result<String, DriverError> {
+        loop {
+            let created = self.engine.create_container(None, body.clone()).await;
+            let container = created
+                .map_err(failed("create the container", &operation.name))?
+                .id;
+            let housed = home::house(&self.engine, &container, &image.config.config, &mut body).await;
+            if let Ok(true) = housed {
+                return Ok(container);
+            }
+            let removed = self.remove(&container).await;
+            housed.map_err(failed("give the user a home in the container", &operation.name))?;
+            removed.map_err(failed("remove the container", &operation.name))?;
+        }
     }
 }
 
@@ -262,11 +283,12 @@ impl Driver for DockerDriver {
         std::fs::create_dir_all(&self.scratch).map_err(unstaged(operation))?;
         // The folder for inputs that are given as bytes. It is removed with the container.
         let folder = tempfile::tempdir_in(&self.scratch).map_err(unstaged(operation))?;
-        let container = tokio::select! {
+        let (image, body) = tokio::select! {
             biased;
             () = cancel.cancelled() => return Ok(Outcome::Cancelled),
-            created = self.create(operation, staging, folder.path()) => created?,
+            prepared = self.prepare(operation, staging, folder.path()) => prepared?,
         };
+        let container = self.create(operation, &image, body).await?;
         let result = self
             .see_through(&container, operation, staging, log, cancel)
             .await;

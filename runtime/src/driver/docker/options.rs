@@ -34,6 +34,7 @@ pub(super) fn body(operation: &Operation, binds: &[Bind], image: &str) -> Contai
         entrypoint: given.then(|| operation.command.clone()),
         cmd: given.then(Vec::new),
         env: Some(environment.collect()),
+        user: operation.user.clone(),
         working_dir: operation.working_dir.clone(),
         labels: Some(HashMap::from([(RUN_LABEL.to_owned(), operation.run_id.clone())])),
         attach_stdout: Some(true),

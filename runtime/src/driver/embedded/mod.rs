@@ -141,7 +141,7 @@ impl EmbeddedDriver {
             command,
             environment,
             working_dir: format!("/{}", working_dir.trim_start_matches('/')),
-            user: image.config.config.user,
+            user: operation.user.clone().unwrap_or(image.config.config.user),
             mounts: binds(operation, staging, folder)
                 .map_err(failed("stage the contents", &operation.name))?,
             network: operation.limits.network,

@@ -41,7 +41,7 @@ pub(super) struct Run {
     pub(super) environment: BTreeMap<String, String>,
     /// Absolute path in the container.
     pub(super) working_dir: String,
-    /// The image's `User`.
+    /// Whom it runs as, written as in an image.
     pub(super) user: String,
     /// What is bound into it.
     pub(super) mounts: Vec<Bind>,

@@ -142,6 +142,7 @@ impl Execution<'_> {
             extra_layers,
             command,
             environment,
+            user: None,
             inputs,
             outputs,
             limits,

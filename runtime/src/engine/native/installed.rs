@@ -150,6 +150,8 @@ impl Execution<'_> {
             extra_layers: Vec::new(),
             command: vec!["sh".to_owned(), "-ec".to_owned(), script(lines)],
             environment: wheelhouse::environment(),
+            // The packages are for every user of the image, whose own user may not even have a home to install to.
+            user: Some("0".to_owned()),
             inputs: vec![input],
             outputs: vec![Output::Root],
             limits: crate::driver::Limits {

@@ -57,6 +57,7 @@ fn create(run: &Run, root: &RootFs) -> Result<Container, HelperFailure> {
     folder
         .make_folders(Path::new(&run.working_dir))
         .step("make the working folder")?;
+    give_home(run, &folder, &account);
     let bundle = run.folder.join("bundle");
     fs::create_dir_all(&bundle).step("make the bundle folder")?;
     let text = specification(run, &root.path, &account).to_string();
@@ -72,6 +73,25 @@ fn create(run: &Run, root: &RootFs) -> Result<Container, HelperFailure> {
         .with_systemd(false)
         .build()
         .step("create the container")
+}
+
+/// Makes the home of another user than root that user's own, as root could: without a home that they may write to, most
+/// libraries fail. An image whose home is no folder stays as it is.
+fn give_home(run: &Run, root: &Root, account: &Account) {
+    let from_environment = run.environment.get("HOME").map(String::as_str);
+    let Some(home) = account.own_home(from_environment) else {
+        return;
+    };
+    let given = root.make_folders(Path::new(home)).and_then(|folder| {
+        if !run.rootless {
+            std::os::unix::fs::fchown(&folder, Some(account.uid), Some(account.gid))?;
+        }
+        let mode = rustix::fs::fstat(&folder)?.st_mode & 0o7777;
+        Ok(rustix::fs::fchmod(&folder, (mode | 0o700).into())?)
+    });
+    if let Err(error) = given {
+        tracing::debug!("the home {home} of {} stays as it is: {error}", run.name);
+    }
 }
 
 fn seen_as(run: &Run, account: &Account) -> Option<(u32, u32)> {
