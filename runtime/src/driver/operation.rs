@@ -102,6 +102,8 @@ pub struct Limits {
     pub cpus: Option<f64>,
     /// Memory, bytes; none: no limit.
     pub memory: Option<u64>,
+    /// Shared memory (`/dev/shm`), bytes; none: half of the memory that it may use, see [`Limits::shared_memory`].
+    pub shm: Option<u64>,
     /// Processes and threads.
     pub pids: u32,
     /// Whether it has a network (that of the machine).
@@ -110,11 +112,23 @@ pub struct Limits {
     pub gpus: BTreeMap<String, u32>,
 }
 
+impl Limits {
+    /// Returns the size of `/dev/shm`, on a machine with so much memory: what is asked for, else half of the memory that
+    /// the container may use, and at least 64 MiB. It is memory that counts as the container's when it is written to.
+    pub fn shared_memory(&self, machine: u64) -> u64 {
+        /// What container engines give, and programs expect.
+        const LEAST: u64 = 64 << 20;
+        let half = self.memory.unwrap_or(machine).min(machine) / 2;
+        self.shm.unwrap_or(half.max(LEAST))
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             cpus: None,
             memory: None,
+            shm: None,
             pids: 4_096,
             network: false,
             gpus: BTreeMap::new(),

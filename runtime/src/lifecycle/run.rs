@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use samebundle_registry::store::Store;
+use samebundle_spec::bundle::quantity::Quantity;
 use samebundle_spec::record::{Claim, Format, OutputRecord, Run, RunFinished, RunId, RunStarted, RunStatus};
 use samebundle_spec::{json, limits};
 use serde_json::Value;
@@ -143,6 +144,13 @@ async fn run_program(
         data: program.data.clone(),
         limits: Limits {
             network,
+            shm: program
+                .extension
+                .requires
+                .resources
+                .shm
+                .as_ref()
+                .map(Quantity::units),
             ..Limits::default()
         },
         parallelism: plan.parallelism,

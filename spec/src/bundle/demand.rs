@@ -36,7 +36,12 @@ impl Resources {
         Demand {
             subject: "the bundle".to_owned(),
             cpus: self.cpu.as_ref().map(Quantity::as_f64),
-            memory: self.memory.as_ref().map(Quantity::units),
+            // Shared memory is memory.
+            memory: [&self.memory, &self.shm]
+                .into_iter()
+                .flatten()
+                .map(Quantity::units)
+                .max(),
             gpus: self.gpu.iter().map(gpu).collect(),
             disk: disk.and_then(|disk| disk.size.as_ref()).map(Quantity::units),
             disk_class: disk.and_then(|disk| disk.class.clone()),

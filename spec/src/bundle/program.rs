@@ -116,6 +116,9 @@ pub struct Resources {
     /// Memory, bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Quantity>,
+    /// Shared memory of each task (`/dev/shm`), bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shm: Option<Quantity>,
     /// Accelerators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gpu: Option<Gpu>,

@@ -23,6 +23,7 @@ mod read;
 mod read_executor;
 mod read_task;
 mod reader;
+mod shared_memory;
 mod types;
 mod unsupported;
 mod value;

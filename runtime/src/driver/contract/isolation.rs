@@ -179,3 +179,50 @@ pub(super) async fn limits_memory(bench: &Bench) -> Verdict {
         (other, log) => Err(format!("200 MB under a limit of 32: {}, {log:?}", told(&other))),
     }
 }
+
+/// Libraries that share arrays between processes need as much as their data has. A write beyond the end is a bus error.
+pub(super) async fn has_shared_memory_of_its_size(bench: &Bench) -> Verdict {
+    let size = "df -k /dev/shm | tail -n 1 | { read -r device blocks rest; echo $blocks; }";
+    let mebibytes = |got: Vec<String>| {
+        got.first()
+            .and_then(|blocks| blocks.parse::<u64>().ok())
+            .map(|blocks| blocks >> 10)
+    };
+    let mut operation = bench.shell("shared", size);
+    operation.limits.shm = Some(100 << 20);
+    same(
+        "what is asked for",
+        Some(100),
+        mebibytes(bench.output(&operation).await?),
+    )?;
+    operation.limits.shm = None;
+    operation.limits.memory = Some(512 << 20);
+    same(
+        "half of the limit",
+        Some(256),
+        mebibytes(bench.output(&operation).await?),
+    )?;
+    operation.limits.memory = Some(32 << 20);
+    same("the least", Some(64), mebibytes(bench.output(&operation).await?))?;
+    operation.limits.memory = None;
+    let half = bench
+        .driver
+        .offers()
+        .await
+        .map_err(|error| told(&Err(error)))?
+        .memory
+        >> 21;
+    let got = mebibytes(bench.output(&operation).await?);
+    same(
+        &format!("{got:?} MiB of {half}"),
+        true,
+        got.is_some_and(|got| got.abs_diff(half) <= 1),
+    )?;
+    let line =
+        "dd if=/dev/zero of=/dev/shm/x bs=1M count=90 2>/dev/null && ls -l /dev/shm | grep -c 94371840";
+    same(
+        "written",
+        lines(&["1"]),
+        bench.output(&bench.shell("shared", line)).await?,
+    )
+}

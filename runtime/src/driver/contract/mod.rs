@@ -122,6 +122,7 @@ pub const CASES: &[Case] = cases![
     isolation::makes_no_device,
     isolation::limits_processes,
     isolation::limits_memory,
+    isolation::has_shared_memory_of_its_size,
     layers::applies_whiteouts,
     layers::throws_the_root_away,
     layers::keeps_what_was_written,

@@ -56,6 +56,8 @@ pub struct DockerDriver {
     address: String,
     source: Arc<dyn Source>,
     scratch: PathBuf,
+    /// Memory of the engine's machine, bytes.
+    memory: u64,
 }
 
 impl DockerDriver {
@@ -88,8 +90,10 @@ impl DockerDriver {
                 why: format!("the engine at {address} speaks API {version}, older than Docker 20.10's 1.41"),
             });
         }
+        let memory = options::memory(&engine.info().await.map_err(unusable)?);
         Ok(Self {
             engine,
+            memory,
             address: address.to_owned(),
             source,
             scratch,
@@ -208,7 +212,7 @@ impl DockerDriver {
         let image = image::read(&*self.source, &operation.image).await?;
         let tag = load::ensure(&self.engine, &self.source, &image, operation, &self.scratch).await?;
         let binds = staging.bind(operation, folder).map_err(unstaged(operation))?;
-        Ok((image, options::body(operation, &binds, &tag)))
+        Ok((image, options::body(operation, &binds, &tag, self.memory)))
     }
 
     /// Creates a container whose user has a home.

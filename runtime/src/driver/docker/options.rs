@@ -22,7 +22,12 @@ const CAPABILITIES: [&str; 9] = [
 ];
 
 /// The container to create.
-pub(super) fn body(operation: &Operation, binds: &[Bind], image: &str) -> ContainerCreateBody {
+pub(super) fn body(
+    operation: &Operation,
+    binds: &[Bind],
+    image: &str,
+    machine_memory: u64,
+) -> ContainerCreateBody {
     let given = !operation.command.is_empty();
     let environment = operation
         .environment
@@ -39,12 +44,12 @@ pub(super) fn body(operation: &Operation, binds: &[Bind], image: &str) -> Contai
         labels: Some(HashMap::from([(RUN_LABEL.to_owned(), operation.run_id.clone())])),
         attach_stdout: Some(true),
         attach_stderr: Some(true),
-        host_config: Some(host(operation, binds)),
+        host_config: Some(host(operation, binds, machine_memory)),
         ..ContainerCreateBody::default()
     }
 }
 
-fn host(operation: &Operation, binds: &[Bind]) -> HostConfig {
+fn host(operation: &Operation, binds: &[Bind], machine_memory: u64) -> HostConfig {
     let limits = &operation.limits;
     let memory = limits
         .memory
@@ -59,6 +64,7 @@ fn host(operation: &Operation, binds: &[Bind]) -> HostConfig {
         // The engine writes no host name for a container that has no network.
         extra_hosts: Some(vec![format!("{HOSTNAME}:127.0.0.1")]),
         memory,
+        shm_size: Some(i64::try_from(limits.shared_memory(machine_memory)).unwrap_or(i64::MAX)),
         // The limit of memory and swap together, so there is no swap.
         memory_swap: memory,
         nano_cpus,
@@ -84,6 +90,13 @@ fn mount(bind: &Bind) -> Mount {
         read_only: Some(!bind.writable),
         ..Mount::default()
     }
+}
+
+/// Returns the memory of the engine's machine, bytes.
+pub(super) fn memory(info: &SystemInfo) -> u64 {
+    info.mem_total
+        .and_then(|bytes| u64::try_from(bytes).ok())
+        .unwrap_or(0)
 }
 
 /// What the engine's machine offers to containers. No GPU is given to them yet.
@@ -116,10 +129,7 @@ pub(super) fn offers(info: &SystemInfo, scratch: &Path) -> Offers {
     let cpus = info.ncpu.unwrap_or(1) as f64;
     Offers {
         cpus,
-        memory: info
-            .mem_total
-            .and_then(|bytes| u64::try_from(bytes).ok())
-            .unwrap_or(0),
+        memory: memory(info),
         disk,
         disk_classes: vec!["standard".to_owned()],
         gpus: BTreeMap::new(),

@@ -146,6 +146,7 @@ impl EmbeddedDriver {
                 .map_err(failed("stage the contents", &operation.name))?,
             network: operation.limits.network,
             pids: operation.limits.pids,
+            shm: operation.limits.shared_memory(offers::memory()),
             keep_upper: staging
                 .root(operation)
                 .map_err(failed("stage the contents", &operation.name))?,

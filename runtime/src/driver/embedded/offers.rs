@@ -31,6 +31,7 @@ pub(super) fn offers(home: &Path, cgroup: &Cgroup, rootless: bool, overlay: bool
 pub(super) const PROBE_LIMITS: Limits = Limits {
     cpus: Some(1.0),
     memory: Some(64 << 20),
+    shm: None,
     pids: 16,
     network: false,
     gpus: BTreeMap::new(),
@@ -59,7 +60,8 @@ fn notices(cgroup: &Cgroup, rootless: bool, overlay: bool) -> Vec<String> {
     notices
 }
 
-fn memory() -> u64 {
+/// Returns the memory that this process may use, bytes.
+pub(super) fn memory() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let kibibytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());

@@ -47,6 +47,8 @@ pub(super) struct Run {
     pub(super) mounts: Vec<Bind>,
     /// Whether the container stays in the machine's network namespace.
     pub(super) network: bool,
+    /// Size of `/dev/shm`, bytes.
+    pub(super) shm: u64,
     /// Limit of processes, for machines where no cgroup enforces it.
     pub(super) pids: u32,
     /// Where to write the upper folder as a layer if the container succeeds.

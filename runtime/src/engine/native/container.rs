@@ -130,7 +130,7 @@ impl Execution<'_> {
             environment.insert(name.clone(), resolver.text(value.as_str())?);
         }
         check_lengths(&command, &environment, &input)?;
-        let limits = self.limits(container, &resolver)?;
+        let limits = self.limits(component, container, &resolver)?;
         let Some(extra_layers) = self.installed_layers(path, container, image).await else {
             return Ok(None);
         };
@@ -169,7 +169,12 @@ impl Execution<'_> {
         Ok(config.config.entrypoint)
     }
 
-    fn limits(&self, container: &Container, resolver: &Resolver<'_>) -> Result<Limits, TaskError> {
+    fn limits(
+        &self,
+        component: &Component,
+        container: &Container,
+        resolver: &Resolver<'_>,
+    ) -> Result<Limits, TaskError> {
         let resources = &container.resources;
         let text = |field: &Option<Located<String>>| -> Result<Option<String>, TaskError> {
             let text = field
@@ -184,6 +189,9 @@ impl Execution<'_> {
         }
         if let Some(bytes) = text(&resources.memory_limit)? {
             limits.memory = Some(quantity::bytes(&bytes)?.units());
+        }
+        if let Some(bytes) = self.plan.pipeline.shared_memory(component) {
+            limits.shm = Some(quantity::bytes(bytes)?.units());
         }
         let count = text(&resources.accelerator_count)?;
         let count = count.map(|text| quantity::count(&text)).transpose()?.unwrap_or(0);

@@ -81,6 +81,7 @@ fn probe(folder: &Path, rootless: bool) -> Result<Report, HelperFailure> {
         mounts: Vec::new(),
         network: false,
         pids: 0,
+        shm: 0,
         keep_upper: None,
     };
     Ok(Report::Probed {
