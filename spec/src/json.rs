@@ -83,6 +83,12 @@ pub enum JsonFault {
         /// The key.
         key: String,
     },
+    /// What programs write for a number that is none.
+    #[error("{text} is no number in JSON; leave it out, or write null or a string")]
+    NotANumber {
+        /// `NaN` or `Infinity`.
+        text: &'static str,
+    },
     /// Not JSON, or something after the value.
     #[error("not valid JSON: {why}")]
     Syntax {
@@ -125,7 +131,13 @@ fn read(bytes: &[u8], limit: u64, largest: u64, deepest: usize) -> Result<Value,
         return Err(fault_at(bytes, 0, JsonFault::TooLarge { size, limit }));
     }
     scan::check(bytes, largest, deepest).map_err(|(offset, fault)| fault_at(bytes, offset, fault))?;
-    strict::parse(bytes)
+    strict::parse(bytes).map_err(|error| match (&error.fault, scan::not_a_number(bytes)) {
+        (JsonFault::Syntax { .. }, Some(text)) => JsonError {
+            fault: JsonFault::NotANumber { text },
+            ..error
+        },
+        _ => error,
+    })
 }
 
 /// Parses `bytes`, at most `limit` of them, as strict JSON of the form `T`.

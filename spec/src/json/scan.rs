@@ -36,6 +36,23 @@ pub(super) fn check(bytes: &[u8], largest: u64, deepest: usize) -> Result<(), (u
     Ok(())
 }
 
+/// Returns the first number that is none, outside of strings. The text is no JSON.
+pub(super) fn not_a_number(bytes: &[u8]) -> Option<&'static str> {
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        if *byte == b'"' {
+            at = string_end(bytes, at + 1);
+            continue;
+        }
+        let begins = |word: &&str| bytes[at..].starts_with(word.as_bytes());
+        if let Some(word) = ["NaN", "Infinity"].into_iter().find(begins) {
+            return Some(word);
+        }
+        at += 1;
+    }
+    None
+}
+
 /// Returns the offset after the string whose first character is at `at`.
 fn string_end(bytes: &[u8], mut at: usize) -> usize {
     while let Some(byte) = bytes.get(at) {
@@ -62,7 +79,7 @@ fn check_number(token: &[u8], largest: u64) -> Result<(), JsonFault> {
     }
     let digits = token.strip_prefix(b"-").unwrap_or(token);
     // The parser refuses what is no number; a number with more digits than 64 bits hold is too large.
-    let only_digits = digits.iter().all(u8::is_ascii_digit);
+    let only_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     let number = std::str::from_utf8(digits)
         .ok()
         .and_then(|digits| digits.parse::<u64>().ok());

@@ -61,6 +61,18 @@ fn refuses_what_two_readers_read_differently() {
             fault(text)
         );
     }
+    for (text, wanted) in [
+        ("[NaN]", "NaN"),
+        ("{\"a\": -Infinity}", "Infinity"),
+        ("[\"NaN\", Infinity]", "Infinity"),
+    ] {
+        assert_eq!(
+            fault(text).fault,
+            JsonFault::NotANumber { text: wanted },
+            "{text}"
+        );
+    }
+    assert!(matches!(fault("[\"NaN\", x]").fault, JsonFault::Syntax { .. }));
     assert_eq!(fault("\u{feff}{}").fault, JsonFault::ByteOrderMark);
     assert!(value(b"\"\xff\"", LIMIT).is_err());
     assert!(matches!(
