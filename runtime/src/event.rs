@@ -63,13 +63,15 @@ pub enum Event {
     },
 }
 
-/// What was appended in the folder of a run.
+/// What was appended in the folder of a run, or is about to be.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Logged<'a> {
     /// An event of the run.
     Event(&'a RunEvent),
     /// A line that one of its tasks printed.
     Line(&'a LogLine),
+    /// A line that one of its tasks prints and replaces again, such as a progress bar. It is not kept.
+    Replaced(&'a LogLine),
 }
 
 /// Receives events. It must not block.

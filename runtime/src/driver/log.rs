@@ -1,4 +1,8 @@
 //! Splits the bytes that a container prints into lines.
+//!
+//! A carriage return begins a line anew, as on a terminal: progress bars print it before or after each of their states. The
+//! last state becomes the line when the line ends. Of the states before it, the newest of each read is shown meanwhile, so
+//! that a program cannot make more of them than it is read.
 
 use std::io;
 
@@ -13,6 +17,10 @@ use super::LogSink;
 pub(super) struct Lines {
     stderr: bool,
     begun: Vec<u8>,
+    /// The state of the line before the last carriage return.
+    replaced: Vec<u8>,
+    /// Whether the line has had a carriage return.
+    returned: bool,
 }
 
 impl Lines {
@@ -20,6 +28,8 @@ impl Lines {
         Self {
             stderr,
             begun: Vec::new(),
+            replaced: Vec::new(),
+            returned: false,
         }
     }
 
@@ -28,31 +38,52 @@ impl Lines {
         while !bytes.is_empty() {
             let room = limits::LOG_LINE_BYTES - self.begun.len();
             let window = &bytes[..bytes.len().min(room)];
-            if let Some(end) = window.iter().position(|byte| *byte == b'\n') {
-                self.begun.extend_from_slice(&window[..end]);
-                self.pass_on(sink);
-                bytes = &bytes[end + 1..];
-            } else {
+            let Some(end) = window.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else {
                 self.begun.extend_from_slice(window);
                 bytes = &bytes[window.len()..];
                 if self.begun.len() == limits::LOG_LINE_BYTES {
                     self.pass_on(sink);
                 }
+                continue;
+            };
+            self.begun.extend_from_slice(&window[..end]);
+            if window[end] == b'\n' {
+                self.pass_on(sink);
+            } else {
+                self.returned = true;
+                if !self.begun.is_empty() {
+                    std::mem::swap(&mut self.begun, &mut self.replaced);
+                    self.begun.clear();
+                }
             }
+            bytes = &bytes[end + 1..];
+        }
+        if self.returned && !self.state().is_empty() {
+            sink.replaced(&String::from_utf8_lossy(self.state()), self.stderr);
         }
     }
 
     /// Passes on the last line, which has no line end.
     pub(super) fn end(&mut self, sink: &dyn LogSink) {
-        if !self.begun.is_empty() {
+        if !self.state().is_empty() {
             self.pass_on(sink);
         }
     }
 
+    /// Returns the line as a terminal shows it now: after a carriage return the cursor is at the beginning of a line that is
+    /// still there.
+    fn state(&self) -> &[u8] {
+        match self.begun.as_slice() {
+            [] => &self.replaced,
+            begun => begun,
+        }
+    }
+
     fn pass_on(&mut self, sink: &dyn LogSink) {
-        let line = self.begun.strip_suffix(b"\r").unwrap_or(&self.begun);
-        sink.line(&String::from_utf8_lossy(line), self.stderr);
+        sink.line(&String::from_utf8_lossy(self.state()), self.stderr);
         self.begun.clear();
+        self.returned = false;
+        self.replaced.clear();
     }
 }
 
@@ -87,6 +118,32 @@ mod tests {
         fn line(&self, line: &str, _stderr: bool) {
             self.0.lock().unwrap().push(line.to_owned());
         }
+
+        fn replaced(&self, line: &str, _stderr: bool) {
+            self.0.lock().unwrap().push(format!("({line})"));
+        }
+    }
+
+    #[test]
+    fn a_carriage_return_begins_the_line_anew() {
+        let said = |reads: &[&str]| {
+            let (kept, mut lines) = (Kept(Mutex::default()), Lines::new(true));
+            reads.iter().for_each(|read| lines.take(read.as_bytes(), &kept));
+            lines.end(&kept);
+            kept.0.into_inner().unwrap()
+        };
+        // As tqdm prints it: the return comes first.
+        assert_eq!(
+            said(&["\r  0%|", "\r 50%|", "\r100%|", "\nnext\n"]),
+            ["(  0%|)", "( 50%|)", "(100%|)", "100%|", "next"]
+        );
+        // As others do: it comes last. One read with many states is shown once.
+        assert_eq!(said(&["0%\r1%\r2%\r", "3%\r\n"]), ["(2%)", "3%"]);
+        assert_eq!(said(&["a\r\nb\r", "\nc"]), ["a", "(b)", "b", "c"]);
+        assert_eq!(said(&["\r\r\n", "0%\r"]), ["", "(0%)", "0%"]);
+        // A state that is not ended is kept when the program ends, and no number of states makes a line too long.
+        let many = "\rprogress".repeat(limits::LOG_LINE_BYTES);
+        assert_eq!(said(&[&many]), ["(progress)", "progress"]);
     }
 
     #[tokio::test]

@@ -80,4 +80,8 @@ pub trait Driver: Debug + Send + Sync {
 pub trait LogSink: Send + Sync {
     /// Receives one line without its line end.
     fn line(&self, line: &str, stderr: bool);
+
+    /// Receives a state of a line that has not ended, which a carriage return replaces: a progress bar. The last state of a
+    /// line comes as its line. The default ignores it.
+    fn replaced(&self, _line: &str, _stderr: bool) {}
 }

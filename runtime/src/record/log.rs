@@ -215,6 +215,16 @@ impl RunLog {
         event.time
     }
 
+    /// Shows a state of a line that a task replaces again. It is not kept.
+    pub fn replaced(&self, task: &str, line: &str, stderr: bool) {
+        let line = LogLine {
+            task: task.to_owned(),
+            line: self.mask.text(line).into_owned(),
+            stderr,
+        };
+        self.watcher.logged(Logged::Replaced(&line));
+    }
+
     /// Appends to what the tasks printed. A line that cannot be written does not stop the run.
     pub fn line(&self, task: &str, line: &str, stderr: bool) {
         let line = LogLine {
@@ -279,6 +289,10 @@ pub(crate) struct TaskLines<'a> {
 impl LogSink for TaskLines<'_> {
     fn line(&self, line: &str, stderr: bool) {
         self.log.line(self.task, line, stderr);
+    }
+
+    fn replaced(&self, line: &str, stderr: bool) {
+        self.log.replaced(self.task, line, stderr);
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use samebundle_runtime::{Event, Events, Logged};
 use samebundle_spec::Digest;
-use samebundle_spec::record::{RunEvent, RunEventKind, TaskFinished};
+use samebundle_spec::record::{LogLine, RunEvent, RunEventKind, TaskFinished};
 use serde_json::{Value, json};
 
 use super::{safe, safe_lines, size};
@@ -17,6 +17,9 @@ use crate::args::Output;
 
 /// A transfer of fewer bytes shows no bar: it ends before a person could read it.
 const BAR_FROM: u64 = 4 << 20;
+
+/// How much of the state of a line is shown beside the name of its task.
+const STATE_CHARACTERS: usize = 100;
 
 /// The interval between two plain lines about the progress of a copy.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -53,6 +56,7 @@ fn line(event: &Event, verbose: u8) -> Option<String> {
 fn logged_line(logged: Logged<'_>) -> Option<String> {
     let event = match logged {
         Logged::Line(line) => return Some(format!("  {} | {}", safe(&line.task), safe(&line.line))),
+        Logged::Replaced(_) => return None,
         Logged::Event(event) => event,
     };
     match &event.kind {
@@ -158,23 +162,28 @@ impl Events for JsonLines {
     }
 
     fn logged(&self, logged: Logged<'_>) {
-        drop(writeln!(std::io::stderr().lock(), "{}", logged_as_json(logged)));
+        if let Some(json) = logged_as_json(logged) {
+            drop(writeln!(std::io::stderr().lock(), "{json}"));
+        }
     }
 }
 
 /// An event of a run as its log has it, with the time that a task took; a line that a task printed as `task-log`.
-fn logged_as_json(logged: Logged<'_>) -> Value {
+fn logged_as_json(logged: Logged<'_>) -> Option<Value> {
     let event = match logged {
         Logged::Line(line) => {
-            return json!({"event": "task-log", "task": line.task, "line": line.line, "stderr": line.stderr});
+            return Some(
+                json!({"event": "task-log", "task": line.task, "line": line.line, "stderr": line.stderr}),
+            );
         }
+        Logged::Replaced(_) => return None,
         Logged::Event(event) => event,
     };
     let mut json = json!(event);
     if let RunEventKind::TaskFinished(finished) = &event.kind {
         json["seconds"] = took(event, finished).as_secs_f64().into();
     }
-    json
+    Some(json)
 }
 
 fn as_json(event: &Event) -> Value {
@@ -287,6 +296,19 @@ impl Terminal {
         }
     }
 
+    /// Shows the newest state of a line that a task replaces, beside its name, as long as it is replaced.
+    fn replaced(&self, line: &LogLine, shown: &str) {
+        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bar) = tasks.get(&line.task) {
+            let shown: String = shown.chars().take(STATE_CHARACTERS).collect();
+            bar.set_message(
+                format!("{} {}", safe(&line.task), safe(&shown))
+                    .trim_end()
+                    .to_owned(),
+            );
+        }
+    }
+
     fn new_bar(&self, digest: Digest, total: u64) -> ProgressBar {
         let bar = self.bars.add(ProgressBar::new(total));
         let template = "  {msg} {bar:30} {binary_bytes}/{binary_total_bytes}";
@@ -311,8 +333,10 @@ impl Events for Terminal {
     }
 
     fn logged(&self, logged: Logged<'_>) {
-        if let Logged::Event(event) = logged {
-            self.task(&event.kind);
+        match logged {
+            Logged::Event(event) => self.task(&event.kind),
+            Logged::Replaced(line) => self.replaced(line, &line.line),
+            Logged::Line(line) => self.replaced(line, ""),
         }
         if let Some(line) = logged_line(logged) {
             drop(self.bars.println(line));

@@ -160,10 +160,10 @@ pub struct Busybox {
 }
 
 /// The programs that the cases use.
-const PROGRAMS: [&str; 28] = [
+const PROGRAMS: [&str; 29] = [
     "sh", "cat", "chmod", "cut", "df", "dd", "echo", "env", "false", "grep", "hostname", "id", "kill", "ln",
-    "ls", "mkdir", "mknod", "ping", "ps", "pwd", "rm", "seq", "sleep", "sort", "tail", "touch", "true",
-    "wget",
+    "ls", "mkdir", "mknod", "ping", "printf", "ps", "pwd", "rm", "seq", "sleep", "sort", "tail", "touch",
+    "true", "wget",
 ];
 
 /// Makes the image that the cases run in: a static busybox, a user `worker` (1234, group 2345), a folder `/data` whose

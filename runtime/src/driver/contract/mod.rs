@@ -99,6 +99,7 @@ pub const CASES: &[Case] = cases![
     process::streams_both_outputs,
     process::reads_both_outputs_to_their_ends,
     process::cuts_long_lines,
+    process::shows_states_of_a_line,
     process::sets_the_environment,
     process::starts_in_the_working_folder,
     process::runs_the_images_own_command,
@@ -175,6 +176,10 @@ impl LogSink for Log {
     fn line(&self, line: &str, stderr: bool) {
         let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         lines.push((line.to_owned(), stderr));
+    }
+
+    fn replaced(&self, line: &str, stderr: bool) {
+        self.line(&format!("({line})"), stderr);
     }
 }
 

@@ -93,6 +93,13 @@ pub(super) async fn cuts_long_lines(bench: &Bench) -> Verdict {
     same("last line", Some("end"), got.last().map(String::as_str))
 }
 
+/// A progress bar is shown while it moves, and its last state is a line.
+pub(super) async fn shows_states_of_a_line(bench: &Bench) -> Verdict {
+    let line = "printf '\\r10%%'; sleep 0.3; printf '\\r20%%'; sleep 0.3; printf '\\r30%%'; sleep 0.3; echo; echo end";
+    let got = bench.output(&bench.shell("states", line)).await?;
+    same("lines", lines(&["(10%)", "(20%)", "(30%)", "30%", "end"]), got)
+}
+
 pub(super) async fn sets_the_environment(bench: &Bench) -> Verdict {
     let mut operation = bench.shell(
         "environment",

@@ -16,7 +16,7 @@ use super::facts::ROOT;
 use super::failure::{AttemptFailure, LastLines, TaskLog};
 use super::resolve::{ContainerView, Resolver, artifact_folder};
 use super::wheelhouse::{self, Wheelhouse};
-use super::{Execution, ProgramError, collect, executor_input};
+use super::{Execution, ProgramError, collect, executor_input, signal};
 use crate::driver::{Input, Limits, Operation, Outcome, Output, Staging};
 
 impl Execution<'_> {
@@ -53,7 +53,7 @@ impl Execution<'_> {
         if self.halt.is_cancelled() {
             return Ok(TaskEnd::Cancelled);
         }
-        let log = TaskLog::new(path, self.log);
+        let log = TaskLog::new(path, self.log, operation.limits.network);
         let outcome = self.driver.run(&operation, &staging, &log, &self.halt).await;
         drop(permit);
         match outcome {
@@ -71,7 +71,7 @@ impl Execution<'_> {
                 };
                 Err(AttemptFailure {
                     task: path.to_owned(),
-                    why: format!("it exited with code {code}{memory}"),
+                    why: format!("{}{memory}", signal::ending(code, &operation.limits)),
                     lines: log.last(),
                     exit_code: Some(code),
                 })

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
+use super::hint::Hints;
 use crate::driver::LogSink;
 use crate::record::{RunLog, TaskLines};
 
@@ -28,11 +29,12 @@ impl fmt::Display for AttemptFailure {
     }
 }
 
-/// The last lines of standard error and of standard output.
+/// The last lines of standard error and of standard output, and what they hint at.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LastLines {
     stderr: VecDeque<String>,
     stdout: VecDeque<String>,
+    hints: Hints,
 }
 
 impl LastLines {
@@ -40,6 +42,7 @@ impl LastLines {
     const LINES: usize = 10;
 
     fn add(&mut self, line: &str, stderr: bool) {
+        self.hints.line(line);
         let last = if stderr {
             &mut self.stderr
         } else {
@@ -62,7 +65,7 @@ impl fmt::Display for LastLines {
                 begin = "\nIts last lines";
             }
         }
-        Ok(())
+        self.hints.fmt(f)
     }
 }
 
@@ -73,10 +76,15 @@ pub(super) struct TaskLog<'a> {
 }
 
 impl<'a> TaskLog<'a> {
-    pub(super) fn new(task: &'a str, log: &'a RunLog) -> Self {
+    /// Begins the log of a task. `network` says whether the task has one.
+    pub(super) fn new(task: &'a str, log: &'a RunLog, network: bool) -> Self {
+        let last = LastLines {
+            hints: Hints::new(network),
+            ..LastLines::default()
+        };
         Self {
             lines: TaskLines { task, log },
-            last: Mutex::default(),
+            last: Mutex::new(last),
         }
     }
 
@@ -91,5 +99,9 @@ impl LogSink for TaskLog<'_> {
         last.add(line, stderr);
         drop(last);
         self.lines.line(line, stderr);
+    }
+
+    fn replaced(&self, line: &str, stderr: bool) {
+        self.lines.replaced(line, stderr);
     }
 }
