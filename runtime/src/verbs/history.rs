@@ -8,7 +8,7 @@ use samebundle_spec::record::{ArtifactRecord, Installation, OutputRecord, Run, R
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::run::{OutputReport, output_reports};
+use super::run::OutputReport;
 use super::{Site, VerbError};
 use crate::record::{Installations, LogLine, Runs};
 
@@ -135,7 +135,7 @@ pub fn logs(site: &Site, request: &LogsRequest) -> Result<LogsReport, VerbError>
 }
 
 /// Lists a run's outputs, and writes them to a folder if one is named: values to `NAME.json`, artifacts to `NAME`, with
-/// a number if the output has several.
+/// a number if the output has several. Of a run that did not succeed, they are the outputs of its tasks, by `TASK.NAME`.
 ///
 /// # Errors
 /// If there is no such run, its record cannot be read, or a file cannot be written.
@@ -143,19 +143,40 @@ pub fn outputs(site: &Site, request: &OutputsRequest) -> Result<OutputsReport, V
     let runs = Runs::new(site.home());
     let id = runs.find_id(&request.run)?;
     let run = runs.get(&id)?;
+    let outputs = outputs_of(&run);
     if let Some(to) = &request.to {
-        write_outputs(&run, &runs.folder(&id), to)?;
+        write_outputs(&outputs, &runs.folder(&id), to)?;
     }
     Ok(OutputsReport {
-        outputs: output_reports(&run),
+        outputs: outputs
+            .iter()
+            .map(|(name, output)| (name.clone(), output.into()))
+            .collect(),
         run: id,
         status: run.status,
     })
 }
 
-fn write_outputs(run: &Run, folder: &Path, to: &Path) -> Result<(), VerbError> {
+/// Returns the outputs of a run. A run that ended before its outputs were there has those of its tasks instead, by
+/// `TASK.NAME`: also of the one that failed, as far as it came.
+fn outputs_of(run: &Run) -> BTreeMap<String, OutputRecord> {
+    if matches!(run.status, RunStatus::Succeeded | RunStatus::Running) || !run.outputs.is_empty() {
+        return run.outputs.clone();
+    }
+    let tasks = run.tasks.iter().flat_map(|task| {
+        let outputs = task.outputs.iter();
+        outputs.map(|(name, output)| (format!("{}.{name}", task.name), output.clone()))
+    });
+    tasks.collect()
+}
+
+fn write_outputs(
+    outputs: &BTreeMap<String, OutputRecord>,
+    folder: &Path,
+    to: &Path,
+) -> Result<(), VerbError> {
     std::fs::create_dir_all(to).map_err(VerbError::io("make", to))?;
-    for (name, output) in &run.outputs {
+    for (name, output) in outputs {
         let name = safe_file_name(name);
         match output {
             OutputRecord::Value(value) => {

@@ -6,9 +6,13 @@ use std::path::PathBuf;
 use clap::Args;
 use samebundle_runtime::verbs::{self, ArtifactReport, OutputReport, OutputsRequest};
 
+use samebundle_spec::record::RunStatus;
+
 use crate::error::CliError;
 use crate::render::{Report, safe, size, table::table};
 use crate::session::Session;
+
+const COLUMNS: &[&str] = &["output", "value", "size"];
 
 #[derive(Debug, Args)]
 pub(crate) struct Outputs {
@@ -30,7 +34,13 @@ impl Outputs {
         let rows = rows(&report.outputs);
         let text = match rows.is_empty() {
             true => format!("run {} has no outputs", report.run),
-            false => table(&["output", "value", "size"], &rows),
+            false if report.status == RunStatus::Succeeded => table(COLUMNS, &rows),
+            false => format!(
+                "run {} {}; its tasks left:\n{}",
+                report.run,
+                report.status.word(),
+                table(COLUMNS, &rows)
+            ),
         };
         Ok(Report::new(text, &report))
     }

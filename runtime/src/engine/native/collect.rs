@@ -59,6 +59,28 @@ pub(super) fn outputs(
     Ok(produced)
 }
 
+/// Returns the artifacts that a task left which failed, as far as they can be read.
+pub(super) fn left(planned: &Values, host: &Path, folder: &str, path: &str) -> Produced {
+    let mut left = Produced::default();
+    let Ok(written) = Folder::open(host, folder) else {
+        return left;
+    };
+    let said = ExecutorOutput::read(&written).unwrap_or_default();
+    for (name, planned) in &planned.artifacts {
+        let Some(template) = planned.first() else { continue };
+        let none = [Map::new()];
+        let said = said.artifacts.get(name).map_or(&none[..], Vec::as_slice);
+        let found = said
+            .iter()
+            .filter_map(|said| artifact(&written, template, said, folder, path).ok());
+        let found: Vec<Artifact> = found.filter(|artifact| artifact.digest.is_some()).collect();
+        if !found.is_empty() {
+            left.artifacts.insert(name.clone(), found);
+        }
+    }
+    left
+}
+
 fn parameter(
     written: &Folder,
     said: &ExecutorOutput,

@@ -33,6 +33,7 @@ impl Execution<'_> {
             why: error.to_string(),
             lines: LastLines::default(),
             exit_code: None,
+            left: Values::default(),
         };
         let Some(container) = self.plan.pipeline.container_of(component) else {
             return Ok(TaskEnd::Skipped);
@@ -56,6 +57,13 @@ impl Execution<'_> {
         let log = TaskLog::new(path, self.log, operation.limits.network);
         let outcome = self.driver.run(&operation, &staging, &log, &self.halt).await;
         drop(permit);
+        let written = Written {
+            component: component.clone(),
+            planned,
+            host: self.own_folder(path),
+            folder: target,
+            path: path.to_owned(),
+        };
         match outcome {
             Err(source) => {
                 let task = path.to_owned();
@@ -74,23 +82,17 @@ impl Execution<'_> {
                     why: format!("{}{memory}", signal::ending(code, &operation.limits)),
                     lines: log.last(),
                     exit_code: Some(code),
+                    left: written.left().await,
                 })
             }
-            Ok(Outcome::Succeeded) => {
-                let host = self.own_folder(path);
-                let (component, path) = (component.clone(), path.to_owned());
-                let collected = tokio::task::spawn_blocking(move || {
-                    collect::outputs(&component, &planned, &host, &target, &path)
-                });
-                let collected = collected.await.map_err(|error| TaskError::Folder(error.into()));
-                collected
-                    .and_then(|outputs| outputs)
-                    .map(TaskEnd::Done)
-                    .map_err(|error| AttemptFailure {
-                        exit_code: Some(0),
-                        ..failure(error)
-                    })
-            }
+            Ok(Outcome::Succeeded) => match written.outputs().await {
+                Ok(outputs) => Ok(TaskEnd::Done(outputs)),
+                Err(error) => Err(AttemptFailure {
+                    exit_code: Some(0),
+                    left: written.left().await,
+                    ..failure(error)
+                }),
+            },
         }
     }
 
@@ -231,6 +233,43 @@ impl Execution<'_> {
         all.iter().for_each(|(input, path)| staging.input(input, path));
         let inputs = all.into_iter().map(|(input, _)| input).collect();
         (inputs, vec![own], staging)
+    }
+}
+
+/// What a container wrote, and what of it are outputs.
+#[derive(Clone)]
+struct Written {
+    component: Component,
+    planned: Values,
+    /// The folder of the outputs on this machine.
+    host: PathBuf,
+    /// That folder in the container.
+    folder: String,
+    /// The path of the task.
+    path: String,
+}
+
+impl Written {
+    async fn outputs(&self) -> Result<Values, TaskError> {
+        let this = self.clone();
+        let collect = move || {
+            collect::outputs(
+                &this.component,
+                &this.planned,
+                &this.host,
+                &this.folder,
+                &this.path,
+            )
+        };
+        let collected = tokio::task::spawn_blocking(collect).await;
+        collected.map_err(|error| TaskError::Folder(error.into()))?
+    }
+
+    /// Returns the artifacts that a task left which failed.
+    async fn left(&self) -> Values {
+        let this = self.clone();
+        let collect = move || collect::left(&this.planned, &this.host, &this.folder, &this.path);
+        tokio::task::spawn_blocking(collect).await.unwrap_or_default()
     }
 }
 

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
+use super::artifact::Values;
 use super::hint::Hints;
 use crate::driver::LogSink;
 use crate::record::{RunLog, TaskLines};
@@ -20,6 +21,8 @@ pub(super) struct AttemptFailure {
     pub(super) lines: LastLines,
     /// The exit code of the container, if it exited.
     pub(super) exit_code: Option<i32>,
+    /// The artifacts that it left.
+    pub(super) left: Values,
 }
 
 impl fmt::Display for AttemptFailure {

@@ -14,6 +14,8 @@ use super::artifact::{TaskEnd, Values};
 struct Attempt {
     end: TaskEnd,
     exit_code: Option<i32>,
+    /// The artifacts that it left although it failed.
+    left: Values,
 }
 
 /// An attempt that began, and the time at which the first attempt of its task began.
@@ -67,17 +69,20 @@ impl Execution<'_> {
             Implementation::Dag(dag) => Attempt {
                 end: self.dag(component, dag, path, inputs).await,
                 exit_code: None,
+                left: Values::default(),
             },
             Implementation::Executor(_) => match self.container(path, component, &inputs, number).await {
                 Ok(end) => Attempt {
                     exit_code: matches!(end, TaskEnd::Done(_)).then_some(0),
                     end,
+                    left: Values::default(),
                 },
                 Err(failure) => Attempt {
                     exit_code: failure.exit_code,
                     end: TaskEnd::Failed {
                         message: Some(failure.to_string()),
                     },
+                    left: failure.left,
                 },
             },
         }
@@ -90,7 +95,11 @@ impl Execution<'_> {
             attempt: 1,
             first: self.started(path, 1, component, &Values::default()),
         };
-        let attempt = Attempt { end, exit_code: None };
+        let attempt = Attempt {
+            end,
+            exit_code: None,
+            left: Values::default(),
+        };
         self.finished(&begun, &attempt, false);
         attempt.end
     }
@@ -113,7 +122,15 @@ impl Execution<'_> {
     fn finished(&self, begun: &Begun<'_>, attempt: &Attempt, will_retry: bool) {
         let (status, message, outputs) = match &attempt.end {
             TaskEnd::Done(produced) => (RunStatus::Succeeded, None, produced.to_records()),
-            TaskEnd::Failed { message } => (RunStatus::Failed, message.clone(), BTreeMap::new()),
+            TaskEnd::Failed { message } => {
+                // The next attempt begins with empty folders.
+                let left = if will_retry {
+                    BTreeMap::new()
+                } else {
+                    attempt.left.to_records()
+                };
+                (RunStatus::Failed, message.clone(), left)
+            }
             TaskEnd::Cancelled => (RunStatus::Cancelled, None, BTreeMap::new()),
             TaskEnd::Skipped => (RunStatus::Skipped, None, BTreeMap::new()),
         };

@@ -152,3 +152,48 @@ async fn a_task_that_says_it_succeeded_but_left_something_wrong_has_failed() {
         "{message}"
     );
 }
+
+/// What a failed task left is recorded, as far as it can be read: the model is whole, or of use to find out why it failed.
+#[tokio::test]
+async fn a_failed_task_leaves_its_artifacts() {
+    for exits in [true, false] {
+        let outcome = outcome(move |container| {
+            container.write(&format!("{FOLDER}/artifacts/m/m"), "half");
+            match exits {
+                true => Outcome::Failed {
+                    code: 139,
+                    out_of_memory: false,
+                },
+                // It leaves its parameters unwritten.
+                false => Outcome::Succeeded,
+            }
+        });
+        let outcome = outcome.await;
+        assert_eq!(outcome.status, RunStatus::Failed);
+        let OutputRecord::Artifacts(left) = &task(&outcome, "c").outputs["m"] else {
+            panic!("{outcome:?}")
+        };
+        assert_eq!(left[0].digest, Some(Digest::sha256(b"half")));
+        assert_eq!(left[0].path.as_deref(), Some("outputs/c/artifacts/m/m"));
+        let message = outcome.message.clone().unwrap();
+        assert_eq!(
+            message.contains("SIGSEGV (segmentation fault)"),
+            exits,
+            "{message}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_number_that_is_none_is_named() {
+    let said = r#"{"parameterValues": {"n": NaN}}"#;
+    let message = refusal(move |container| {
+        container.write(&format!("{FOLDER}/output_metadata.json"), said);
+    });
+    let message = message.await;
+    assert!(
+        message.contains("NaN is no number in JSON; leave it out, or write null or a string"),
+        "{message}"
+    );
+    assert!(message.contains("/parameterValues/n"), "{message}");
+}
