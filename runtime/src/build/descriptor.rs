@@ -275,16 +275,20 @@ fn add_parameters(view: &mut View, inputs: &[Input], constraints: &BTreeMap<Stri
     let mut variables = BTreeSet::new();
     for input in inputs {
         let mut schema = schema_of(input.parameter_type);
-        if let Some(default) = &input.default {
+        // An integer beyond 2^53 has no canonical form. The engine takes the default and the values that are allowed from the
+        // pipeline, so nothing is lost but what the bundle says of them.
+        let is_canonical = |value: &Value| canonical::to_vec(value).is_ok();
+        if let Some(default) = input.default.as_ref().filter(|default| is_canonical(default)) {
             schema.insert("default".to_owned(), default.clone());
         }
-        if !input.literals.is_empty() {
-            schema.insert("enum".to_owned(), input.literals.clone().into());
+        let literals = Value::from(input.literals.clone());
+        if !input.literals.is_empty() && is_canonical(&literals) {
+            schema.insert("enum".to_owned(), literals);
         }
         if let Some(constraints) = constraints.get(&input.name) {
             schema.extend(constraints.keywords().clone());
         }
-        let required = !input.optional && !schema.contains_key("default");
+        let required = !input.optional && input.default.is_none() && !schema.contains_key("default");
         let variable = distinct(&slug(&input.name, '_'), &mut variables).to_ascii_uppercase();
         // Only a run needs the value: install, upgrade and uninstall must not ask for it.
         let asking: &[&str] = if required {
@@ -300,7 +304,17 @@ fn add_parameters(view: &mut View, inputs: &[Input], constraints: &BTreeMap<Stri
             },
             apply_to: asking.iter().map(|action| (*action).to_owned()).collect(),
             required,
-            description: input.description.clone(),
+            description: match &input.default {
+                Some(default) if !is_canonical(default) => {
+                    let said = input.description.iter().cloned();
+                    Some(
+                        said.chain([format!("Default: {default}")])
+                            .collect::<Vec<_>>()
+                            .join(" "),
+                    )
+                }
+                _ => input.description.clone(),
+            },
         };
         view.definitions.insert(input.name.clone(), Value::Object(schema));
         view.parameters.insert(input.name.clone(), parameter);
