@@ -257,6 +257,40 @@ async fn the_index_is_a_whole_cnab_bundle() {
 }
 
 #[tokio::test]
+async fn a_default_of_64_bits_is_told_and_left_to_the_pipeline() {
+    let sandbox = Sandbox::new().await;
+    sandbox.write(
+        "pipeline.yaml",
+        &PIPELINE.replace("defaultValue: 10", "defaultValue: 1764276474123456789"),
+    );
+    let built = sandbox.build().await.unwrap();
+    let Document::Index(index) = sandbox.document(&built.index).await else {
+        panic!("an index")
+    };
+    let layout = BundleLayout::read(&index).unwrap();
+    let Document::Manifest(config) = sandbox.document(&layout.config_manifest).await else {
+        panic!("a manifest")
+    };
+    let bytes = sandbox
+        .store
+        .fetch_bytes(&config.config, limits::BUNDLE_JSON_BYTES)
+        .await
+        .unwrap();
+    let bundle = Bundle::parse(&bytes).unwrap();
+    let view = bundle.view();
+    assert_eq!(
+        view.definitions["epochs"],
+        serde_json::json!({"type": "integer", "minimum": 1})
+    );
+    let parameter = &view.parameters["epochs"];
+    assert!(!parameter.required);
+    assert_eq!(
+        parameter.description.as_deref(),
+        Some("Default: 1764276474123456789")
+    );
+}
+
+#[tokio::test]
 async fn what_does_not_fit_together_is_refused() {
     let sandbox = Sandbox::new().await;
     let refused = async |file: &str, text: String, words: &str| {
