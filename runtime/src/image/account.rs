@@ -28,7 +28,7 @@ impl Account {
     /// environment if it is there. None for root, who may write everywhere.
     pub fn own_home<'a>(&'a self, from_environment: Option<&'a str>) -> Option<&'a str> {
         let home = from_environment.unwrap_or(&self.home);
-        (self.uid != 0 && home.starts_with('/') && home.trim_matches('/') != "").then_some(home)
+        (self.uid != 0 && home.starts_with('/') && !home.trim_matches('/').is_empty()).then_some(home)
     }
 
     /// Tells whether the image names no home for this user.
