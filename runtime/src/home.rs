@@ -56,11 +56,12 @@ pub struct HomeError {
     source: io::Error,
 }
 
-const FOLDERS: [&str; 10] = [
+const FOLDERS: [&str; 11] = [
     "store",
     "layers",
     "installations",
     "runs",
+    "volumes",
     "trust",
     "keys",
     "receipts",
@@ -118,6 +119,11 @@ impl Home {
     /// The runs, one folder each.
     pub fn runs(&self) -> PathBuf {
         self.root.join("runs")
+    }
+
+    /// The volumes that outlive a run, one folder each. Only a person removes one.
+    pub fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
     }
 
     /// Policy, trusted keys, high-water marks.

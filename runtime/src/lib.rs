@@ -16,6 +16,7 @@ pub mod opened;
 pub mod plan;
 pub mod portable;
 pub mod record;
+pub mod secret;
 pub mod upkeep;
 pub mod verbs;
 

@@ -191,6 +191,10 @@ pub const PIPELINE_DOCUMENTS: usize = 16;
 pub const YAML_NODES: usize = 250_000;
 /// Most events that YAML aliases may add; compilers write none, people a few.
 pub const YAML_ALIAS_EVENTS: usize = 10_000;
+/// Largest value of a credential, bytes: a secret of Kubernetes may have 1 MiB.
+pub const CREDENTIAL_BYTES: u64 = 1 << 20;
+/// Most tasks that are looked at for what they use: a small file can nest more than anything could run.
+pub const PIPELINE_TASKS: usize = 100_000;
 /// Longest name of a pipeline, bytes (the KFP API server's own rule).
 pub const PIPELINE_NAME_BYTES: usize = 128;
 /// Deepest nesting of DAGs in DAGs. Each is a thread of recursion; the deepest of the public corpus is 6.

@@ -32,6 +32,7 @@ mod reports;
 mod rootless;
 mod runs;
 mod scenarios;
+mod secrets;
 mod services;
 mod serving;
 mod signatures;
@@ -65,6 +66,7 @@ fn main() -> std::process::ExitCode {
         reports::TESTS,
         rootless::TESTS,
         runs::TESTS,
+        secrets::TESTS,
         services::TESTS,
         serving::TESTS,
         signatures::TESTS,

@@ -138,7 +138,10 @@ fn a_project_runs_with_one_command_and_again_after_an_edit() {
     let shown = project.call(&["show", "mine", "--output", "json"]).ok().json();
     assert_eq!(shown["installation"]["verification"]["by"], "consent", "{shown}");
     assert!(
-        shown["installation"]["source"].as_str().unwrap().starts_with("working-copy:"),
+        shown["installation"]["source"]
+            .as_str()
+            .unwrap()
+            .starts_with("working-copy:"),
         "{shown}"
     );
     let listed = project.call(&["verify", "mine:0.1.0"]);

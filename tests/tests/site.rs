@@ -11,8 +11,8 @@ use samebundle_runtime::driver::embedded::{EmbeddedDriver, Helper};
 use samebundle_runtime::driver::{Candidate, Driver};
 use samebundle_runtime::event::Silent;
 use samebundle_runtime::verbs::{
-    self, Consent, Drivers, ExportRequest, Given, InstallRequest, Network, Reach, RunRequest, Site,
-    UninstallRequest,
+    self, Consent, CredentialsGiven, Drivers, ExportRequest, Given, InstallRequest, Network, Reach,
+    RunRequest, Site, UninstallRequest,
 };
 use samebundle_runtime::{Clock, Context, Home};
 use samebundle_spec::authoring::Runs;
@@ -86,6 +86,7 @@ fn install(name: &str) -> InstallRequest {
         from: "greet".parse().unwrap(),
         name: Some(name.parse().unwrap()),
         parameters: Given::default(),
+        credentials: CredentialsGiven::default(),
         environment: None,
         consent: Consent {
             allow_unsigned: true,
@@ -97,6 +98,7 @@ fn install(name: &str) -> InstallRequest {
 fn run(who: &str) -> RunRequest {
     RunRequest {
         name: "hello".parse().unwrap(),
+        credentials: CredentialsGiven::default(),
         parameters: Given {
             texts: [("who".to_owned(), who.to_owned())].into(),
             ..Given::default()

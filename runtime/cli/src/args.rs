@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, ValueEnum};
-use samebundle_runtime::verbs::{self, Given, LocalName};
+use samebundle_runtime::secret::CredentialSource;
+use samebundle_runtime::verbs::{self, CredentialsGiven, Given, LocalName};
 use samebundle_spec::BundleName;
 
 use crate::commands::Command;
@@ -139,6 +140,49 @@ impl Params {
         Ok(Given {
             values: BTreeMap::new(),
             texts: texts.collect::<Result<_, CliError>>()?,
+        })
+    }
+}
+
+/// Where credentials come from.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CredentialOptions {
+    /// Say where a credential comes from, NAME=SOURCE; may be given several times
+    ///
+    /// A source is env:VARIABLE, file:PATH, prompt:, pass:ENTRY, age:FILE, vault:PATH#FIELD or
+    /// kubernetes:NAMESPACE/SECRET#KEY. A file, or a folder with a file for each key, gives all keys of a secret.
+    #[arg(long = "credential", value_name = "NAME=SOURCE")]
+    credentials: Vec<String>,
+    /// Read the sources of credentials from a CNAB credential set, JSON or YAML; may be given several times
+    #[arg(long = "credentials", value_name = "FILE")]
+    sets: Vec<PathBuf>,
+}
+
+impl CredentialOptions {
+    /// The sources of credentials.
+    ///
+    /// # Errors
+    /// If one is not NAME=SOURCE.
+    pub(crate) fn given(&self, session: &Session) -> Result<CredentialsGiven, CliError> {
+        let mut sources = BTreeMap::new();
+        for text in &self.credentials {
+            // What stands there may be the value itself, so it is not repeated.
+            let (name, source) = text
+                .split_once('=')
+                .ok_or_else(|| CliError::Usage("--credential needs NAME=SOURCE".to_owned()))?;
+            let source: CredentialSource = source.parse().map_err(|_| {
+                CliError::Usage(format!(
+                    "--credential {name}: what follows the = names no source; give env:VARIABLE, file:PATH, prompt:, \
+                     pass:ENTRY, age:FILE, vault:PATH#FIELD or kubernetes:NAMESPACE/SECRET#KEY, never the value itself"
+                ))
+            })?;
+            let source = source.below(&session.settings.current_dir);
+            sources.insert(name.to_owned(), source);
+        }
+        let sets = self.sets.iter().map(|file| session.at(file));
+        Ok(CredentialsGiven {
+            sources,
+            sets: sets.collect(),
         })
     }
 }

@@ -36,7 +36,7 @@ fn is_flag(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic())
         && name
             .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+            .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
 fn flag(name: &str, parameter: &Parameter, view: &View) -> Arg {

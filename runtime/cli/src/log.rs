@@ -49,7 +49,8 @@ pub(crate) fn filter(variable: Option<&str>, verbose: u8, operator: bool) -> Res
         _ => "trace",
     };
     let own = OWN.map(|name| format!("{name}={own}")).join(",");
-    EnvFilter::builder().parse(format!("{others},{own}"))
+    // The client of Docker logs what it sends, and that holds the environments of containers.
+    EnvFilter::builder().parse(format!("{others},bollard=info,{own}"))
 }
 
 /// Starts to show the log. Only the first call of a process has an effect.

@@ -2,6 +2,7 @@
 //!
 //! The only crate that uses a terminal, environment variables, a home directory and a clock.
 
+mod answers;
 mod args;
 mod commands;
 mod early;

@@ -14,6 +14,7 @@ use samebundle_runtime::verbs::{Drivers, Location, Network, Reach, Site};
 use samebundle_runtime::{Clock, Context, Events, Home, upkeep};
 use tokio_util::sync::CancellationToken;
 
+use crate::answers::EnvironmentAndTerminal;
 use crate::args::{Global, Passphrase};
 use crate::error::CliError;
 use crate::passphrase::FileOrTerminal;
@@ -87,7 +88,10 @@ impl Session {
             events,
             offline: global.offline,
         };
-        let site = Site::new(context, reach(&settings)?);
+        let answers = EnvironmentAndTerminal {
+            settings: settings.clone(),
+        };
+        let site = Site::new(context, reach(&settings)?).with_answers(Arc::new(answers));
         Ok(Self { settings, site })
     }
 

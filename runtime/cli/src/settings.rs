@@ -9,7 +9,7 @@ use samebundle_registry::remote::network::Proxies;
 use samebundle_runtime::Clock;
 
 /// The environment of the process, read once.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Settings {
     /// Where everything of samebundle is kept; none if nothing names it.
     home: Option<PathBuf>,
@@ -21,6 +21,17 @@ pub(crate) struct Settings {
     environment: HashMap<String, OsString>,
     /// The name by which the program was called, `same` or `samebundle`.
     pub(crate) program: String,
+}
+
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // A variable may hold a credential.
+        f.debug_struct("Settings")
+            .field("home", &self.home)
+            .field("current_dir", &self.current_dir)
+            .field("program", &self.program)
+            .finish_non_exhaustive()
+    }
 }
 
 /// No home is known.
@@ -155,6 +166,12 @@ impl Settings {
             .get(name)?
             .to_str()
             .filter(|value| !value.is_empty())
+    }
+
+    /// Returns an environment variable as it is, if it is set.
+    pub(crate) fn bytes(&self, name: &str) -> Option<Vec<u8>> {
+        use std::os::unix::ffi::OsStrExt;
+        Some(self.environment.get(name)?.as_bytes().to_vec())
     }
 
     /// Returns an environment variable that names a file or folder.

@@ -8,9 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use samebundle_spec::authoring::{Constraints, Data, Kind, ProgramManifest};
 use samebundle_spec::bundle::parameter::nearest;
 use samebundle_spec::bundle::program::{API_VERSION, CarriedData, DataPointer, KEY, PipelinePart};
-use samebundle_spec::bundle::view::{Action, Destination, Image, Output, Parameter};
+use samebundle_spec::bundle::view::{Action, Credential, Destination, Image, Output, Parameter};
 use samebundle_spec::bundle::{Bundle, BundleError, Notice, ProgramExtension, View};
-use samebundle_spec::pipeline::{Input, Output as PipelineOutput, OutputKind, ParameterType, Pipeline};
+use samebundle_spec::pipeline::{
+    Input, Need, Needs, Output as PipelineOutput, OutputKind, ParameterType, Pipeline,
+};
 use samebundle_spec::{Classify, Descriptor, ErrorKind, canonical};
 use serde_json::{Map, Value, json};
 
@@ -100,7 +102,8 @@ pub(super) struct Described {
 /// Refuses a `samebundle.yaml` that names parameters or images that the pipeline does not have. It is called before any
 /// image is fetched.
 pub(super) fn check(manifest: &ProgramManifest, pipeline: &Pipeline) -> Result<(), MismatchError> {
-    let parameters: Vec<String> = pipeline.inputs().into_iter().map(|input| input.name).collect();
+    let inputs = pipeline.inputs().into_iter().map(|input| input.name);
+    let parameters: Vec<String> = inputs.chain(pipeline.needs().config_maps.into_keys()).collect();
     if let Some(name) = manifest
         .parameters
         .keys()
@@ -154,7 +157,9 @@ pub(super) fn describe(sources: &Sources<'_>) -> Result<Described, super::BuildE
         custom: Map::new(),
         required_extensions: Vec::new(),
     };
-    add_parameters(&mut view, &pipeline.inputs(), &manifest.parameters);
+    let needs = pipeline.needs();
+    add_parameters(&mut view, &all_inputs(pipeline, &needs), &manifest.parameters);
+    add_credentials(&mut view, &needs);
     add_outputs(&mut view, &pipeline.outputs());
     let extension = ProgramExtension {
         api_version: API_VERSION.to_owned(),
@@ -269,6 +274,65 @@ fn distinct(wanted: &str, taken: &mut BTreeSet<String>) -> String {
     let name = name.unwrap_or_default();
     taken.insert(name.clone());
     name
+}
+
+/// Returns the inputs of the pipeline, and its config maps: each key is a text, and a whole one an object of texts.
+fn all_inputs(pipeline: &Pipeline, needs: &Needs) -> Vec<Input> {
+    let config_maps = needs.config_maps.iter().map(|(name, need)| Input {
+        name: name.clone(),
+        parameter_type: match need.key {
+            Some(_) => ParameterType::String,
+            None => ParameterType::Struct,
+        },
+        default: None,
+        optional: !need.required,
+        literals: Vec::new(),
+        description: Some(described("config map", need)),
+    });
+    pipeline.inputs().into_iter().chain(config_maps).collect()
+}
+
+/// Says in a sentence what a key of a secret or a config map is for.
+fn described(what: &str, need: &Need) -> String {
+    let part = match &need.key {
+        Some(key) => format!("The key {key} of the {what} {}", need.group),
+        None => format!("All keys of the {what} {}", need.group),
+    };
+    let tasks: Vec<&str> = need.tasks.iter().map(String::as_str).collect();
+    let variables: Vec<&str> = need.variables.iter().map(String::as_str).collect();
+    match variables.as_slice() {
+        [] => format!("{part}, for {}", tasks.join(", ")),
+        _ => format!(
+            "{part}, which {} reads as {}",
+            tasks.join(", "),
+            variables.join(", ")
+        ),
+    }
+}
+
+/// Adds the secrets of the pipeline. Only a run needs them. A whole secret is an object of texts.
+fn add_credentials(view: &mut View, needs: &Needs) {
+    let mut variables = BTreeSet::new();
+    for (name, need) in &needs.secrets {
+        let slug = distinct(&slug(name, '_'), &mut variables);
+        let destination = match need.key {
+            Some(_) => Destination {
+                env: Some(format!("SAMEBUNDLE_C_{}", slug.to_ascii_uppercase())),
+                path: None,
+            },
+            None => Destination {
+                env: None,
+                path: Some(format!("/cnab/app/credentials/{slug}.json")),
+            },
+        };
+        let credential = Credential {
+            destination,
+            apply_to: vec!["run".to_owned()],
+            required: need.required,
+            description: Some(described("secret", need)),
+        };
+        view.credentials.insert(name.clone(), credential);
+    }
 }
 
 fn add_parameters(view: &mut View, inputs: &[Input], constraints: &BTreeMap<String, Constraints>) {

@@ -220,8 +220,14 @@ pub async fn build(inputs: &BuildInputs<'_>, context: &Context) -> Result<Built,
         attached,
         tags,
         history: manifest.history.runs,
-        notes: pipeline.notes,
+        notes: notes(&pipeline),
     })
+}
+
+/// Returns what in a pipeline has no effect, or no meaning here.
+fn notes(pipeline: &Pipeline) -> Vec<PipelineFault> {
+    let notes = pipeline.notes.iter().cloned();
+    notes.chain(pipeline.placement_notes()).collect()
 }
 
 /// What a check of sources found.
@@ -246,7 +252,7 @@ pub async fn lint(inputs: &BuildInputs<'_>, context: &Context) -> Result<Checked
     Ok(Checked {
         name: manifest.name,
         version: manifest.version,
-        notes: pipeline.notes,
+        notes: notes(&pipeline),
     })
 }
 

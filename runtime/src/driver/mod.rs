@@ -34,7 +34,7 @@ pub use choose::{Candidate, choose};
 pub use error::DriverError;
 pub use offers::Offers;
 pub(crate) use offers::refuse_gpus;
-pub use operation::{Content, Input, Limits, Operation, Outcome, Output};
+pub use operation::{Content, Input, Limits, Operation, Outcome, Output, Volume};
 pub use staging::{Bind, Staging};
 
 /// The host name of every container, so that nothing it computes depends on the machine.

@@ -7,7 +7,7 @@ use std::fmt;
 use samebundle_spec::{Descriptor, Digest};
 
 /// One container to run.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Operation {
     /// The run that it belongs to, a ULID. It labels everything that is made for the run.
     pub run_id: String,
@@ -28,6 +28,8 @@ pub struct Operation {
     pub inputs: Vec<Input>,
     /// What the container writes and the driver returns.
     pub outputs: Vec<Output>,
+    /// Folders that the container reads and writes, and that are there before it begins or after it ended.
+    pub volumes: Vec<Volume>,
     /// What it may use and do.
     pub limits: Limits,
     /// Working directory; none: the image's own.
@@ -38,11 +40,45 @@ impl Operation {
     /// Returns the paths of all inputs and outputs in the container.
     pub fn targets(&self) -> impl Iterator<Item = &str> {
         let inputs = self.inputs.iter().map(|input| input.target.as_str());
-        inputs.chain(self.outputs.iter().filter_map(|output| match output {
-            Output::Folder { target, .. } => Some(target.as_str()),
-            Output::Root => None,
-        }))
+        let volumes = self.volumes.iter().map(|volume| volume.target.as_str());
+        inputs
+            .chain(volumes)
+            .chain(self.outputs.iter().filter_map(|output| match output {
+                Output::Folder { target, .. } => Some(target.as_str()),
+                Output::Root => None,
+            }))
     }
+}
+
+impl fmt::Debug for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A variable may hold a credential.
+        let variables: Vec<&String> = self.environment.keys().collect();
+        f.debug_struct("Operation")
+            .field("run_id", &self.run_id)
+            .field("name", &self.name)
+            .field("image", &self.image)
+            .field("extra_layers", &self.extra_layers)
+            .field("command", &self.command)
+            .field("environment", &variables)
+            .field("inputs", &self.inputs)
+            .field("outputs", &self.outputs)
+            .field("volumes", &self.volumes)
+            .field("limits", &self.limits)
+            .field("working_dir", &self.working_dir)
+            .finish()
+    }
+}
+
+/// A folder that a container reads and writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// Absolute path in the container.
+    pub target: String,
+    /// The name of what is mounted; none: an empty folder that ends with the container. The same name means the same
+    /// content, before and after the container. A driver of another machine sends the content and receives it again, and
+    /// runs no two containers with the same name meanwhile; or it keeps the content under that name where it runs them.
+    pub name: Option<String>,
 }
 
 /// A file or folder that a container reads.
@@ -59,6 +95,13 @@ pub struct Input {
 pub enum Content {
     /// A small file.
     Bytes(Vec<u8>),
+    /// A folder of small files by name, with the mode of each.
+    Files {
+        /// The files.
+        files: BTreeMap<String, Vec<u8>>,
+        /// Their mode: 0400 if they are secret and the container's user is the only one, 0444 otherwise.
+        mode: u32,
+    },
     /// A file or folder, by the digest and size that records have of it.
     Artifact {
         /// Of a file: of its bytes. Of a folder: of its listing.
@@ -75,6 +118,7 @@ impl fmt::Debug for Content {
         match self {
             // The bytes may be a credential.
             Self::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
+            Self::Files { files, .. } => write!(f, "{} files", files.len()),
             Self::Artifact { digest, size } => write!(f, "{digest}, {size} bytes"),
             Self::Layer(layer) => write!(f, "layer {}", layer.digest),
         }

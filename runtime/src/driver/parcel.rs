@@ -4,6 +4,7 @@
 //! container made its content: no entry can reach outside of the folder in which it is unpacked, and links stay links,
 //! for the code that checks outputs. The last entry is an empty file `end`, so a parcel that was cut off is refused.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
@@ -48,6 +49,20 @@ pub fn of_bytes(bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut tar = Builder::new(Vec::new());
     let mut header = header(EntryType::Regular, 0o644, bytes.len() as u64);
     tar.append_data(&mut header, TOP, bytes)?;
+    finish(tar)
+}
+
+/// Packs a folder of files that are given as bytes.
+///
+/// # Errors
+/// It cannot fail in memory.
+pub fn of_files(files: &BTreeMap<String, Vec<u8>>, mode: u32) -> io::Result<Vec<u8>> {
+    let mut tar = Builder::new(Vec::new());
+    tar.append_data(&mut header(EntryType::Directory, 0o755, 0), TOP, io::empty())?;
+    for (name, bytes) in files {
+        let mut header = header(EntryType::Regular, mode, bytes.len() as u64);
+        tar.append_data(&mut header, Path::new(TOP).join(name), bytes.as_slice())?;
+    }
     finish(tar)
 }
 

@@ -5,9 +5,10 @@
 //! written. A driver of another machine [sends](Staging::send) inputs and [receives](Staging::receive) outputs, as
 //! [parcels](super::parcel).
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use samebundle_registry::store::ByteStream;
@@ -24,6 +25,7 @@ const BUFFER: usize = 64 << 10;
 pub struct Staging {
     inputs: Vec<(Input, PathBuf)>,
     outputs: Vec<(Output, PathBuf)>,
+    volumes: BTreeMap<String, PathBuf>,
 }
 
 /// A file or folder of this machine that a container sees.
@@ -49,6 +51,11 @@ impl Staging {
         self.outputs.push((output.clone(), path.into()));
     }
 
+    /// Sets the folder of a volume by its name.
+    pub fn volume(&mut self, name: &str, path: impl Into<PathBuf>) {
+        self.volumes.insert(name.to_owned(), path.into());
+    }
+
     /// Makes the folders of the outputs and returns the binds of a container of this machine, parents first. `folder`
     /// is the container's own, for files that are given as bytes.
     ///
@@ -71,12 +78,24 @@ impl Staging {
         for (number, input) in operation.inputs.iter().enumerate() {
             let source = match &input.content {
                 Content::Bytes(bytes) => write(folder, number, bytes)?,
+                Content::Files { files, mode } => write_all(folder, number, files, *mode)?,
                 Content::Artifact { .. } | Content::Layer(_) => self.source(input)?.to_owned(),
             };
             binds.push(Bind {
                 source,
                 target: input.target.clone(),
                 writable: false,
+            });
+        }
+        for (number, volume) in operation.volumes.iter().enumerate() {
+            let source = match &volume.name {
+                Some(name) => self.volume_place(name)?.to_owned(),
+                None => scratch(folder, number)?,
+            };
+            binds.push(Bind {
+                source,
+                target: volume.target.clone(),
+                writable: true,
             });
         }
         binds.sort_by(|one, other| one.target.cmp(&other.target));
@@ -116,6 +135,9 @@ impl Staging {
         if let Content::Bytes(bytes) = &input.content {
             return Ok(Box::pin(io::Cursor::new(parcel::of_bytes(bytes)?)));
         }
+        if let Content::Files { files, mode } = &input.content {
+            return Ok(Box::pin(io::Cursor::new(parcel::of_files(files, *mode)?)));
+        }
         let path = self.source(input)?.to_owned();
         Ok(stream(move |to| parcel::pack(&path, to)))
     }
@@ -137,6 +159,39 @@ impl Staging {
             io::copy(&mut from, &mut fs::File::create(&path)?).map(|_| ())
         });
         received.await.map_err(io::Error::other)?
+    }
+
+    /// Streams the content of a volume as a parcel.
+    ///
+    /// # Errors
+    /// If its path is not known. The stream ends early if the volume cannot be read.
+    pub fn send_volume(&self, name: &str) -> io::Result<ByteStream> {
+        let path = self.volume_place(name)?.to_owned();
+        Ok(stream(move |to| parcel::pack(&path, to)))
+    }
+
+    /// Receives the content of a volume, a parcel, in place of what it had. What it had stays if the parcel is cut off.
+    ///
+    /// # Errors
+    /// If it is not valid, cannot be written, or the path of the volume is not known.
+    pub async fn receive_volume(&self, name: &str, from: ByteStream) -> io::Result<()> {
+        let path = self.volume_place(name)?.to_owned();
+        let from = SyncIoBridge::new(from);
+        let received = tokio::task::spawn_blocking(move || {
+            let mut partial = path.clone().into_os_string();
+            partial.push(".partial");
+            let partial = PathBuf::from(partial);
+            remove(&partial)?;
+            parcel::unpack(from, &partial)?;
+            remove(&path)?;
+            fs::rename(&partial, &path)
+        });
+        received.await.map_err(io::Error::other)?
+    }
+
+    fn volume_place(&self, name: &str) -> io::Result<&Path> {
+        let found = self.volumes.get(name).map(PathBuf::as_path);
+        found.ok_or_else(|| unknown(format!("volume {name}")))
     }
 
     fn source(&self, input: &Input) -> io::Result<&Path> {
@@ -181,6 +236,34 @@ fn write(folder: &Path, number: usize, bytes: &[u8]) -> io::Result<PathBuf> {
     fs::write(&path, bytes)?;
     // The image's user is another one than that of this process.
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644))?;
+    Ok(path)
+}
+
+/// Writes a folder of files. The folder above belongs to this process's user alone.
+fn write_all(
+    folder: &Path,
+    number: usize,
+    files: &BTreeMap<String, Vec<u8>>,
+    mode: u32,
+) -> io::Result<PathBuf> {
+    let path = folder.join("inputs").join(number.to_string());
+    fs::create_dir_all(&path)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    for (name, bytes) in files {
+        let file = path.join(name);
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        options.open(&file)?.write_all(bytes)?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode))?;
+    }
+    Ok(path)
+}
+
+/// Makes an empty folder that ends with the container's own.
+fn scratch(folder: &Path, number: usize) -> io::Result<PathBuf> {
+    let path = folder.join("volumes").join(number.to_string());
+    fs::create_dir_all(&path)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o777))?;
     Ok(path)
 }
 

@@ -21,6 +21,7 @@ use serde_json::Value;
 use crate::context::Context;
 use crate::driver::Limits;
 use crate::record::RunLog;
+use crate::secret::SecretValue;
 
 pub use error::ProgramError;
 
@@ -50,6 +51,10 @@ pub struct ProgramPlan {
     pub pipeline: Arc<Pipeline>,
     /// Values of its input parameters; absent ones have their defaults.
     pub parameters: BTreeMap<String, Value>,
+    /// Values of the secrets that its tasks use, by the names of [`Pipeline::needs`].
+    pub secrets: BTreeMap<String, SecretValue>,
+    /// Values of the config maps that its tasks use, by the names of [`Pipeline::needs`].
+    pub settings: BTreeMap<String, Value>,
     /// The manifest (one platform) of every image, by its name in the pipeline.
     pub images: BTreeMap<String, Descriptor>,
     /// The id of the run, a ULID. No task sees it.

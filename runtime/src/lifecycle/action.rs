@@ -67,6 +67,7 @@ impl Action<'_> {
             inputs,
             outputs: vec![output],
             limits: Limits::default(),
+            volumes: Vec::new(),
             working_dir: None,
         };
         (operation, staging)

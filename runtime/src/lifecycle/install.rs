@@ -21,6 +21,7 @@ use crate::event::Event;
 use crate::opened::OpenedBundle;
 use crate::plan::{check_installed, plan};
 use crate::record::Installations;
+use crate::secret::SecretValue;
 
 /// What to install, and how.
 #[derive(Debug)]
@@ -31,6 +32,10 @@ pub struct NewInstallation {
     pub source: String,
     /// Parameters for all runs.
     pub parameters: BTreeMap<String, Value>,
+    /// Where the credentials of its runs come from, to be remembered; none is a value.
+    pub credentials: BTreeMap<String, String>,
+    /// Values of the credentials for its own action, if it has one.
+    pub secrets: BTreeMap<String, SecretValue>,
     /// Whether an installation of another bundle may be replaced.
     pub replace: bool,
 }
@@ -66,6 +71,7 @@ pub async fn install(
     request: NewInstallation,
 ) -> Result<Installed, LifecycleError> {
     let mut installation = describe(context, &bundle, request.name, request.source, request.parameters)?;
+    installation.credentials = request.credentials;
     let installations = Installations::new(&context.home);
     let _lock = installations.lock(&installation.name).await?;
     let before = installations.find(&installation.name)?;
@@ -84,10 +90,20 @@ pub async fn install(
         Some(before) => Some(before.index.clone()),
         None => None,
     };
+    let known = &bundle.get().bundle.view().credentials;
+    for (name, source) in before.iter().flat_map(|before| &before.credentials) {
+        if known.contains_key(name) {
+            installation
+                .credentials
+                .entry(name.clone())
+                .or_insert(source.clone());
+        }
+    }
     let runs_its_own = bundle.get().kind.runs_when_installed();
     let action = if before.is_some() { "upgrade" } else { "install" };
-    let plan = plan(bundle, &installation, action, &BTreeMap::new(), &machine.offers)?;
+    let mut plan = plan(bundle, &installation, action, &BTreeMap::new(), &machine.offers)?;
     plan.admit()?;
+    plan.secrets = request.secrets;
     let run = match runs_its_own {
         false => None,
         true => Some(succeeded(
@@ -137,6 +153,7 @@ fn describe(
         source,
         verification: bundle.verification(),
         parameters,
+        credentials: BTreeMap::new(),
         installed: Timestamp::from(context.clock.now()).to_string(),
         previous: None,
     })
@@ -152,6 +169,7 @@ pub async fn uninstall(
     machine: &Machine,
     bundle: Verified<OpenedBundle>,
     name: &BundleName,
+    secrets: BTreeMap<String, SecretValue>,
 ) -> Result<Option<Run>, LifecycleError> {
     let installations = Installations::new(&context.home);
     let _lock = installations.lock(name).await?;
@@ -160,13 +178,14 @@ pub async fn uninstall(
     let run = match bundle.get().kind.runs_when_installed() {
         false => None,
         true => {
-            let plan = plan(
+            let mut plan = plan(
                 bundle,
                 &installation,
                 "uninstall",
                 &BTreeMap::new(),
                 &machine.offers,
             )?;
+            plan.secrets = secrets;
             Some(succeeded(
                 run::run(context, store, Arc::clone(&machine.driver), plan).await?,
             )?)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use samebundle_registry::store::Store;
+use samebundle_spec::bundle::parameter::{self, Injection};
 use samebundle_spec::bundle::quantity::Quantity;
 use samebundle_spec::record::{Claim, Format, OutputRecord, Run, RunFinished, RunId, RunStarted, RunStatus};
 use samebundle_spec::{json, limits};
@@ -12,13 +13,15 @@ use serde_json::Value;
 use super::{Action, LifecycleError};
 use crate::context::Context;
 use crate::driver::{Candidate, Driver, Limits, Outcome};
-use crate::engine::native::Native;
+use crate::engine::native::{Native, RUN_VOLUMES};
 use crate::engine::{Engine, ProgramOutcome, ProgramPlan};
 use crate::event::{Event, Silent};
 use crate::home::LAYERS_LOCK;
+use crate::image::beneath;
 use crate::opened::Program;
-use crate::plan::{Plan, Work};
+use crate::plan::{Plan, PlanError, Work};
 use crate::record::{Mask, RunLog, Runs, TaskLines};
+use crate::secret::SecretValue;
 
 /// Runs a plan to its end and returns its record, whether it succeeded or failed.
 ///
@@ -37,7 +40,8 @@ pub async fn run(
     let started = started(context, driver.name(), &plan);
     let secrets = plan.resolved.secrets.iter();
     let secrets = secrets.filter_map(|name| plan.resolved.values.get(name));
-    let log = Runs::new(&context.home).begin(context, started, Mask::new(secrets))?;
+    let mask = Mask::new(secrets, plan.secrets.values());
+    let log = Runs::new(&context.home).begin(context, started, mask)?;
     let result = execute(context, store, driver, &plan, &log).await;
     let ended = match &result {
         Ok(ended) => ended.clone(),
@@ -134,9 +138,14 @@ async fn run_program(
         );
     }
     let network = program.extension.requires.rights.network;
+    let config_maps = program.pipeline.needs().config_maps;
+    let values = plan.resolved.values.clone().into_iter();
+    let (settings, parameters) = values.partition(|(name, _)| config_maps.contains_key(name));
     let program_plan = ProgramPlan {
         pipeline: Arc::clone(&program.pipeline),
-        parameters: plan.resolved.values.clone(),
+        parameters,
+        secrets: plan.secrets.clone(),
+        settings,
         images,
         run_id: log.run().id.to_string(),
         run_dir: log.folder().to_owned(),
@@ -182,7 +191,7 @@ async fn run_action(
         bundle_json: bundle.bundle.raw(),
         view: bundle.bundle.view(),
         image,
-        injection: plan.resolved.injection.clone(),
+        injection: injection(plan)?,
         folder: log.folder(),
     };
     let (operation, staging) = action.prepare();
@@ -210,6 +219,20 @@ async fn run_action(
     Ok(ended)
 }
 
+/// Joins the environment and files of the parameters with those of the credentials.
+fn injection(plan: &Plan) -> Result<Injection, LifecycleError> {
+    let single = |(name, value): (&String, &SecretValue)| match value {
+        SecretValue::One(value) => Some((name.clone(), value.clone())),
+        // A bundle of another tool knows no secret with several keys.
+        SecretValue::Keys(_) => None,
+    };
+    let given = plan.secrets.iter().filter_map(single).collect();
+    let view = plan.bundle.get().bundle.view();
+    let credentials = parameter::place_credentials(view, &plan.action, &given).map_err(PlanError::from)?;
+    let injection = plan.resolved.injection.clone();
+    Ok(injection.with_credentials(credentials).map_err(PlanError::from)?)
+}
+
 /// Finds runs whose process was killed, ends what is left of them, and records them: as interrupted, or as they had ended
 /// if only their record is missing.
 ///
@@ -231,6 +254,8 @@ pub async fn resolve_interrupted(context: &Context, drivers: &[Candidate]) -> Re
                 driver.recover(&run.id).await?;
             }
         }
+        let volumes = log.folder().join(RUN_VOLUMES);
+        beneath::remove_path(&volumes).map_err(LifecycleError::io("remove", &volumes))?;
         let ended = Ended {
             status: RunStatus::Interrupted,
             message: Some("the process that ran it was killed".to_owned()),

@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use crate::driver::Offers;
 use crate::opened::{Kind, OpenedBundle, Program};
+use crate::secret::SecretValue;
 
 pub use compare::shortfalls;
 pub use error::PlanError;
@@ -43,6 +44,8 @@ pub struct Plan {
     pub work: Work,
     /// Parameters, resolved.
     pub resolved: Resolved,
+    /// Values of the credentials, by name. Whoever runs the plan reads them.
+    pub secrets: BTreeMap<String, SecretValue>,
     /// Every parameter as the record has it.
     pub parameters: BTreeMap<String, ParameterRecord>,
     /// Most containers at the same time.
@@ -120,6 +123,7 @@ pub fn plan(
         action: action.to_owned(),
         work,
         resolved,
+        secrets: BTreeMap::new(),
         parameters,
         parallelism: offers.containers,
         shortfalls,

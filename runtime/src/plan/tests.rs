@@ -44,6 +44,7 @@ async fn bundle(version: &str, custom: Value) -> (Verified<OpenedBundle>, Instal
         source: "a test".to_owned(),
         verification: verified.verification(),
         parameters: BTreeMap::new(),
+        credentials: BTreeMap::new(),
         installed: "2026-01-01T00:00:00Z".to_owned(),
         previous: None,
     };

@@ -1,15 +1,18 @@
 //! Keeps the values of secret parameters out of a run's log and out of what its tasks print, and so out of everything
 //! that is made from them.
 //!
-//! A secret reaches a task as an input, and the task may print it or pass it on. It is replaced by `***` as a value,
-//! inside a text, and as JSON escapes it. Inside a text, a secret that is shorter than [`SHORTEST`] stays: such short
-//! texts occur everywhere.
+//! A secret reaches a task as an input, and the task may print it or pass it on. It is replaced by `***` as a value, and
+//! inside a text in every form that [`super::forms`] knows. Inside a text, a form that is shorter than [`SHORTEST`]
+//! stays: such short texts occur everywhere.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use samebundle_spec::record::{OutputRecord, RunEventKind};
 use serde_json::Value;
+
+use super::forms::forms;
+use crate::secret::SecretValue;
 
 /// The text that replaces a secret.
 const MASK: &str = "***";
@@ -26,27 +29,43 @@ pub struct Mask {
 }
 
 impl Mask {
-    /// Makes a mask that hides these values.
-    pub fn new<'a>(secrets: impl IntoIterator<Item = &'a Value>) -> Self {
+    /// Makes a mask that hides the values of these parameters and credentials.
+    pub fn new<'a>(
+        parameters: impl IntoIterator<Item = &'a Value>,
+        credentials: impl IntoIterator<Item = &'a SecretValue>,
+    ) -> Self {
         let mut mask = Self::default();
-        for secret in secrets {
+        for secret in parameters {
             mask.add(secret);
         }
+        for secret in credentials {
+            match secret {
+                SecretValue::One(secret) => mask.add_bytes(secret),
+                SecretValue::Keys(keys) => keys.values().for_each(|secret| mask.add_bytes(secret)),
+            }
+        }
         mask.texts.retain(|text| text.len() >= SHORTEST);
-        mask.texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        mask.texts
+            .sort_by(|one, other| (other.len(), one).cmp(&(one.len(), other)));
+        mask.texts.dedup();
         mask
+    }
+
+    fn add_bytes(&mut self, secret: &[u8]) {
+        if let Ok(text) = std::str::from_utf8(secret) {
+            self.add(&Value::from(text));
+            // What a file holds ends with a line end, and what a program makes of it mostly does not.
+            self.texts.extend(forms(text.trim_end().as_bytes()));
+        } else {
+            self.texts.extend(forms(secret));
+        }
     }
 
     fn add(&mut self, secret: &Value) {
         match secret {
             Value::Null => return,
-            Value::String(text) => {
-                let quoted = secret.to_string();
-                self.texts.push(quoted[1..quoted.len() - 1].to_owned());
-                // Tasks print line by line.
-                self.texts.extend(text.lines().map(str::to_owned));
-                self.texts.push(text.clone());
-            }
+            Value::String(text) if text.is_empty() => return,
+            Value::String(text) => self.texts.extend(forms(text.as_bytes())),
             Value::Array(items) => items.iter().for_each(|item| self.add(item)),
             Value::Object(entries) => entries.values().for_each(|entry| self.add(entry)),
             Value::Bool(_) | Value::Number(_) => self.texts.push(secret.to_string()),
@@ -67,7 +86,7 @@ impl Mask {
 
     /// Hides the secrets of an event. The parameters of the run hold no secrets in the log.
     pub(super) fn event(&self, kind: &mut RunEventKind) {
-        if self.values.is_empty() {
+        if self.values.is_empty() && self.texts.is_empty() {
             return;
         }
         match kind {
@@ -138,7 +157,7 @@ mod tests {
             json!("a\"b\nlonger line"),
             json!(null),
         ];
-        let mask = Mask::new(&secrets);
+        let mask = Mask::new(&secrets, []);
         for (value, wanted) in [
             (json!("hunter2"), json!("***")),
             (json!(42), json!("***")),

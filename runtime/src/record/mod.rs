@@ -2,6 +2,7 @@
 
 mod error;
 mod follow;
+mod forms;
 mod installations;
 mod lines;
 mod log;

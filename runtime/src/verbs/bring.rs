@@ -112,6 +112,7 @@ pub async fn bring(site: &Site, request: BringRequest) -> Result<BringReport, Ve
                 from,
                 name: None,
                 parameters: super::Given::default(),
+                credentials: super::CredentialsGiven::default(),
                 environment: None,
                 consent: request.consent,
             };
@@ -264,6 +265,8 @@ async fn working_copy(
         name: Some(name.clone()),
         source: format!("{source}@{}", built.index.digest),
         parameters: std::collections::BTreeMap::new(),
+        credentials: std::collections::BTreeMap::new(),
+        secrets: std::collections::BTreeMap::new(),
         replace: true,
     };
     lifecycle::install(&site.context, store, &machine, opened, new).await?;

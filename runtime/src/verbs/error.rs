@@ -25,6 +25,7 @@ use crate::opened::OpenError;
 use crate::plan::PlanError;
 use crate::portable::PortableError;
 use crate::record::RecordError;
+use crate::secret::SecretError;
 
 /// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
@@ -141,6 +142,21 @@ pub enum VerbError {
         /// What is there.
         released: Digest,
     },
+    /// A credential has no value.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// There is no volume of that name.
+    #[error("there is no volume {name}; see them with `samebundle volume list`")]
+    NoVolume {
+        /// The name.
+        name: String,
+    },
+    /// A run uses a volume.
+    #[error("volume {name} is used by a run; wait until it has ended, or stop it")]
+    VolumeInUse {
+        /// The name.
+        name: String,
+    },
     /// The request makes no sense.
     #[error("{0}")]
     Usage(String),
@@ -192,9 +208,10 @@ impl Classify for VerbError {
             Self::Trust(error) => error.kind(),
             Self::TrustStore(error) => error.kind(),
             Self::Key(error) => error.kind(),
+            Self::Secret(error) => error.kind(),
             Self::Damaged(_) | Self::Receipt { .. } => ErrorKind::NotTrusted,
-            Self::NoKey { .. } => ErrorKind::NotFound,
-            Self::Released { .. } => ErrorKind::Conflict,
+            Self::NoKey { .. } | Self::NoVolume { .. } => ErrorKind::NotFound,
+            Self::Released { .. } | Self::VolumeInUse { .. } => ErrorKind::Conflict,
             Self::Cancelled { .. } => ErrorKind::Interrupted,
             Self::Select(error) => error.kind(),
             Self::Path(error) => error.kind(),

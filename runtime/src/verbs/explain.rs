@@ -1,17 +1,18 @@
 //! `explain`: a bundle as a person reads it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use samebundle_spec::Digest;
 use samebundle_spec::bundle::program::Requirements;
 use samebundle_spec::bundle::view::{Action, Credential, Output, Parameter};
+use samebundle_spec::pipeline::{Needs, VolumeLife};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::resolve::resolve_installed;
 use super::{Location, Site, VerbError};
-use crate::opened::OpenedBundle;
+use crate::opened::{Kind, OpenedBundle};
 
 /// Asks what a bundle is.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -38,6 +39,10 @@ pub struct ExplainReport {
     pub outputs: BTreeMap<String, Output>,
     /// Its credentials by name.
     pub credentials: BTreeMap<String, Credential>,
+    /// The environment variable in which a run looks for each credential that is not given.
+    pub variables: BTreeMap<String, String>,
+    /// The volumes that its tasks share, and how long each lives.
+    pub volumes: BTreeMap<String, ExplainedVolume>,
     /// What it needs where it runs; none of a foreign bundle.
     pub requires: Option<Requirements>,
     /// Its actions by name.
@@ -60,6 +65,31 @@ pub struct ExplainedParameter {
     pub schema: Value,
 }
 
+/// A volume that the tasks of a program share.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ExplainedVolume {
+    /// `kept` if it lives until a person removes it, `run` if it ends with the run.
+    pub life: &'static str,
+    /// The tasks that mount it; empty: all.
+    pub tasks: Vec<String>,
+}
+
+fn volumes(needs: &Needs) -> BTreeMap<String, ExplainedVolume> {
+    let named = needs.volumes.iter().map(|(name, need)| {
+        let life = match need.life {
+            VolumeLife::Kept => "kept",
+            VolumeLife::Run => "run",
+        };
+        let tasks = need.tasks.iter().cloned().collect();
+        (name.clone(), ExplainedVolume { life, tasks })
+    });
+    let workspace = needs.workspace.then(|| {
+        let (life, tasks) = ("run", Vec::new());
+        ("workspace".to_owned(), ExplainedVolume { life, tasks })
+    });
+    workspace.into_iter().chain(named).collect()
+}
+
 /// Describes a bundle: parameters, credentials, outputs, actions, and requirements.
 ///
 /// # Errors
@@ -77,6 +107,15 @@ pub async fn explain(site: &Site, request: ExplainRequest) -> Result<ExplainRepo
         (name.clone(), explained)
     });
     let requires = bundle.kind.requires().cloned();
+    let (needs, placement) = match &bundle.kind {
+        Kind::Program(program) => (program.pipeline.needs(), program.pipeline.placement_notes()),
+        Kind::Environment | Kind::Addon | Kind::Foreign => Default::default(),
+    };
+    let notices = bundle.bundle.notices().iter().map(ToString::to_string);
+    let placement = placement.iter().map(|note| note.problem.clone());
+    let placement: BTreeSet<String> = placement.collect();
+    let secrets = needs.secrets.iter();
+    let variables = secrets.filter_map(|(name, need)| Some((name.clone(), need.variables.first()?.clone())));
     Ok(ExplainReport {
         digest: resolved.index.digest,
         name: view.name.clone(),
@@ -85,9 +124,11 @@ pub async fn explain(site: &Site, request: ExplainRequest) -> Result<ExplainRepo
         parameters: parameters.collect(),
         outputs: view.outputs.clone(),
         credentials: view.credentials.clone(),
+        variables: variables.collect(),
+        volumes: volumes(&needs),
         requires,
         actions: view.actions.clone(),
         definitions: view.definitions.clone(),
-        notices: bundle.bundle.notices().iter().map(ToString::to_string).collect(),
+        notices: notices.chain(placement).collect(),
     })
 }

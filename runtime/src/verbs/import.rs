@@ -1,5 +1,6 @@
 //! `import`: an exported file is verified and installed, or copied into a registry unchanged.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::copy::{Bytes, CopyReport, copy_to, destination, report, verified_into_store};
+use super::credentials;
 use super::receipt::{self, ReceiptOptions, ReceiptWriter};
 use super::resolve::{ArchiveCheck, resolve};
 use super::{Consent, Location, ResolvedBundle, Site, VerbError};
@@ -111,7 +113,9 @@ pub async fn import(site: &Site, request: ImportRequest) -> Result<ImportReport,
     let install = lifecycle::NewInstallation {
         name: request.name.or_else(|| Some(before?.name.clone())),
         source: bundle.shown.clone(),
-        parameters: std::collections::BTreeMap::new(),
+        parameters: BTreeMap::new(),
+        credentials: BTreeMap::new(),
+        secrets: credentials::of_own_action(site, opened.get(), "install").await?,
         replace: false,
     };
     let machine = site.machine(&store, request.environment.as_deref()).await?;

@@ -1,5 +1,6 @@
 //! `install`, `upgrade` and `uninstall`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use samebundle_spec::record::{Installation, Run, RunStatus};
@@ -8,12 +9,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::copy::verified_into_store;
+use super::credentials;
 use super::resolve::{ArchiveCheck, open_installed, resolve};
-use super::{Consent, Given, Location, Site, VerbError};
+use super::{Consent, CredentialsGiven, Given, Location, Site, VerbError};
 use crate::lifecycle;
+use crate::opened::OpenedBundle;
 use crate::plan::RUN;
 use crate::portable;
 use crate::record::Installations;
+use crate::secret::{self, SecretValue};
 
 /// Fetches, verifies, checks and remembers a bundle.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -27,6 +31,9 @@ pub struct InstallRequest {
     /// Parameters for all runs.
     #[serde(default)]
     pub parameters: Given,
+    /// Where the credentials of all runs come from: the sources are remembered, and the values are not.
+    #[serde(default)]
+    pub credentials: CredentialsGiven,
     /// Where a foreign bundle's own action runs, and what is checked; none: what works.
     #[serde(default)]
     pub environment: Option<String>,
@@ -121,7 +128,16 @@ async fn install_as(site: &Site, request: InstallRequest, replace: bool) -> Resu
     let history = portable::history_of(&store, &bundle.index).await?;
     let view = opened.get().bundle.view();
     let runs = view.action(RUN).is_some();
+    credentials::check_known(opened.get(), &request.credentials)?;
+    let secrets = own_secrets(site, opened.get(), &request).await?;
     let parameters = request.parameters.typed(view)?;
+    let mut remembered = BTreeMap::new();
+    for set in &request.credentials.sets {
+        remembered.extend(secret::read_set(set)?);
+    }
+    remembered.extend(request.credentials.sources.clone());
+    let remembered = remembered.into_iter();
+    let remembered = remembered.map(|(name, source)| (name, source.to_string()));
     let machine = site.machine(&store, request.environment.as_deref()).await?;
     let installed = lifecycle::install(
         &site.context,
@@ -132,6 +148,8 @@ async fn install_as(site: &Site, request: InstallRequest, replace: bool) -> Resu
             name: request.name,
             source: bundle.shown.clone(),
             parameters,
+            credentials: remembered.collect(),
+            secrets,
             replace,
         },
     )
@@ -144,6 +162,27 @@ async fn install_as(site: &Site, request: InstallRequest, replace: bool) -> Resu
         runs,
         replaced: None,
     })
+}
+
+/// Reads the credentials of a foreign bundle's own action.
+async fn own_secrets(
+    site: &Site,
+    bundle: &OpenedBundle,
+    request: &InstallRequest,
+) -> Result<BTreeMap<String, SecretValue>, VerbError> {
+    if !bundle.kind.runs_when_installed() {
+        return Ok(BTreeMap::new());
+    }
+    let named = request.name.clone();
+    let name = named.or_else(|| bundle.bundle.view().name.parse().ok());
+    let before = match &name {
+        Some(name) => Installations::new(site.home()).find(name)?,
+        None => None,
+    };
+    let action = if before.is_some() { "upgrade" } else { "install" };
+    let remembered = before.map(|before| before.credentials).unwrap_or_default();
+    let chosen = credentials::choose(site, bundle, action, &request.credentials, &remembered)?;
+    credentials::read(site, chosen).await
 }
 
 /// Replaces an installation's bundle by another version.
@@ -160,6 +199,7 @@ pub async fn upgrade(site: &Site, request: UpgradeRequest) -> Result<InstallRepo
         from,
         name: Some(request.name),
         parameters: Given::default(),
+        credentials: CredentialsGiven::default(),
         environment: request.environment,
         consent: request.consent,
     };
@@ -189,6 +229,14 @@ pub async fn uninstall(site: &Site, request: UninstallRequest) -> Result<Uninsta
     let store = site.store().await?;
     let bundle = open_installed(site, &store, &installation).await?;
     let machine = site.machine(&store, request.environment.as_deref()).await?;
-    lifecycle::uninstall(&site.context, Arc::new(store), &machine, bundle, &name).await?;
+    let secrets = if bundle.get().kind.runs_when_installed() {
+        let given = CredentialsGiven::default();
+        let remembered = &installation.credentials;
+        let chosen = credentials::choose(site, bundle.get(), "uninstall", &given, remembered)?;
+        credentials::read(site, chosen).await?
+    } else {
+        BTreeMap::new()
+    };
+    lifecycle::uninstall(&site.context, Arc::new(store), &machine, bundle, &name, secrets).await?;
     Ok(UninstallReport { uninstalled: name })
 }

@@ -10,6 +10,7 @@
 mod author;
 mod bring;
 mod copy;
+mod credentials;
 mod doctor;
 mod error;
 mod explain;
@@ -31,6 +32,7 @@ mod site;
 mod store;
 mod trust;
 mod verify;
+mod volume;
 
 #[cfg(test)]
 mod tests;
@@ -43,9 +45,10 @@ pub use copy::{
     Bytes, CopyReport, CopyRequest, CopyResult, Moved, PullRequest, Sent, VolumeFile, VolumeOptions, Written,
     copy, pull,
 };
+pub use credentials::CredentialsGiven;
 pub use doctor::{DoctorCheck, DoctorReport, Verdict, doctor};
 pub use error::VerbError;
-pub use explain::{ExplainReport, ExplainRequest, ExplainedParameter, explain};
+pub use explain::{ExplainReport, ExplainRequest, ExplainedParameter, ExplainedVolume, explain};
 pub use export::{ExportReport, ExportRequest, export};
 pub use history::{
     ListReport, LogsReport, LogsRequest, OutputsReport, OutputsRequest, RunsReport, RunsRequest, ShowReport,
@@ -80,3 +83,6 @@ pub use trust::{
     trust_list, trust_remove,
 };
 pub use verify::{AttestedReport, VerifyReport, VerifyRequest, verify};
+pub use volume::{
+    ListedVolume, RemoveVolumeReport, RemoveVolumeRequest, VolumesReport, volume_list, volume_remove,
+};

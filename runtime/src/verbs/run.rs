@@ -10,8 +10,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::credentials::{self, Chosen};
 use super::resolve::open_installed;
-use super::{Given, Site, VerbError};
+use super::{CredentialsGiven, Given, Site, VerbError};
 use crate::lifecycle::{self, Machine};
 use crate::plan::{self, Plan};
 use crate::record::Installations;
@@ -25,6 +26,9 @@ pub struct RunRequest {
     /// Parameters that override those of the installation and the defaults.
     #[serde(default)]
     pub parameters: Given,
+    /// Where its credentials come from, beside what the installation remembers.
+    #[serde(default)]
+    pub credentials: CredentialsGiven,
     /// Where it runs; none: what works.
     #[serde(default)]
     pub environment: Option<String>,
@@ -51,6 +55,8 @@ pub struct PlanReport {
     pub driver: String,
     /// Every parameter with its value, and who set it; a secret has none.
     pub parameters: BTreeMap<String, ParameterRecord>,
+    /// Where each credential comes from.
+    pub credentials: BTreeMap<String, String>,
     /// What cannot be had here: always empty, because a shortfall is an error.
     pub shortfalls: [(); 0],
 }
@@ -134,6 +140,7 @@ struct Planned {
     store: Layout,
     machine: Machine,
     plan: Plan,
+    credentials: Vec<Chosen>,
 }
 
 async fn prepare(site: &Site, request: RunRequest) -> Result<Planned, VerbError> {
@@ -141,9 +148,22 @@ async fn prepare(site: &Site, request: RunRequest) -> Result<Planned, VerbError>
     let store = site.store().await?;
     let bundle = open_installed(site, &store, &installation).await?;
     let given = request.parameters.typed(bundle.get().bundle.view())?;
+    let action = &request.action;
+    let credentials = credentials::choose(
+        site,
+        bundle.get(),
+        action,
+        &request.credentials,
+        &installation.credentials,
+    )?;
     let machine = site.machine(&store, request.environment.as_deref()).await?;
     let plan = plan::plan(bundle, &installation, &request.action, &given, &machine.offers)?;
-    Ok(Planned { store, machine, plan })
+    Ok(Planned {
+        store,
+        machine,
+        plan,
+        credentials,
+    })
 }
 
 /// Plans a run and reports what it would do.
@@ -152,7 +172,12 @@ async fn prepare(site: &Site, request: RunRequest) -> Result<Planned, VerbError>
 /// If there is no such installation, it is not trusted any more, a parameter is wrong, or this machine cannot give what
 /// it requires.
 pub async fn plan(site: &Site, request: RunRequest) -> Result<PlanReport, VerbError> {
-    let Planned { machine, plan, .. } = prepare(site, request).await?;
+    let Planned {
+        machine,
+        plan,
+        credentials,
+        ..
+    } = prepare(site, request).await?;
     plan.admit()?;
     let view = plan.bundle.get().bundle.view();
     Ok(PlanReport {
@@ -161,6 +186,7 @@ pub async fn plan(site: &Site, request: RunRequest) -> Result<PlanReport, VerbEr
         driver: machine.driver.name().to_owned(),
         action: plan.action,
         parameters: plan.parameters,
+        credentials: credentials::sources(&credentials),
         shortfalls: [],
     })
 }
@@ -170,7 +196,14 @@ pub async fn plan(site: &Site, request: RunRequest) -> Result<PlanReport, VerbEr
 /// # Errors
 /// As [`plan`]; or if the run could not be done or recorded.
 pub async fn run(site: &Site, request: RunRequest) -> Result<RunReport, VerbError> {
-    let Planned { store, machine, plan } = prepare(site, request).await?;
+    let Planned {
+        store,
+        machine,
+        mut plan,
+        credentials,
+    } = prepare(site, request).await?;
+    plan.admit()?;
+    plan.secrets = credentials::read(site, credentials).await?;
     let run = lifecycle::run(&site.context, Arc::new(store), machine.driver, plan).await?;
     Ok(RunReport {
         outputs: output_reports(&run),

@@ -27,6 +27,7 @@ use crate::build::BuildTools;
 use crate::driver::{self, Candidate};
 use crate::home::Home;
 use crate::lifecycle::{Machine, resolve_interrupted};
+use crate::secret::{Answers, NoAnswers};
 use crate::{Context, Event};
 
 /// What every verb works on.
@@ -36,6 +37,7 @@ pub struct Site {
     pub context: Context,
     reach: Arc<Reach>,
     passphrases: Arc<dyn Passphrases>,
+    answers: Arc<dyn Answers>,
 }
 
 /// What a site uses outside its home.
@@ -135,6 +137,7 @@ impl Site {
             context,
             reach: Arc::new(reach),
             passphrases: Arc::new(NoPassphrases),
+            answers: Arc::new(NoAnswers),
         }
     }
 
@@ -143,6 +146,17 @@ impl Site {
     pub fn with_passphrases(mut self, passphrases: Arc<dyn Passphrases>) -> Self {
         self.passphrases = passphrases;
         self
+    }
+
+    /// The same site, taking credentials from the environment and a person that `answers` knows.
+    #[must_use]
+    pub fn with_answers(mut self, answers: Arc<dyn Answers>) -> Self {
+        self.answers = answers;
+        self
+    }
+
+    pub(super) fn answers(&self) -> &dyn Answers {
+        self.answers.as_ref()
     }
 
     /// Where everything is kept.

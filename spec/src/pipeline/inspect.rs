@@ -91,7 +91,7 @@ impl Pipeline {
             .iter()
             .filter_map(|(label, executor)| match &executor.kind {
                 ExecutorKind::Container(container) => Some((label.as_str(), container)),
-                ExecutorKind::Importer(_) | ExecutorKind::Other(_) => None,
+                _ => None,
             })
     }
 
@@ -128,7 +128,7 @@ impl Pipeline {
         };
         match &self.executors.get(&label.value)?.kind {
             ExecutorKind::Container(container) => Some(container),
-            ExecutorKind::Importer(_) | ExecutorKind::Other(_) => None,
+            _ => None,
         }
     }
 }

@@ -8,6 +8,7 @@
 //! * [`Pipeline::check`] follows every reference and compares every type.
 //! * [`Pipeline::unsupported`] names what the native engine does not run yet.
 //! * [`Pipeline::demands`] names what its tasks demand of a machine.
+//! * [`Pipeline::needs`] names the secrets, config maps and volumes that its tasks use.
 //!
 //! Invariant: whatever is walked is walked in the order of names, so results are the same everywhere.
 
@@ -16,6 +17,8 @@ mod demands;
 mod expression;
 mod inspect;
 mod install;
+mod kubernetes;
+mod needs;
 mod node;
 mod placeholder;
 mod position;
@@ -23,7 +26,6 @@ mod read;
 mod read_executor;
 mod read_task;
 mod reader;
-mod shared_memory;
 mod types;
 mod unsupported;
 mod value;
@@ -38,6 +40,8 @@ use serde_json::Value;
 pub use expression::{Expression, ExpressionError};
 pub use inspect::{Input, Output, OutputKind};
 pub use install::{InstallLine, install_lines};
+pub use kubernetes::{Claim, Kubernetes, Placement, Pod, Projection, ProjectionTarget, Scratch, is_key};
+pub use needs::{Need, Needs, Use, UseTarget, VolumeLife, VolumeNeed};
 pub use placeholder::{
     Argument, ArtifactProperty, Placeholder, PlaceholderError, RunFact, Segment, argument, parts,
 };
@@ -73,8 +77,8 @@ pub struct Pipeline {
     pub components: BTreeMap<String, Component>,
     /// What runs, by label.
     pub executors: BTreeMap<String, Executor>,
-    /// Platform specs as they are, by platform: `kubernetes`.
-    pub platforms: BTreeMap<String, Value>,
+    /// What it says to Kubernetes.
+    pub kubernetes: Kubernetes,
     /// Values of a `PipelineJob`'s `runtimeConfig`.
     pub parameter_values: BTreeMap<String, Value>,
     /// What was not known when reading and has no effect.

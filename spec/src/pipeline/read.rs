@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::Pipeline;
+use super::kubernetes::{self, Kubernetes};
 use super::node::{self, Kind, Node};
 use super::position::{Located, PipelineError, Position};
 use super::read_executor::executor;
@@ -20,11 +21,11 @@ pub(super) fn pipeline(file: &str, bytes: &[u8]) -> Result<Pipeline, PipelineErr
     let documents = node::documents(file, bytes)?;
     let mut reader = Reader::new(file);
     let mut spec = None;
-    let mut platforms = BTreeMap::new();
+    let mut kubernetes = None;
     for document in &documents {
         let message = reader.message(document, "the document")?;
         if message.has("platforms") && !message.has("root") {
-            read_platforms(&mut reader, message, &mut platforms)?;
+            read_platforms(&mut reader, message, &mut kubernetes)?;
         } else if spec.is_some() {
             return Err(reader.fault(
                 document.at,
@@ -43,7 +44,7 @@ pub(super) fn pipeline(file: &str, bytes: &[u8]) -> Result<Pipeline, PipelineErr
         ));
     };
     let mut pipeline = job_or_spec(&mut reader, message)?;
-    pipeline.platforms = platforms;
+    pipeline.kubernetes = kubernetes.unwrap_or_default();
     pipeline.notes = reader.notes;
     Ok(pipeline)
 }
@@ -51,10 +52,14 @@ pub(super) fn pipeline(file: &str, bytes: &[u8]) -> Result<Pipeline, PipelineErr
 fn read_platforms(
     reader: &mut Reader<'_>,
     mut message: Message<'_>,
-    platforms: &mut BTreeMap<String, Value>,
+    kubernetes: &mut Option<Kubernetes>,
 ) -> Read<()> {
     for (name, at, platform) in reader.entries(message.take("platforms"), "\"platforms\"")? {
-        if platforms.insert(name.to_owned(), platform.to_value()).is_some() {
+        if name != "kubernetes" {
+            continue;
+        }
+        let read = kubernetes::kubernetes(reader, platform)?;
+        if kubernetes.replace(read).is_some() {
             return Err(reader.fault(
                 at,
                 format!("platform {name:?} is specified twice"),
@@ -167,7 +172,7 @@ fn spec(reader: &mut Reader<'_>, mut message: Message<'_>) -> Read<Pipeline> {
         root,
         components,
         executors,
-        platforms: BTreeMap::new(),
+        kubernetes: Kubernetes::default(),
         parameter_values: BTreeMap::new(),
         notes: Vec::new(),
     })

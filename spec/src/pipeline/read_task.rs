@@ -225,7 +225,7 @@ fn one_source(reader: &Reader<'_>, at: Position, what: &str) -> super::PipelineE
     )
 }
 
-fn parameter_input(reader: &mut Reader<'_>, node: &Node, what: &str) -> Read<ParameterInput> {
+pub(super) fn parameter_input(reader: &mut Reader<'_>, node: &Node, what: &str) -> Read<ParameterInput> {
     let mut message = reader.message(node, what)?;
     let mut sources = Vec::new();
     if let Some(value) = message.take("runtimeValue") {

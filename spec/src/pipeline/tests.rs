@@ -396,3 +396,89 @@ fn corpus_of_compiled_pipelines() {
         found.len()
     );
 }
+
+/// HELLO with a platform spec whose executor `exec-say` has these options.
+fn on_kubernetes(options: &str) -> String {
+    format!(
+        "{HELLO}---\nplatforms:\n  kubernetes:\n    deploymentSpec:\n      executors:\n        exec-say: {{{options}}}\n"
+    )
+}
+
+#[test]
+fn what_is_said_to_kubernetes_is_named_by_its_source() {
+    let text = on_kubernetes(
+        "secretAsEnv: [{secretName: db, keyToEnv: [{secretKey: password, envVar: PW}]}, {secretNameParameter: \
+         {componentInputParameter: word}, keyToEnv: [{secretKey: user, envVar: U}], optional: true}, \
+         {secret_name_parameter: {task_output_parameter: {producer_task: other, output_parameter_key: name}}, keyToEnv: \
+         [{secretKey: k, envVar: K}]}], configMapAsVolume: [{configMapName: number, mountPath: /etc/c}], pvcMount: \
+         [{constant: shared, mountPath: /data/}], nodeSelector: {labels: {a: b}}, activeDeadlineSeconds: '60', later: 1",
+    );
+    let pipeline = Pipeline::parse("f", text.as_bytes()).unwrap();
+    let needs = pipeline.needs();
+    let names: Vec<&String> = needs.secrets.keys().collect();
+    assert_eq!(names, ["db.password", "other.name.k", "word.user"]);
+    assert!(needs.secrets["db.password"].required && !needs.secrets["word.user"].required);
+    assert!(needs.secrets["db.password"].variables.contains("PW"));
+    // A parameter of the pipeline has the name already.
+    assert_eq!(needs.config_maps.keys().collect::<Vec<_>>(), ["number-2"]);
+    assert_eq!(needs.volumes["shared"].life, crate::pipeline::VolumeLife::Kept);
+    assert_eq!(needs.uses["say"].len(), 4);
+    assert!(!needs.workspace);
+    assert_eq!(pipeline.kubernetes.pods["exec-say"].deadline_seconds, Some(60));
+    assert_eq!(pipeline.kubernetes.pods["exec-say"].claims[0].path, "/data");
+    assert_eq!(pipeline.unsupported(), []);
+    let notes = pipeline.placement_notes();
+    assert!(
+        notes[0].to_string().contains("a node selector has no meaning"),
+        "{}",
+        notes[0]
+    );
+    assert!(
+        pipeline.notes[0].to_string().contains("field \"later\""),
+        "{}",
+        pipeline.notes[0]
+    );
+}
+
+#[test]
+fn what_is_said_to_kubernetes_wrongly_is_refused_with_its_place() {
+    for (options, wanted) in [
+        (
+            "secretAsVolume: [{secretName: a, mountPath: etc}]",
+            "is no absolute path",
+        ),
+        (
+            "secretAsVolume: [{secretName: a, mountPath: /a/../b}]",
+            "is no absolute path",
+        ),
+        ("secretAsVolume: [{mountPath: /a}]", "has no name"),
+        (
+            "secretAsEnv: [{secretName: a, keyToEnv: [{secretKey: ../x, envVar: A}]}]",
+            "is no key",
+        ),
+        (
+            "secretAsEnv: [{secretName: a, keyToEnv: [{secretKey: x, envVar: A=B}]}]",
+            "is no name for an environment",
+        ),
+        (
+            "pvcMount: [{constant: a, mountPath: /a, subPath: ../b}]",
+            "is no path below a volume",
+        ),
+        ("secretAsEnv: {}", "not a list"),
+    ] {
+        let error = Pipeline::parse("f", on_kubernetes(options).as_bytes())
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("f:6") && error.contains(wanted),
+            "{options}: {error}"
+        );
+    }
+    let init = on_kubernetes("initContainers: [{name: a, image: b}]");
+    let pipeline = Pipeline::parse("f", init.as_bytes()).unwrap();
+    let list: Vec<String> = pipeline.unsupported().iter().map(ToString::to_string).collect();
+    assert!(
+        list.join("\n").contains("task say needs an init container"),
+        "{list:?}"
+    );
+}

@@ -295,6 +295,10 @@ pub enum ExecutorKind {
     Container(Container),
     /// Makes an artifact of something that exists elsewhere.
     Importer(Importer),
+    /// Makes a volume: kfp-kubernetes' `CreatePVC`, which a cluster does by itself.
+    CreateVolume,
+    /// Removes a volume: kfp-kubernetes' `DeletePVC`.
+    DeleteVolume,
     /// Something else of the proto (`resolver`, `customJob`), by its name.
     Other(String),
 }

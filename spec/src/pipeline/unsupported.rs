@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use serde_json::Value;
-
 use super::Pipeline;
 use super::position::Position;
 use super::types::{Component, ExecutorKind, Implementation, ParameterSource, Task};
@@ -36,19 +34,6 @@ impl fmt::Display for Unsupported {
     }
 }
 
-/// What Kubernetes gives a task that changes what it sees. Everything else only says where and how it is placed.
-const KUBERNETES: [(&str, &str); 9] = [
-    ("secretAsEnv", "a Kubernetes secret as environment"),
-    ("secretAsVolume", "a Kubernetes secret as a volume"),
-    ("configMapAsEnv", "a Kubernetes config map as environment"),
-    ("configMapAsVolume", "a Kubernetes config map as a volume"),
-    ("pvcMount", "a Kubernetes volume claim"),
-    ("genericEphemeralVolume", "a Kubernetes ephemeral volume"),
-    ("emptyDirMounts", "a Kubernetes emptyDir volume"),
-    ("fieldPathAsEnv", "facts about its Kubernetes pod"),
-    ("securityContext", "a Kubernetes security context"),
-];
-
 impl Pipeline {
     /// Returns what the native engine does not do yet, in the order of the file. A task that may be cached
     /// (`enableCache`, the SDK's default) needs nothing: running it again is what the option allows. A `cacheKey` of the
@@ -68,17 +53,9 @@ impl Pipeline {
                 found.add(spec.at, self.name.value.clone(), feature);
             }
         }
-        if self.platforms.get("kubernetes").is_some_and(wants_workspace) {
-            let feature = "a workspace that its tasks share".to_owned();
-            found.add(Position::START, self.name.value.clone(), feature);
-        }
         found.list.sort_by_key(|one| one.at);
         found.list
     }
-}
-
-fn wants_workspace(platform: &Value) -> bool {
-    platform.pointer("/pipelineConfig/workspace").is_some()
 }
 
 struct Findings<'a> {
@@ -152,16 +129,8 @@ impl Findings<'_> {
                         "an image chosen at run time".to_owned(),
                     );
                 }
-                let uses_workspace = |text: &str| text.contains("{{$.workspace_path}}");
-                let mut texts = container.command.iter().chain(&container.arguments);
-                if let Some(text) = texts.find(|text| uses_workspace(text.as_str())) {
-                    self.add(
-                        text.at,
-                        label.to_owned(),
-                        "a workspace that its tasks share".to_owned(),
-                    );
-                }
             }
+            ExecutorKind::CreateVolume | ExecutorKind::DeleteVolume => {}
             ExecutorKind::Importer(_) => self.add(executor.at, label.to_owned(), "an importer".to_owned()),
             ExecutorKind::Other(kind) => {
                 self.add(
@@ -171,14 +140,9 @@ impl Findings<'_> {
                 );
             }
         }
-        let on_kubernetes = pipeline.platforms.get("kubernetes").and_then(|platform| {
-            let executors = platform.pointer("/deploymentSpec/executors")?;
-            executors.get(&executor_label.value)
-        });
-        for (field, feature) in KUBERNETES {
-            if on_kubernetes.is_some_and(|executor| executor.get(field).is_some()) {
-                self.add(executor.at, label.to_owned(), feature.to_owned());
-            }
+        let pod = pipeline.kubernetes.pods.get(&executor_label.value);
+        if let Some(at) = pod.and_then(|pod| pod.init_container) {
+            self.add(at, label.to_owned(), "an init container".to_owned());
         }
     }
 }

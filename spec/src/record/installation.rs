@@ -30,6 +30,9 @@ pub struct Installation {
     /// Parameters for all runs, non-secret.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<String, Value>,
+    /// Where credentials come from (`env:TOKEN`, `pass:work/token`), by name; never a value.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub credentials: BTreeMap<String, String>,
     /// When it was installed, RFC 3339.
     pub installed: String,
     /// The index that it had before the last upgrade, to go back to; its content is kept.

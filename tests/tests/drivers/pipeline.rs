@@ -155,6 +155,8 @@ fn plan(pipeline: Arc<Pipeline>, parameters: BTreeMap<String, Value>) -> Program
     ProgramPlan {
         pipeline,
         parameters,
+        secrets: BTreeMap::new(),
+        settings: BTreeMap::new(),
         images: BTreeMap::new(),
         run_id: Stopped.new_id(),
         run_dir: Default::default(),

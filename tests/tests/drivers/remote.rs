@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Remote {
     source: Arc<dyn Source>,
     machine: Machine,
+    volumes: tokio::sync::Mutex<()>,
 }
 
 /// The other machine.
@@ -39,7 +40,11 @@ impl Remote {
             driver: EmbeddedDriver::new(folder, Arc::clone(&store) as _, helper),
             store,
         };
-        Self { source, machine }
+        Self {
+            source,
+            machine,
+            volumes: tokio::sync::Mutex::default(),
+        }
     }
 
     /// Sends an image and more layers to the machine's store.
@@ -64,7 +69,7 @@ impl Remote {
     async fn send_contents(&self, operation: &Operation, staging: &Staging) -> Result<Staging, String> {
         let mut there = Staging::default();
         for (number, input) in operation.inputs.iter().enumerate() {
-            if matches!(input.content, Content::Bytes(_)) {
+            if matches!(input.content, Content::Bytes(_) | Content::Files { .. }) {
                 // They travel with the operation.
                 continue;
             }
@@ -75,6 +80,17 @@ impl Remote {
         }
         for (number, output) in operation.outputs.iter().enumerate() {
             there.output(output, self.machine.place(operation, &format!("out-{number}")));
+        }
+        for name in operation.volumes.iter().filter_map(|volume| volume.name.as_ref()) {
+            let path = self
+                .machine
+                .place(operation, &format!("volume-{}", name.replace('/', "-")));
+            let parcel = staging.send_volume(name).map_err(|error| error.to_string())?;
+            let (bridge, to) = (SyncIoBridge::new(parcel), path.clone());
+            let unpacked = tokio::task::spawn_blocking(move || parcel::unpack(bridge, &to)).await;
+            let unpacked = unpacked.map_err(|error| error.to_string())?;
+            unpacked.map_err(|error| error.to_string())?;
+            there.volume(name, path);
         }
         Ok(there)
     }
@@ -93,6 +109,16 @@ impl Remote {
             let bytes = self.machine.read(output, &path).await?;
             let stream: ByteStream = Box::pin(std::io::Cursor::new(bytes));
             let received = staging.receive(output, stream).await;
+            received.map_err(|error| error.to_string())?;
+        }
+        for name in operation.volumes.iter().filter_map(|volume| volume.name.as_ref()) {
+            let path = self
+                .machine
+                .place(operation, &format!("volume-{}", name.replace('/', "-")));
+            let mut bytes = Vec::new();
+            parcel::pack(&path, &mut bytes).map_err(|error| error.to_string())?;
+            let stream: ByteStream = Box::pin(std::io::Cursor::new(bytes));
+            let received = staging.receive_volume(name, stream).await;
             received.map_err(|error| error.to_string())?;
         }
         Ok(())
@@ -167,6 +193,11 @@ impl Driver for Remote {
         log: &dyn LogSink,
         cancel: &CancellationToken,
     ) -> Result<Outcome, DriverError> {
+        // Two containers with the same volume would overwrite each other's changes.
+        let _volumes = match operation.volumes.iter().any(|volume| volume.name.is_some()) {
+            true => Some(self.volumes.lock().await),
+            false => None,
+        };
         let sent = async {
             self.send_image(operation).await?;
             self.send_contents(operation, staging).await

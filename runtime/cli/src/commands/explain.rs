@@ -37,8 +37,14 @@ fn text(bundle: &ExplainReport) -> Result<String, CliError> {
     section(
         &mut text,
         "credentials",
-        &["name", "required"],
+        &["name", "required", "variable", "what for"],
         &credentials(bundle),
+    )?;
+    section(
+        &mut text,
+        "volumes",
+        &["name", "lives", "tasks"],
+        &volumes(bundle),
     )?;
     section(
         &mut text,
@@ -90,7 +96,25 @@ fn parameters(bundle: &ExplainReport) -> Vec<Vec<String>> {
 fn credentials(bundle: &ExplainReport) -> Vec<Vec<String>> {
     let rows = bundle.credentials.iter().map(|(name, credential)| {
         let required = if credential.required { "yes" } else { "no" };
-        vec![safe(name), required.to_owned()]
+        let variable = bundle.variables.get(name).or(credential.destination.env.as_ref());
+        let what = credential.description.as_deref().unwrap_or_default();
+        let variable = variable.map(|variable| safe(variable)).unwrap_or_default();
+        vec![safe(name), required.to_owned(), variable, safe(what)]
+    });
+    rows.collect()
+}
+
+fn volumes(bundle: &ExplainReport) -> Vec<Vec<String>> {
+    let rows = bundle.volumes.iter().map(|(name, volume)| {
+        let life = match volume.life {
+            "run" => "for one run",
+            _ => "until it is removed",
+        };
+        let tasks = match volume.tasks.as_slice() {
+            [] => "all".to_owned(),
+            tasks => tasks.join(", "),
+        };
+        vec![safe(name), life.to_owned(), safe(&tasks)]
     });
     rows.collect()
 }

@@ -5,7 +5,7 @@ use samebundle_runtime::verbs::{self, InstallReport, InstallRequest, Location};
 use samebundle_spec::BundleName;
 use samebundle_spec::record::Verification;
 
-use crate::args::{Consent, Environment, Params};
+use crate::args::{Consent, CredentialOptions, Environment, Params};
 use crate::error::CliError;
 use crate::render::{Report, safe};
 use crate::session::Session;
@@ -28,6 +28,8 @@ pub(crate) struct InstallOptions {
     #[command(flatten)]
     params: Params,
     #[command(flatten)]
+    credentials: CredentialOptions,
+    #[command(flatten)]
     environment: Environment,
     #[command(flatten)]
     consent: Consent,
@@ -49,6 +51,7 @@ impl InstallOptions {
             from: session.location(from),
             name: self.name,
             parameters: self.params.given()?,
+            credentials: self.credentials.given(session)?,
             environment: self.environment.env,
             consent: self.consent.into(),
         };

@@ -32,6 +32,7 @@ mod trust;
 mod uninstall;
 mod upgrade;
 mod verify;
+mod volume;
 
 #[cfg(test)]
 mod tests;
@@ -114,6 +115,9 @@ pub(crate) enum Command {
     /// Check and measure the local store
     #[command(subcommand)]
     Store(store::Store),
+    /// List and remove volumes, folders that tasks share and that outlive their runs
+    #[command(subcommand)]
+    Volume(volume::Volume),
     /// Say what works on this machine and what does not
     Doctor(doctor::Doctor),
     /// Print a shell's completions
@@ -184,6 +188,7 @@ impl Command {
             Self::Receipt(args) => args.run(session),
             Self::Registry(registry) => registry.run(session).await,
             Self::Store(store) => store.run(session).await,
+            Self::Volume(volume) => volume.run(session),
             Self::Doctor(args) => args.run(session).await,
             Self::Completions(args) => Ok(args.run(&session.settings)),
             Self::Manual(args) => args.run(&session.settings),

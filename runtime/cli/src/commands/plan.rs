@@ -43,5 +43,8 @@ fn text(plan: &PlanReport) -> Result<String, CliError> {
             parameter.set_by.word()
         )?;
     }
+    for (name, source) in &plan.credentials {
+        writeln!(text, "  {} from {}", safe(name), safe(source))?;
+    }
     Ok(text)
 }

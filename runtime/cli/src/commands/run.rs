@@ -11,7 +11,7 @@ use samebundle_spec::record::RunStatus;
 use serde_json::Value;
 
 use super::outputs;
-use crate::args::{Environment, Named, Params};
+use crate::args::{CredentialOptions, Environment, Named, Params};
 use crate::error::CliError;
 use crate::flags;
 use crate::render::{Report, table::table};
@@ -27,6 +27,8 @@ pub(crate) struct RunArgs {
     /// Read parameters from a JSON or YAML file
     #[arg(long, value_name = "FILE")]
     params_file: Option<PathBuf>,
+    #[command(flatten)]
+    credentials: CredentialOptions,
     #[command(flatten)]
     environment: Environment,
     /// Action of a foreign bundle
@@ -62,6 +64,7 @@ impl RunArgs {
         Ok(RunRequest {
             name: self.named.installation()?,
             parameters,
+            credentials: self.credentials.given(session)?,
             environment: self.environment.env,
             action: self.action,
         })

@@ -43,5 +43,8 @@ fn text(report: &ShowReport) -> Result<String, CliError> {
     for (name, value) in &one.parameters {
         writeln!(text, "parameter   {} = {}", safe(name), safe(&value.to_string()))?;
     }
+    for (name, source) in &one.credentials {
+        writeln!(text, "credential  {} from {}", safe(name), safe(source))?;
+    }
     Ok(text)
 }

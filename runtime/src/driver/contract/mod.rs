@@ -9,6 +9,7 @@ mod isolation;
 mod layers;
 mod lifecycle;
 mod process;
+mod volumes;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -114,6 +115,8 @@ pub const CASES: &[Case] = cases![
     contents::hands_outputs_of_a_failure_back,
     contents::hands_back_what_nobody_may_read,
     contents::hands_links_on,
+    volumes::keeps_what_is_in_a_volume,
+    volumes::reads_small_files_with_their_mode,
     isolation::has_no_network,
     isolation::has_a_loopback_device,
     isolation::resolves_its_own_names,
@@ -164,6 +167,7 @@ fn shell(image: &Descriptor, run_id: &str, name: &str, line: &str) -> Operation 
         inputs: Vec::new(),
         outputs: Vec::new(),
         limits: Limits::default(),
+        volumes: Vec::new(),
         working_dir: None,
     }
 }

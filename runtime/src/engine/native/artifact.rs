@@ -74,6 +74,8 @@ impl Artifact {
 pub(super) struct Values {
     pub(super) parameters: BTreeMap<String, Value>,
     pub(super) artifacts: BTreeMap<String, Vec<Artifact>>,
+    /// The names of the volumes that the task claims, in the order of its executor.
+    pub(super) claims: Vec<String>,
 }
 
 /// What a task produced.

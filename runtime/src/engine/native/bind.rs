@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use samebundle_spec::pipeline::{
-    ArtifactSource, Component, Expression, OutputOf, ParameterSource, Task, coerce, conform,
+    ArtifactSource, Claim, Component, Expression, OutputOf, ParameterSource, Task, coerce, conform,
 };
 use serde_json::Value;
 
@@ -25,6 +25,18 @@ pub(super) struct Surroundings<'a> {
 }
 
 impl Surroundings<'_> {
+    fn value(&self, source: &ParameterSource) -> Option<Value> {
+        match source {
+            ParameterSource::Constant(value) => Some(value.clone()),
+            ParameterSource::ComponentInput(source) => self.inputs.parameters.get(source).cloned(),
+            ParameterSource::TaskOutput(output) => self
+                .produced(output)
+                .and_then(|produced| produced.parameters.get(output.key.as_str()).cloned()),
+            // This is part of exit handlers, which are refused before anything runs.
+            ParameterSource::FinalStatus(_) => None,
+        }
+    }
+
     fn produced(&self, output: &OutputOf) -> Option<&Values> {
         match self.ended.get(output.task.as_str())? {
             TaskEnd::Done(produced) => Some(produced),
@@ -49,13 +61,7 @@ pub(super) fn inputs(
                 later.insert(name, value);
                 continue;
             }
-            ParameterSource::Constant(value) => Some(value.clone()),
-            ParameterSource::ComponentInput(source) => around.inputs.parameters.get(source).cloned(),
-            ParameterSource::TaskOutput(output) => around
-                .produced(output)
-                .and_then(|produced| produced.parameters.get(output.key.as_str()).cloned()),
-            // This is part of exit handlers, which are refused before anything runs.
-            ParameterSource::FinalStatus(_) => None,
+            source => around.value(source),
         };
         let Some(mut value) = value.filter(|value| !value.is_null()) else {
             continue;
@@ -122,6 +128,28 @@ fn artifacts(
         Some((name, _)) => Err(TaskError::NoArtifact { input: name.clone() }),
         None => Ok(()),
     }
+}
+
+/// Binds the names of the volumes that a task claims.
+pub(super) fn claims(
+    claims: &[Claim],
+    around: Surroundings<'_>,
+    values: &Values,
+) -> Result<Vec<String>, TaskError> {
+    let resolver = Resolver {
+        inputs: values,
+        facts: around.facts,
+        task: around.path,
+        container: None,
+    };
+    let bind = |claim: &Claim| match around.value(&claim.name) {
+        Some(Value::String(name)) if name.contains("{{$") => Ok(resolver.text(&name)?),
+        Some(Value::String(name)) => Ok(name),
+        _ => Err(TaskError::NoValue {
+            input: format!("the name of the volume at {}", claim.path),
+        }),
+    };
+    claims.iter().map(bind).collect()
 }
 
 /// A component's own default counts if no value is given.

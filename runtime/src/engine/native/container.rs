@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use samebundle_registry::store::SourceExt;
 use samebundle_spec::bundle::quantity;
@@ -17,7 +18,7 @@ use super::failure::{AttemptFailure, LastLines, TaskLog};
 use super::resolve::{ContainerView, Resolver, artifact_folder};
 use super::wheelhouse::{self, Wheelhouse};
 use super::{Execution, ProgramError, collect, executor_input, signal};
-use crate::driver::{Input, Limits, Operation, Outcome, Output, Staging};
+use crate::driver::{DriverError, Input, Limits, Operation, Outcome, Output, Staging};
 
 impl Execution<'_> {
     /// Runs the container of a task once and collects its outputs.
@@ -35,6 +36,9 @@ impl Execution<'_> {
             exit_code: None,
             left: Values::default(),
         };
+        if let Some(done) = self.without_container(component, inputs) {
+            return done.map_err(failure);
+        }
         let Some(container) = self.plan.pipeline.container_of(component) else {
             return Ok(TaskEnd::Skipped);
         };
@@ -45,26 +49,46 @@ impl Execution<'_> {
             permit = self.permits.acquire() => permit,
             () = self.halt.cancelled() => return Ok(TaskEnd::Cancelled),
         };
-        let target = format!("{ROOT}/{path}");
-        let planned = executor_input::planned_outputs(component, &target);
+        let planned = executor_input::planned_outputs(component, &format!("{ROOT}/{path}"));
+        let mounted = self.mounted(component, &inputs.claims).await;
+        if self.halt.is_cancelled() {
+            return Ok(TaskEnd::Cancelled);
+        }
+        let mounted = mounted.map_err(failure)?;
         let operation = self.operation(path, (component, container), image, inputs, &planned, attempt);
-        let Some((operation, staging)) = operation.await.map_err(failure)? else {
+        let Some((mut operation, mut staging)) = operation.await.map_err(failure)? else {
             return Ok(TaskEnd::Cancelled);
         };
         if self.halt.is_cancelled() {
             return Ok(TaskEnd::Cancelled);
         }
+        operation.volumes = mounted.stage(&mut staging);
         let log = TaskLog::new(path, self.log, operation.limits.network);
-        let outcome = self.driver.run(&operation, &staging, &log, &self.halt).await;
-        drop(permit);
+        let deadline = self
+            .plan
+            .pipeline
+            .pod_of(component)
+            .and_then(|pod| pod.deadline_seconds);
+        let outcome = self.within(deadline, &operation, &staging, &log).await;
+        drop((permit, mounted));
         let written = Written {
             component: component.clone(),
             planned,
             host: self.own_folder(path),
-            folder: target,
+            folder: format!("{ROOT}/{path}"),
             path: path.to_owned(),
         };
         match outcome {
+            Ok(Outcome::Cancelled) if !self.halt.is_cancelled() => Err(AttemptFailure {
+                task: path.to_owned(),
+                why: format!(
+                    "it took longer than its deadline of {} s",
+                    deadline.unwrap_or_default()
+                ),
+                lines: log.last(),
+                exit_code: None,
+                left: written.left().await,
+            }),
             Err(source) => {
                 let task = path.to_owned();
                 self.stop(ProgramError::Driver { task, source });
@@ -94,6 +118,27 @@ impl Execution<'_> {
                 }),
             },
         }
+    }
+
+    /// Runs a container, and stops it at its deadline.
+    async fn within(
+        &self,
+        deadline: Option<u64>,
+        operation: &Operation,
+        staging: &Staging,
+        log: &TaskLog<'_>,
+    ) -> Result<Outcome, DriverError> {
+        let stop = self.halt.child_token();
+        let run = self.driver.run(operation, staging, log, &stop);
+        let Some(seconds) = deadline else {
+            return run.await;
+        };
+        tokio::pin!(run);
+        tokio::select! {
+            outcome = &mut run => return outcome,
+            () = tokio::time::sleep(Duration::from_secs(seconds)) => stop.cancel(),
+        }
+        run.await
     }
 
     /// Describes the container. None if the run was cancelled while packages were installed.
@@ -131,12 +176,19 @@ impl Execution<'_> {
         for (name, value) in &container.environment {
             environment.insert(name.clone(), resolver.text(value.as_str())?);
         }
+        let alone = match self.uses_secret_files(path) {
+            true => self.runs_as_root(container, image).await?,
+            false => true,
+        };
+        let projected = self.projected(path, component, alone)?;
+        environment.extend(projected.environment);
         check_lengths(&command, &environment, &input)?;
         let limits = self.limits(component, container, &resolver)?;
         let Some(extra_layers) = self.installed_layers(path, container, image).await else {
             return Ok(None);
         };
-        let (inputs, outputs, staging) = self.contents(path, component, inputs);
+        let (mut inputs, outputs, staging) = self.contents(path, component, inputs);
+        inputs.extend(projected.inputs);
         let operation = Operation {
             run_id: self.plan.run_id.clone(),
             name: operation_name(path, attempt),
@@ -147,6 +199,7 @@ impl Execution<'_> {
             user: None,
             inputs,
             outputs,
+            volumes: Vec::new(),
             limits,
             working_dir: None,
         };
@@ -155,7 +208,28 @@ impl Execution<'_> {
 
     /// Arguments without a command are passed to the image's entry point.
     async fn entry_point(&self, container: &Container, image: &Descriptor) -> Result<Vec<String>, TaskError> {
-        let unreadable = |source| TaskError::EntryPoint {
+        Ok(self.image_config(container, image).await?.config.entrypoint)
+    }
+
+    /// Tells whether the image's user is root.
+    async fn runs_as_root(&self, container: &Container, image: &Descriptor) -> Result<bool, TaskError> {
+        let config = self.image_config(container, image).await?;
+        let user = config
+            .config
+            .user
+            .split(':')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        Ok(matches!(user.as_str(), "" | "0" | "root"))
+    }
+
+    async fn image_config(
+        &self,
+        container: &Container,
+        image: &Descriptor,
+    ) -> Result<ImageConfig, TaskError> {
+        let unreadable = |source| TaskError::ImageConfig {
             image: container.image.value.clone(),
             source,
         };
@@ -166,9 +240,8 @@ impl Execution<'_> {
             .store
             .fetch_bytes(&manifest.config, limits::MANIFEST_BYTES)
             .await;
-        let config: ImageConfig = serde_json::from_slice(&bytes.map_err(|source| unreadable(Some(source)))?)
-            .map_err(|_| unreadable(None))?;
-        Ok(config.config.entrypoint)
+        serde_json::from_slice(&bytes.map_err(|source| unreadable(Some(source)))?)
+            .map_err(|_| unreadable(None))
     }
 
     fn limits(
@@ -192,7 +265,8 @@ impl Execution<'_> {
         if let Some(bytes) = text(&resources.memory_limit)? {
             limits.memory = Some(quantity::bytes(&bytes)?.units());
         }
-        if let Some(bytes) = self.plan.pipeline.shared_memory(component) {
+        let pod = self.plan.pipeline.pod_of(component);
+        if let Some(bytes) = pod.and_then(|pod| pod.shared_memory.as_deref()) {
             limits.shm = Some(quantity::bytes(bytes)?.units());
         }
         let count = text(&resources.accelerator_count)?;

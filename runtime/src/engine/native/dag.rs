@@ -78,16 +78,18 @@ impl Execution<'_> {
                 ended.insert(name, TaskEnd::Skipped);
                 continue;
             };
-            let bound = bind::inputs(
-                task,
-                component,
-                Surroundings {
-                    inputs,
-                    ended,
-                    facts: &self.facts,
-                    path: &full,
-                },
-            );
+            let around = Surroundings {
+                inputs,
+                ended,
+                facts: &self.facts,
+                path: &full,
+            };
+            let pod = self.plan.pipeline.pod_of(component);
+            let claims = pod.map(|pod| pod.claims.as_slice()).unwrap_or_default();
+            let bound = bind::inputs(task, component, around).and_then(|mut values| {
+                values.claims = bind::claims(claims, around, &values)?;
+                Ok(values)
+            });
             match bound {
                 Ok(values) => running.push(Box::pin(async move {
                     (name, self.task(full, task, component, values).await)

@@ -66,16 +66,49 @@ pub(super) enum TaskError {
         /// Their length.
         bytes: usize,
     },
-    /// The image names no entry point, and neither does the component.
-    #[error(
-        "the component has arguments but no command, and the entry point of image {image} cannot be read"
-    )]
-    EntryPoint {
+    /// The configuration of an image, which says its entry point and its user, cannot be read.
+    #[error("the configuration of image {image} cannot be read")]
+    ImageConfig {
         /// The image.
         image: String,
         /// Why, if it could not be read.
         source: Option<StoreError>,
     },
+    /// A credential or a setting of the task was not given.
+    #[error("{what} {name} is not given, or is of another form than the task needs")]
+    NotGiven {
+        /// Credential or parameter.
+        what: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// A value for an environment variable is no text.
+    #[error("{name} goes to the environment variable {variable}, but is not UTF-8 text without NUL")]
+    NotText {
+        /// The credential or parameter.
+        name: String,
+        /// The variable.
+        variable: String,
+    },
+    /// A key of a secret or a config map cannot be the name of a file.
+    #[error("{name} has a key {key:?}, which is no name of a file; use letters, digits, '-', '_' and '.'")]
+    Key {
+        /// The credential or parameter.
+        name: String,
+        /// The key.
+        key: String,
+    },
+    /// A volume has a name that is not valid.
+    #[error(
+        "{name:?} is no name of a volume; use letters, digits, '-', '_' and '.', a letter or digit first"
+    )]
+    VolumeName {
+        /// The name.
+        name: String,
+    },
+    /// A volume cannot be made, locked or removed.
+    #[error("its volume could not be prepared: {0}")]
+    Volume(#[source] io::Error),
     /// The folder for the outputs cannot be made.
     #[error("the folder for its outputs could not be made")]
     Folder(#[source] io::Error),

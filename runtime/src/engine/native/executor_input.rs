@@ -21,8 +21,8 @@ pub(super) fn planned_outputs(component: &Component, folder: &str) -> Values {
         (name.clone(), vec![artifact])
     });
     Values {
-        parameters: Default::default(),
         artifacts: artifacts.collect(),
+        ..Values::default()
     }
 }
 

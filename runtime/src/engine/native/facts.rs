@@ -11,7 +11,8 @@ use samebundle_spec::{Digest, Timestamp};
 
 /// The folder of all outputs in containers.
 pub(super) const ROOT: &str = "/samebundle/outputs";
-const WORKSPACE: &str = "/samebundle/workspace";
+/// The workspace in containers.
+pub(super) const WORKSPACE: &str = "/samebundle/workspace";
 
 pub(super) struct RunFacts {
     job: String,

@@ -158,6 +158,7 @@ impl Execution<'_> {
                 network: false,
                 ..self.plan.limits.clone()
             },
+            volumes: Vec::new(),
             working_dir: None,
         };
         let log = TaskLines {

@@ -30,6 +30,7 @@ mod folder;
 mod hint;
 mod installed;
 mod links;
+mod mounts;
 mod resolve;
 mod signal;
 mod task;
@@ -39,11 +40,12 @@ mod wheelhouse;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use samebundle_registry::store::Store;
-use samebundle_spec::pipeline::{Implementation, coerce};
+use samebundle_spec::pipeline::{Implementation, Needs, coerce};
 use samebundle_spec::record::RunStatus;
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -60,6 +62,7 @@ use wheelhouse::Wheelhouse;
 
 pub(crate) use data::Data;
 pub(crate) use installed::kept_layer;
+pub(crate) use mounts::RUN_VOLUMES;
 
 /// The engine of this machine.
 #[derive(Debug)]
@@ -116,12 +119,15 @@ impl Engine for Native {
             log,
             wheelhouse,
             data,
+            needs: pipeline.needs(),
+            own_volumes: Mutex::default(),
             facts: RunFacts::new(pipeline, context.clock.now()),
             permits: Semaphore::new(plan.parallelism.max(1)),
             halt: context.cancel.child_token(),
             broken: Mutex::new(None),
         };
         let end = execution.dag(&pipeline.root, dag, "", inputs).await;
+        mounts::end(&plan.run_dir, &*context.events).await;
         Ok(execution.outcome(end))
     }
 }
@@ -194,6 +200,10 @@ struct Execution<'a> {
     wheelhouse: Option<Wheelhouse>,
     /// The data that the bundle carries.
     data: Vec<Data>,
+    /// The secrets, config maps and volumes of the tasks.
+    needs: Needs,
+    /// The volumes that this run made, and whether each ends with it.
+    own_volumes: Mutex<BTreeMap<String, bool>>,
     facts: RunFacts,
     permits: Semaphore,
     /// Cancelled by the user, or because the driver failed.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use samebundle_spec::pipeline::{Component, Dag, Implementation, ParameterType};
 
 use super::*;
+use crate::driver::Bind;
+use crate::secret::SecretValue;
 
 fn sample(parameter_type: ParameterType) -> Value {
     match parameter_type {
@@ -26,6 +28,7 @@ fn containers(pipeline: &Pipeline, dag: &Dag, path: &str, found: &mut BTreeMap<S
         let path = format!("{path}/{name}");
         match &component.implementation {
             Implementation::Dag(dag) => containers(pipeline, dag, &path, found),
+            Implementation::Executor(_) if pipeline.container_of(component).is_none() => {}
             Implementation::Executor(_) => {
                 found.insert(path, component.clone());
             }
@@ -35,7 +38,8 @@ fn containers(pipeline: &Pipeline, dag: &Dag, path: &str, found: &mut BTreeMap<S
 
 /// Writes all outputs of a container as files; checks that no placeholder of KFP's is left in its command.
 fn play(components: &BTreeMap<String, Component>, container: &FakeContainer) -> Outcome {
-    let own = container.binds.iter().find(|bind| bind.writable).unwrap();
+    let own = |bind: &&Bind| bind.writable && bind.target.starts_with("/samebundle/outputs/");
+    let own = container.binds.iter().find(own).unwrap();
     let folder = own.target.clone();
     let component = &components[folder.strip_prefix("/samebundle/outputs").unwrap()];
     for (name, spec) in &component.outputs.parameters {
@@ -101,6 +105,25 @@ async fn verdict(file: &Path) -> (bool, String) {
                 .unwrap_or_else(|| sample(input.parameter_type));
             bench.plan.parameters.insert(input.name, value);
         }
+    }
+    for image in pipeline.images() {
+        bench.store_image_config(image, "").await;
+    }
+    let needs = pipeline.needs();
+    for (name, need) in needs.secrets {
+        let value = match need.key {
+            Some(_) => SecretValue::One(b"canary".to_vec()),
+            None => SecretValue::Keys([("key".to_owned(), b"canary".to_vec())].into()),
+        };
+        bench.plan.secrets.insert(name, value);
+    }
+    for (name, need) in needs.config_maps {
+        let value = if need.key.is_some() {
+            json!("mode")
+        } else {
+            json!({"key": "mode"})
+        };
+        bench.plan.settings.insert(name, value);
     }
     let driver = Fake::immediate(move |container| play(&components, container));
     let outcome = bench.run(&driver).await;

@@ -4,6 +4,7 @@ mod corpus;
 mod inputs;
 mod installing;
 mod log;
+mod mounts;
 mod order;
 mod outputs;
 
@@ -102,6 +103,8 @@ impl Bench {
             plan: ProgramPlan {
                 pipeline: Arc::new(pipeline),
                 parameters: BTreeMap::new(),
+                secrets: BTreeMap::new(),
+                settings: BTreeMap::new(),
                 images,
                 run_id: "01RUN".to_owned(),
                 run_dir,
@@ -129,10 +132,22 @@ impl Bench {
         self
     }
 
+    /// Puts an image whose configuration names this user into the store.
+    async fn store_image_config(&mut self, image: &str, user: &str) {
+        use samebundle_registry::store::SinkExt;
+        let config = json!({"architecture": "amd64", "os": "linux", "config": {"User": user}, "rootfs": {"type": "layers", "diff_ids": []}});
+        let push = |kind, value: Value| self.store.push_bytes(kind, value.to_string().into());
+        let config = push(MediaType::OCI_CONFIG, config).await.unwrap();
+        let manifest =
+            json!({"schemaVersion": 2, "mediaType": MediaType::OCI_MANIFEST, "config": config, "layers": []});
+        let manifest = push(MediaType::OCI_MANIFEST, manifest).await.unwrap();
+        self.plan.images.insert(image.to_owned(), manifest);
+    }
+
     async fn try_run(&self, driver: &Fake) -> Result<Ran, ProgramError> {
         let runs = Runs::new(&self.context.home);
         let number = runs.list(None).unwrap().len();
-        let mask = Mask::new(&self.secrets);
+        let mask = Mask::new(&self.secrets, self.plan.secrets.values());
         let log = runs.begin(&self.context, testing::started(number), mask).unwrap();
         let engine = Native::new(Arc::new(driver.clone()), self.store.clone());
         let outcome = engine.run(&self.plan, &self.context, &log).await?;
