@@ -38,6 +38,19 @@ pub enum Event {
         /// How long the rest takes at that rate.
         left: Option<Duration>,
     },
+    /// How far a longer step is. The last one of a step has `done` equal to `total`.
+    Working {
+        /// The step, an imperative verb with its object.
+        name: String,
+        /// How many parts are done, of how many; none if the step has no parts.
+        count: Option<(u64, u64)>,
+        /// Bytes that are done.
+        done: u64,
+        /// All bytes.
+        total: u64,
+        /// How long the rest takes; none before it can be estimated.
+        left: Option<Duration>,
+    },
     /// A registry is asked again after a wait.
     Waiting {
         /// The registry and repository.

@@ -12,6 +12,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use samebundle_registry::store::ByteStream;
+use samebundle_spec::{Descriptor, Digest};
 use serde::{Deserialize, Serialize};
 use tokio_util::io::SyncIoBridge;
 
@@ -26,6 +27,8 @@ pub struct Staging {
     inputs: Vec<(Input, PathBuf)>,
     outputs: Vec<(Output, PathBuf)>,
     volumes: BTreeMap<String, PathBuf>,
+    /// Unpacked layers that are in no store, by their digests.
+    layers: Vec<(Digest, PathBuf)>,
 }
 
 /// A file or folder of this machine that a container sees.
@@ -54,6 +57,18 @@ impl Staging {
     /// Sets the folder of a volume by its name.
     pub fn volume(&mut self, name: &str, path: impl Into<PathBuf>) {
         self.volumes.insert(name.to_owned(), path.into());
+    }
+
+    /// Sets the folder of an extra layer that is not in the store: it was made on this machine and is kept unpacked. Its
+    /// digest names what it was made of, not the bytes of a tar; all of its files belong to root.
+    pub fn layer(&mut self, layer: &Descriptor, folder: impl Into<PathBuf>) {
+        self.layers.push((layer.digest, folder.into()));
+    }
+
+    /// Returns the folder of an extra layer, if it is not in the store.
+    pub fn layer_folder(&self, layer: &Descriptor) -> Option<&Path> {
+        let found = self.layers.iter().find(|(known, _)| *known == layer.digest);
+        found.map(|(_, folder)| folder.as_path())
     }
 
     /// Makes the folders of the outputs and returns the binds of a container of this machine, parents first. `folder`

@@ -25,7 +25,7 @@ mod whiteout;
 pub use error::ImageError;
 pub use layers::Layers;
 pub use normalize::normalize;
-pub use pack::pack;
+pub use pack::{pack, pack_folder};
 pub use read::{Image, Layer, architecture, read};
 pub use stream::write_plain;
 pub use unpack::scan;

@@ -15,15 +15,35 @@ use tar::{Builder, EntryType, Header};
 
 use super::whiteout::{self, LayerOwner};
 
+/// Writes a folder that this process made as a layer whose files all belong to root.
+///
+/// # Errors
+/// The system's error.
+pub fn pack_folder(folder: &Path, to: impl Write) -> io::Result<()> {
+    write(folder, LayerOwner::User, &BTreeSet::new(), true, to)
+}
+
 /// Writes a container's upper folder as a layer. `left_out` are the paths from its root at which something was mounted:
 /// they are left out, with all below them.
 ///
 /// # Errors
 /// The system's error.
 pub fn pack(upper: &Path, owner: LayerOwner, left_out: &BTreeSet<PathBuf>, to: impl Write) -> io::Result<()> {
+    write(upper, owner, left_out, false, to)
+}
+
+fn write(
+    upper: &Path,
+    owner: LayerOwner,
+    left_out: &BTreeSet<PathBuf>,
+    as_root: bool,
+    to: impl Write,
+) -> io::Result<()> {
     let mut packer = Packer {
         upper,
         owner,
+        // Root itself may have given folders to the users that have them in the image.
+        as_root: as_root && !rustix::process::geteuid().is_root(),
         tar: Builder::new(to),
         seen: HashMap::new(),
     };
@@ -58,6 +78,8 @@ fn names(folder: &Path) -> io::Result<Vec<OsString>> {
 struct Packer<'a, W: Write> {
     upper: &'a Path,
     owner: LayerOwner,
+    /// Whether root owns everything, whoever does here.
+    as_root: bool,
     tar: Builder<W>,
     /// Files with more than one name, by device and inode, with the path under which they were written.
     seen: HashMap<(u64, u64), PathBuf>,
@@ -78,11 +100,11 @@ impl<W: Write> Packer<'_, W> {
             name.push(path.file_name().unwrap_or_default());
             self.mark(path.parent().unwrap_or(Path::new("")), &name)?;
         } else if kind.is_symlink() {
-            let mut header = header(&metadata, EntryType::Symlink, 0);
+            let mut header = self.header(&metadata, EntryType::Symlink, 0);
             self.tar
                 .append_link(&mut header, path, std::fs::read_link(&file)?)?;
         } else if kind.is_fifo() {
-            let mut header = header(&metadata, EntryType::Fifo, 0);
+            let mut header = self.header(&metadata, EntryType::Fifo, 0);
             self.tar.append_data(&mut header, path, io::empty())?;
         } else if kind.is_file() {
             self.file(path, &file, &metadata)?;
@@ -91,7 +113,7 @@ impl<W: Write> Packer<'_, W> {
     }
 
     fn folder(&mut self, path: &Path, file: &Path, metadata: &Metadata) -> io::Result<()> {
-        let mut header = header(metadata, EntryType::Directory, 0);
+        let mut header = self.header(metadata, EntryType::Directory, 0);
         self.tar.append_data(&mut header, path, io::empty())?;
         if whiteout::is_opaque(File::open(file)?, self.owner)? {
             self.mark(path, OsStr::new(whiteout::OPAQUE))?;
@@ -103,12 +125,12 @@ impl<W: Write> Packer<'_, W> {
         let inode = (metadata.dev(), metadata.ino());
         if metadata.nlink() > 1 {
             if let Some(first) = self.seen.get(&inode) {
-                let mut header = header(metadata, EntryType::Link, 0);
+                let mut header = self.header(metadata, EntryType::Link, 0);
                 return self.tar.append_link(&mut header, path, first);
             }
             self.seen.insert(inode, path.to_owned());
         }
-        let mut header = header(metadata, EntryType::Regular, metadata.len());
+        let mut header = self.header(metadata, EntryType::Regular, metadata.len());
         self.tar.append_data(&mut header, path, File::open(file)?)
     }
 
@@ -123,15 +145,15 @@ impl<W: Write> Packer<'_, W> {
         header.set_size(0);
         self.tar.append_data(&mut header, parent.join(name), io::empty())
     }
-}
 
-fn header(metadata: &Metadata, kind: EntryType, size: u64) -> Header {
-    let mut header = Header::new_gnu();
-    header.set_entry_type(kind);
-    header.set_mode(metadata.mode() & 0o7777);
-    header.set_uid(u64::from(metadata.uid()));
-    header.set_gid(u64::from(metadata.gid()));
-    header.set_mtime(0);
-    header.set_size(size);
-    header
+    fn header(&self, metadata: &Metadata, kind: EntryType, size: u64) -> Header {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(metadata.mode() & 0o7777);
+        header.set_uid(if self.as_root { 0 } else { u64::from(metadata.uid()) });
+        header.set_gid(if self.as_root { 0 } else { u64::from(metadata.gid()) });
+        header.set_mtime(0);
+        header.set_size(size);
+        header
+    }
 }

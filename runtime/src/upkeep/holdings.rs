@@ -64,12 +64,13 @@ fn made_of_images(home: &Home) -> Result<Vec<Held>, RecordError> {
     let mut held = Vec::new();
     for entry in entries {
         let path = entry.map_err(RecordError::io("list", &folder))?.path();
-        if let Some((layer, image)) = kept_layer(&path) {
+        // A folder is no content of the store.
+        if let Some(kept) = kept_layer(&path).filter(|kept| !kept.folder) {
             held.push(Held {
-                digest: layer.digest,
-                descriptor: Some(layer),
+                digest: kept.layer.digest,
+                descriptor: Some(kept.layer),
                 by: "installed packages".to_owned(),
-                with: Some(image),
+                with: Some(kept.image),
             });
         }
     }

@@ -96,7 +96,10 @@ fn sweep(layers: &Path, keys: &BTreeSet<Digest>, dry_run: bool) -> io::Result<Ve
         let memory = folder
             .join(name.split('.').next().unwrap_or_default())
             .with_extension("json");
-        let needed = kept_layer(&memory).is_some_and(|(layer, _)| keys.contains(&layer.digest));
+        let needed = kept_layer(&memory).is_some_and(|kept| {
+            let made_of = keys.contains(&kept.image) && keys.contains(&kept.wheelhouse);
+            made_of && (kept.folder || keys.contains(&kept.layer.digest))
+        });
         if !needed {
             swept.push(remove(&path, &folder, WHY, dry_run)?);
         }

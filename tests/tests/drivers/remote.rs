@@ -48,7 +48,7 @@ impl Remote {
     }
 
     /// Sends an image and more layers to the machine's store.
-    async fn send_image(&self, operation: &Operation) -> Result<(), String> {
+    async fn send_image(&self, operation: &Operation, staging: &Staging) -> Result<(), String> {
         let failed = |error: samebundle_registry::StoreError| error.to_string();
         let bytes = self
             .source
@@ -56,7 +56,9 @@ impl Remote {
             .await;
         let manifest: Manifest =
             serde_json::from_slice(&bytes.map_err(failed)?).map_err(|error| error.to_string())?;
-        let parts = manifest.layers.iter().chain(&operation.extra_layers);
+        let extra = operation.extra_layers.iter();
+        let stored = extra.filter(|layer| staging.layer_folder(layer).is_none());
+        let parts = manifest.layers.iter().chain(stored);
         let all: Vec<&Descriptor> = parts.chain([&manifest.config, &operation.image]).collect();
         for blob in all {
             let sent = self.machine.store.push_from(&blob.bare(), &*self.source).await;
@@ -77,6 +79,15 @@ impl Remote {
             let parcel = staging.send(input).map_err(|error| error.to_string())?;
             self.machine.unpack(input, parcel, &path).await?;
             there.input(input, path);
+        }
+        for layer in &operation.extra_layers {
+            if let Some(folder) = staging.layer_folder(layer) {
+                let path = self.machine.place(operation, &format!("layer-{}", layer.digest.hex()));
+                let mut packed = Vec::new();
+                parcel::pack(folder, &mut packed).map_err(|error| error.to_string())?;
+                parcel::unpack(packed.as_slice(), &path).map_err(|error| error.to_string())?;
+                there.layer(layer, path);
+            }
         }
         for (number, output) in operation.outputs.iter().enumerate() {
             there.output(output, self.machine.place(operation, &format!("out-{number}")));
@@ -199,7 +210,7 @@ impl Driver for Remote {
             false => None,
         };
         let sent = async {
-            self.send_image(operation).await?;
+            self.send_image(operation, staging).await?;
             self.send_contents(operation, staging).await
         };
         let there = tokio::select! {

@@ -87,8 +87,23 @@ fn took(event: &RunEvent, finished: &TaskFinished) -> Duration {
         .unwrap_or_default()
 }
 
-/// How far a copy is, its rate, and the time that is left.
+/// How far a copy or a step is, its rate, and the time that is left.
 fn moved(event: &Event) -> Option<String> {
+    if let Event::Working {
+        name,
+        count,
+        done,
+        total,
+        left,
+    } = event
+    {
+        let parts = count.map(|(done, all)| format!("{done} of {all}, ")).unwrap_or_default();
+        let mut text = format!("{}: {parts}{} of {}", safe(name), size::bytes(*done), size::bytes(*total));
+        if let Some(left) = left.filter(|left| !left.is_zero()) {
+            text.push_str(&format!(", {} left", size::duration(left)));
+        }
+        return Some(text);
+    }
     let Event::Moved {
         done,
         total,
@@ -200,6 +215,16 @@ fn as_json(event: &Event) -> Value {
         } => json!({
             "event": "moved", "done": done, "total": total, "bytes_per_second": per_second,
             "seconds_left": left.map(|left| left.as_secs()),
+        }),
+        Event::Working {
+            name,
+            count,
+            done,
+            total,
+            left,
+        } => json!({
+            "event": "working", "name": name, "part": count.map(|(part, _)| part), "parts": count.map(|(_, all)| all),
+            "done": done, "total": total, "seconds_left": left.map(|left| left.as_secs()),
         }),
         Event::Waiting { place, why, wait } => {
             json!({"event": "waiting", "place": place, "why": why, "seconds": wait.as_secs_f64()})
@@ -325,7 +350,9 @@ impl Events for Terminal {
     fn emit(&self, event: Event) {
         if let Event::Transfer { digest, done, total } = event {
             self.transfer(digest, done, total);
-        } else if let (Event::Moved { done, total, .. }, Some(text)) = (&event, moved(&event)) {
+        } else if let (Event::Moved { done, total, .. } | Event::Working { done, total, .. }, Some(text)) =
+            (&event, moved(&event))
+        {
             self.moved(*done, *total, text);
         } else if let Some(line) = line(&event, self.verbose) {
             drop(self.bars.println(line));
@@ -371,6 +398,21 @@ mod tests {
         );
         let lines = Lines::new(0);
         assert_eq!(lines.line(&event()), None, "not all the time");
+    }
+
+    #[test]
+    fn says_how_far_a_step_is() {
+        let event = Event::Working {
+            name: "unpack the packages of task load".to_owned(),
+            count: Some((2, 7)),
+            done: 3 << 20,
+            total: 1 << 30,
+            left: Some(Duration::from_secs(29)),
+        };
+        let text = "unpack the packages of task load: 2 of 7, 3.00 MiB of 1.00 GiB, 29.0s left";
+        assert_eq!(moved(&event).unwrap(), text);
+        let json = as_json(&event);
+        assert_eq!((&json["event"], &json["part"], &json["parts"]), (&json!("working"), &json!(2), &json!(7)));
     }
 
     #[test]

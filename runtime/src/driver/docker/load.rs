@@ -14,15 +14,15 @@ use bollard::errors::Error;
 use bollard::query_parameters::ImportImageOptionsBuilder;
 use futures::StreamExt;
 use samebundle_registry::store::{ByteStream, Source, SourceExt};
-use samebundle_spec::{Descriptor, Digest, MediaType, limits};
+use samebundle_spec::{Algorithm, Descriptor, Digest, ImageConfig, MediaType, limits};
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Handle;
 use tokio_util::io::{ReaderStream, SyncIoBridge};
 
 use super::failed;
-use crate::driver::{DriverError, Operation};
-use crate::image::{Image, ImageError, Layer, scan, write_plain};
+use crate::driver::{DriverError, Operation, Staging};
+use crate::image::{Image, ImageError, Layer, pack_folder, scan, write_plain};
 
 /// The repository of our images in an engine.
 const REPOSITORY: &str = "samebundle/image";
@@ -40,29 +40,28 @@ pub(super) async fn ensure(
     engine: &Docker,
     source: &Arc<dyn Source>,
     image: &Image,
-    operation: &Operation,
+    (operation, staging): (&Operation, &Staging),
     scratch: &Path,
 ) -> Result<String, DriverError> {
-    let mut config = image.config.clone();
-    let mut layers = Vec::new();
-    let extra = operation.extra_layers.iter().map(Layer::single);
-    for layer in image.layers.iter().cloned().chain(extra) {
-        layers.push(ready(source, layer, scratch).await?);
-    }
-    config.rootfs.diff_ids = layers.iter().map(|(_, diff_id)| *diff_id).collect();
-    // A history that does not fit the layers makes an engine refuse the image.
-    config.history.clear();
-    let config = serde_json::to_vec(&config).map_err(|error| DriverError::Image {
-        image: operation.image.digest,
-        why: error.to_string(),
-    })?;
-    let id = Digest::sha256(&config);
-    let name = format!("{REPOSITORY}:{}", id.hex());
+    let name = name(image, operation)?;
     match engine.inspect_image(&name).await {
         Ok(_) => return Ok(name),
         Err(Error::DockerResponseServerError { status_code: 404, .. }) => {}
         Err(error) => return Err(failed("look for the image", &operation.name)(error)),
     }
+    let mut layers = Vec::new();
+    for layer in &image.layers {
+        layers.push(ready(source, layer.clone(), scratch).await?);
+    }
+    for layer in &operation.extra_layers {
+        layers.push(match staging.layer_folder(layer) {
+            Some(folder) => packed(folder, scratch).await?,
+            None => ready(source, Layer::single(layer), scratch).await?,
+        });
+    }
+    let mut config = image.config.clone();
+    config.rootfs.diff_ids = layers.iter().map(|(_, diff_id)| *diff_id).collect();
+    let config = document(config, operation)?;
     for (layer, _) in &layers {
         if let Ready::Stored(layer) = layer {
             check(source, Layer::clone(layer)).await?;
@@ -76,6 +75,46 @@ pub(super) async fn ensure(
             why: error.to_string(),
         })?;
     Ok(name)
+}
+
+/// Names an image by what it is made of: its configuration, and the digests of the extra layers. So nothing is unpacked
+/// to find out that the engine has it.
+fn name(image: &Image, operation: &Operation) -> Result<String, DriverError> {
+    let mut made_of = document(image.config.clone(), operation)?;
+    let extra = operation.extra_layers.iter().map(|layer| layer.digest);
+    for digest in image.layers.iter().map(|layer| layer.blob.digest).chain(extra) {
+        made_of.extend_from_slice(format!("\n{digest}").as_bytes());
+    }
+    Ok(format!("{REPOSITORY}:{}", Digest::sha256(&made_of).hex()))
+}
+
+/// Writes a configuration. A history that does not fit the layers makes an engine refuse the image.
+fn document(mut config: ImageConfig, operation: &Operation) -> Result<Vec<u8>, DriverError> {
+    config.history.clear();
+    serde_json::to_vec(&config).map_err(|error| DriverError::Image {
+        image: operation.image.digest,
+        why: error.to_string(),
+    })
+}
+
+/// Packs a layer that was made on this machine. The engine gets it once; no tar of it is kept.
+async fn packed(folder: &Path, scratch: &Path) -> Result<(Ready, Digest), DriverError> {
+    let (folder, scratch) = (folder.to_owned(), scratch.to_owned());
+    let task = tokio::task::spawn_blocking(move || {
+        std::fs::create_dir_all(&scratch)?;
+        let mut file = tempfile::tempfile_in(&scratch)?;
+        pack_folder(&folder, io::BufWriter::new(&file))?;
+        file.rewind()?;
+        let (diff_id, size) = Digest::of_reader(Algorithm::Sha256, &file)?;
+        file.rewind()?;
+        Ok((Ready::Plain(file, size), diff_id))
+    });
+    let packed = task.await.map_err(io::Error::other).and_then(std::convert::identity);
+    packed.map_err(|error| DriverError::Start {
+        operation: "pack a layer of packages for",
+        container: "the engine".to_owned(),
+        why: error.to_string(),
+    })
 }
 
 async fn ready(

@@ -210,7 +210,8 @@ impl DockerDriver {
         folder: &Path,
     ) -> Result<(image::Image, ContainerCreateBody), DriverError> {
         let image = image::read(&*self.source, &operation.image).await?;
-        let tag = load::ensure(&self.engine, &self.source, &image, operation, &self.scratch).await?;
+        let asked = (operation, staging);
+        let tag = load::ensure(&self.engine, &self.source, &image, asked, &self.scratch).await?;
         let binds = staging.bind(operation, folder).map_err(unstaged(operation))?;
         Ok((image, options::body(operation, &binds, &tag, self.memory)))
     }

@@ -104,11 +104,21 @@ impl EmbeddedDriver {
         drop(tokio::spawn(async move { seal(&sealed, &program).await.is_ok() }));
     }
 
-    async fn unpack(&self, image: &Image, operation: &Operation) -> Result<Vec<PathBuf>, DriverError> {
-        let extra: Vec<Layer> = operation.extra_layers.iter().map(Layer::single).collect();
+    async fn unpack(
+        &self,
+        image: &Image,
+        operation: &Operation,
+        staging: &Staging,
+    ) -> Result<Vec<PathBuf>, DriverError> {
         let mut folders = Vec::new();
-        for layer in image.layers.iter().chain(&extra) {
+        for layer in &image.layers {
             folders.push(self.layers.ensure(layer).await?);
+        }
+        for layer in &operation.extra_layers {
+            folders.push(match staging.layer_folder(layer) {
+                Some(folder) => folder.to_owned(),
+                None => self.layers.ensure(&Layer::single(layer)).await?,
+            });
         }
         Ok(folders)
     }
@@ -120,7 +130,7 @@ impl EmbeddedDriver {
         folder: &Path,
     ) -> Result<Task, DriverError> {
         let image = image::read(&*self.source, &operation.image).await?;
-        let layers = self.unpack(&image, operation).await?;
+        let layers = self.unpack(&image, operation, staging).await?;
         let command = command(&image, operation)?;
         let mut environment: BTreeMap<String, String> = BTreeMap::new();
         for variable in &image.config.config.env {

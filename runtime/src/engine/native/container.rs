@@ -184,11 +184,18 @@ impl Execution<'_> {
         environment.extend(projected.environment);
         check_lengths(&command, &environment, &input)?;
         let limits = self.limits(component, container, &resolver)?;
-        let Some(extra_layers) = self.installed_layers(path, container, image).await else {
+        let Some(installed) = self.installed_layers(path, container, image).await else {
             return Ok(None);
         };
-        let (mut inputs, outputs, staging) = self.contents(path, component, inputs);
+        let (mut inputs, outputs, mut staging) = self.contents(path, component, inputs);
         inputs.extend(projected.inputs);
+        let mut extra_layers = Vec::new();
+        for one in installed {
+            if let Some(folder) = one.folder {
+                staging.layer(&one.layer, folder);
+            }
+            extra_layers.push(one.layer);
+        }
         let operation = Operation {
             run_id: self.plan.run_id.clone(),
             name: operation_name(path, attempt),

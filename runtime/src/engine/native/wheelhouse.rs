@@ -46,6 +46,11 @@ impl Wheelhouse {
         })
     }
 
+    /// Returns the folder of wheels on this machine.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Returns the input for a task and its path on this machine.
     pub(super) fn to_input(&self) -> (Input, PathBuf) {
         let input = Input {
