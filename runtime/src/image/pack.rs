@@ -150,8 +150,16 @@ impl<W: Write> Packer<'_, W> {
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
         header.set_mode(metadata.mode() & 0o7777);
-        header.set_uid(if self.as_root { 0 } else { u64::from(metadata.uid()) });
-        header.set_gid(if self.as_root { 0 } else { u64::from(metadata.gid()) });
+        header.set_uid(if self.as_root {
+            0
+        } else {
+            u64::from(metadata.uid())
+        });
+        header.set_gid(if self.as_root {
+            0
+        } else {
+            u64::from(metadata.gid())
+        });
         header.set_mtime(0);
         header.set_size(size);
         header

@@ -109,17 +109,20 @@ async fn execute(
     let bundle = plan.bundle.get().bundle.raw();
     let bundle = json::value(bundle, limits::BUNDLE_JSON_BYTES).unwrap_or(Value::Null);
     log.write("claim.json", &Claim::of(&log.run(), bundle))?;
-    match &plan.work {
+    let ended = match &plan.work {
         Work::Pipeline(program) => {
-            let outcome = run_program(context, store, driver, plan, program, log).await?;
-            Ok(Ended {
+            let outcome = run_program(context, store, driver, plan, program, log).await;
+            outcome.map(|outcome| Ended {
                 status: outcome.status,
                 message: outcome.message,
                 outputs: outcome.outputs,
             })
         }
         Work::Action => run_action(context, store, driver, plan, log).await,
-    }
+    };
+    // Each container's own folder is gone. What is not empty is left to `recover` and to a collection.
+    let _ = std::fs::remove_dir(context.home.scratches().join(log.run().id.to_string()));
+    ended
 }
 
 async fn run_program(

@@ -82,7 +82,9 @@ impl Remote {
         }
         for layer in &operation.extra_layers {
             if let Some(folder) = staging.layer_folder(layer) {
-                let path = self.machine.place(operation, &format!("layer-{}", layer.digest.hex()));
+                let path = self
+                    .machine
+                    .place(operation, &format!("layer-{}", layer.digest.hex()));
                 let mut packed = Vec::new();
                 parcel::pack(folder, &mut packed).map_err(|error| error.to_string())?;
                 parcel::unpack(packed.as_slice(), &path).map_err(|error| error.to_string())?;

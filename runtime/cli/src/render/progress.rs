@@ -97,8 +97,15 @@ fn moved(event: &Event) -> Option<String> {
         left,
     } = event
     {
-        let parts = count.map(|(done, all)| format!("{done} of {all}, ")).unwrap_or_default();
-        let mut text = format!("{}: {parts}{} of {}", safe(name), size::bytes(*done), size::bytes(*total));
+        let parts = count
+            .map(|(done, all)| format!("{done} of {all}, "))
+            .unwrap_or_default();
+        let mut text = format!(
+            "{}: {parts}{} of {}",
+            safe(name),
+            size::bytes(*done),
+            size::bytes(*total)
+        );
         if let Some(left) = left.filter(|left| !left.is_zero()) {
             text.push_str(&format!(", {} left", size::duration(left)));
         }
@@ -412,7 +419,10 @@ mod tests {
         let text = "unpack the packages of task load: 2 of 7, 3.00 MiB of 1.00 GiB, 29.0s left";
         assert_eq!(moved(&event).unwrap(), text);
         let json = as_json(&event);
-        assert_eq!((&json["event"], &json["part"], &json["parts"]), (&json!("working"), &json!(2), &json!(7)));
+        assert_eq!(
+            (&json["event"], &json["part"], &json["parts"]),
+            (&json!("working"), &json!(2), &json!(7))
+        );
     }
 
     #[test]

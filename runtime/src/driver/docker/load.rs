@@ -109,7 +109,10 @@ async fn packed(folder: &Path, scratch: &Path) -> Result<(Ready, Digest), Driver
         file.rewind()?;
         Ok((Ready::Plain(file, size), diff_id))
     });
-    let packed = task.await.map_err(io::Error::other).and_then(std::convert::identity);
+    let packed = task
+        .await
+        .map_err(io::Error::other)
+        .and_then(std::convert::identity);
     packed.map_err(|error| DriverError::Start {
         operation: "pack a layer of packages for",
         container: "the engine".to_owned(),

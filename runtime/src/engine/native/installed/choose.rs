@@ -91,7 +91,9 @@ pub(super) fn question(lines: &[InstallLine]) -> Option<String> {
     for line in lines {
         let mut options = line.options().into_iter();
         while let Some(option) = options.next() {
-            let (name, value) = option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
+            let (name, value) = option
+                .split_once('=')
+                .map_or((option, None), |(name, value)| (name, Some(value)));
             match () {
                 () if FREE.contains(&option) => {}
                 () if FREE_WITH_VALUE.contains(&name) && value.is_some() => {}
@@ -118,12 +120,18 @@ pub(super) fn read(answer: &[u8], wheelhouse: &Path) -> io::Result<Choice> {
     if let Some(name) = answer.wheels.iter().find(wheel) {
         return Err(refused(format!("the wheelhouse has no {name:?}")));
     }
-    let inside = |path: PathBuf| from_root(&path).ok_or_else(|| refused(format!("{path:?} is no plain path")));
-    let places = answer.places.ok_or_else(|| refused("it names no folders".to_owned()))?;
+    let inside =
+        |path: PathBuf| from_root(&path).ok_or_else(|| refused(format!("{path:?} is no plain path")));
+    let places = answer
+        .places
+        .ok_or_else(|| refused("it names no folders".to_owned()))?;
     let python = Path::new(&answer.python);
     // The first line of a script ends at a space or a line end.
-    if from_root(python).is_none() || answer.python.contains(char::is_whitespace) || answer.python.len() > 100 {
-        return Err(refused(format!("{python:?} cannot stand in the first line of a script")));
+    if from_root(python).is_none() || answer.python.contains(char::is_whitespace) || answer.python.len() > 100
+    {
+        return Err(refused(format!(
+            "{python:?} cannot stand in the first line of a script"
+        )));
     }
     let mut folders = BTreeMap::new();
     for (path, owner) in answer.folders {
@@ -146,7 +154,9 @@ pub(super) fn read(answer: &[u8], wheelhouse: &Path) -> io::Result<Choice> {
 /// Makes an absolute path without `..` relative to the root.
 fn from_root(path: &Path) -> Option<PathBuf> {
     let below = path.strip_prefix("/").ok()?;
-    let plain = below.components().all(|part| matches!(part, Component::Normal(_)));
+    let plain = below
+        .components()
+        .all(|part| matches!(part, Component::Normal(_)));
     let short = below.as_os_str().len() <= limits::LAYER_PATH_BYTES;
     (plain && short && below.components().count() > 0).then(|| below.to_owned())
 }
@@ -164,9 +174,20 @@ mod tests {
 
     #[test]
     fn lines_become_a_question_unless_an_option_changes_more() {
-        let asked = lines(&[&["--quiet", "-i", "https://h", "--no-deps", "a==1"], &["b", "--trusted-host=h"]]);
+        let asked = lines(&[
+            &["--quiet", "-i", "https://h", "--no-deps", "a==1"],
+            &["b", "--trusted-host=h"],
+        ]);
         assert_eq!(question(&asked).unwrap(), r#"[[["a==1"],true],[["b"],false]]"#);
-        for other in ["--pre", "--target=/x", "-U", "-r", "-rfile", "--no-binary=:all:", "--force-reinstall"] {
+        for other in [
+            "--pre",
+            "--target=/x",
+            "-U",
+            "-r",
+            "-rfile",
+            "--no-binary=:all:",
+            "--force-reinstall",
+        ] {
             assert_eq!(question(&lines(&[&["a", other]])), None, "{other}");
         }
     }

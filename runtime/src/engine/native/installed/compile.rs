@@ -22,8 +22,17 @@ pub(super) const CODE: &str = "/samebundle/bytecode";
 /// cannot share work (without semaphores), one process does it alone.
 pub(super) fn command(choice: &Choice) -> Vec<String> {
     let places: BTreeSet<_> = [&choice.places.purelib, &choice.places.platlib].into();
-    let mut command = vec!["sh".to_owned(), "-c".to_owned(), SCRIPT.to_owned(), "compile".to_owned()];
-    command.extend(places.iter().map(|place| Path::new(PACKAGES).join(place).display().to_string()));
+    let mut command = vec![
+        "sh".to_owned(),
+        "-c".to_owned(),
+        SCRIPT.to_owned(),
+        "compile".to_owned(),
+    ];
+    command.extend(
+        places
+            .iter()
+            .map(|place| Path::new(PACKAGES).join(place).display().to_string()),
+    );
     command
 }
 

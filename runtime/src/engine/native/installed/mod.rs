@@ -115,7 +115,9 @@ impl Execution<'_> {
             Ok(layer) => Some(vec![layer]),
             Err(InstallError::Cancelled) => None,
             Err(error) => {
-                self.notice(format!("packages of task {path} are installed by the task itself: {error}"));
+                self.notice(format!(
+                    "packages of task {path} are installed by the task itself: {error}"
+                ));
                 Some(Vec::new())
             }
         }
@@ -133,14 +135,20 @@ impl Execution<'_> {
             return Ok(installed);
         }
         self.context.events.emit(Event::Step {
-            name: format!("install the packages of task {} (once, then they are kept)", wanted.task),
+            name: format!(
+                "install the packages of task {} (once, then they are kept)",
+                wanted.task
+            ),
         });
         let parent = self.context.home.scratch();
         let scratch = tempfile::Builder::new().prefix("install-").tempdir_in(&parent);
         let scratch = scratch.map_err(file("make a folder in", &parent))?;
         let layer = match self.unpack(wanted, &place, scratch.path()).await {
             Err(InstallError::Unfit(why)) => {
-                self.notice(format!("pip installs the packages of task {}, which takes longer: {why}", wanted.task));
+                self.notice(format!(
+                    "pip installs the packages of task {}, which takes longer: {why}",
+                    wanted.task
+                ));
                 self.install(wanted, scratch.path()).await?
             }
             other => other?,
@@ -184,7 +192,12 @@ impl Execution<'_> {
     }
 
     /// Unpacks the wheels that fit and compiles them.
-    async fn unpack(&self, wanted: &Wanted<'_>, place: &Place, scratch: &Path) -> Result<Descriptor, InstallError> {
+    async fn unpack(
+        &self,
+        wanted: &Wanted<'_>,
+        place: &Place,
+        scratch: &Path,
+    ) -> Result<Descriptor, InstallError> {
         let choice = self.choose(wanted, scratch).await?;
         let root = scratch.join("packages");
         std::fs::create_dir(&root).map_err(file("make", &root))?;
@@ -193,7 +206,12 @@ impl Execution<'_> {
         let (plan, choice) = planned.map_err(unfit)?;
         let (plan, choice) = (Arc::new(plan), Arc::new(choice));
         let work = {
-            let (plan, choice, root, done) = (Arc::clone(&plan), Arc::clone(&choice), root.clone(), Arc::clone(&done));
+            let (plan, choice, root, done) = (
+                Arc::clone(&plan),
+                Arc::clone(&choice),
+                root.clone(),
+                Arc::clone(&done),
+            );
             blocking(move || plan.write(&root, &choice, &done))
         };
         let meter = async {
@@ -286,8 +304,13 @@ impl Execution<'_> {
         let mut staging = Staging::default();
         staging.input(&input, root);
         staging.output(&code, &folder);
-        let mut operation =
-            self.operation_for(wanted, "compile", compile::command(choice), vec![input], vec![code]);
+        let mut operation = self.operation_for(
+            wanted,
+            "compile",
+            compile::command(choice),
+            vec![input],
+            vec![code],
+        );
         let prefix = ("PYTHONPYCACHEPREFIX".to_owned(), compile::CODE.to_owned());
         operation.environment.extend([prefix]);
         if self.helper(&operation, &staging).await? == Outcome::Cancelled {
@@ -418,6 +441,24 @@ async fn describe(tar: &Path) -> Result<Descriptor, InstallError> {
     let hashed = hashed.await.map_err(io::Error::from).and_then(|hashed| hashed);
     let (digest, size) = hashed.map_err(file("read", tar))?;
     Ok(Descriptor::new(MediaType::OCI_LAYER, digest, size))
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    use std::io::{Cursor, Write};
+
+    use zip::ZipWriter;
+    use zip::write::SimpleFileOptions;
+
+    /// Makes a wheel of files.
+    pub(in super::super) fn wheel(files: &[(&str, &str)]) -> Vec<u8> {
+        let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+        for (name, text) in files {
+            zip.start_file(*name, SimpleFileOptions::default()).unwrap();
+            zip.write_all(text.as_bytes()).unwrap();
+        }
+        zip.finish().unwrap().into_inner()
+    }
 }
 
 #[cfg(test)]

@@ -88,7 +88,11 @@ pub(super) fn plan(wheelhouse: &Path, choice: &Choice) -> io::Result<Plan> {
     let mut plan = Plan::default();
     let mut seen = HashMap::new();
     for (number, path) in wheels.iter().enumerate() {
-        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let file = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         plan.wheel(number, path, places, python, &mut seen)
             .map_err(|error| io::Error::new(error.kind(), format!("wheel {file}: {error}")))?;
     }
@@ -128,8 +132,13 @@ impl Plan {
         let mut moved = BTreeMap::new();
         let mut bytes = 0u64;
         for entry in 0..archive.len() {
-            let file = archive.by_index_raw(entry).map_err(|error| refused(error.to_string()))?;
-            let name = file.name().map_err(|error| refused(error.to_string()))?.into_owned();
+            let file = archive
+                .by_index_raw(entry)
+                .map_err(|error| refused(error.to_string()))?;
+            let name = file
+                .name()
+                .map_err(|error| refused(error.to_string()))?
+                .into_owned();
             let mode = file.unix_mode().unwrap_or(0);
             if file.is_dir() {
                 plain(name.trim_end_matches('/'))?;
@@ -184,10 +193,16 @@ impl Plan {
     ) -> io::Result<()> {
         let points = text(archive, &format!("{info}/entry_points.txt"))?.unwrap_or_default();
         let mut record = String::new();
-        for line in text(archive, &format!("{info}/RECORD"))?.unwrap_or_default().lines() {
+        for line in text(archive, &format!("{info}/RECORD"))?
+            .unwrap_or_default()
+            .lines()
+        {
             let name = line.split(',').next().unwrap_or_default();
             // What was put elsewhere is listed there. A name in quotes is neither moved nor ours.
-            if !moved.contains_key(name) && name != format!("{info}/RECORD") && name != format!("{info}/INSTALLER") {
+            if !moved.contains_key(name)
+                && name != format!("{info}/RECORD")
+                && name != format!("{info}/INSTALLER")
+            {
                 record.push_str(line);
                 record.push('\n');
             }
@@ -203,11 +218,19 @@ impl Plan {
         }
         for path in elsewhere {
             let climbs = "../".repeat(library.components().count());
-            record.push_str(&format!("\"{climbs}{}\",,\n", path.display().to_string().replace('"', "\"\"")));
+            record.push_str(&format!(
+                "\"{climbs}{}\",,\n",
+                path.display().to_string().replace('"', "\"\"")
+            ));
         }
         record.push_str(&format!("{info}/INSTALLER,,\n{info}/RECORD,,\n"));
-        self.made.push((library.join(info).join("INSTALLER"), b"samebundle\n".to_vec(), false));
-        self.made.push((library.join(info).join("RECORD"), record.into_bytes(), false));
+        self.made.push((
+            library.join(info).join("INSTALLER"),
+            b"samebundle\n".to_vec(),
+            false,
+        ));
+        self.made
+            .push((library.join(info).join("RECORD"), record.into_bytes(), false));
         Ok(())
     }
 
@@ -229,13 +252,18 @@ impl Plan {
             fs::create_dir(root.join(folder))?;
             fs::set_permissions(root.join(folder), fs::Permissions::from_mode(0o755))?;
         }
-        let (next, cores) = (AtomicUsize::new(0), std::thread::available_parallelism().map_or(1, |n| n.get()));
+        let (next, cores) = (
+            AtomicUsize::new(0),
+            std::thread::available_parallelism().map_or(1, |n| n.get()),
+        );
         std::thread::scope(|scope| {
             let work = || self.work(root, python, &next, done);
             let threads: Vec<_> = (1..cores.min(8)).map(|_| scope.spawn(work)).collect();
             let own = work();
             let others = threads.into_iter().map(|thread| {
-                thread.join().unwrap_or_else(|_| Err(io::Error::other("a thread that unpacks wheels stopped")))
+                thread
+                    .join()
+                    .unwrap_or_else(|_| Err(io::Error::other("a thread that unpacks wheels stopped")))
             });
             others.fold(own, |all, one| all.and(one))
         })?;
@@ -268,14 +296,21 @@ impl Plan {
             done.wheels.fetch_max(planned.wheel, Ordering::Relaxed);
             let archive = match &mut open_now {
                 Some((wheel, archive)) if *wheel == planned.wheel => archive,
-                other => &mut other.insert((planned.wheel, open(&self.wheels[planned.wheel])?)).1,
+                other => {
+                    &mut other
+                        .insert((planned.wheel, open(&self.wheels[planned.wheel])?))
+                        .1
+                }
             };
             let written = extract(archive, planned, root, python);
             if let Err(error) = written {
                 // The others stop at once.
                 next.fetch_max(self.files.len(), Ordering::Relaxed);
                 let name = planned.path.display();
-                return Err(io::Error::new(error.kind(), format!("write /{name} of a wheel: {error}")));
+                return Err(io::Error::new(
+                    error.kind(),
+                    format!("write /{name} of a wheel: {error}"),
+                ));
             }
             done.bytes.fetch_add(planned.size, Ordering::Relaxed);
         }
@@ -283,7 +318,9 @@ impl Plan {
 }
 
 fn extract(archive: &mut Archive, planned: &Planned, root: &Path, python: &str) -> io::Result<()> {
-    let entry = archive.by_index(planned.entry).map_err(|error| refused(error.to_string()))?;
+    let entry = archive
+        .by_index(planned.entry)
+        .map_err(|error| refused(error.to_string()))?;
     // An entry that says less than it has is cut off by its check sum; nothing more than it said is written.
     let mut content = entry.take(planned.size + 1);
     let mut file = create(&root.join(&planned.path), planned.executable)?;
@@ -299,7 +336,11 @@ fn extract(archive: &mut Archive, planned: &Planned, root: &Path, python: &str) 
 
 fn create(path: &Path, executable: bool) -> io::Result<File> {
     let mode = if executable { 0o755 } else { 0o644 };
-    let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
     // The mode is that, whatever the umask.
     file.set_permissions(fs::Permissions::from_mode(mode))?;
     Ok(file)
@@ -312,7 +353,11 @@ fn finish(file: &File) -> io::Result<()> {
 
 /// Names the image's Python in the first line of a script that asks for it (PEP 427).
 fn with_python(bytes: Vec<u8>, python: &str) -> Vec<u8> {
-    let Some(end) = bytes.iter().position(|byte| *byte == b'\n').filter(|_| bytes.starts_with(b"#!python")) else {
+    let Some(end) = bytes
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .filter(|_| bytes.starts_with(b"#!python"))
+    else {
         return bytes;
     };
     [format!("#!{python}").as_bytes(), &bytes[end..]].concat()
@@ -382,7 +427,10 @@ fn entry_points(text: &str) -> Vec<(String, String)> {
 /// Returns the text that pip writes for a program.
 fn program(python: &str, target: &str) -> io::Result<Vec<u8>> {
     let identifier = |text: &str| {
-        !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.'))
+        !text.is_empty()
+            && text
+                .chars()
+                .all(|c| c.is_alphanumeric() || matches!(c, '_' | '.'))
     };
     let (module, attribute) = target.split_once(':').unwrap_or_default();
     if !identifier(module) || !identifier(attribute) {
@@ -402,11 +450,15 @@ impl Places {
     fn of(&self, below: &Path, info: &str, library: &Path) -> io::Result<(PathBuf, bool)> {
         let stem = info.trim_end_matches(".dist-info");
         let mut parts = below.components();
-        let first = parts.next().map(|part| part.as_os_str().to_string_lossy().into_owned());
+        let first = parts
+            .next()
+            .map(|part| part.as_os_str().to_string_lossy().into_owned());
         if first.as_deref() != Some(&format!("{stem}.data")) {
             return Ok((library.join(below), false));
         }
-        let kind = parts.next().map(|part| part.as_os_str().to_string_lossy().into_owned());
+        let kind = parts
+            .next()
+            .map(|part| part.as_os_str().to_string_lossy().into_owned());
         let rest = parts.as_path();
         if rest.as_os_str().is_empty() {
             return Err(refused("a file of its data folder belongs nowhere"));
@@ -420,5 +472,143 @@ impl Places {
             Some("headers") => Ok((self.include.join(plain(name)?).join(rest), false)),
             _ => Err(refused("a part of its data folder is not known")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::wheel;
+    use super::*;
+
+    const WHEEL: (&str, &str) = (
+        "a-1.dist-info/WHEEL",
+        "Wheel-Version: 1.0\nRoot-Is-Purelib: false\n",
+    );
+
+    fn unpacked(wheels: &[&[(&str, &str)]]) -> io::Result<tempfile::TempDir> {
+        let house = tempfile::tempdir().unwrap();
+        let mut names = Vec::new();
+        for (number, files) in wheels.iter().enumerate() {
+            let name = format!("{number}.whl");
+            fs::write(house.path().join(&name), wheel(files)).unwrap();
+            names.push(name);
+        }
+        let choice = Choice {
+            wheels: names,
+            places: Places {
+                purelib: "lib/pure".into(),
+                platlib: "lib/plat".into(),
+                scripts: "bin".into(),
+                data: "share".into(),
+                include: "include".into(),
+            },
+            python: "/usr/bin/python3".to_owned(),
+            folders: BTreeMap::new(),
+        };
+        let root = tempfile::tempdir().unwrap();
+        plan(house.path(), &choice)?.write(root.path(), &choice, &Done::default())?;
+        Ok(root)
+    }
+
+    #[test]
+    fn files_go_where_pip_puts_them() {
+        let root = unpacked(&[&[
+            WHEEL,
+            ("a/__init__.py", ""),
+            (
+                "a-1.dist-info/entry_points.txt",
+                "[console_scripts]\nrun = a.b:main.go [x]\n[other]\nno = a:b\n",
+            ),
+            (
+                "a-1.dist-info/RECORD",
+                "a/__init__.py,sha256=x,0\na-1.data/scripts/tool,,\na-1.dist-info/RECORD,,\n",
+            ),
+            ("a-1.data/scripts/tool", "#!python\nprint()\n"),
+            ("a-1.data/data/doc/x", "1"),
+            ("a-1.data/headers/x.h", "2"),
+            ("a-1.data/purelib/p.py", "3"),
+        ]])
+        .unwrap();
+        let read = |path: &str| fs::read_to_string(root.path().join(path)).unwrap();
+        assert_eq!(read("lib/plat/a/__init__.py"), "");
+        assert_eq!(
+            read("share/doc/x") + &read("include/a/x.h") + &read("lib/pure/p.py"),
+            "123"
+        );
+        assert_eq!(read("bin/tool"), "#!/usr/bin/python3\nprint()\n");
+        let run = read("bin/run");
+        assert!(
+            run.contains("from a.b import main\n") && run.contains("sys.exit(main.go())"),
+            "{run}"
+        );
+        let record = read("lib/plat/a-1.dist-info/RECORD");
+        assert!(
+            record.starts_with("a/__init__.py,sha256=x,0\n\"../../bin/tool\",,\n"),
+            "{record}"
+        );
+        assert!(
+            record.ends_with("a-1.dist-info/INSTALLER,,\na-1.dist-info/RECORD,,\n"),
+            "{record}"
+        );
+        let mode = |path: &str| fs::metadata(root.path().join(path)).unwrap().permissions().mode() & 0o777;
+        assert_eq!(
+            (mode("bin/tool"), mode("bin/run"), mode("share/doc/x")),
+            (0o755, 0o755, 0o644)
+        );
+        let time = fs::metadata(root.path().join("lib/plat/a"))
+            .unwrap()
+            .modified()
+            .unwrap();
+        assert_eq!(time, SystemTime::UNIX_EPOCH);
+    }
+
+    #[test]
+    fn hostile_wheels_are_refused() {
+        let info: &[(&str, &str)] = &[WHEEL];
+        for bad in [
+            ("../x", ""),
+            ("/etc/x", ""),
+            ("a/../../x", ""),
+            ("a/./x", ""),
+            ("a\\x", ""),
+            ("a-1.data/other/x", ""),
+            ("a-1.data/scripts", ""),
+            ("b-1.dist-info/WHEEL", ""),
+            (
+                "a-1.dist-info/entry_points.txt",
+                "[console_scripts]\n../x = a:b\n",
+            ),
+            (
+                "a-1.dist-info/entry_points.txt",
+                "[console_scripts]\nx = a:b\\nimport os\n",
+            ),
+            ("a-1.dist-info/entry_points.txt", "[console_scripts]\nx = a:b;c\n"),
+        ] {
+            let error = unpacked(&[&[info, &[bad]].concat()]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{bad:?}: {error}");
+        }
+        assert!(unpacked(&[&[("a/x", "")]]).is_err(), "no dist-info");
+    }
+
+    #[test]
+    fn two_wheels_may_have_one_file_if_it_is_the_same() {
+        let other = ("b-1.dist-info/WHEEL", "Wheel-Version: 1.0\n");
+        let with = |text| {
+            unpacked(&[
+                &[WHEEL, ("n/__init__.py", "1")],
+                &[other, ("n/__init__.py", text)],
+            ])
+        };
+        assert!(
+            unpacked(&[&[WHEEL, ("lib/x", "1")], &[other, ("lib/x/y", "1")]]).is_err(),
+            "a folder and a file"
+        );
+        let pure = (
+            "b-1.dist-info/WHEEL",
+            "Wheel-Version: 1.0\nRoot-Is-Purelib: false\n",
+        );
+        let same = unpacked(&[&[WHEEL, ("n/__init__.py", "1")], &[pure, ("n/__init__.py", "1")]]);
+        assert!(with("1").is_ok() && same.is_ok());
+        assert!(unpacked(&[&[WHEEL, ("n/__init__.py", "1")], &[pure, ("n/__init__.py", "2")]]).is_err());
     }
 }
