@@ -161,6 +161,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn unpacked_packages_are_kept_as_long_as_what_they_were_made_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let (key, image, wheels) = (Digest::sha256(b"k"), Digest::sha256(b"i"), Digest::sha256(b"w"));
+        let place = folder.path().join("installed").join(key.hex());
+        std::fs::create_dir_all(&place).unwrap();
+        let memory = Descriptor::new(MediaType::OCI_LAYER, key, 4)
+            .with_annotation("dev.samebundle.image", image.to_string())
+            .with_annotation("dev.samebundle.wheelhouse", wheels.to_string());
+        std::fs::write(place.with_extension("json"), serde_json::to_vec(&memory).unwrap()).unwrap();
+        std::fs::write(place.with_extension("lock"), "").unwrap();
+        assert_eq!(
+            sweep(folder.path(), &BTreeSet::from([image, wheels]), false).unwrap(),
+            []
+        );
+        let swept = sweep(folder.path(), &BTreeSet::from([image]), false).unwrap();
+        assert_eq!(swept.len(), 3, "the folder, its memory and its lock");
+        assert!(!place.exists());
+    }
+
+    #[test]
     fn layers_of_no_image_go_and_what_is_half_there_with_them() {
         let folder = tempfile::tempdir().unwrap();
         let (live, dead) = (Digest::sha256(b"live"), Digest::sha256(b"dead"));
