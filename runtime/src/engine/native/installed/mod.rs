@@ -277,7 +277,7 @@ impl Execution<'_> {
             }
             Outcome::Cancelled => return Err(InstallError::Cancelled),
         }
-        let text = Folder::open(&folder)
+        let text = Folder::open(&folder, "")
             .and_then(|folder| folder.read(choose::ANSWER, limits::MANIFEST_BYTES))
             .map_err(|error| InstallError::Unfit(error.to_string()))?;
         choose::read(&text.unwrap_or_default(), wanted.wheels.folder()).map_err(unfit)
@@ -347,6 +347,9 @@ impl Execution<'_> {
             environment: wheelhouse::environment(),
             inputs,
             outputs,
+            // Packages belong to the system, whatever user the image names for its programs.
+            user: Some("0".to_owned()),
+            volumes: Vec::new(),
             limits: crate::driver::Limits {
                 network: false,
                 ..self.plan.limits.clone()
