@@ -32,12 +32,12 @@ impl From<NotAFile> for io::Error {
     }
 }
 
-fn not_a_file(why: impl Into<String>) -> io::Error {
+pub(crate) fn not_a_file(why: impl Into<String>) -> io::Error {
     NotAFile(why.into()).into()
 }
 
 /// Tells what something is that is not a regular file.
-fn kind_of(metadata: &Metadata) -> Option<&'static str> {
+pub(crate) fn kind_of(metadata: &Metadata) -> Option<&'static str> {
     let kind = metadata.file_type();
     if kind.is_file() {
         None
@@ -162,12 +162,13 @@ pub struct NewFile {
 
 impl NewFile {
     /// Starts a file that will have the name `path`, with these permission bits, from which the system takes the process's
-    /// mask.
+    /// mask. A file that it replaces keeps what it did not allow.
     ///
     /// # Errors
     /// Those of [`target`], and the system's.
     pub fn create(path: &Path, mode: u32) -> io::Result<Self> {
         let target = target(path)?;
+        let mode = fs::metadata(&target).map_or(mode, |old| mode & old.mode());
         let temporary = temporary_in(folder_of(&target), mode)?;
         Ok(Self { temporary, target })
     }
@@ -296,6 +297,35 @@ pub fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
     }
     Ok(Some(bytes))
+}
+
+/// Reads a file that a person named; a pipe is read as well.
+///
+/// # Errors
+/// [`NotAFile`] if it is a folder, or has more than `limit` bytes; otherwise the system's error.
+pub fn read_named(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    if file.metadata()?.is_dir() {
+        return Err(not_a_file("it is a folder; give the name of a file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        let why = format!("it has more than {limit} bytes, which is too large for such a file");
+        return Err(not_a_file(why));
+    }
+    Ok(bytes)
+}
+
+/// Checks that a file which is read again when it changes is a regular one.
+///
+/// # Errors
+/// [`NotAFile`] if it is something else; otherwise the system's error.
+pub fn check_regular(path: &Path) -> io::Result<()> {
+    match kind_of(&fs::metadata(path)?) {
+        None => Ok(()),
+        Some(kind) => Err(not_a_file(format!("it is {kind}; give the name of a file"))),
+    }
 }
 
 /// Makes a folder and those above it, durably, each with these permission bits. Nothing happens if it exists.

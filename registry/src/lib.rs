@@ -16,6 +16,7 @@ mod path_error;
 pub mod remote;
 #[cfg(any(test, feature = "server"))]
 pub mod server;
+pub mod staged;
 pub mod store;
 pub mod trust;
 

@@ -117,6 +117,10 @@ pub const RUN_BYTES: u64 = 64 << 20;
 pub const POLICY_BYTES: u64 = 1 << 20;
 /// Largest key file in any format, bytes. The longest known is under 1 KiB.
 pub const KEY_FILE_BYTES: u64 = 64 << 10;
+/// Largest file of certificates or of a certificate's key, bytes: those of a system's authorities have a quarter of a MiB.
+pub const CERTIFICATES_BYTES: u64 = 8 << 20;
+/// Largest file of a passphrase or password, bytes.
+pub const PASSPHRASE_FILE_BYTES: u64 = 64 << 10;
 /// Largest file of high-water marks, bytes (about 300 a name: 200,000 names).
 pub const MARKS_BYTES: u64 = 64 << 20;
 /// How far the clocks of a signer and of this machine may differ, seconds.

@@ -22,6 +22,10 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore};
 use rustls::{Error as TlsError, SignatureScheme};
+use samebundle_spec::limits;
+use zeroize::Zeroizing;
+
+use crate::durable;
 
 /// How many of a certificate's names an error shows.
 const NAMES_SHOWN: usize = 4;
@@ -41,6 +45,12 @@ pub(super) struct Trusted {
 impl Trusted {
     /// The authorities of the system.
     pub(super) fn by_system() -> Self {
+        if let Some(complaint) = unfit_by_environment() {
+            return Self {
+                complaints: vec![complaint],
+                ..Self::default()
+            };
+        }
         let found = rustls_native_certs::load_native_certs();
         let mut complaints: Vec<_> = found.errors.iter().map(with_cause).collect();
         if found.certs.is_empty() && complaints.is_empty() {
@@ -68,7 +78,9 @@ impl Trusted {
                 Some("crt") => trusted.anchors.extend(certificates(path)?),
                 Some("cert") => {
                     let key = path.with_extension("key");
-                    let key = PrivateKeyDer::from_pem_file(&key).map_err(|error| named(&key, &error))?;
+                    let bytes = durable::read_named(&key, limits::CERTIFICATES_BYTES);
+                    let bytes = Zeroizing::new(bytes.map_err(|error| named(&key, &error))?);
+                    let key = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| named(&key, &error))?;
                     trusted.identity = Some((certificates(path)?, Arc::new(key)));
                 }
                 Some("key") => {}
@@ -120,9 +132,24 @@ impl Trusted {
     }
 }
 
+/// Says why the file that `SSL_CERT_FILE` names is not read: it would be read whole, whatever it is. One that is absent is
+/// reported by whoever reads it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what reads the system's authorities takes the variable from the environment as well"
+)]
+fn unfit_by_environment() -> Option<String> {
+    let path = PathBuf::from(std::env::var_os("SSL_CERT_FILE")?);
+    let found = std::fs::metadata(&path).ok()?;
+    let fits = found.is_file() && found.len() <= limits::CERTIFICATES_BYTES;
+    let most = limits::CERTIFICATES_BYTES;
+    let why = format!("SSL_CERT_FILE has to name a regular file of at most {most} bytes");
+    (!fits).then(|| named(&path, &why))
+}
+
 /// Reads certificates: PEM, or one in DER.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let bytes = std::fs::read(path).map_err(|error| named(path, &error))?;
+    let bytes = durable::read_named(path, limits::CERTIFICATES_BYTES).map_err(|error| named(path, &error))?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
     let found = found.map_err(|error| named(path, &error))?;
     match found.is_empty() {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::failures::chain;
-use crate::StoreError;
+use crate::{StoreError, durable};
 
 const LOOKED_AT: Duration = Duration::from_secs(1);
 
@@ -49,11 +49,17 @@ fn stamp(path: &Path) -> Stamp {
 
 impl<T: Debug> Fresh<T> {
     /// Reads the files for the first time.
+    ///
+    /// # Errors
+    /// If one is no regular file, which could not be read again, or cannot be read.
     pub(super) fn open(
         what: &'static str,
         paths: Vec<PathBuf>,
         read: fn(&[PathBuf]) -> Result<T, StoreError>,
     ) -> Result<Self, StoreError> {
+        for path in &paths {
+            durable::check_regular(path).map_err(StoreError::io("read", path))?;
+        }
         let stamps = paths.iter().map(|path| stamp(path)).collect();
         let value = Arc::new(read(&paths)?);
         Ok(Self {

@@ -9,14 +9,19 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use samebundle_spec::limits;
 use tokio_rustls::TlsAcceptor;
 
 use super::fresh::Fresh;
-use crate::StoreError;
+use crate::{StoreError, durable};
 
 /// A certificate chain and its key. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Tls(Arc<Fresh<CertifiedKey>>);
+
+fn read_file(path: &Path) -> Result<Vec<u8>, StoreError> {
+    durable::read_named(path, limits::CERTIFICATES_BYTES).map_err(StoreError::io("read", path))
+}
 
 /// Reads `[certificates, key]`.
 fn read(paths: &[PathBuf]) -> Result<CertifiedKey, StoreError> {
@@ -30,14 +35,14 @@ fn read(paths: &[PathBuf]) -> Result<CertifiedKey, StoreError> {
         subject: path.display().to_string(),
         why,
     };
-    let bytes = std::fs::read(certificates).map_err(StoreError::io("read", certificates))?;
+    let bytes = read_file(certificates)?;
     let chain = CertificateDer::pem_slice_iter(&bytes)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| invalid(certificates, error.to_string()))?;
     if chain.is_empty() {
         return Err(invalid(certificates, "it holds no certificate in PEM".to_owned()));
     }
-    let bytes = zeroize::Zeroizing::new(std::fs::read(key).map_err(StoreError::io("read", key))?);
+    let bytes = zeroize::Zeroizing::new(read_file(key)?);
     let private = PrivateKeyDer::from_pem_slice(&bytes).map_err(|_| {
         invalid(
             key,

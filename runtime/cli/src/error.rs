@@ -100,8 +100,8 @@ impl Classify for CliError {
             Self::NoHome(_) | Self::Home(_) | Self::NothingRuns { .. } | Self::Output(_) => {
                 ErrorKind::Environment
             }
-            Self::Passphrase(PassphraseError::Read { .. }) => ErrorKind::Environment,
-            Self::Passphrase(_) | Self::LogFilter { .. } | Self::Usage(_) => ErrorKind::Usage,
+            Self::Passphrase(error) => error.kind(),
+            Self::LogFilter { .. } | Self::Usage(_) => ErrorKind::Usage,
             Self::Faulty { .. } => ErrorKind::Input,
             Self::Failed { .. } => ErrorKind::Failed,
             Self::Interrupted(_) => ErrorKind::Interrupted,

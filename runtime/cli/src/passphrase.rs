@@ -1,10 +1,12 @@
 //! Reads passphrases and passwords from a file or the terminal; never from arguments or the environment.
 
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
+use samebundle_registry::durable;
 use samebundle_registry::trust::keys::Passphrase;
 use samebundle_runtime::verbs::{PassphraseError, Passphrases};
+use samebundle_spec::limits;
 
 /// Reads a passphrase from a file if there is one, otherwise from the terminal.
 #[derive(Clone, Debug)]
@@ -36,9 +38,16 @@ impl Passphrases for FileOrTerminal {
 }
 
 fn from_file(file: &Path) -> Result<Passphrase, PassphraseError> {
-    let text = std::fs::read_to_string(file).map_err(|source| PassphraseError::Read {
+    let failed = |source| PassphraseError::Read {
         place: file.display().to_string(),
         source,
+    };
+    let bytes = durable::read_named(file, limits::PASSPHRASE_FILE_BYTES).map_err(failed)?;
+    let text = String::from_utf8(bytes).map_err(|_| {
+        failed(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is not text in UTF-8",
+        ))
     })?;
     let text = Passphrase::new(text);
     Ok(Passphrase::new(text.trim_end_matches(['\n', '\r']).to_owned()))

@@ -115,6 +115,24 @@ pub enum VerbError {
         /// The key.
         name: String,
     },
+    /// The run was imported, and its outputs stayed where it ran.
+    #[error(
+        "the files of run {run} are not here: they stayed where it ran; run it again with `run {installation}`"
+    )]
+    NoFiles {
+        /// The run.
+        run: String,
+        /// The installation that it ran.
+        installation: String,
+    },
+    /// The run has no such task.
+    #[error("run {run} has no task {task:?}; `logs {run}` shows all that its tasks printed")]
+    NoTask {
+        /// The run.
+        run: String,
+        /// The name that was asked for.
+        task: String,
+    },
     /// The bundle has no such parameter.
     #[error("the bundle has no parameter {name:?}{}", .nearest.as_ref().map_or_else(String::new, |near| format!("; did you mean {near:?}?")))]
     UnknownParameter {
@@ -189,7 +207,6 @@ impl Classify for VerbError {
             | Self::Name(_)
             | Self::Scope(_)
             | Self::UnknownParameter { .. }
-            | Self::Passphrase(PassphraseError::NoTerminal { .. } | PassphraseError::Differ)
             | Self::Usage(_) => ErrorKind::Usage,
             Self::ParameterValue { .. } | Self::Policy(_) => ErrorKind::Input,
             Self::Store(error) => error.kind(),
@@ -210,12 +227,14 @@ impl Classify for VerbError {
             Self::Key(error) => error.kind(),
             Self::Secret(error) => error.kind(),
             Self::Damaged(_) | Self::Receipt { .. } => ErrorKind::NotTrusted,
-            Self::NoKey { .. } | Self::NoVolume { .. } => ErrorKind::NotFound,
+            Self::NoKey { .. } | Self::NoVolume { .. } | Self::NoFiles { .. } | Self::NoTask { .. } => {
+                ErrorKind::NotFound
+            }
             Self::Released { .. } | Self::VolumeInUse { .. } => ErrorKind::Conflict,
             Self::Cancelled { .. } => ErrorKind::Interrupted,
             Self::Select(error) => error.kind(),
             Self::Path(error) => error.kind(),
-            Self::Passphrase(PassphraseError::Read { .. }) => ErrorKind::Environment,
+            Self::Passphrase(error) => error.kind(),
         }
     }
 }

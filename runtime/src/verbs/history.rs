@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use samebundle_registry::staged::StagedFolder;
 use samebundle_spec::BundleName;
 use samebundle_spec::record::{ArtifactRecord, Installation, OutputRecord, Run, RunId, RunStatus};
 use schemars::JsonSchema;
@@ -116,21 +117,31 @@ pub fn show(site: &Site, request: &ShowRequest) -> Result<ShowReport, VerbError>
 /// Lists runs.
 ///
 /// # Errors
-/// If a record cannot be read.
+/// If the name has neither an installation nor runs, or a record cannot be read.
 pub fn runs(site: &Site, request: &RunsRequest) -> Result<RunsReport, VerbError> {
     let runs = Runs::new(site.home()).list(request.installation.as_ref())?;
+    if let Some(name) = request.installation.as_ref().filter(|_| runs.is_empty()) {
+        // An installation that is gone may have left runs; a name that has neither is wrong.
+        Installations::new(site.home()).get(name)?;
+    }
     Ok(RunsReport { runs })
 }
 
 /// Reads what a run's tasks printed.
 ///
 /// # Errors
-/// If there is no such run, or its log cannot be read.
+/// If there is no such run or task, or its log cannot be read.
 pub fn logs(site: &Site, request: &LogsRequest) -> Result<LogsReport, VerbError> {
     let runs = Runs::new(site.home());
     let run = runs.find_id(&request.run)?;
     let mut log = runs.log(&run)?;
-    log.retain(|line| request.task.as_ref().is_none_or(|task| *task == line.task));
+    if let Some(task) = &request.task {
+        log.retain(|line| *task == line.task);
+        if log.is_empty() && !runs.get(&run)?.tasks.iter().any(|one| one.name == *task) {
+            let (run, task) = (run.to_string(), task.clone());
+            return Err(VerbError::NoTask { run, task });
+        }
+    }
     Ok(LogsReport { run, log })
 }
 
@@ -138,14 +149,14 @@ pub fn logs(site: &Site, request: &LogsRequest) -> Result<LogsReport, VerbError>
 /// a number if the output has several. Of a run that did not succeed, they are the outputs of its tasks, by `TASK.NAME`.
 ///
 /// # Errors
-/// If there is no such run, its record cannot be read, or a file cannot be written.
+/// If there is no such run, its record or its files cannot be read, or a file cannot be written. Then nothing is written.
 pub fn outputs(site: &Site, request: &OutputsRequest) -> Result<OutputsReport, VerbError> {
     let runs = Runs::new(site.home());
     let id = runs.find_id(&request.run)?;
     let run = runs.get(&id)?;
     let outputs = outputs_of(&run);
     if let Some(to) = &request.to {
-        write_outputs(&outputs, &runs.folder(&id), to)?;
+        write_outputs(&run, &outputs, &runs.folder(&id), to)?;
     }
     Ok(OutputsReport {
         outputs: outputs
@@ -170,17 +181,31 @@ fn outputs_of(run: &Run) -> BTreeMap<String, OutputRecord> {
     tasks.collect()
 }
 
+/// Writes all outputs or none: first it looks at what there is to copy, then writes to a folder beside, and then gives
+/// the files their names.
 fn write_outputs(
+    run: &Run,
     outputs: &BTreeMap<String, OutputRecord>,
     folder: &Path,
     to: &Path,
 ) -> Result<(), VerbError> {
-    std::fs::create_dir_all(to).map_err(VerbError::io("make", to))?;
+    let artifacts = outputs.values().flat_map(|output| match output {
+        OutputRecord::Value(_) => &[][..],
+        OutputRecord::Artifacts(artifacts) => artifacts,
+    });
+    let files = artifacts.filter_map(|artifact| artifact.path.as_ref());
+    if files.map(|path| folder.join(path)).any(|path| path.symlink_metadata().is_err()) {
+        return Err(VerbError::NoFiles {
+            run: run.id.to_string(),
+            installation: run.installation.to_string(),
+        });
+    }
+    let staged = StagedFolder::inside(to)?;
     for (name, output) in outputs {
         let name = safe_file_name(name);
         match output {
             OutputRecord::Value(value) => {
-                let path = to.join(format!("{name}.json"));
+                let path = staged.path().join(format!("{name}.json"));
                 std::fs::write(&path, format!("{value}\n")).map_err(VerbError::io("write", &path))?;
             }
             OutputRecord::Artifacts(artifacts) => {
@@ -190,12 +215,12 @@ fn write_outputs(
                     } else {
                         format!("{name}-{number}")
                     };
-                    copy_artifact(artifact, folder, &to.join(name))?;
+                    copy_artifact(artifact, folder, &staged.path().join(name))?;
                 }
             }
         }
     }
-    Ok(())
+    Ok(staged.commit()?)
 }
 
 /// Makes a file name of an output. Names of outputs come from the bundle, so only plain characters are kept.
@@ -217,17 +242,9 @@ fn copy_artifact(artifact: &ArtifactRecord, folder: &Path, to: &Path) -> Result<
 }
 
 /// Copies files, folders and links. When the artifact was recorded, each of its links led to a place inside of it; here no
-/// link is followed, also not one that an earlier copy left.
+/// link is followed.
 fn copy_tree(from: &Path, to: &Path) -> Result<(), VerbError> {
     let metadata = std::fs::symlink_metadata(from).map_err(VerbError::io("read", from))?;
-    if metadata.is_symlink() || std::fs::symlink_metadata(to).is_ok_and(|there| there.is_symlink()) {
-        match std::fs::remove_file(to) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(VerbError::io("replace", to)(error));
-            }
-            _ => {}
-        }
-    }
     if metadata.is_symlink() {
         let text = std::fs::read_link(from).map_err(VerbError::io("read", from))?;
         return std::os::unix::fs::symlink(text, to).map_err(VerbError::io("make", to));

@@ -221,16 +221,8 @@ pub(super) fn read(site: &Site, file: &Path, key: Option<&Path>) -> Result<(Stri
         Some(key) => KeyRing::from([(DEFAULT_KEY.parse()?, keys::load_public(key)?)]),
         None => site.trust()?.keys().clone(),
     };
-    let length = std::fs::metadata(file)
-        .map_err(VerbError::io("read", file))?
-        .len();
-    if length > limits::ATTESTATION_BYTES {
-        return Err(VerbError::Usage(format!(
-            "{} has {length} bytes: it is no receipt",
-            file.display()
-        )));
-    }
-    let document = std::fs::read(file).map_err(VerbError::io("read", file))?;
+    let document =
+        durable::read_named(file, limits::ATTESTATION_BYTES).map_err(VerbError::io("read", file))?;
     let read = Receipt::verify(&document, &ring);
     let (id, receipt) = read.map_err(|fault| VerbError::Receipt {
         file: file.display().to_string(),

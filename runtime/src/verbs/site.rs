@@ -18,8 +18,8 @@ use samebundle_registry::remote::registries::Registries;
 use samebundle_registry::remote::{Mirror, RemoteClient, RemoteConfig, RemoteRepository, RetryPolicy};
 use samebundle_registry::trust::keys::Passphrase;
 use samebundle_registry::trust::{Marks, TrustStore};
-use samebundle_spec::Repository;
 use samebundle_spec::time::Timestamp;
+use samebundle_spec::{Classify, ErrorKind, Repository};
 
 use super::VerbError;
 use super::progress::WaitReporter;
@@ -112,6 +112,16 @@ pub enum PassphraseError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl Classify for PassphraseError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoTerminal { .. } | Self::Differ => ErrorKind::Usage,
+            Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+            Self::Read { .. } => ErrorKind::Environment,
+        }
+    }
 }
 
 /// Never gives a passphrase, for sites of programs.

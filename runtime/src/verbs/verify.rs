@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use samebundle_registry::durable;
 use samebundle_registry::trust::{Attested, Basis, Signer};
-use samebundle_spec::Digest;
 use samebundle_spec::record::Verification;
 use samebundle_spec::signing::{Policy, Predicate, Release, SignatureFormat};
+use samebundle_spec::{Digest, limits};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -82,7 +83,7 @@ pub async fn verify(site: &Site, request: VerifyRequest) -> Result<VerifyReport,
     let bundle = resolve(site, &request.bundle, ArchiveCheck::BeforeUse).await?;
     let mut trust = site.trust()?;
     if let Some(file) = &request.policy {
-        let bytes = std::fs::read(file).map_err(VerbError::io("read", file))?;
+        let bytes = durable::read_named(file, limits::POLICY_BYTES).map_err(VerbError::io("read", file))?;
         trust = trust.with_policy(Policy::from_bytes(&bytes)?)?;
     }
     let writer = ReceiptWriter::requested(site, &request.receipt, &trust)?;

@@ -25,7 +25,7 @@ use serde::Deserialize;
 use super::super::route::Name;
 use super::scope::Action;
 use super::user::{ANONYMOUS, EVERYBODY, User};
-use crate::StoreError;
+use crate::{StoreError, durable};
 
 const VERSION: u32 = 1;
 
@@ -75,7 +75,7 @@ impl RuleSet {
                 rules: Vec::new(),
             });
         };
-        let bytes = std::fs::read(path).map_err(StoreError::io("read", path))?;
+        let bytes = durable::read_named(path, limits::ACCESS_BYTES).map_err(StoreError::io("read", path))?;
         let invalid = |why: String| StoreError::Invalid {
             subject: path.display().to_string(),
             why,

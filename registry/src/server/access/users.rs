@@ -42,11 +42,7 @@ impl Users {
                 subject: format!("{}:{line}", path.display()),
                 why: why.to_owned(),
             };
-            let size = path.metadata().map_err(StoreError::io("read", path))?.len();
-            if size > limits::ACCESS_BYTES {
-                return Err(invalid(1, "the file is too large"));
-            }
-            let text = std::fs::read_to_string(path).map_err(StoreError::io("read", path))?;
+            let text = text(path)?;
             for (number, line) in text.lines().enumerate() {
                 let (number, line) = (number + 1, line.trim());
                 if line.is_empty() || line.starts_with('#') {
@@ -68,6 +64,14 @@ impl Users {
         }
         Ok(Self(users))
     }
+}
+
+fn text(path: &Path) -> Result<String, StoreError> {
+    let bytes = durable::read_named(path, limits::ACCESS_BYTES).map_err(StoreError::io("read", path))?;
+    String::from_utf8(bytes).map_err(|_| StoreError::Invalid {
+        subject: path.display().to_string(),
+        why: "it is not text in UTF-8".to_owned(),
+    })
 }
 
 /// Work of the hashes that are written here, as a power of two: what `htpasswd` and others take for servers.
@@ -99,9 +103,11 @@ pub fn set_password(file: &Path, name: &str, password: &str) -> Result<(), Store
     }
     let hash = bcrypt::non_truncating_hash(password, COST)
         .map_err(|error| invalid("the password", &error.to_string()))?;
-    let old = if file.exists() {
+    // Before it is read: reading a pipe would wait for whoever writes to it.
+    let target = durable::target(file).map_err(StoreError::io("write", file))?;
+    let old = if target.exists() {
         Users::read(&[file.to_owned()])?;
-        std::fs::read_to_string(file).map_err(StoreError::io("read", file))?
+        text(file)?
     } else {
         String::new()
     };

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory};
+use samebundle_registry::staged::StagedFolder;
 use serde_json::json;
 
 use crate::args::Cli;
@@ -20,8 +21,10 @@ pub(crate) struct Manual {
 impl Manual {
     pub(crate) fn run(&self, settings: &Settings) -> Result<Report, CliError> {
         let dir = settings.current_dir.join(&self.dir);
-        std::fs::create_dir_all(&dir).map_err(CliError::io("make", &dir))?;
-        clap_mangen::generate_to(Cli::command(), &dir).map_err(CliError::io("write", &dir))?;
+        let staged = StagedFolder::inside(&dir)?;
+        let pages = staged.path();
+        clap_mangen::generate_to(Cli::command(), pages).map_err(CliError::io("write", pages))?;
+        staged.commit()?;
         let dir = dir.display().to_string();
         Ok(Report::new(
             format!("wrote the manual pages to {dir}"),

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use clap::{ArgMatches, Args};
+use samebundle_registry::durable;
 use samebundle_runtime::verbs::{self, RunReport, RunRequest};
 use samebundle_spec::limits;
 use samebundle_spec::record::RunStatus;
@@ -73,7 +74,7 @@ impl RunArgs {
 
 /// JSON is YAML, so one parser reads both.
 fn from_file(path: &Path) -> Result<BTreeMap<String, Value>, CliError> {
-    let bytes = std::fs::read(path).map_err(CliError::io("read", path))?;
+    let bytes = durable::read_named(path, limits::PARAMETER_BYTES).map_err(CliError::io("read", path))?;
     let parsed = samebundle_spec::yaml::from_slice(&bytes, limits::PARAMETER_BYTES);
     parsed.map_err(|error| CliError::Usage(format!("{} is no map of parameters: {error}", path.display())))
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use samebundle_registry::StoreError;
 use samebundle_registry::archive;
+use samebundle_registry::durable;
 use samebundle_registry::layout::Layout;
 use samebundle_registry::server::{
     Access, Bounds, Config, Exhibit, Log, Rules, Scheme, Server, Storage, Tls,
@@ -138,8 +139,11 @@ fn config(session: &Session, args: &Serve) -> Result<Config, CliError> {
             return Ok(Log::new(std::io::stderr()));
         }
         let path = at(path);
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(&path);
-        Ok(Log::new(file.map_err(CliError::io("open", &path))?))
+        let file = durable::target(&path).and_then(|file| {
+            let mut options = std::fs::OpenOptions::new();
+            options.append(true).create(true).open(file)
+        });
+        Ok(Log::new(file.map_err(CliError::io("write", &path))?))
     });
     Ok(Config {
         access: access.transpose()?,
