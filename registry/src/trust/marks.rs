@@ -126,30 +126,25 @@ impl Marks {
             .map_err(GuardError::io("lock", &self.lock))
             .map_err(MarksError::from)?;
         let mut document = self.read()?;
-        let newest = document
-            .marks
-            .iter()
-            .filter(|mark| mark.name == release.name)
-            .filter(|mark| {
-                mark.scope == decision.scope || mark.signers.iter().any(|key| decision.signers.contains(key))
-            })
-            .max_by_key(|mark| mark.order());
-        let newer = newest.filter(|mark| mark.order() > (release.sequence, &release.version));
-        if let Some(newer) = newer.filter(|_| !downgrade) {
-            return Err(TrustError::RolledBack {
-                name: release.name.clone(),
-                found: release.version.clone(),
-                sequence: release.sequence,
-                newest: newer.release.clone(),
-                newest_sequence: newer.sequence,
-            });
-        }
-        let downgraded_from = newer.map(|mark| mark.sequence);
+        let downgraded_from = document.compare(decision, release, downgrade)?;
         let raised = downgraded_from.is_none() && document.raise(decision, release);
         if document.pass(now) || raised {
             self.write(&document)?;
         }
         Ok(downgraded_from)
+    }
+
+    /// The same comparison, without raising the mark.
+    ///
+    /// # Errors
+    /// As [`Self::advance`].
+    pub fn compare(
+        &self,
+        decision: &Decision,
+        release: &Release,
+        downgrade: bool,
+    ) -> Result<Option<u64>, TrustError> {
+        self.read()?.compare(decision, release, downgrade)
     }
 
     fn read(&self) -> Result<Document, MarksError> {
@@ -198,6 +193,34 @@ impl Mark {
 }
 
 impl Document {
+    /// Returns the newer sequence that a downgrade follows.
+    fn compare(
+        &self,
+        decision: &Decision,
+        release: &Release,
+        downgrade: bool,
+    ) -> Result<Option<u64>, TrustError> {
+        let newest = self
+            .marks
+            .iter()
+            .filter(|mark| mark.name == release.name)
+            .filter(|mark| {
+                mark.scope == decision.scope || mark.signers.iter().any(|key| decision.signers.contains(key))
+            })
+            .max_by_key(|mark| mark.order());
+        let newer = newest.filter(|mark| mark.order() > (release.sequence, &release.version));
+        if let Some(newer) = newer.filter(|_| !downgrade) {
+            return Err(TrustError::RolledBack {
+                name: release.name.clone(),
+                found: release.version.clone(),
+                sequence: release.sequence,
+                newest: newer.release.clone(),
+                newest_sequence: newer.sequence,
+            });
+        }
+        Ok(newer.map(|mark| mark.sequence))
+    }
+
     /// Raises the mark of the decision's scope. Tells whether anything changed.
     fn raise(&mut self, decision: &Decision, release: &Release) -> bool {
         let mark = Mark {

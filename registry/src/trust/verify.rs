@@ -26,6 +26,9 @@ pub struct Request {
     pub allow_downgrade: bool,
     /// Kinds that must be attested in addition to those of the rule.
     pub attested: BTreeSet<Predicate>,
+    /// Whether the release is recorded in the marks now. Otherwise it is only compared with them, and whoever uses the
+    /// bundle verifies it again when that has succeeded.
+    pub record: bool,
 }
 
 impl Request {
@@ -38,11 +41,12 @@ impl Request {
             now,
             allow_downgrade: false,
             attested: BTreeSet::new(),
+            record: true,
         }
     }
 }
 
-/// Decides whether a bundle is trusted, and records its release in the marks.
+/// Decides whether a bundle is trusted, and records its release in the marks if the request says so.
 ///
 /// On success the descriptor is proven to be the one that the policy's keys signed. It binds all blobs by digest;
 /// whatever is read through it must be read with [`SourceExt::fetch`](crate::store::SourceExt::fetch), which re-hashes.
@@ -93,16 +97,48 @@ where
         attested.push(attest::verify_attestation(source, subject, kind, rule, trust).await?);
     }
     let downgrade = request.allow_downgrade || decision.rule.allow_downgrade;
-    let (decision, downgraded_from) = blocking(marks, move |marks| {
+    let record = request.record;
+    let compared = blocking(marks, move |marks| {
         let from = match &decision.statement {
-            Some(statement) => marks.advance(&decision, &statement.release, now, downgrade)?,
             None => None,
+            Some(statement) if record => marks.advance(&decision, &statement.release, now, downgrade)?,
+            Some(statement) => marks.compare(&decision, &statement.release, downgrade)?,
         };
         Ok((decision, from))
     })
-    .await?;
+    .await;
+    let (decision, downgraded_from) = compared.map_err(|error| expired(error, &request, &examined, now))?;
     let basis = basis(decision, downgraded_from, attested, trust);
     Ok(Verified::new(request.subject, basis))
+}
+
+/// Where the release that a mark stands for is signed here, and that signature has expired, this is the reason; not that an
+/// earlier signature of the same content is older.
+fn expired(
+    error: TrustError,
+    request: &Request,
+    examined: &[Result<Signed, SignatureFault>],
+    now: Timestamp,
+) -> TrustError {
+    let TrustError::RolledBack { newest_sequence, .. } = &error else {
+        return error;
+    };
+    let subject = request.subject.digest;
+    let statements = examined.iter().flatten().map(|signed| &signed.statement);
+    let mut newest = statements
+        .filter(|one| one.subject == subject && one.release.sequence == *newest_sequence)
+        .filter_map(|one| one.release.expires);
+    match newest.find(|expires| now.whole_seconds() > *expires) {
+        Some(expires) => TrustError::Refused {
+            subject,
+            place: request.place.clone(),
+            refusal: Refusal::Signature {
+                fault: SignatureFault::Expired { expires, now },
+                others: Vec::new(),
+            },
+        },
+        None => error,
+    }
 }
 
 /// Tells whether signatures without a release statement are to be looked for: a rule may accept some, nothing was missed

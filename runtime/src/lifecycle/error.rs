@@ -34,7 +34,9 @@ pub enum LifecycleError {
     #[error(transparent)]
     Driver(#[from] DriverError),
     /// The name is taken by another bundle.
-    #[error("{name} is already installed with another bundle ({bundle} {version})")]
+    #[error(
+        "{name} is already installed with another bundle ({bundle} {version}): replace it with `upgrade {name} BUNDLE`, or install under another name with --name NAME"
+    )]
     NameTaken {
         /// The installation.
         name: String,

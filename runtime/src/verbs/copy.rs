@@ -193,6 +193,9 @@ pub async fn copy(site: &Site, request: CopyRequest) -> Result<CopyReport, VerbE
         ))),
         Location::Local(name) => {
             step(&format!("the local store as {name}"));
+            if let Some(version) = &name.version {
+                bundle.fits(&version.as_tag().parse()?).await?;
+            }
             let copied = into_store(site, &bundle, Some(&name)).await?;
             Ok(report(
                 &bundle.index,
@@ -208,7 +211,8 @@ pub async fn copy(site: &Site, request: CopyRequest) -> Result<CopyReport, VerbE
 /// bundle's digest and no tag gets no tag.
 ///
 /// # Errors
-/// If the destination names another digest, or there is no tag: without one, the bundle could not be found there.
+/// If the destination names another digest or version, or there is no tag: without one, the bundle could not be found
+/// there.
 pub(super) async fn destination(
     bundle: &ResolvedBundle,
     reference: &Reference,
@@ -223,7 +227,10 @@ pub(super) async fn destination(
         return Ok((None, reference.to_string()));
     }
     let tag = match &reference.tag {
-        Some(tag) => Some(tag.clone()),
+        Some(tag) => {
+            bundle.fits(tag).await?;
+            Some(tag.clone())
+        }
         None => bundle.own_tag().await?,
     };
     let tag = tag.ok_or_else(|| no_tag(&reference.to_string()))?;
@@ -232,8 +239,12 @@ pub(super) async fn destination(
 }
 
 async fn layout_tag(bundle: &ResolvedBundle, dir: &Path, tag: Option<Tag>) -> Result<Tag, VerbError> {
-    if let Some(tag) = tag.or_else(|| bundle.tag.clone()) {
+    if let Some(tag) = tag {
+        bundle.fits(&tag).await?;
         return Ok(tag);
+    }
+    if let Some(tag) = &bundle.tag {
+        return Ok(tag.clone());
     }
     let tag = bundle.version_tag().await?;
     tag.ok_or_else(|| no_tag(&format!("layout:{}", dir.display())))

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::copy::{Bytes, CopyReport, copy_to, destination, report, verified_into_store};
 use super::credentials;
 use super::receipt::{self, ReceiptOptions, ReceiptWriter};
-use super::resolve::{ArchiveCheck, resolve};
+use super::resolve::{ArchiveCheck, resolve, still_verified};
 use super::{Consent, Location, ResolvedBundle, Site, VerbError};
 use crate::lifecycle;
 use crate::portable;
@@ -90,7 +90,11 @@ pub async fn import(site: &Site, request: ImportRequest) -> Result<ImportReport,
     .await?;
     let writer = ReceiptWriter::requested_or_default(site, &request.receipt, &site.trust()?)?;
     site.step(format!("verify {}", bundle.index.digest));
-    let result = bundle.verify(site, request.consent).await;
+    // What is installed is recorded as seen when that has succeeded; what a registry gets is, at once.
+    let result = match &request.to {
+        Some(_) => bundle.verify(site, request.consent).await,
+        None => bundle.verify_to_install(site, request.consent).await,
+    };
     let verified = receipt::write_if_refused(site, writer.as_ref(), &bundle, result)?;
     if let Some(to) = &request.to {
         return into_registry(site, &bundle, &verified, to, writer.as_ref()).await;
@@ -119,8 +123,10 @@ pub async fn import(site: &Site, request: ImportRequest) -> Result<ImportReport,
         replace: false,
     };
     let machine = site.machine(&store, request.environment.as_deref()).await?;
-    let installed = lifecycle::install(&site.context, Arc::new(store), &machine, opened, install).await?;
+    let installed =
+        lifecycle::install(&site.context, Arc::new(store.clone()), &machine, opened, install).await?;
     let installation = installed.installation;
+    still_verified(site, &store, &installation).await?;
     let runs = portable::import_runs(&site.context, &history, &installation.index, &installation.name)?;
     Ok(ImportReport::Installed(Imported {
         installation,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::copy::verified_into_store;
 use super::credentials;
-use super::resolve::{ArchiveCheck, open_installed, resolve};
+use super::resolve::{ArchiveCheck, open_installed, resolve, still_verified};
 use super::{Consent, CredentialsGiven, Given, Location, Site, VerbError};
 use crate::lifecycle;
 use crate::opened::OpenedBundle;
@@ -83,6 +83,9 @@ pub struct InstallReport {
     /// The version that it replaced.
     #[serde(skip)]
     pub replaced: Option<Version>,
+    /// Whether the same bundle was installed before.
+    #[serde(skip)]
+    pub unchanged: bool,
 }
 
 /// The run of a foreign bundle's own action.
@@ -121,7 +124,7 @@ pub async fn install(site: &Site, request: InstallRequest) -> Result<InstallRepo
 async fn install_as(site: &Site, request: InstallRequest, replace: bool) -> Result<InstallReport, VerbError> {
     let bundle = resolve(site, &request.from, ArchiveCheck::BeforeUse).await?;
     site.step(format!("verify {}", bundle.index.digest));
-    let verified = bundle.verify(site, request.consent).await?;
+    let verified = bundle.verify_to_install(site, request.consent).await?;
     site.step(format!("fetch {}", bundle.shown));
     let store = site.store().await?;
     let (_, opened) = verified_into_store(site, &bundle, verified, &store).await?;
@@ -141,12 +144,12 @@ async fn install_as(site: &Site, request: InstallRequest, replace: bool) -> Resu
     let machine = site.machine(&store, request.environment.as_deref()).await?;
     let installed = lifecycle::install(
         &site.context,
-        Arc::new(store),
+        Arc::new(store.clone()),
         &machine,
         opened,
         lifecycle::NewInstallation {
             name: request.name,
-            source: bundle.shown.clone(),
+            source: bundle.recorded(),
             parameters,
             credentials: remembered.collect(),
             secrets,
@@ -155,12 +158,14 @@ async fn install_as(site: &Site, request: InstallRequest, replace: bool) -> Resu
     )
     .await?;
     let installation = installed.installation;
+    still_verified(site, &store, &installation).await?;
     portable::import_runs(&site.context, &history, &installation.index, &installation.name)?;
     Ok(InstallReport {
         run: installed.run.as_ref().map(ActionRun::from),
         installation,
         runs,
         replaced: None,
+        unchanged: false,
     })
 }
 
@@ -204,6 +209,7 @@ pub async fn upgrade(site: &Site, request: UpgradeRequest) -> Result<InstallRepo
         consent: request.consent,
     };
     let mut report = install_as(site, install, true).await?;
+    report.unchanged = before.index.digest == report.installation.index.digest;
     report.replaced = before.version.parse().ok();
     Ok(report)
 }
@@ -215,7 +221,14 @@ fn origin(installation: &Installation) -> Result<Location, VerbError> {
         .rsplit_once('@')
         .map_or(installation.source.as_str(), |(source, _)| source);
     let name = source.strip_prefix("store:").unwrap_or(source);
-    Ok(name.parse()?)
+    let location: Location = name.parse()?;
+    match &location {
+        Location::Registry(reference) if reference.tag.is_none() => Err(VerbError::Usage(format!(
+            "{} was installed from {source} by its digest, which does not change: name the new bundle, {source}:TAG",
+            installation.name
+        ))),
+        _ => Ok(location),
+    }
 }
 
 /// Forgets an installation; its runs and the bundle's content stay.

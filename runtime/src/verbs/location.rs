@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -46,14 +47,14 @@ pub enum LocationError {
         /// The text.
         text: String,
     },
-    /// An address with a scheme that is not supported for bundles.
+    /// An address or a file with a scheme that is not supported for bundles.
     #[error(
-        "{text:?} is no location: bundles do not come by {scheme}; give registry/repository:tag, archive:FILE or layout:DIR"
+        "{text:?} is no location: bundles do not come by {scheme:?}; give registry/repository:tag, archive:FILE or layout:DIR"
     )]
     Scheme {
         /// The text.
         text: String,
-        /// The text before `://`.
+        /// The text before the colon.
         scheme: String,
     },
     /// The first part is no host name.
@@ -94,6 +95,22 @@ pub enum LocationError {
         /// The text.
         text: String,
     },
+    /// A digest behind a file or folder.
+    #[error(
+        "{text:?} names a digest, which is no part of a file or folder: leave @DIGEST out; what is in it is checked anyway"
+    )]
+    Digest {
+        /// The text.
+        text: String,
+    },
+    /// A colon with something behind it that is no tag.
+    #[error(
+        "{text:?} has a ':' in its last part, and what follows is no tag: write archive:FILE, archive:FILE:TAG, layout:FOLDER or layout:FOLDER:TAG, where FILE ends in .tgz, .tar.gz or .tar"
+    )]
+    Colon {
+        /// The text.
+        text: String,
+    },
     /// Standard output or input.
     #[error("'-' is not read or written: name a file, and a bundle can be checked and resumed")]
     Stream,
@@ -120,42 +137,38 @@ impl FromStr for Location {
     type Err = LocationError;
 
     fn from_str(text: &str) -> Result<Self, LocationError> {
-        let owned = || text.to_owned();
         if let Some(rest) = text.strip_prefix("archive:") {
             return Self::archive(text, rest);
         }
         if let Some(rest) = text.strip_prefix("layout:") {
-            let (dir, tag) = match rest.rsplit_once(':').map(|(dir, tag)| (dir, tag.parse())) {
-                Some((dir, Ok(tag))) => (dir, Some(tag)),
-                _ => (rest, None),
-            };
-            return match dir {
-                "" => Err(LocationError::Empty { text: owned() }),
-                dir => Ok(Self::Layout(dir.into(), tag)),
-            };
+            return Self::layout(text, rest);
         }
         if let Some(rest) = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme)) {
             return reference(rest);
         }
         if let Some((scheme, _)) = text.split_once("://") {
-            let (text, scheme) = (owned(), scheme.to_owned());
-            return Err(LocationError::Scheme { text, scheme });
+            return Err(LocationError::scheme(text, scheme));
         }
         if text == "-" {
             return Err(LocationError::Stream);
         }
-        // `x.tgz.v001` is one volume of the archive `x.tgz`.
-        let whole = volumes::whole_of(Path::new(text));
-        let name = whole.as_ref().and_then(|whole| whole.to_str()).unwrap_or(text);
-        if archive_stem(name).is_some() {
-            return Ok(Self::Archive(text.into(), None));
+        let remote = text.split_once('/').is_some_and(|(host, _)| is_host(host));
+        let untagged = text.rsplit_once(':').map_or(text, |(file, _)| file);
+        if is_archive(text) || (is_archive(untagged) && !remote) {
+            return match text.split_once(':') {
+                Some((scheme, rest)) if is_scheme(scheme) && is_archive(rest) => {
+                    Err(LocationError::scheme(text, scheme))
+                }
+                _ => Self::archive(text, text),
+            };
         }
+        let owned = || text.to_owned();
         if text.starts_with(['/', '.']) {
             return Err(LocationError::Path { text: owned() });
         }
-        let ending = OTHER_ENDINGS.into_iter().find(|ending| text.ends_with(ending));
-        if let Some(ending) = ending.filter(|_| !text.split_once('/').is_some_and(|(host, _)| is_host(host)))
-        {
+        let mut endings = OTHER_ENDINGS.into_iter();
+        let ending = endings.find(|ending| text.ends_with(ending) || untagged.ends_with(ending));
+        if let Some(ending) = ending.filter(|_| !remote) {
             return Err(LocationError::Ending {
                 text: owned(),
                 ending,
@@ -175,29 +188,38 @@ impl FromStr for Location {
 }
 
 impl Location {
-    /// Reads a location that may be a path which is not UTF-8; such a path is a file.
+    /// Reads a location that may be a path which is not UTF-8; such a path is a file, unless `layout:` stands before it.
     ///
     /// # Errors
     /// As [`FromStr`].
     pub fn from_os(text: &OsStr) -> Result<Self, LocationError> {
-        match text.to_str() {
-            Some(text) => text.parse(),
-            None => Ok(Self::Archive(text.into(), None)),
+        if let Some(text) = text.to_str() {
+            return text.parse();
         }
+        let path = |bytes: &[u8]| PathBuf::from(OsStr::from_bytes(bytes));
+        let bytes = text.as_bytes();
+        Ok(
+            match (bytes.strip_prefix(b"layout:"), bytes.strip_prefix(b"archive:")) {
+                (Some(dir), _) => Self::Layout(path(dir), None),
+                (None, file) => Self::Archive(path(file.unwrap_or(bytes)), None),
+            },
+        )
     }
 
     fn archive(text: &str, rest: &str) -> Result<Self, LocationError> {
-        let tagged = rest.rsplit_once(':');
-        let tagged = tagged.filter(|(file, _)| archive_stem(file).is_some());
-        let tagged = tagged.and_then(|(file, tag)| Some((file, tag.parse().ok()?)));
-        match (rest, tagged) {
-            ("", _) => Err(LocationError::Empty {
+        let (file, tag) = tagged(text, rest, is_archive(rest))?;
+        match file {
+            "-" => Err(LocationError::Stream),
+            file if tag.is_some() && !is_archive(file) => Err(LocationError::Colon {
                 text: text.to_owned(),
             }),
-            ("-", _) => Err(LocationError::Stream),
-            (_, Some((file, tag))) => Ok(Self::Archive(file.into(), Some(tag))),
-            (file, None) => Ok(Self::Archive(file.into(), None)),
+            file => Ok(Self::Archive(file.into(), tag)),
         }
+    }
+
+    fn layout(text: &str, rest: &str) -> Result<Self, LocationError> {
+        let (dir, tag) = tagged(text, rest, false)?;
+        Ok(Self::Layout(dir.into(), tag))
     }
 
     /// Returns the same location, with a relative path resolved below `folder`.
@@ -209,6 +231,47 @@ impl Location {
             other => other,
         }
     }
+}
+
+impl LocationError {
+    fn scheme(text: &str, scheme: &str) -> Self {
+        let (text, scheme) = (text.to_owned(), scheme.to_owned());
+        Self::Scheme { text, scheme }
+    }
+}
+
+/// Splits a path from the tag that may follow it. A path that is `whole` has no tag behind it.
+fn tagged<'a>(text: &str, rest: &'a str, whole: bool) -> Result<(&'a str, Option<Tag>), LocationError> {
+    let owned = || text.to_owned();
+    let last = rest.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    let digest = last.rsplit_once('@').map(|(_, digest)| digest);
+    let has_digest =
+        digest.is_some_and(|digest| digest.starts_with("sha256:") || digest.starts_with("sha512:"));
+    let (path, tag) = match rest.rsplit_once(':').filter(|_| !whole && last.contains(':')) {
+        _ if has_digest => return Err(LocationError::Digest { text: owned() }),
+        None => (rest, None),
+        Some((path, tag)) => match tag.parse() {
+            Ok(tag) if last.matches(':').count() == 1 || is_archive(path) => (path, Some(tag)),
+            _ => return Err(LocationError::Colon { text: owned() }),
+        },
+    };
+    match path {
+        "" => Err(LocationError::Empty { text: owned() }),
+        path => Ok((path, tag)),
+    }
+}
+
+/// Tells whether a name has the ending of an archive. `x.tgz.v001` is one volume of the archive `x.tgz`.
+fn is_archive(name: &str) -> bool {
+    let whole = volumes::whole_of(Path::new(name));
+    let name = whole.as_ref().and_then(|whole| whole.to_str()).unwrap_or(name);
+    archive_stem(name).is_some()
+}
+
+/// Tells whether a text before a colon reads as the name of a transport, as in `oci-archive:FILE`.
+fn is_scheme(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "+-".contains(c);
+    text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.chars().all(plain)
 }
 
 fn reference(text: &str) -> Result<Location, LocationError> {
@@ -349,6 +412,17 @@ mod tests {
             Location::Layout("dir".into(), Some("1.0".parse().unwrap()))
         );
         assert_eq!(location("layout:a/b"), Location::Layout("a/b".into(), None));
+        let tagged = |file: &str| Location::Archive(file.into(), Some("1.0.0".parse().unwrap()));
+        assert_eq!(location("x.tgz:1.0.0"), tagged("x.tgz"));
+        assert_eq!(location("./a/x.tar:1.0.0"), tagged("./a/x.tar"));
+        assert!(matches!(
+            location("r.example/a/x.tgz:1.0.0"),
+            Location::Registry(_)
+        ));
+        assert!(matches!(location("layout:a:b/c"), Location::Layout(_, None)));
+        let odd = |bytes: &[u8]| Location::from_os(OsStr::from_bytes(bytes)).unwrap();
+        assert!(matches!(odd(b"layout:\xff"), Location::Layout(..)));
+        assert_eq!(odd(b"archive:\xff.tgz"), odd(b"\xff.tgz"));
         let Location::Local(local) = location("digits:1.1") else {
             panic!("local")
         };
@@ -388,6 +462,20 @@ mod tests {
             ("library/ubuntu:22.04", "docker.io/library/ubuntu:22.04"),
             ("r.example/a:1.2.0+build.7", "write '_' for '+'"),
             ("layout:", "no file or folder"),
+            ("layout:lo@sha256:00ff", "names a digest"),
+            ("layout:lo:1.0@sha256:00ff", "names a digest"),
+            ("archive:x.tgz@sha256:00ff", "names a digest"),
+            ("./x.tgz@sha256:00ff", "archive:./x.tgz"),
+            ("layout:lo:", "is no tag"),
+            ("layout:lo:a:b", "is no tag"),
+            ("layout:lo:1.0+b", "is no tag"),
+            ("archive:x.tgz:", "is no tag"),
+            ("archive:x.tgz:a:b", "is no tag"),
+            ("archive:x:1.0", "is no tag"),
+            ("x.tgz:1.0+b", "is no tag"),
+            ("oci-archive:x.tgz", "do not come by \"oci-archive\""),
+            ("oci-archive:a/x.tar", "do not come by \"oci-archive\""),
+            ("out.zip:1.0", ".zip, a form"),
             ("archive:", "no file or folder"),
             ("-", "'-' is not read or written"),
         ] {

@@ -197,6 +197,42 @@ impl ResolvedBundle {
         self.verify_by(site, consent, &trust, BTreeSet::new()).await
     }
 
+    /// The same before an installation, which may still fail: the release is not recorded as seen, which
+    /// [`still_verified`] does afterwards.
+    ///
+    /// # Errors
+    /// As [`Self::verify`].
+    pub(super) async fn verify_to_install(
+        &self,
+        site: &Site,
+        consent: Consent,
+    ) -> Result<Verified<Descriptor>, VerbError> {
+        let request = trust::Request {
+            record: false,
+            ..self.question(site, consent)
+        };
+        self.decide(site, consent.allow_unsigned, request, &site.trust()?)
+            .await
+    }
+
+    fn question(&self, site: &Site, consent: Consent) -> trust::Request {
+        trust::Request {
+            expected: self.expected.clone(),
+            allow_downgrade: consent.allow_downgrade,
+            ..trust::Request::new(self.index.clone(), self.place.clone(), site.now())
+        }
+    }
+
+    /// The location in the record of an installation: with the tag, by which an upgrade asks again.
+    pub(super) fn recorded(&self) -> String {
+        match (&self.place, &self.tag) {
+            (signing::BundleOrigin::Registry(repository), Some(tag)) => {
+                format!("{repository}:{tag}@{}", self.index.digest)
+            }
+            _ => self.shown.clone(),
+        }
+    }
+
     /// The same by another policy, with attestations that are demanded in addition.
     ///
     /// # Errors
@@ -211,11 +247,19 @@ impl ResolvedBundle {
         // Consent replaces a signature, but not an attestation that was demanded.
         let may_consent = consent.allow_unsigned && attested.is_empty();
         let request = trust::Request {
-            expected: self.expected.clone(),
-            allow_downgrade: consent.allow_downgrade,
             attested,
-            ..trust::Request::new(self.index.clone(), self.place.clone(), site.now())
+            ..self.question(site, consent)
         };
+        self.decide(site, may_consent, request, trust).await
+    }
+
+    async fn decide(
+        &self,
+        site: &Site,
+        may_consent: bool,
+        request: trust::Request,
+        trust: &TrustStore,
+    ) -> Result<Verified<Descriptor>, VerbError> {
         match trust::verify(self.source.as_ref(), request, trust, &site.marks()).await {
             Ok(verified) => Ok(verified),
             Err(error) if may_consent && is_unsigned(&error) => {
@@ -234,6 +278,29 @@ impl ResolvedBundle {
     /// If the location cannot be read.
     pub(super) async fn own_tag(&self) -> Result<Option<Tag>, VerbError> {
         Ok(self.version_tag().await?.or_else(|| self.tag.clone()))
+    }
+
+    /// Checks that a tag may name the bundle: a tag that is a version has to be the bundle's own, or the beginning of it,
+    /// as `1.2` is of `1.2.3`. The tag that the bundle has at the source is kept, and one that is no version is free.
+    ///
+    /// # Errors
+    /// If it is another version, or the location cannot be read.
+    pub(super) async fn fits(&self, tag: &Tag) -> Result<(), VerbError> {
+        let text = tag.as_str();
+        let same = |at_source: &str| at_source == text || at_source.ends_with(&format!("_{text}"));
+        let plain = text.chars().all(|c| c.is_ascii_digit() || c == '.');
+        let named = Expected::of_tag(tag).version;
+        if (named.is_none() && !plain) || self.tag.as_ref().is_some_and(|tag| same(tag.as_str())) {
+            return Ok(());
+        }
+        match self.version_tag().await? {
+            Some(own) if own != *tag && !(plain && own.as_str().starts_with(&format!("{text}."))) => {
+                Err(VerbError::Usage(format!(
+                    "the bundle has version {own}, and the tag {tag} would say another: leave the tag out, or give one that is no version, such as latest"
+                )))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Returns the tag that follows from the bundle's version, wherever the bundle is; none for what is no bundle.

@@ -66,6 +66,12 @@ pub(super) fn text(program: &str, report: &InstallReport) -> String {
     let (version, digest) = (safe(&one.version), one.index.digest.short());
     let by = trusted_by(&one.verification);
     let text = match &report.replaced {
+        _ if report.unchanged => {
+            format!(
+                "nothing changed: {} has {version} ({digest}) already, trusted by {by}",
+                one.name
+            )
+        }
         Some(before) if before.to_string() != one.version => {
             format!(
                 "upgraded {} from {before} to {version} ({digest}), trusted by {by}",

@@ -24,7 +24,7 @@ pub(crate) struct Sign {
     #[arg(long)]
     sequence: Option<u64>,
     /// Days until the signature expires [default: never]
-    #[arg(long, value_name = "DAYS")]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..))]
     expires_in: Option<u32>,
     /// Bind the signature to this repository; may be given several times
     #[arg(long = "repository", value_name = "REGISTRY/REPO")]
