@@ -66,7 +66,13 @@ fn recognise(path: &Path) -> Option<(String, String)> {
     if let Some((_, what, remedy)) = MAGIC.iter().find(|(magic, ..)| start.starts_with(magic)) {
         return Some(((*what).to_owned(), (*remedy).to_owned()));
     }
-    let names = names(path)?;
+    let Some(names) = names(path) else {
+        let what = no_archive(path)?;
+        return Some((
+            what.to_owned(),
+            "give a file that `export` or `copy` wrote".to_owned(),
+        ));
+    };
     let has = |name: &str| names.contains(name);
     if has("oci-layout") || has("bundle.json") {
         return None;
@@ -88,6 +94,29 @@ fn recognise(path: &Path) -> Option<(String, String)> {
     let folder = folder_of("/oci-layout")?;
     let what = format!("an OCI image layout in the folder {folder:?}");
     Some((what, PACK.replace("FOLDER", folder)))
+}
+
+/// How far into a header the mark of a tar archive stands.
+const USTAR_AT: usize = 257;
+
+/// Tells what a file is, plain or inside gzip, that does not even begin as a tar archive. A damaged header has bytes of
+/// both kinds: its mark, and the zeros between its fields.
+fn no_archive(path: &Path) -> Option<&'static str> {
+    let mut start = Vec::new();
+    let input = Input::new(File::open(path).ok()?).ok()?;
+    input.take(512).read_to_end(&mut start).ok()?;
+    let text = std::str::from_utf8(&start);
+    // The last character may be cut.
+    let is_text = text.map_or_else(|error| error.error_len().is_none(), |_| true);
+    if is_text && !start.contains(&0) {
+        return Some("text");
+    }
+    let mark = start.get(USTAR_AT..USTAR_AT + 5)?;
+    let differ = mark
+        .iter()
+        .zip(b"ustar")
+        .filter(|(found, expected)| found != expected);
+    (differ.count() > 2).then_some("a file of another kind")
 }
 
 /// The names of the first entries of a tar archive, as a lenient reader sees them; none if it is not even that.

@@ -1,6 +1,6 @@
 //! The file operations of a layout, one blocking call each.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -252,7 +252,10 @@ impl Disk {
             candidates.extend(listing::document(&fallback, &bytes)?.children().cloned());
         }
         let mut found = Vec::new();
-        for candidate in candidates.iter().filter(|entry| entry.media_type.has_children()) {
+        let mut seen = BTreeSet::new();
+        // Each digest is looked up once, however many tags name it.
+        let once = |entry: &&Descriptor| entry.media_type.has_children() && seen.insert(entry.digest);
+        for candidate in candidates.iter().filter(once) {
             // A manifest that cannot be read might be a signature: that is an error, not "none".
             found.extend(
                 self.listing(candidate)?

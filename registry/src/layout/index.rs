@@ -3,7 +3,7 @@
 //! An entry is a tag (annotation `org.opencontainers.image.ref.name`), a referrer that has no tag, or something that
 //! another tool listed. The entries of referrers are derived: they could be found again by reading every manifest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use samebundle_spec::manifest::{ImageLayout, SchemaVersion};
 use samebundle_spec::{Descriptor, Digest, MediaType, Tag, json, limits};
@@ -41,7 +41,11 @@ pub(crate) struct LayoutIndex {
     // Go writes null for a list that is empty.
     #[serde(default, deserialize_with = "json::null_as_default")]
     manifests: Vec<Descriptor>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "json::null_as_default"
+    )]
     annotations: BTreeMap<String, String>,
 }
 
@@ -80,16 +84,11 @@ impl LayoutIndex {
                 .check()
                 .map_err(|error| invalid(subject, format!("the entry {}: {error}", entry.digest)))?;
         }
-        let mut once: Vec<Descriptor> = Vec::with_capacity(index.manifests.len());
-        let mut seen: BTreeMap<Digest, Vec<usize>> = BTreeMap::new();
-        for entry in index.manifests {
-            let places = seen.entry(entry.digest).or_default();
-            if !places.iter().any(|&place| once[place] == entry) {
-                places.push(once.len());
-                once.push(entry);
-            }
-        }
-        index.manifests = once;
+        // Many tags may name one digest, so entries are compared as text, which is sorted.
+        let mut seen: BTreeSet<Vec<u8>> = BTreeSet::new();
+        index
+            .manifests
+            .retain(|entry| seen.insert(serde_json::to_vec(entry).unwrap_or_default()));
         Ok(index)
     }
 

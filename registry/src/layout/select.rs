@@ -1,5 +1,7 @@
 //! Chooses one bundle among all that an archive or a layout holds.
 
+use std::collections::BTreeSet;
+
 use samebundle_spec::{Classify, Descriptor, ErrorKind, Tag};
 
 use super::index::REF_NAME;
@@ -102,13 +104,8 @@ fn tag_of(entry: &Descriptor) -> Option<Tag> {
 
 /// The first entry of each digest.
 fn once<'a>(entries: impl Iterator<Item = &'a Descriptor>) -> Vec<&'a Descriptor> {
-    let mut once: Vec<&Descriptor> = Vec::new();
-    for entry in entries {
-        if !once.iter().any(|other| other.digest == entry.digest) {
-            once.push(entry);
-        }
-    }
-    once
+    let mut seen = BTreeSet::new();
+    entries.filter(|entry| seen.insert(entry.digest)).collect()
 }
 
 /// What to name each of these by.
