@@ -61,14 +61,16 @@ pub(crate) enum Output {
 
 /// The id of the words that name an installation.
 pub(crate) const WORDS: &str = "words";
+/// The id of the option that names one.
+pub(crate) const NAMED: &str = "named";
 
 /// Names an installation: NAME, the long spelling `program NAME`, or -n NAME.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Named {
     /// The installation; `program NAME` and -n NAME say the same
-    #[arg(id = WORDS, value_name = "NAME", num_args = 1..=2, required_unless_present = "named")]
+    #[arg(id = WORDS, value_name = "NAME", num_args = 1..=2, required_unless_present = NAMED)]
     words: Vec<String>,
-    #[arg(short = 'n', id = "named", long = "name", value_name = "NAME", hide = true)]
+    #[arg(short = 'n', id = NAMED, long = "name", value_name = "NAME", hide = true)]
     named: Option<String>,
 }
 

@@ -7,10 +7,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::OsStringValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind as ClapErrorKind};
 use clap::{ArgMatches, Command, CommandFactory, Error};
 
-use crate::args::{Cli, Output, WORDS};
+use crate::args::{Cli, NAMED, Output, WORDS};
 
 /// The commands that take the parameters of an installation's bundle as flags.
 const WITH_PARAMETERS: [&str; 2] = ["run", "plan"];
@@ -76,7 +77,7 @@ fn matches(words: &[OsString]) -> Option<ArgMatches> {
 
 /// The command line's description without what ends the reading early.
 fn lenient() -> Command {
-    let mut command = Cli::command()
+    let mut command = any_values(Cli::command())
         .disable_help_flag(true)
         .disable_version_flag(true)
         // Where the command itself is not known, the options before and behind it still are.
@@ -87,6 +88,28 @@ fn lenient() -> Command {
         command = command.mut_subcommand(name, |command| command.mut_arg(WORDS, |arg| arg.num_args(0..)));
     }
     command
+}
+
+/// Lets every option and argument of the subcommands take any text, because a value that is wrong must not end the reading
+/// before the options behind it. A word `help` is passed over like any other that is no command.
+fn any_values(command: Command) -> Command {
+    let subcommands: Vec<String> = command
+        .get_subcommands()
+        .map(|sub| sub.get_name().to_owned())
+        .collect();
+    let command = command.disable_help_subcommand(true);
+    subcommands.iter().fold(command, |command, name| {
+        command.mut_subcommand(name, |sub| {
+            let sub = sub.mut_args(|arg| {
+                let typed = arg.get_action().takes_values() && arg.get_id() != WORDS && arg.get_id() != NAMED;
+                match typed {
+                    true => arg.value_parser(OsStringValueParser::new()),
+                    false => arg,
+                }
+            });
+            any_values(sub)
+        })
+    })
 }
 
 /// Finds the position of the word that is no option of the command, or no command.
@@ -115,7 +138,7 @@ fn of_run(matches: &ArgMatches) -> Option<&ArgMatches> {
 fn named(matches: &ArgMatches) -> Option<(&'static str, Vec<String>)> {
     let (verb, matches) = matches.subcommand()?;
     let verb = WITH_PARAMETERS.into_iter().find(|name| *name == verb)?;
-    let given = matches.get_one::<String>("named").into_iter();
+    let given = matches.get_one::<String>(NAMED).into_iter();
     let words = matches.get_many::<String>(WORDS).into_iter().flatten();
     let words = given.chain(words).filter(|word| !word.starts_with('-'));
     Some((verb, words.cloned().collect()))
@@ -156,6 +179,21 @@ mod tests {
             early("same registry user --nonsense --output json").output,
             Output::Json
         );
+        for line in [
+            "same copy greet x.zip",
+            "same store gc --grace bogus",
+            "same completions bogus",
+            "same help run",
+            "same registry help serve",
+            "same run digits --help",
+            "same --version",
+        ] {
+            assert_eq!(
+                early(&format!("{line} --output json")).output,
+                Output::Json,
+                "{line}"
+            );
+        }
         let help = early("same run digits --help");
         assert!(help.help);
         assert_eq!(help.named.unwrap().1, ["digits"]);

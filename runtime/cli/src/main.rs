@@ -46,6 +46,10 @@ fn main() -> ExitCode {
     }
     let words: Vec<OsString> = std::env::args_os().collect();
     let early = early::read(&words);
+    let words = match early.output {
+        Output::Json => spelled_as_option(words),
+        Output::Text => words,
+    };
     let mut settings = Settings::read();
     settings.set_home(early.home.clone());
     let (words, early) = match brought(words, early, &settings) {
@@ -58,13 +62,36 @@ fn main() -> ExitCode {
         Err(NotParsed::Clap(error)) => {
             // Help and version are "errors" of clap that go to standard output with code 0.
             let code = error.exit_code();
-            if error.use_stderr() && early.output == Output::Json {
-                return fail(&CliError::Usage(usage(&error)), Output::Json);
+            match (early.output, error.use_stderr()) {
+                (Output::Text, _) => drop(error.print()),
+                (Output::Json, true) => return fail(&CliError::Usage(usage(&error)), Output::Json),
+                (Output::Json, false) => return finish(Ok(asked(&error)), Output::Json),
             }
-            drop(error.print());
             exit_code(code)
         }
     }
+}
+
+/// Makes `help COMMAND` out of `COMMAND --help`, because clap takes no option after the word `help`.
+fn spelled_as_option(mut words: Vec<OsString>) -> Vec<OsString> {
+    let is_option = |word: &OsString| word.to_string_lossy().starts_with('-');
+    let plain = words.iter().take(3).take_while(|word| !is_option(word));
+    let help = plain.clone().skip(1).position(|word| word == "help");
+    if let Some(at) = help.map(|at| at + 1) {
+        words.remove(at);
+        words.push("--help".into());
+    }
+    words
+}
+
+/// The help or the version that was asked for.
+fn asked(error: &clap::Error) -> render::Report {
+    let text = error.to_string().trim_end().to_owned();
+    let document = match error.kind() {
+        clap::error::ErrorKind::DisplayVersion => serde_json::json!({"version": env!("CARGO_PKG_VERSION")}),
+        _ => serde_json::json!({"help": text}),
+    };
+    render::Report::new(text, &document)
 }
 
 /// Returns clap's message about a line that it cannot parse, without the label that every error gets.
@@ -214,14 +241,14 @@ fn run(cli: Cli, matches: &ArgMatches, settings: Settings) -> ExitCode {
         let orderly = cli.command.orderly();
         let interrupted = async {
             cancel.cancelled().await;
-            match orderly {
-                Some(time) => tokio::time::sleep(time).await,
-                None => std::future::pending().await,
-            }
+            session.answered.cancel();
+            tokio::time::sleep(orderly).await;
         };
         tokio::select! {
-            result = cli.command.run(&session, matches) => result,
+            // First, so that a signal is answered before the command does what it still has to do.
+            biased;
             () = interrupted => Err(CliError::Interrupted("interrupted".to_owned())),
+            result = cli.command.run(&session, matches) => result,
         }
     };
     let threads = if serves { Threads::Cores } else { Threads::One };

@@ -34,6 +34,8 @@ pub(crate) struct Session {
     pub(crate) settings: Settings,
     /// The site of its verb.
     pub(crate) site: Site,
+    /// Is cancelled by the thread that runs the command when it sees that the command is cancelled.
+    pub(crate) answered: CancellationToken,
 }
 
 /// The threads that wait for the network.
@@ -65,7 +67,7 @@ pub(crate) fn block_on<T>(threads: Threads, work: impl Future<Output = T>) -> Re
 }
 
 impl Session {
-    /// Opens the home. It runs within the runtime that the command works in, because signals are answered there.
+    /// Opens the home.
     ///
     /// # Errors
     /// If it cannot be used.
@@ -80,7 +82,8 @@ impl Session {
             tracing::debug!(%error, "what killed processes left was not removed");
         }
         let cancel = CancellationToken::new();
-        signals::watch(tokio::runtime::Handle::current(), cancel.clone());
+        let answered = CancellationToken::new();
+        signals::watch(cancel.clone(), answered.clone());
         let context = Context {
             clock: Arc::new(SystemClock),
             home,
@@ -92,7 +95,11 @@ impl Session {
             settings: settings.clone(),
         };
         let site = Site::new(context, reach(&settings)?).with_answers(Arc::new(answers));
-        Ok(Self { settings, site })
+        Ok(Self {
+            settings,
+            site,
+            answered,
+        })
     }
 
     /// The site, asking for passphrases as the arguments say.

@@ -8,31 +8,31 @@ use std::io;
 use std::time::Duration;
 
 use samebundle_spec::ErrorKind;
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// How long the working thread may continue to compute after a signal.
 const ANSWER: Duration = Duration::from_millis(1_500);
 
-/// Cancels `cancel` at the first signal, and ends the process at the second, or if `worker` does not answer the first.
-pub(crate) fn watch(worker: Handle, cancel: CancellationToken) {
+/// Cancels `cancel` at the first signal, and ends the process at the second, or if the working thread does not answer the
+/// first by cancelling `answered`.
+pub(crate) fn watch(cancel: CancellationToken, answered: CancellationToken) {
     std::thread::spawn(move || {
         let Ok(runtime) = Builder::new_current_thread().enable_all().build() else {
             // Without the thread, the signals have their default effects.
             return;
         };
         // After an error here, the signals have their default effects as well.
-        drop(runtime.block_on(wait(&worker, &cancel)));
+        drop(runtime.block_on(wait(&cancel, &answered)));
     });
 }
 
-async fn wait(worker: &Handle, cancel: &CancellationToken) -> io::Result<()> {
+async fn wait(cancel: &CancellationToken, answered: &CancellationToken) -> io::Result<()> {
     let mut signals = Signals::new()?;
     signals.next().await;
     cancel.cancel();
-    let answer = worker.spawn(async {});
-    let answered = async { tokio::time::timeout(ANSWER, answer).await.is_ok() };
+    let answered = async { tokio::time::timeout(ANSWER, answered.cancelled()).await.is_ok() };
     tokio::select! {
         answered = answered => {
             if answered {

@@ -46,6 +46,8 @@ use crate::render::Report;
 use crate::session::Session;
 use crate::settings::Settings;
 
+/// How long a server may continue after an interrupt, to end the requests that it has.
+const SERVED: Duration = Duration::from_secs(60);
 /// How long a command may continue after an interrupt, to stop containers and record the run.
 const ORDERLY: Duration = Duration::from_secs(10);
 
@@ -132,15 +134,15 @@ impl Command {
         matches!(self, Self::Registry(registry::Registry::Serve(_)))
     }
 
-    /// Returns how long the command may continue after an interrupt, if that is bounded. A command that started nothing
+    /// Returns how long the command may continue after an interrupt. A command that started nothing
     /// is ended at once.
-    pub(crate) fn orderly(&self) -> Option<Duration> {
+    pub(crate) fn orderly(&self) -> Duration {
         match self {
-            Self::Registry(registry::Registry::Serve(_)) => None,
+            Self::Registry(registry::Registry::Serve(_)) => SERVED,
             Self::Run(_) | Self::Install(_) | Self::Create(_) | Self::Upgrade(_) | Self::Uninstall(_) => {
-                Some(ORDERLY)
+                ORDERLY
             }
-            _ => Some(Duration::from_secs(1)),
+            _ => Duration::from_secs(1),
         }
     }
 
