@@ -23,6 +23,7 @@ mod faults;
 mod flow;
 mod gap;
 mod layering;
+mod named;
 mod places;
 mod powercut;
 mod projects;
@@ -58,6 +59,7 @@ fn main() -> std::process::ExitCode {
         flow::TESTS,
         gap::TESTS,
         layering::TESTS,
+        named::TESTS,
         places::TESTS,
         powercut::TESTS,
         projects::TESTS,

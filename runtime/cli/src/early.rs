@@ -35,14 +35,18 @@ pub(crate) struct Early {
     pub(crate) offline: bool,
     /// How much is printed.
     pub(crate) verbose: u8,
+    /// Which word is `help` in the place of a command.
+    pub(crate) help_at: Option<usize>,
 }
 
 /// Reads what can be read of a command line (with the program's name first).
 pub(crate) fn read(words: &[OsString]) -> Early {
     let help = words.iter().any(|word| word == "--help" || word == "-h");
-    let Some(matches) = matches(words) else {
+    let (matches, help_at) = matches(words);
+    let Some(matches) = matches else {
         return Early {
             help,
+            help_at,
             ..Early::default()
         };
     };
@@ -55,23 +59,31 @@ pub(crate) fn read(words: &[OsString]) -> Early {
         allow_unsigned: of_run(&matches).is_some_and(|run| run.get_flag("allow_unsigned")),
         offline: matches.get_flag("offline"),
         verbose: matches.get_count("verbose"),
+        help_at,
     }
 }
 
-/// Parses a line without its unknown options: these are parameters, or errors that are reported later.
-fn matches(words: &[OsString]) -> Option<ArgMatches> {
+/// Parses a line without its unknown options: these are parameters, or errors that are reported later. Returns also the
+/// position of the word `help`, if it stands where a command is expected.
+fn matches(words: &[OsString]) -> (Option<ArgMatches>, Option<usize>) {
     let mut command = lenient();
+    let mut positions: Vec<usize> = (0..words.len()).collect();
     let mut words = words.to_vec();
+    let mut help_at = None;
     loop {
         let error = match command.try_get_matches_from_mut(&words) {
-            Ok(matches) => return Some(matches),
+            Ok(matches) => return (Some(matches), help_at),
             Err(error) => error,
         };
         let Some(at) = unknown(&error, &words) else {
             // What is wrong is told when the line is read whole; the rest of it is good until then.
-            return lenient().ignore_errors(true).try_get_matches_from(&words).ok();
+            let matches = lenient().ignore_errors(true).try_get_matches_from(&words);
+            return (matches.ok(), help_at);
         };
-        words.remove(at);
+        if words.remove(at) == "help" && error.kind() == ClapErrorKind::InvalidSubcommand {
+            help_at = help_at.or(Some(positions[at]));
+        }
+        positions.remove(at);
     }
 }
 
@@ -184,6 +196,7 @@ mod tests {
             "same store gc --grace bogus",
             "same completions bogus",
             "same help run",
+            "same --home x help run",
             "same registry help serve",
             "same run digits --help",
             "same --version",

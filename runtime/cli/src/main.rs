@@ -46,9 +46,10 @@ fn main() -> ExitCode {
     }
     let words: Vec<OsString> = std::env::args_os().collect();
     let early = early::read(&words);
-    let words = match early.output {
-        Output::Json => spelled_as_option(words),
-        Output::Text => words,
+    let words = match (early.output, early.help_at) {
+        // Clap takes no option after the word `help`.
+        (Output::Json, Some(at)) => spelled_as_option(words, at),
+        _ => words,
     };
     let mut settings = Settings::read();
     settings.set_home(early.home.clone());
@@ -72,15 +73,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// Makes `help COMMAND` out of `COMMAND --help`, because clap takes no option after the word `help`.
-fn spelled_as_option(mut words: Vec<OsString>) -> Vec<OsString> {
-    let is_option = |word: &OsString| word.to_string_lossy().starts_with('-');
-    let plain = words.iter().take(3).take_while(|word| !is_option(word));
-    let help = plain.clone().skip(1).position(|word| word == "help");
-    if let Some(at) = help.map(|at| at + 1) {
-        words.remove(at);
-        words.push("--help".into());
-    }
+/// Makes `COMMAND --help` out of `help COMMAND`.
+fn spelled_as_option(mut words: Vec<OsString>, help: usize) -> Vec<OsString> {
+    words.remove(help);
+    words.push("--help".into());
     words
 }
 

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use samebundle_registry::Source;
+use samebundle_registry::durable::NotAFile;
 use samebundle_registry::layout::Layout;
 use samebundle_registry::remote::credentials::{CredentialPaths, Credentials};
 use samebundle_registry::remote::network::Proxies;
@@ -119,7 +120,10 @@ impl Classify for PassphraseError {
         match self {
             Self::NoTerminal { .. } | Self::Differ => ErrorKind::Usage,
             Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
-            Self::Read { .. } => ErrorKind::Environment,
+            Self::Read { source, .. } => match source.get_ref() {
+                Some(why) if why.is::<NotAFile>() => ErrorKind::Input,
+                _ => ErrorKind::Environment,
+            },
         }
     }
 }
