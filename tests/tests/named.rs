@@ -24,7 +24,9 @@ pub(crate) const TESTS: &[Test] = tests![
 fn bundle(subject: &str) -> Option<&'static Greet> {
     let found = greet();
     if found.is_none() {
-        skip(&format!("{subject}: the busybox image was not made (tests/setup/images)"));
+        skip(&format!(
+            "{subject}: the busybox image was not made (tests/setup/images)"
+        ));
     }
     found
 }
@@ -91,7 +93,10 @@ fn a_tag_that_is_another_version_is_refused() {
     let sandbox = Sandbox::new();
     let publisher = greet.publisher(&sandbox);
     let registry = Registry::own(&sandbox, &publisher);
-    let (place, other) = (registry.reference("team/greet"), registry.reference("mirror/greet"));
+    let (place, other) = (
+        registry.reference("team/greet"),
+        registry.reference("mirror/greet"),
+    );
     for (tag, fits) in [
         ("2.0.0", false),
         ("1.0.1", false),
@@ -104,7 +109,9 @@ fn a_tag_that_is_another_version_is_refused() {
         ("v2.0.0", true),
     ] {
         for to in [format!("{place}:{tag}"), format!("layout:lo:{tag}")] {
-            let ran = publisher.run(["push", "greet", &to]).exits(if fits { 0 } else { 2 });
+            let ran = publisher
+                .run(["push", "greet", &to])
+                .exits(if fits { 0 } else { 2 });
             assert!(fits || ran.stderr.contains("version 1.0.0"), "{}", ran.stderr);
         }
     }
@@ -282,7 +289,11 @@ fn an_upgrade_from_a_registry_asks_for_the_tag_again() {
     newer(greet, &sandbox, &publisher);
     let _ = publisher.ok(["push", "greet", &latest]);
     let upgraded = home.ok(["upgrade", "greet"]);
-    assert!(upgraded.stdout.contains("from 1.0.0 to 1.1.0"), "{}", upgraded.stdout);
+    assert!(
+        upgraded.stdout.contains("from 1.0.0 to 1.1.0"),
+        "{}",
+        upgraded.stdout
+    );
     // By a digest there is nothing to ask for.
     let pinned = format!("{}@{}", registry.reference("team/greet"), upgraded_digest(&home));
     let _ = home.ok(["install", &pinned, "--name", "pinned"]);
@@ -292,7 +303,10 @@ fn an_upgrade_from_a_registry_asks_for_the_tag_again() {
 
 fn upgraded_digest(home: &Home) -> String {
     let shown = home.ok(["show", "greet", "--output", "json"]).json();
-    shown["installation"]["index"]["digest"].as_str().unwrap().to_owned()
+    shown["installation"]["index"]["digest"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 fn every_wrong_line_is_told_as_json() {

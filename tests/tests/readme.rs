@@ -1,8 +1,9 @@
 //! What the README and the documents in `docs/` tell people to type is what works.
 //!
 //! Blocks that open with ```sh are run in order, in one shell, in a folder that looks like the top of the tree. A block under
-//! a line `<!-- not run: why -->` is not run, and its reason is printed. The README's quick start runs once; every other
-//! document runs on a copy of what it left, so that no document sees what another one did.
+//! a line `<!-- not run: why -->` is not run, and its reason is printed. The README's quick start runs once; the other
+//! documents go on from a copy of what it left, one after the other in the order of the README's table, as a reader may
+//! paste them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -42,7 +43,8 @@ fn blocks_are_found() {
     );
 }
 
-/// The documents that give a test its name: each runs its blocks after the README's.
+/// The documents that give a test its name, in the order of the README's table: each runs its blocks after those of the
+/// README and of the documents before it.
 macro_rules! documents {
     ($($name:ident: $file:literal,)*) => {
         const DOCUMENTS: &[&str] = &[$($file,)*];
@@ -50,6 +52,7 @@ macro_rules! documents {
             blocks_are_found,
             the_readme_works,
             every_document_with_commands_is_run,
+            documents_are_run_in_the_order_of_the_readme,
             links_lead_to_what_the_tree_holds,
             $($name,)*
         ];
@@ -62,14 +65,14 @@ macro_rules! documents {
 }
 
 documents! {
-    air_gap_works: "air-gap.md",
     commands_work: "commands.md",
-    disk_works: "disk.md",
     own_bundles_work: "own-bundles.md",
-    registries_work: "registries.md",
-    registry_works: "registry.md",
-    trust_works: "trust.md",
     versions_work: "versions.md",
+    trust_works: "trust.md",
+    air_gap_works: "air-gap.md",
+    registry_works: "registry.md",
+    registries_work: "registries.md",
+    disk_works: "disk.md",
 }
 
 fn the_readme_works() {
@@ -127,7 +130,16 @@ fn quick_start() -> Result<&'static Begun, &'static str> {
     made.as_ref().map_err(String::as_str)
 }
 
-/// Runs a document's commands on a copy of what the quick start left.
+fn documents_are_run_in_the_order_of_the_readme() {
+    let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
+    let place = |name: &&str| readme.rfind(&format!("](docs/{name})")).unwrap();
+    assert!(DOCUMENTS.is_sorted_by_key(place), "{DOCUMENTS:?}");
+}
+
+/// What the documents left, and how those that were run went.
+static FOLLOWED: Mutex<Option<(Sandbox, Vec<Ran>)>> = Mutex::new(None);
+
+/// Runs the documents up to this one on a copy of what the quick start left, each once.
 fn follow(file: &str) {
     let begun = match quick_start() {
         Ok(begun) => begun,
@@ -137,14 +149,23 @@ fn follow(file: &str) {
         begun.ran.code == 0,
         "the quick start failed; see the_readme_works"
     );
+    let mut followed = FOLLOWED.lock().unwrap_or_else(PoisonError::into_inner);
+    let (sandbox, ran) = followed.get_or_insert_with(|| (copy_of(&begun.sandbox), Vec::new()));
+    let at = DOCUMENTS.iter().position(|document| *document == file).unwrap();
+    while ran.len() <= at {
+        let document = repository().join("docs").join(DOCUMENTS[ran.len()]);
+        ran.push(run(sandbox, &document));
+    }
+    let _ = ran[at].clone().ok();
+}
+
+fn copy_of(begun: &Sandbox) -> Sandbox {
     let sandbox = Sandbox::new();
     // Files in a home are replaced and never changed, so that hard links are copies.
     let mut copy = Command::new("cp");
-    copy.arg("-al")
-        .arg(begun.sandbox.path().join("."))
-        .arg(sandbox.path());
+    copy.arg("-al").arg(begun.path().join(".")).arg(sandbox.path());
     let _ = Ran::of(&mut copy).ok();
-    let _ = run(&sandbox, &repository().join("docs").join(file)).ok();
+    sandbox
 }
 
 /// Runs the blocks of a document as one script in the sandbox.

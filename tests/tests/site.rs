@@ -83,6 +83,7 @@ fn site(home: &Path) -> Site {
 
 fn install(name: &str) -> InstallRequest {
     InstallRequest {
+        wanted: None,
         from: "greet".parse().unwrap(),
         name: Some(name.parse().unwrap()),
         parameters: Given::default(),

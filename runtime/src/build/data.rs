@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 
 use samebundle_registry::chunk::Codec;
 use samebundle_spec::MediaType;
@@ -35,26 +36,41 @@ pub(super) async fn carry(
     Ok(carried)
 }
 
+/// Checks that the files are there, as [`carry`] does before it reads them.
+pub(super) fn check(sources: &Path, data: &[Data]) -> Result<(), BuildError> {
+    for data in data {
+        if let Data::File(file) = data {
+            open(sources, file)?;
+        }
+    }
+    Ok(())
+}
+
+fn open(sources: &Path, file: &DataFile) -> Result<File, BuildError> {
+    let path = sources.join(file.file.as_str());
+    let unreadable = |source| BuildError::Read {
+        path: path.clone(),
+        source,
+    };
+    if !is_inside(&path, sources).map_err(unreadable)? {
+        let why = "it leads outside the bundle's folder; copy it into the folder";
+        return Err(unreadable(io::Error::other(why)));
+    }
+    // Before it is opened, because a pipe would wait.
+    if !path.metadata().map_err(unreadable)?.is_file() {
+        return Err(unreadable(io::Error::other(
+            "it is not a file; pack a folder into one",
+        )));
+    }
+    File::open(&path).map_err(unreadable)
+}
+
 async fn carry_one(
     inputs: &BuildInputs<'_>,
     file: &DataFile,
     context: &Context,
 ) -> Result<(CarriedData, Layer), BuildError> {
-    let path = inputs.sources.join(file.file.as_str());
-    let unreadable = |source| BuildError::Read {
-        path: path.clone(),
-        source,
-    };
-    if !is_inside(&path, inputs.sources).map_err(unreadable)? {
-        let why = "it leads outside the bundle's folder; copy it into the folder";
-        return Err(unreadable(io::Error::other(why)));
-    }
-    let mut source = File::open(&path).map_err(unreadable)?;
-    if !source.metadata().map_err(unreadable)?.is_file() {
-        return Err(unreadable(io::Error::other(
-            "it is not a file; pack a folder into one",
-        )));
-    }
+    let mut source = open(inputs.sources, file)?;
     let scratch = context.home.scratch();
     let written = layer::write_in(&scratch, MediaType::DATA, Codec::Zstd, move |mut to| {
         io::copy(&mut source, &mut to).map(drop)

@@ -247,6 +247,7 @@ pub struct Checked {
 /// [`BuildError`]: sources that are not valid or do not fit together, or a compiler that fails.
 pub async fn lint(inputs: &BuildInputs<'_>, context: &Context) -> Result<Checked, BuildError> {
     let manifest = manifest_of(inputs)?;
+    data::check(inputs.sources, &manifest.data)?;
     let ReadPipeline { pipeline, .. } = read_pipeline(inputs, &manifest, context).await?;
     descriptor::check(&manifest, &pipeline)?;
     Ok(Checked {

@@ -12,8 +12,8 @@ use super::copy::verified_into_store;
 use super::credentials;
 use super::resolve::{ArchiveCheck, open_installed, resolve, still_verified};
 use super::{Consent, CredentialsGiven, Given, Location, Site, VerbError};
-use crate::lifecycle;
-use crate::opened::OpenedBundle;
+use crate::lifecycle::{self, LifecycleError};
+use crate::opened::{Kind, OpenedBundle};
 use crate::plan::RUN;
 use crate::portable;
 use crate::record::Installations;
@@ -25,6 +25,9 @@ use crate::secret::{self, SecretValue};
 pub struct InstallRequest {
     /// Where the bundle is.
     pub from: Location,
+    /// What the bundle has to be; none: anything.
+    #[serde(default)]
+    pub wanted: Option<Wanted>,
     /// Name of the installation; none: the bundle's.
     #[serde(default)]
     pub name: Option<BundleName>,
@@ -40,6 +43,16 @@ pub struct InstallRequest {
     /// What is accepted although the policy does not.
     #[serde(default)]
     pub consent: Consent,
+}
+
+/// What a bundle that is installed has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Wanted {
+    /// A program, or a bundle of another tool.
+    Program,
+    /// An environment.
+    Environment,
 }
 
 /// Replaces an installation's bundle.
@@ -128,6 +141,7 @@ async fn install_as(site: &Site, request: InstallRequest, replace: bool) -> Resu
     site.step(format!("fetch {}", bundle.shown));
     let store = site.store().await?;
     let (_, opened) = verified_into_store(site, &bundle, verified, &store).await?;
+    check_kind(request.wanted, opened.get())?;
     let history = portable::history_of(&store, &bundle.index).await?;
     let view = opened.get().bundle.view();
     let runs = view.action(RUN).is_some();
@@ -190,6 +204,28 @@ async fn own_secrets(
     credentials::read(site, chosen).await
 }
 
+fn check_kind(wanted: Option<Wanted>, bundle: &OpenedBundle) -> Result<(), VerbError> {
+    let found = match &bundle.kind {
+        Kind::Program(_) | Kind::Foreign => "a program",
+        Kind::Environment => "an environment",
+        Kind::Addon => "an add-on",
+    };
+    let fits = match wanted {
+        None => true,
+        Some(Wanted::Program) => matches!(bundle.kind, Kind::Program(_) | Kind::Foreign),
+        Some(Wanted::Environment) => matches!(bundle.kind, Kind::Environment),
+    };
+    let name = &bundle.bundle.view().name;
+    match fits {
+        true => Ok(()),
+        false => Err(LifecycleError::Unfit {
+            subject: format!("bundle {name:?}"),
+            why: format!("it is {found}; `install` takes it"),
+        }
+        .into()),
+    }
+}
+
 /// Replaces an installation's bundle by another version.
 ///
 /// # Errors
@@ -202,6 +238,7 @@ pub async fn upgrade(site: &Site, request: UpgradeRequest) -> Result<InstallRepo
     };
     let install = InstallRequest {
         from,
+        wanted: None,
         name: Some(request.name),
         parameters: Given::default(),
         credentials: CredentialsGiven::default(),

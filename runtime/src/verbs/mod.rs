@@ -57,8 +57,8 @@ pub use history::{
 pub use import::{ImportReport, ImportRequest, Imported, ImportedCopy, import};
 pub use inspect::{GraphNode, InspectReport, InspectRequest, inspect};
 pub use install::{
-    ActionRun, InstallReport, InstallRequest, UninstallReport, UninstallRequest, UpgradeRequest, install,
-    uninstall, upgrade,
+    ActionRun, InstallReport, InstallRequest, UninstallReport, UninstallRequest, UpgradeRequest, Wanted,
+    install, uninstall, upgrade,
 };
 pub use key::{
     ExportKeyReport, ExportKeyRequest, GenerateKeyRequest, ImportKeyRequest, KeyReport, KeysReport,

@@ -1,7 +1,7 @@
 //! `create program` and `create environment`: the long spelling of `install`.
 
 use clap::{Args, Subcommand};
-use samebundle_runtime::verbs::Location;
+use samebundle_runtime::verbs::{Location, Wanted};
 
 use super::install::InstallOptions;
 use crate::error::CliError;
@@ -28,7 +28,10 @@ pub(crate) struct CreateFrom {
 
 impl Create {
     pub(crate) async fn run(self, session: &Session) -> Result<Report, CliError> {
-        let (Self::Program(args) | Self::Environment(args)) = self;
-        args.options.install(session, args.file).await
+        let (args, wanted) = match self {
+            Self::Program(args) => (args, Wanted::Program),
+            Self::Environment(args) => (args, Wanted::Environment),
+        };
+        args.options.install(session, args.file, Some(wanted)).await
     }
 }

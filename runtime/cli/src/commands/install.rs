@@ -1,7 +1,7 @@
 //! `install`, and what it shares with `create` and `upgrade`.
 
 use clap::Args;
-use samebundle_runtime::verbs::{self, InstallReport, InstallRequest, Location};
+use samebundle_runtime::verbs::{self, InstallReport, InstallRequest, Location, Wanted};
 use samebundle_spec::BundleName;
 use samebundle_spec::record::Verification;
 
@@ -23,7 +23,7 @@ pub(crate) struct Install {
 #[derive(Debug, Args)]
 pub(crate) struct InstallOptions {
     /// Name of the installation [default: the bundle's name]
-    #[arg(long)]
+    #[arg(short, long)]
     name: Option<BundleName>,
     #[command(flatten)]
     params: Params,
@@ -37,7 +37,7 @@ pub(crate) struct InstallOptions {
 
 impl Install {
     pub(crate) async fn run(self, session: &Session) -> Result<Report, CliError> {
-        self.options.install(session, self.from).await
+        self.options.install(session, self.from, None).await
     }
 }
 
@@ -46,9 +46,15 @@ impl InstallOptions {
     ///
     /// # Errors
     /// The error of the verb.
-    pub(super) async fn install(self, session: &Session, from: Location) -> Result<Report, CliError> {
+    pub(super) async fn install(
+        self,
+        session: &Session,
+        from: Location,
+        wanted: Option<Wanted>,
+    ) -> Result<Report, CliError> {
         let request = InstallRequest {
             from: session.location(from),
+            wanted,
             name: self.name,
             parameters: self.params.given()?,
             credentials: self.credentials.given(session)?,
