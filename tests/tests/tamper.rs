@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use samebundle_spec::Timestamp;
 use samebundle_tests::{
     Greet, Home, Ran, Registry, Sandbox, Test, copy_tree, greet, skip, tests, tree_digest,
 };
@@ -261,14 +262,20 @@ fn an_expired_statement_is_refused() {
     let _ = publisher.ok(["key", "generate", "--name", "release", "--no-passphrase"]);
     let key = sandbox.path().join("release.pub");
     let _ = publisher.ok(["key", "export", "release", "--file", text(&key)]);
-    let _ = publisher.ok(["sign", "greet", "--key", "release", "--expires-in", "0"]);
+    let _ = publisher.ok(["sign", "greet", "--key", "release", "--expires-in", "1"]);
     let _ = publisher.ok(["copy", "greet", text(&file)]);
     let home = sandbox.home("home");
     let _ = home.ok(["trust", "add", "release", text(&key)]);
-    // It holds to the end of the second in which it expires.
-    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    // A day passes for this home: it saw a later time, as far ahead as a clock may be set back.
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let later = Timestamp::from(std::time::SystemTime::now()).after(std::time::Duration::from_secs(86_399));
+    let marks = format!(
+        "{{\"version\":1,\"time\":\"{}\",\"marks\":[]}}",
+        later.whole_seconds()
+    );
+    std::fs::write(home.path().join("trust/marks.json"), marks).unwrap();
     let ran = refused(&home, &["install", text(&file)]);
-    assert!(ran.stderr.contains("expire"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("it expired at"), "{}", ran.stderr);
 }
 
 fn an_older_version_after_a_newer_one_is_refused() {
