@@ -475,13 +475,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
         write(&path, b"one", 0o600).unwrap();
-        write(&path, b"two", 0o644).unwrap();
+        // Also through a link, a private file stays private.
+        symlink("x", folder.path().join("link")).unwrap();
+        write(&folder.path().join("link"), b"two", 0o644).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
+        std::fs::remove_file(&path).unwrap();
+        write(&path, b"three", 0o644).unwrap();
         assert_eq!(
             std::fs::metadata(&path).unwrap().permissions().mode() & 0o777,
             0o644
         );
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub enum LocationError {
     },
     /// An address or a file with a scheme that is not supported for bundles.
     #[error(
-        "{text:?} is no location: bundles do not come by {scheme:?}; give registry/repository:tag, archive:FILE or layout:DIR"
+        "{text:?} is no location: bundles do not come by {scheme}; give registry/repository:tag, archive:FILE or layout:DIR"
     )]
     Scheme {
         /// The text.
@@ -152,7 +152,8 @@ impl FromStr for Location {
         if text == "-" {
             return Err(LocationError::Stream);
         }
-        let remote = text.split_once('/').is_some_and(|(host, _)| is_host(host));
+        let is_path = text.starts_with(['/', '.']);
+        let remote = !is_path && text.split_once('/').is_some_and(|(host, _)| is_host(host));
         let untagged = text.rsplit_once(':').map_or(text, |(file, _)| file);
         if is_archive(text) || (is_archive(untagged) && !remote) {
             return match text.split_once(':') {
@@ -163,7 +164,7 @@ impl FromStr for Location {
             };
         }
         let owned = || text.to_owned();
-        if text.starts_with(['/', '.']) {
+        if is_path {
             return Err(LocationError::Path { text: owned() });
         }
         let mut endings = OTHER_ENDINGS.into_iter();
@@ -473,8 +474,8 @@ mod tests {
             ("archive:x.tgz:a:b", "is no tag"),
             ("archive:x:1.0", "is no tag"),
             ("x.tgz:1.0+b", "is no tag"),
-            ("oci-archive:x.tgz", "do not come by \"oci-archive\""),
-            ("oci-archive:a/x.tar", "do not come by \"oci-archive\""),
+            ("oci-archive:x.tgz", "do not come by oci-archive"),
+            ("oci-archive:a/x.tar", "do not come by oci-archive"),
             ("out.zip:1.0", ".zip, a form"),
             ("archive:", "no file or folder"),
             ("-", "'-' is not read or written"),
