@@ -4,6 +4,7 @@
 //! It parses with the command line's own description and leaves out the words that this does not know, so the two
 //! cannot differ.
 
+use std::any::TypeId;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -113,7 +114,8 @@ fn any_values(command: Command) -> Command {
     subcommands.iter().fold(command, |command, name| {
         command.mut_subcommand(name, |sub| {
             let sub = sub.mut_args(|arg| {
-                let typed = arg.get_action().takes_values() && arg.get_id() != WORDS && arg.get_id() != NAMED;
+                let is_text = arg.get_value_parser().type_id() == TypeId::of::<String>();
+                let typed = arg.get_action().takes_values() && !is_text;
                 match typed {
                     true => arg.value_parser(OsStringValueParser::new()),
                     false => arg,

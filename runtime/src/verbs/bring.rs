@@ -109,6 +109,7 @@ pub async fn bring(site: &Site, request: BringRequest) -> Result<BringReport, Ve
     match request.source {
         RunSource::Bundle(from) => {
             let install_request = InstallRequest {
+                wanted: None,
                 from,
                 name: None,
                 parameters: super::Given::default(),
