@@ -67,11 +67,8 @@ fn recognise(path: &Path) -> Option<(String, String)> {
         return Some(((*what).to_owned(), (*remedy).to_owned()));
     }
     let Some(names) = names(path) else {
-        let what = no_archive(path)?;
-        return Some((
-            what.to_owned(),
-            "give a file that `export` or `copy` wrote".to_owned(),
-        ));
+        let remedy = "give a file that `export` or `copy` wrote";
+        return is_text(path)?.then(|| ("text".to_owned(), remedy.to_owned()));
     };
     let has = |name: &str| names.contains(name);
     if has("oci-layout") || has("bundle.json") {
@@ -96,27 +93,16 @@ fn recognise(path: &Path) -> Option<(String, String)> {
     Some((what, PACK.replace("FOLDER", folder)))
 }
 
-/// How far into a header the mark of a tar archive stands.
-const USTAR_AT: usize = 257;
-
-/// Tells what a file is, plain or inside gzip, that does not even begin as a tar archive. A damaged header has bytes of
-/// both kinds: its mark, and the zeros between its fields.
-fn no_archive(path: &Path) -> Option<&'static str> {
+/// Tells whether a file is text, plain or inside gzip. The header of a tar archive, damaged or not, has zeros between its
+/// fields, and text has none.
+fn is_text(path: &Path) -> Option<bool> {
     let mut start = Vec::new();
     let input = Input::new(File::open(path).ok()?).ok()?;
     input.take(512).read_to_end(&mut start).ok()?;
     let text = std::str::from_utf8(&start);
     // The last character may be cut.
     let is_text = text.map_or_else(|error| error.error_len().is_none(), |_| true);
-    if is_text && !start.contains(&0) {
-        return Some("text");
-    }
-    let mark = start.get(USTAR_AT..USTAR_AT + 5)?;
-    let differ = mark
-        .iter()
-        .zip(b"ustar")
-        .filter(|(found, expected)| found != expected);
-    (differ.count() > 2).then_some("a file of another kind")
+    Some(is_text && !start.contains(&0))
 }
 
 /// The names of the first entries of a tar archive, as a lenient reader sees them; none if it is not even that.
