@@ -153,7 +153,8 @@ mod tests {
 
     #[test]
     fn nothing_is_written_if_one_place_is_taken() {
-        let make: [(&str, fn(&Path)); 4] = [
+        type Make = fn(&Path);
+        let make: [(&str, Make); 4] = [
             ("a socket", |target| {
                 drop(std::os::unix::net::UnixListener::bind(target.join("d/b")).unwrap());
             }),

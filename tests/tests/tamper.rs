@@ -268,7 +268,8 @@ fn an_expired_statement_is_refused() {
     let _ = home.ok(["trust", "add", "release", text(&key)]);
     // A day passes for this home: it saw a later time, as far ahead as a clock may be set back.
     std::thread::sleep(std::time::Duration::from_secs(3));
-    let later = Timestamp::from(std::time::SystemTime::now()).after(std::time::Duration::from_secs(86_399));
+    let later = Timestamp::from(file.metadata().unwrap().modified().unwrap())
+        .after(std::time::Duration::from_secs(86_402));
     let marks = format!(
         "{{\"version\":1,\"time\":\"{}\",\"marks\":[]}}",
         later.whole_seconds()
