@@ -194,7 +194,10 @@ fn write_outputs(
         OutputRecord::Artifacts(artifacts) => artifacts,
     });
     let files = artifacts.filter_map(|artifact| artifact.path.as_ref());
-    if files.map(|path| folder.join(path)).any(|path| path.symlink_metadata().is_err()) {
+    if files
+        .map(|path| folder.join(path))
+        .any(|path| path.symlink_metadata().is_err())
+    {
         return Err(VerbError::NoFiles {
             run: run.id.to_string(),
             installation: run.installation.to_string(),
