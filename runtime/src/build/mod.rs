@@ -133,10 +133,7 @@ pub struct Built {
 /// fail, a store that cannot be written.
 pub async fn build(inputs: &BuildInputs<'_>, context: &Context) -> Result<Built, BuildError> {
     let manifest = manifest_of(inputs)?;
-    let tags = match inputs.release {
-        true => tags(&manifest, inputs.tags)?,
-        false => inputs.tags.to_vec(),
-    };
+    let tags = tags(&manifest, inputs)?;
     let ReadPipeline {
         text,
         pipeline,
@@ -145,18 +142,8 @@ pub async fn build(inputs: &BuildInputs<'_>, context: &Context) -> Result<Built,
     descriptor::check(&manifest, &pipeline)?;
     let images::Provided { images, mut indexes } =
         images::provide(inputs, &pipeline, &manifest.images, context).await?;
-    let wheelhouse::Collected {
-        layer: wheelhouse,
-        wheels,
-    } = collect_wheels(
-        inputs,
-        manifest.program.wheelhouse,
-        &pipeline,
-        packages,
-        &images,
-        context,
-    )
-    .await?;
+    let collected = collect_wheels(inputs, &manifest, &pipeline, packages, &images, context).await?;
+    let (wheelhouse, wheels) = (collected.layer, collected.wheels);
     let carried = data::carry(inputs, &manifest.data, context).await?;
     step(context, "write the bundle");
     let store = &**inputs.store;
@@ -186,13 +173,9 @@ pub async fn build(inputs: &BuildInputs<'_>, context: &Context) -> Result<Built,
         images: &images,
         carried: &carried,
     })?;
-    let composed = index::compose(
-        &described.bundle,
-        &invocation,
-        &described.components,
-        IndexForm::Strict,
-    );
-    let index = commit(store, described.bundle.raw(), composed).await?;
+    let (bundle, components) = (&described.bundle, &described.components);
+    let composed = index::compose(bundle, &invocation, components, IndexForm::Strict);
+    let index = commit(store, bundle.raw(), composed).await?;
     let facts = attest::BuildFacts {
         name: manifest.name.as_str(),
         version: manifest.version.to_string(),
@@ -279,7 +262,11 @@ pub fn read_manifest(sources: &Path) -> Result<ProgramManifest, BuildError> {
     }
 }
 
-fn tags(manifest: &ProgramManifest, more: &[Tag]) -> Result<Vec<Tag>, MismatchError> {
+/// Returns the tags of a bundle: those that were asked for, and of a release its name and its version.
+fn tags(manifest: &ProgramManifest, inputs: &BuildInputs<'_>) -> Result<Vec<Tag>, MismatchError> {
+    if !inputs.release {
+        return Ok(inputs.tags.to_vec());
+    }
     let tag = |text: String| {
         text.parse::<Tag>().map_err(|fault| MismatchError::Tag {
             why: fault.to_string(),
@@ -288,7 +275,7 @@ fn tags(manifest: &ProgramManifest, more: &[Tag]) -> Result<Vec<Tag>, MismatchEr
     let named = tag(manifest.name.to_string())?;
     let versioned = tag(format!("{}_{}", manifest.name, manifest.version.as_tag()))?;
     let mut tags = vec![versioned, named];
-    tags.extend(more.iter().cloned());
+    tags.extend(inputs.tags.iter().cloned());
     tags.dedup();
     Ok(tags)
 }
@@ -366,13 +353,13 @@ async fn read_pipeline(
 /// Collects the packages that the components install, if the bundle is to carry them.
 async fn collect_wheels(
     inputs: &BuildInputs<'_>,
-    wanted: Wheelhouse,
+    manifest: &ProgramManifest,
     pipeline: &Pipeline,
     packages: ProjectPackages,
     images: &BTreeMap<String, Image>,
     context: &Context,
 ) -> Result<wheelhouse::Collected, BuildError> {
-    match wanted {
+    match manifest.program.wheelhouse {
         Wheelhouse::Auto => {
             let collector = wheelhouse::Collector {
                 tools: inputs.tools,

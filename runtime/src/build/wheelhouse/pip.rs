@@ -252,9 +252,8 @@ impl Download<'_> {
                 command.arg("--constraint").arg(list);
             }
             command.args(&self.tools.pip_arguments).args(&words);
-            let error = match tools::run(command, &purpose, REMEDY, &self.context.cancel).await {
-                Ok(_) => return Ok(()),
-                Err(error) => error,
+            let Err(error) = tools::run(command, &purpose, REMEDY, &self.context.cancel).await else {
+                return Ok(());
             };
             let without_wheel = match &error {
                 ToolError::Failed { output, .. } => without_wheel(output),

@@ -79,16 +79,11 @@ impl Execution<'_> {
             path: path.to_owned(),
         };
         match outcome {
-            Ok(Outcome::Cancelled) if !self.halt.is_cancelled() => Err(AttemptFailure {
-                task: path.to_owned(),
-                why: format!(
-                    "it took longer than its deadline of {} s",
-                    deadline.unwrap_or_default()
-                ),
-                lines: log.last(),
-                exit_code: None,
-                left: written.left().await,
-            }),
+            Ok(Outcome::Cancelled) if !self.halt.is_cancelled() => {
+                let limit = deadline.unwrap_or_default();
+                let why = format!("it took longer than its deadline of {limit} s");
+                Err(written.failure(why, log.last(), None).await)
+            }
             Err(source) => {
                 let task = path.to_owned();
                 self.stop(ProgramError::Driver { task, source });
@@ -96,18 +91,12 @@ impl Execution<'_> {
             }
             Ok(Outcome::Cancelled) => Ok(TaskEnd::Cancelled),
             Ok(Outcome::Failed { code, out_of_memory }) => {
-                let memory = if out_of_memory {
-                    ", its memory limit was reached"
-                } else {
-                    ""
+                let memory = match out_of_memory {
+                    true => ", its memory limit was reached",
+                    false => "",
                 };
-                Err(AttemptFailure {
-                    task: path.to_owned(),
-                    why: format!("{}{memory}", signal::ending(code, &operation.limits)),
-                    lines: log.last(),
-                    exit_code: Some(code),
-                    left: written.left().await,
-                })
+                let why = format!("{}{memory}", signal::ending(code, &operation.limits));
+                Err(written.failure(why, log.last(), Some(code)).await)
             }
             Ok(Outcome::Succeeded) => match written.outputs().await {
                 Ok(outputs) => Ok(TaskEnd::Done(outputs)),
@@ -344,6 +333,17 @@ impl Written {
         };
         let collected = tokio::task::spawn_blocking(collect).await;
         collected.map_err(|error| TaskError::Folder(error.into()))?
+    }
+
+    /// Describes how an attempt failed, with what it left.
+    async fn failure(&self, why: String, lines: LastLines, exit_code: Option<i32>) -> AttemptFailure {
+        AttemptFailure {
+            task: self.path.clone(),
+            why,
+            lines,
+            exit_code,
+            left: self.left().await,
+        }
     }
 
     /// Returns the artifacts that a task left which failed.
