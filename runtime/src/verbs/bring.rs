@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::author::{SiteRegistries, inputs, name_from_folder, template};
 use super::install::install;
-use super::{Consent, InstallRequest, Location, LocationError, Site, VerbError};
+use super::{Consent, InstallRequest, LocalName, Location, LocationError, Site, VerbError};
 use crate::build::{self, BuildInputs};
 use crate::lifecycle;
 use crate::record::Installations;
@@ -64,10 +64,8 @@ impl RunSource {
         if PIPELINES.contains(&&*ending) && path.is_file() {
             return Ok(Some(Self::File(path)));
         }
-        if text.parse::<BundleName>().is_ok() {
-            return Ok(None);
-        }
         match text.parse::<Location>() {
+            Ok(Location::Local(LocalName { version: None, .. })) => Ok(None),
             Ok(location) => Ok(Some(Self::Bundle(location.below(folder)))),
             // A word that is no path is a name that is not valid, and the command says so.
             Err(_) if !is_path => Ok(None),

@@ -520,7 +520,6 @@ mod tests {
         for text in [
             "-r requirements.txt",
             "-rrequirements.txt six",
-            "'-r requirements.txt' six",
             "--no-such-option six",
             "git+https://h/x",
             "./local",
@@ -534,6 +533,17 @@ mod tests {
                 "{text}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn an_option_and_its_file_in_one_word_are_refused() {
+        let line = InstallLine {
+            arguments: ["six", "-r requirements.txt"].map(str::to_owned).to_vec(),
+        };
+        assert!(matches!(
+            arguments(&line),
+            Err(WheelhouseError::Requirement { .. })
+        ));
     }
 
     #[test]
