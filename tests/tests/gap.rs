@@ -200,7 +200,12 @@ fn nothing_at_the_boundary_opens_a_socket() {
         // An import also looks what containers can be run here; the driver's helper asks the kernel for a loopback in a
         // namespace of its own, by netlink. That is no way out.
         let probes = |call: &&String| arguments[0] == "import" && call.contains("NETLINK");
-        let out: Vec<_> = calls.iter().filter(|call| !probes(call)).collect();
+        // strace writes `???(` for a process that ends before it has looked at it: it has made no call yet.
+        let unseen = |call: &&String| call.contains("???( <detached");
+        let out: Vec<_> = calls
+            .iter()
+            .filter(|call| !probes(call) && !unseen(call))
+            .collect();
         assert!(out.is_empty(), "{arguments:?}: {out:#?}");
     }
     // The record says something: a registry is reached for through a socket.

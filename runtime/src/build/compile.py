@@ -404,6 +404,8 @@ def main():
     except SystemExit as error:
         answer = {"refused": f"it ends the program with exit code {error.code} where it is imported",
                   "place": place_of_error(error)}
+    except SyntaxError as error:
+        answer = {"refused": f"{type(error).__name__}: {error.msg}", "place": place_of_error(error)}
     except Exception as error:
         text = "".join(traceback.format_exception_only(type(error), error)).strip()
         answer = {"refused": text, "place": place_of_error(error)}
