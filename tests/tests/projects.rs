@@ -27,11 +27,11 @@ struct Project {
 
 impl Project {
     /// A project with these files and, unless it is among them, a `samebundle.yaml`. None where tools were not set up.
-    fn new(sandbox: &Sandbox, files: &[(&str, &str)]) -> Option<Self> {
+    fn new<T: AsRef<str>>(sandbox: &Sandbox, files: &[(&str, T)]) -> Option<Self> {
         let python = image("python").filter(|_| kfp().is_some())?;
         let folder = sandbox.path().join("project");
         for (name, text) in files {
-            write(&folder, name, text);
+            write(&folder, name, text.as_ref());
         }
         let pipeline = files.iter().find(|(name, _)| is_pipeline(name)).unwrap().0;
         let manifest = format!(
@@ -151,11 +151,9 @@ fn a_project_runs_with_one_command_and_again_after_an_edit() {
 fn a_file_with_several_pipelines_wants_one_to_be_named() {
     let sandbox = Sandbox::new();
     let files = [
-        ("pipeline.py", pipelines(&["train", "predict"]).as_str()),
-        ("components/add.py", &component("")),
-    ]
-    .map(|(name, text)| (name, text.to_owned()));
-    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        ("pipeline.py", pipelines(&["train", "predict"])),
+        ("components/add.py", component("")),
+    ];
     let Some(project) = Project::new(&sandbox, &files) else {
         return skip(UNPREPARED);
     };
@@ -262,7 +260,6 @@ fn packages_of_every_spelling_are_packed() {
         ),
         ("own/own.py", "X = 1\n".to_owned()),
     ];
-    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
     let Some(project) = Project::new(&sandbox, &files) else {
         return skip(UNPREPARED);
     };
@@ -295,7 +292,6 @@ fn what_pip_does_not_know_is_refused() {
         ("pipeline.py", pipelines(&["train"])),
         ("components/add.py", component("'six', '--no-such-option'")),
     ];
-    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
     let Some(project) = Project::new(&sandbox, &files) else {
         return skip(UNPREPARED);
     };
@@ -333,7 +329,6 @@ fn a_locked_source_distribution_is_built_again() {
         ("pipeline.py", pipelines(&["train"])),
         ("components/add.py", component("'docopt==0.6.2'")),
     ];
-    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
     let Some(project) = Project::new(&sandbox, &files) else {
         return skip(UNPREPARED);
     };
@@ -352,7 +347,6 @@ fn a_release_never_changes_its_content() {
         ("pipeline.py", pipelines(&["train"])),
         ("components/add.py", component("")),
     ];
-    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
     let Some(project) = Project::new(&sandbox, &files) else {
         return skip(UNPREPARED);
     };
@@ -386,7 +380,6 @@ fn what_comes_from_elsewhere_needs_trust_also_in_one_command() {
         ("pipeline.py", pipelines(&["train"])),
         ("components/add.py", component("")),
     ];
-    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
     let Some(project) = Project::new(&sandbox, &files) else {
         return skip(UNPREPARED);
     };
