@@ -44,6 +44,15 @@ impl Project {
         Some(Self { folder, home })
     }
 
+    /// A project of one pipeline, whose component installs these packages.
+    fn of_component(sandbox: &Sandbox, packages: &str) -> Option<Self> {
+        let files = [
+            ("pipeline.py", pipelines(&["train"])),
+            ("components/add.py", component(packages)),
+        ];
+        Self::new(sandbox, &files)
+    }
+
     fn write(&self, name: &str, text: &str) {
         write(&self.folder, name, text);
     }
@@ -288,11 +297,7 @@ fn packages_of_every_spelling_are_packed() {
 
 fn what_pip_does_not_know_is_refused() {
     let sandbox = Sandbox::new();
-    let files = [
-        ("pipeline.py", pipelines(&["train"])),
-        ("components/add.py", component("'six', '--no-such-option'")),
-    ];
-    let Some(project) = Project::new(&sandbox, &files) else {
+    let Some(project) = Project::of_component(&sandbox, "'six', '--no-such-option'") else {
         return skip(UNPREPARED);
     };
     for (packages, wanted) in [
@@ -325,11 +330,7 @@ fn what_pip_does_not_know_is_refused() {
 
 fn a_locked_source_distribution_is_built_again() {
     let sandbox = Sandbox::new();
-    let files = [
-        ("pipeline.py", pipelines(&["train"])),
-        ("components/add.py", component("'docopt==0.6.2'")),
-    ];
-    let Some(project) = Project::new(&sandbox, &files) else {
+    let Some(project) = Project::of_component(&sandbox, "'docopt==0.6.2'") else {
         return skip(UNPREPARED);
     };
     let first = project.call(&["build"]).ok();
@@ -343,11 +344,7 @@ fn a_locked_source_distribution_is_built_again() {
 
 fn a_release_never_changes_its_content() {
     let sandbox = Sandbox::new();
-    let files = [
-        ("pipeline.py", pipelines(&["train"])),
-        ("components/add.py", component("")),
-    ];
-    let Some(project) = Project::new(&sandbox, &files) else {
+    let Some(project) = Project::of_component(&sandbox, "") else {
         return skip(UNPREPARED);
     };
     let registry = Registry::own(&sandbox, &project.home);
@@ -376,11 +373,7 @@ fn a_release_never_changes_its_content() {
 
 fn what_comes_from_elsewhere_needs_trust_also_in_one_command() {
     let sandbox = Sandbox::new();
-    let files = [
-        ("pipeline.py", pipelines(&["train"])),
-        ("components/add.py", component("")),
-    ];
-    let Some(project) = Project::new(&sandbox, &files) else {
+    let Some(project) = Project::of_component(&sandbox, "") else {
         return skip(UNPREPARED);
     };
     let _ = project.call(&["run", "."]).ok();

@@ -132,7 +132,7 @@ impl RemoteRepository {
         if kind == "manifests" {
             call = call.with("accept", &super::manifest::accept());
         }
-        let response = self.client.wire.send(&self.endpoint, &call).await?;
+        let response = self.send(&call).await?;
         match response.status() {
             StatusCode::OK if is_page(response.headers(), &descriptor.media_type) => {
                 return Err(call.context.broken("it is a web page"));
@@ -221,7 +221,7 @@ impl RemoteRepository {
             &digest.to_string(),
         )
         .about(&digest);
-        let response = self.client.wire.send(&self.endpoint, &open).await?;
+        let response = self.send(&open).await?;
         if response.status() != StatusCode::ACCEPTED {
             return Err(open.context.refused(response).await);
         }
@@ -250,7 +250,7 @@ impl RemoteRepository {
             &digest.to_string(),
         );
         call.scope = call.scope.mounting(from);
-        let response = self.client.wire.send(&self.endpoint, &call).await?;
+        let response = self.send(&call).await?;
         match response.status() {
             StatusCode::CREATED => {
                 compare(response.headers(), &digest)?;
@@ -262,7 +262,7 @@ impl RemoteRepository {
                     let mut cancel = call.clone();
                     cancel.method = Method::DELETE;
                     cancel.url = url;
-                    let _ = self.client.wire.attempt(&self.endpoint, &cancel).await;
+                    let _ = self.attempt(&cancel).await;
                 }
                 Ok(false)
             }

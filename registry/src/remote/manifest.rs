@@ -126,7 +126,7 @@ impl RemoteRepository {
         .with("accept", &accept())
         .with("accept-encoding", "identity");
         call.context.digest = digest.copied();
-        let response = self.client.wire.send(&self.endpoint, &call).await?;
+        let response = self.send(&call).await?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
@@ -241,7 +241,7 @@ impl RemoteRepository {
             Condition::Is(_) | Condition::None => {}
         }
         call.body = bytes.clone();
-        let response = self.client.wire.send(&self.endpoint, &call).await?;
+        let response = self.send(&call).await?;
         // 201 by the specification; some registries say 200 or 202.
         let status = response.status();
         if !matches!(status.as_u16(), 200..=202) {
@@ -296,7 +296,7 @@ impl RemoteRepository {
             "remove a tag from",
             tag.as_str(),
         );
-        let response = self.client.wire.send(&self.endpoint, &call).await?;
+        let response = self.send(&call).await?;
         match response.status().as_u16() {
             200 | 202 | 204 | 404 => Ok(()),
             _ => Err(call.context.refused(response).await),
@@ -332,7 +332,7 @@ impl RemoteRepository {
         );
         let mut tags: Vec<Tag> = Vec::new();
         loop {
-            let response = self.client.wire.send(&self.endpoint, &call).await?;
+            let response = self.send(&call).await?;
             match response.status() {
                 StatusCode::OK => {}
                 StatusCode::NOT_FOUND if tags.is_empty() => return Ok(tags),

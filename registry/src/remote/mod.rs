@@ -59,6 +59,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt};
+use reqwest::Response;
 use samebundle_spec::{Classify, Descriptor, Digest, ErrorKind, MediaType, Repository, Tag, limits};
 use tokio_util::io::StreamReader;
 
@@ -66,10 +67,11 @@ use crate::store::pieces::pieces_of;
 use crate::store::{ByteStream, Pace, Pieces, Referrers, Resolve, Sink, Source, StoreError, Tags};
 use blob::Supply;
 use credentials::Credentials;
+use http::RequestError;
 use mirror::By;
 use network::Proxies;
 use profile::{Known, Profile, ProfileError, ProfileFile};
-use wire::{Endpoint, Wire};
+use wire::{Call, Endpoint, Wire};
 
 pub use auth::TokenHosts;
 pub use mirror::Mirror;
@@ -219,6 +221,16 @@ pub struct RemoteRepository {
 }
 
 impl RemoteRepository {
+    /// Sends a request until the answer is not a transient failure.
+    async fn send(&self, call: &Call) -> Result<Response, StoreError> {
+        self.client.wire.send(&self.endpoint, call).await
+    }
+
+    /// Sends a request once: with authentication and redirects, without retries.
+    async fn attempt(&self, call: &Call) -> Result<Result<Response, RequestError>, StoreError> {
+        self.client.wire.attempt(&self.endpoint, call).await
+    }
+
     /// Names a repository; no request is sent yet.
     ///
     /// # Errors

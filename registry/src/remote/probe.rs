@@ -123,11 +123,7 @@ impl Probe<'_> {
     }
 
     async fn send(&self, call: &Call) -> Result<Response, StoreError> {
-        self.repository
-            .client
-            .wire
-            .send(&self.repository.endpoint, call)
-            .await
+        self.repository.send(call).await
     }
 
     /// Is there a registry at all?
@@ -345,12 +341,7 @@ impl Probe<'_> {
         let mut call = self.call(Method::DELETE, "", Action::Push);
         call.url = url.clone();
         // The registry ends it some time if this fails.
-        let _ = self
-            .repository
-            .client
-            .wire
-            .attempt(&self.repository.endpoint, &call)
-            .await;
+        let _ = self.repository.attempt(&call).await;
     }
 
     /// Is a range of a blob a range?

@@ -112,12 +112,7 @@ impl Reading {
     async fn open(&mut self) -> Result<(), StoreError> {
         loop {
             let call = self.call();
-            let response = self
-                .repository
-                .client
-                .wire
-                .send(&self.repository.endpoint, &call)
-                .await?;
+            let response = self.repository.send(&call).await?;
             let ranged = self.asks_range();
             if response.status().is_success() && is_page(response.headers(), &self.descriptor.media_type) {
                 return Err(call.context.broken("it is a web page"));

@@ -118,7 +118,7 @@ impl RemoteRepository {
         let mut listed = Vec::new();
         let mut first = true;
         loop {
-            let response = self.client.wire.send(&self.endpoint, &call).await?;
+            let response = self.send(&call).await?;
             match response.status().as_u16() {
                 200 => {}
                 404 | 405 | 501 if first => return Ok(None),

@@ -246,12 +246,7 @@ impl Upload<'_> {
     /// Asks how many bytes the upload has; `false` if it is gone.
     async fn ask(&mut self) -> Result<bool, StoreError> {
         let call = self.call(Method::GET);
-        let response = self
-            .repository
-            .client
-            .wire
-            .send(&self.repository.endpoint, &call)
-            .await?;
+        let response = self.repository.send(&call).await?;
         if !response.status().is_success() {
             if matches!(response.status().as_u16(), 401 | 403) {
                 return Err(call.context.refused(response).await);
@@ -301,12 +296,7 @@ impl Upload<'_> {
         if self.url.is_some() {
             let call = self.call(Method::DELETE);
             // The registry ends it some time if this fails.
-            let _ = self
-                .repository
-                .client
-                .wire
-                .attempt(&self.repository.endpoint, &call)
-                .await;
+            let _ = self.repository.attempt(&call).await;
         }
         if let Some(record) = self.record.take() {
             record.remove();

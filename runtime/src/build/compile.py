@@ -93,8 +93,8 @@ def requirement_lines(path, place, seen=()):
         if not line or line.startswith("#"):
             continue
         # Digests are in samebundle.lock.
-        words = [word for word in line.split(" --hash=")[0].split(" ", 1)]
-        name, value = (words + [""])[:2]
+        line = line.split(" --hash=")[0].strip()
+        name, _, value = line.partition(" ")
         if "=" in name and name.startswith("--"):
             name, value = name.split("=", 1)
         elif name[:2] in ("-r", "-c", "-e") and len(name) > 2 and not name.startswith("--"):
@@ -110,7 +110,7 @@ def requirement_lines(path, place, seen=()):
         elif name.startswith("-"):
             yield ("option", f"{name}={value}" if value else name)
         else:
-            yield ("", line.split(" --hash=")[0].strip())
+            yield ("", line)
 
 
 def project_file(word, place):

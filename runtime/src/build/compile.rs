@@ -330,17 +330,9 @@ async fn install(
         operation: "write the list of the SDK's packages".to_owned(),
         source,
     })?;
-    let mut command = tools::command(new.join("bin/python"));
+    let mut command = tools::pip(&new.join("bin/python"), "install");
     command
-        .args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-input",
-            "--disable-pip-version-check",
-            "--no-deps",
-        ])
+        .arg("--no-deps")
         .args(&tools.pip_arguments)
         .arg("-r")
         .arg(&list);

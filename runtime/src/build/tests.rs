@@ -168,6 +168,23 @@ impl Sandbox {
         error.to_string()
     }
 
+    /// Reads the parts of a bundle that was built.
+    async fn bundle(&self, built: &Built) -> (BundleLayout, Bundle) {
+        let Document::Index(index) = self.document(&built.index).await else {
+            panic!("an index")
+        };
+        let layout = BundleLayout::read(&index).unwrap();
+        let Document::Manifest(config) = self.document(&layout.config_manifest).await else {
+            panic!("a manifest")
+        };
+        let bytes = self
+            .store
+            .fetch_bytes(&config.config, limits::BUNDLE_JSON_BYTES)
+            .await
+            .unwrap();
+        (layout, Bundle::parse(&bytes).unwrap())
+    }
+
     async fn document(&self, descriptor: &Descriptor) -> Document {
         let bytes = self
             .store
@@ -202,19 +219,7 @@ async fn two_homes_give_the_same_digest() {
 async fn the_index_is_a_whole_cnab_bundle() {
     let sandbox = Sandbox::new().await;
     let built = sandbox.build().await.unwrap();
-    let Document::Index(index) = sandbox.document(&built.index).await else {
-        panic!("an index")
-    };
-    let layout = BundleLayout::read(&index).unwrap();
-    let Document::Manifest(config) = sandbox.document(&layout.config_manifest).await else {
-        panic!("a manifest")
-    };
-    let bytes = sandbox
-        .store
-        .fetch_bytes(&config.config, limits::BUNDLE_JSON_BYTES)
-        .await
-        .unwrap();
-    let bundle = Bundle::parse(&bytes).unwrap();
+    let (layout, bundle) = sandbox.bundle(&built).await;
     layout.check(&bundle).unwrap();
     assert_eq!(bundle.digest(), built.bundle);
 
@@ -264,19 +269,7 @@ async fn a_default_of_64_bits_is_told_and_left_to_the_pipeline() {
         &PIPELINE.replace("defaultValue: 10", "defaultValue: 1764276474123456789"),
     );
     let built = sandbox.build().await.unwrap();
-    let Document::Index(index) = sandbox.document(&built.index).await else {
-        panic!("an index")
-    };
-    let layout = BundleLayout::read(&index).unwrap();
-    let Document::Manifest(config) = sandbox.document(&layout.config_manifest).await else {
-        panic!("a manifest")
-    };
-    let bytes = sandbox
-        .store
-        .fetch_bytes(&config.config, limits::BUNDLE_JSON_BYTES)
-        .await
-        .unwrap();
-    let bundle = Bundle::parse(&bytes).unwrap();
+    let (_, bundle) = sandbox.bundle(&built).await;
     let view = bundle.view();
     assert_eq!(
         view.definitions["epochs"],

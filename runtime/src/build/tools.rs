@@ -2,6 +2,7 @@
 //! of its output is kept, and the tool and all its children are ended when the user cancels.
 
 use std::ffi::OsStr;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -71,6 +72,20 @@ pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .process_group(0);
+    command
+}
+
+/// Makes a command of pip that asks nothing and prints only what went wrong.
+pub(super) fn pip(python: &Path, verb: &str) -> Command {
+    let mut command = command(python);
+    command.args([
+        "-m",
+        "pip",
+        verb,
+        "--quiet",
+        "--no-input",
+        "--disable-pip-version-check",
+    ]);
     command
 }
 

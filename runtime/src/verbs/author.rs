@@ -269,14 +269,7 @@ pub async fn build(site: &Site, request: BuildRequest) -> Result<BuildReport, Ve
         function: request.pipeline.as_deref(),
         ..inputs(site, &request.folder, &store, &tags, &registries)
     };
-    let built = tokio::select! {
-        biased;
-        () = site.context.cancel.cancelled() => return Err(VerbError::Cancelled { undone: "built" }),
-        built = build::build(&inputs, &site.context) => built?,
-    };
-    for note in &built.notes {
-        site.notice(note.to_string());
-    }
+    let built = built(site, &inputs).await?;
     let runs = attach_history(site, &built).await?;
     Ok(BuildReport {
         name: built.name,
@@ -287,6 +280,19 @@ pub async fn build(site: &Site, request: BuildRequest) -> Result<BuildReport, Ve
         tags: built.tags,
         runs,
     })
+}
+
+/// Builds, unless the build is cancelled, and shows what in the pipeline has no effect.
+pub(super) async fn built(site: &Site, inputs: &BuildInputs<'_>) -> Result<Built, VerbError> {
+    let built = tokio::select! {
+        biased;
+        () = site.context.cancel.cancelled() => return Err(VerbError::Cancelled { undone: "built" }),
+        built = build::build(inputs, &site.context) => built?,
+    };
+    for note in &built.notes {
+        site.notice(note.to_string());
+    }
+    Ok(built)
 }
 
 pub(super) fn inputs<'a>(

@@ -14,7 +14,7 @@ use samebundle_spec::{BundleName, Digest, Version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::author::{SiteRegistries, inputs, name_from_folder, template};
+use super::author::{SiteRegistries, built, inputs, name_from_folder, template};
 use super::install::install;
 use super::{Consent, InstallRequest, LocalName, Location, LocationError, Site, VerbError};
 use crate::build::{self, BuildInputs};
@@ -249,14 +249,7 @@ async fn working_copy(
         release: false,
         ..inputs(site, &folder, &store, &[], &registries)
     };
-    let built = tokio::select! {
-        biased;
-        () = site.context.cancel.cancelled() => return Err(VerbError::Cancelled { undone: "built" }),
-        built = build::build(&inputs, &site.context) => built?,
-    };
-    for note in &built.notes {
-        site.notice(note.to_string());
-    }
+    let built = built(site, &inputs).await?;
     let verified = Verified::by_consent(built.index.clone(), "built in this home from a working copy");
     let opened = verified.open(&layout).await?;
     let machine = site.machine(&layout, None).await?;

@@ -342,16 +342,8 @@ impl Download<'_> {
             tempfile::tempdir_in(downloaded.folder.path()).map_err(io("make a folder for sources"))?;
         let (sources, wheels) = (scratch.path().join("sources"), scratch.path().join("wheels"));
         let pip = |verb: &str| {
-            let mut command = tools::command(&self.tools.python);
-            command.args([
-                "-m",
-                "pip",
-                verb,
-                "--quiet",
-                "--no-input",
-                "--disable-pip-version-check",
-                "--no-deps",
-            ]);
+            let mut command = tools::pip(&self.tools.python, verb);
+            command.arg("--no-deps");
             command
                 .args(&self.tools.pip_arguments)
                 .env("SOURCE_DATE_EPOCH", BUILT_AT);

@@ -165,15 +165,7 @@ impl ImportedPackages<'_> {
         let folder = tempfile::tempdir_in(&cache).map_err(io("make a folder for packages"))?;
         let (wheels, new) = (folder.path().join("wheels"), folder.path().join("new"));
         std::fs::create_dir(&wheels).map_err(io("make a folder for packages"))?;
-        let mut command = tools::command(self.python);
-        command.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--no-input",
-            "--disable-pip-version-check",
-        ]);
+        let mut command = tools::pip(self.python, "install");
         command.args(["--no-index", "--no-deps", "--target"]).arg(&new);
         for wheel in &resolution.wheels {
             let named = wheels.join(&wheel.file);
