@@ -38,19 +38,8 @@ pub enum Event {
         /// How long the rest takes at that rate.
         left: Option<Duration>,
     },
-    /// How far a longer step is. The last one of a step has `done` equal to `total`.
-    Working {
-        /// The step, an imperative verb with its object.
-        name: String,
-        /// How many parts are done, of how many; none if the step has no parts.
-        count: Option<(u64, u64)>,
-        /// Bytes that are done.
-        done: u64,
-        /// All bytes.
-        total: u64,
-        /// How long the rest takes; none before it can be estimated.
-        left: Option<Duration>,
-    },
+    /// How far a longer step is.
+    Working(Working),
     /// A registry is asked again after a wait.
     Waiting {
         /// The registry and repository.
@@ -74,6 +63,30 @@ pub enum Event {
         /// The message with its fields.
         text: String,
     },
+}
+
+/// How far a longer step is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Working {
+    /// The step, an imperative verb with its object.
+    pub name: String,
+    /// Its parts; none if it has no parts, or none is known of yet.
+    pub parts: Option<Amount>,
+    /// Its bytes; none if they are not counted, or none is known of yet.
+    pub bytes: Option<Amount>,
+    /// How long the rest takes; none before it can be estimated.
+    pub left: Option<Duration>,
+    /// The step has ended, well or not. Nothing is reported of it after that.
+    pub ended: bool,
+}
+
+/// How much of something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Amount {
+    /// What is done.
+    pub done: u64,
+    /// All of it, if that is known.
+    pub total: Option<u64>,
 }
 
 /// What was appended in the folder of a run, or is about to be.

@@ -12,6 +12,7 @@ pub mod foreign;
 pub mod home;
 pub mod image;
 pub mod lifecycle;
+mod meter;
 pub mod opened;
 pub mod plan;
 pub mod portable;
@@ -21,5 +22,5 @@ pub mod upkeep;
 pub mod verbs;
 
 pub use context::{Clock, Context};
-pub use event::{Event, Events, Logged};
+pub use event::{Amount, Event, Events, Logged, Working};
 pub use home::Home;

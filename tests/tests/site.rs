@@ -14,7 +14,7 @@ use samebundle_runtime::verbs::{
     self, Consent, CredentialsGiven, Drivers, ExportRequest, Given, InstallRequest, Network, Reach,
     RunRequest, Site, UninstallRequest,
 };
-use samebundle_runtime::{Clock, Context, Home};
+use samebundle_runtime::{Clock, Context, Events, Home};
 use samebundle_spec::authoring::Runs;
 use samebundle_spec::record::RunStatus;
 use samebundle_spec::{Classify, ErrorKind};
@@ -42,7 +42,7 @@ impl Clock for Counting {
 struct Embedded;
 
 impl Drivers for Embedded {
-    fn candidates(&self, home: &Home, images: Arc<dyn Source>) -> Vec<Candidate> {
+    fn candidates(&self, home: &Home, _events: Arc<dyn Events>, images: Arc<dyn Source>) -> Vec<Candidate> {
         let helper = Helper {
             program: command_under_test(),
             arguments: vec!["internal-container".to_owned()],

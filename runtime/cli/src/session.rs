@@ -172,19 +172,21 @@ struct ThisMachine {
 }
 
 impl Drivers for ThisMachine {
-    fn candidates(&self, home: &Home, images: Arc<dyn Source>) -> Vec<Candidate> {
+    fn candidates(&self, home: &Home, events: Arc<dyn Events>, images: Arc<dyn Source>) -> Vec<Candidate> {
         let helper = Helper {
             program: self.program.clone(),
             arguments: vec![crate::CONTAINER_HELPER.to_owned()],
         };
-        let embedded: Arc<dyn Driver> =
-            Arc::new(EmbeddedDriver::new(home.root(), Arc::clone(&images), helper));
+        let embedded: Arc<dyn Driver> = Arc::new(
+            EmbeddedDriver::new(home.root(), Arc::clone(&images), helper).reporting(Arc::clone(&events)),
+        );
         let (address, home) = (self.docker.clone(), home.clone());
         let docker = move || {
             let (address, images, scratch) = (address.clone(), Arc::clone(&images), home.scratch());
+            let events = Arc::clone(&events);
             async move {
                 let docker = DockerDriver::connect(&address, images, scratch).await?;
-                Ok(Arc::new(docker) as Arc<dyn Driver>)
+                Ok(Arc::new(docker.reporting(events)) as Arc<dyn Driver>)
             }
         };
         vec![

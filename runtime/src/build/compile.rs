@@ -336,6 +336,8 @@ async fn install(
         .args(&tools.pip_arguments)
         .arg("-r")
         .arg(&list);
-    let outcome = tools::run(command, "installing the kfp SDK", NO_PYTHON, &context.cancel).await;
+    let packages = REQUIREMENTS.lines().filter(|line| line.contains("==")).count();
+    let step = ("install the kfp SDK", Some(packages));
+    let outcome = tools::run_pip(command, step, "installing the kfp SDK", NO_PYTHON, context).await;
     outcome.map(|_| ()).map_err(ToolError::into)
 }

@@ -474,9 +474,9 @@ async fn data_travels_as_a_layer_in_chunks_and_comes_out_as_it_was() {
     let indexed = samebundle_spec::chunks::indexed_layer(&manifest.layers[2]);
     assert_eq!(indexed, Some(layer.digest));
 
-    let layers = sandbox.folder.path().join("layers");
+    let context = &sandbox.context;
     let unpack = async |carried: CarriedData| {
-        crate::engine::native::Data::unpack(&*sandbox.store, &carried, layer, &layers).await
+        crate::engine::native::Data::unpack(&*sandbox.store, &carried, layer, context).await
     };
     let mut wrong = carried.clone();
     wrong.size -= 1;

@@ -7,9 +7,12 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use samebundle_spec::{Classify, ErrorKind, limits};
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+use crate::meter::Meter;
 
 /// Why a tool failed.
 #[derive(Debug, thiserror::Error)]
@@ -75,26 +78,74 @@ pub(super) fn command(program: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Makes a command of pip that asks nothing and prints only what went wrong.
+/// Makes a command of pip that asks nothing. [`run_pip`] runs it.
 pub(super) fn pip(python: &Path, verb: &str) -> Command {
     let mut command = command(python);
-    command.args([
-        "-m",
-        "pip",
-        verb,
-        "--quiet",
-        "--no-input",
-        "--disable-pip-version-check",
-    ]);
+    command.args(["-m", "pip", verb, "--no-input", "--disable-pip-version-check"]);
     command
 }
 
 /// Runs a command to its end and returns what it printed last (standard output, then standard error).
 pub(super) async fn run(
+    command: Command,
+    purpose: &str,
+    remedy: &'static str,
+    cancel: &CancellationToken,
+) -> Result<String, ToolError> {
+    run_listening(command, purpose, remedy, cancel, None).await
+}
+
+/// Runs pip to its end, and shows how many of the packages it has got, if their number is known, and of how many bytes.
+/// What pip says of its progress is no part of an error.
+pub(super) async fn run_pip(
+    command: Command,
+    (step, packages): (&str, Option<usize>),
+    purpose: &str,
+    remedy: &'static str,
+    context: &Context,
+) -> Result<String, ToolError> {
+    let meter = Meter::new(step, packages.map(|count| count as u64), None);
+    let mut listen = |line: &str| {
+        if let Some(bytes) = got(line) {
+            meter.add_parts(1);
+            meter.add_bytes(bytes);
+        }
+    };
+    let work = run_listening(command, purpose, remedy, &context.cancel, Some(&mut listen));
+    meter.watch(&*context.events, work).await
+}
+
+/// Reads a line in which pip says that it has got a file, and returns the size of the file, bytes: `Downloading
+/// numpy-2.0-cp311-none-any.whl (18.2 MB)`, or `Using cached …`. None if it is about something else.
+fn got(line: &str) -> Option<u64> {
+    let (verb, rest) = line.trim().split_once(' ')?;
+    let rest = match verb {
+        "Downloading" => rest,
+        "Using" => rest.strip_prefix("cached ")?,
+        // A local file, whose size pip does not say.
+        "Processing" => return Some(0),
+        _ => return None,
+    };
+    let (file, size) = rest.split_once(" (").unwrap_or((rest, ""));
+    if file.ends_with(".metadata") {
+        return None;
+    }
+    let (number, unit) = size.trim_end_matches(')').split_once(' ').unwrap_or_default();
+    let factor = match unit {
+        "MB" => 1e6,
+        "kB" => 1e3,
+        _ => 1.0,
+    };
+    Some((number.parse::<f64>().unwrap_or_default() * factor) as u64)
+}
+
+/// Runs a command; `listen` gets the lines of its standard output, which are kept if nobody listens.
+async fn run_listening(
     mut command: Command,
     purpose: &str,
     remedy: &'static str,
     cancel: &CancellationToken,
+    listen: Option<&mut (dyn FnMut(&str) + Send)>,
 ) -> Result<String, ToolError> {
     let tool = command.as_std().get_program().to_string_lossy().into_owned();
     let mut child = command
@@ -105,7 +156,13 @@ pub(super) async fn run(
     let ended = {
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let work = async {
-            tokio::join!(printed.read(stdout), complaints.read(stderr));
+            let hear = async {
+                match listen {
+                    Some(listen) => each_line(stdout, listen).await,
+                    None => printed.read(stdout).await,
+                }
+            };
+            tokio::join!(hear, complaints.read(stderr));
             child.wait().await
         };
         let limit = Duration::from_secs(limits::BUILD_TOOL_SECONDS);
@@ -160,6 +217,21 @@ fn end_group(leader: Option<u32>) {
     }
 }
 
+/// Reads a stream to its end, line by line. What it cannot read is no reason to stop the tool.
+async fn each_line(stream: Option<impl AsyncRead + Unpin>, listen: &mut (dyn FnMut(&str) + Send)) {
+    let Some(stream) = stream else { return };
+    let mut stream = BufReader::new(stream);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let mut limited = (&mut stream).take(limits::TOOL_OUTPUT_BYTES as u64);
+        match limited.read_until(b'\n', &mut line).await {
+            Ok(1..) => listen(&String::from_utf8_lossy(&line)),
+            _ => return,
+        }
+    }
+}
+
 /// The last bytes of a stream.
 #[derive(Default)]
 struct Tail(Vec<u8>);
@@ -210,6 +282,25 @@ mod tests {
             "{text}"
         );
         assert!(text.len() < 3 * limits::TOOL_OUTPUT_BYTES);
+    }
+
+    #[test]
+    fn what_pip_has_got_is_counted() {
+        assert_eq!(
+            got("  Downloading numpy-2.0-cp311-none-any.whl (18.2 MB)\n"),
+            Some(18_200_000)
+        );
+        assert_eq!(got("Using cached docopt-0.6.2.tar.gz (25 kB)"), Some(25_000));
+        assert_eq!(got("Using cached idna-3.7-py3-none-any.whl"), Some(0));
+        assert_eq!(got("Processing ./a-1-py3-none-any.whl"), Some(0));
+        for other in [
+            "  Downloading numpy-2.0.whl.metadata (60 kB)",
+            "Collecting numpy",
+            "Installing collected packages: numpy",
+            "",
+        ] {
+            assert_eq!(got(other), None, "{other}");
+        }
     }
 
     #[tokio::test]

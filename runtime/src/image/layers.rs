@@ -14,6 +14,7 @@ use super::read::Layer;
 use super::stream::TarStream;
 use super::unpack::{Unpacked, unpack};
 use super::{ImageError, LayerOwner};
+use crate::meter::Meter;
 
 /// Unpacked layers, shared by all containers of a home.
 #[derive(Clone, Debug)]
@@ -42,22 +43,30 @@ impl Layers {
         self.owner
     }
 
-    /// Unpacks a layer unless that was done before, and returns its folder.
+    /// Returns those layers whose folder is not there yet.
+    pub fn missing<'a>(&self, layers: &'a [Layer]) -> Vec<&'a Layer> {
+        let missing = layers
+            .iter()
+            .filter(|layer| !self.folder.join(layer.key().hex()).is_dir());
+        missing.collect()
+    }
+
+    /// Unpacks a layer unless that was done before, and returns its folder. The meter counts the bytes of the blob.
     ///
     /// # Errors
     /// If the layer cannot be read, is not what its digests say, or is refused. Nothing of it is kept then.
-    pub async fn ensure(&self, layer: &Layer) -> Result<PathBuf, ImageError> {
+    pub async fn ensure(&self, layer: &Layer, meter: &Meter) -> Result<PathBuf, ImageError> {
         let this = self.clone();
-        let layer = layer.clone();
+        let (layer, meter) = (layer.clone(), meter.clone());
         let handle = Handle::current();
-        let task = tokio::task::spawn_blocking(move || this.ensure_blocking(&layer, &handle));
+        let task = tokio::task::spawn_blocking(move || this.ensure_blocking(&layer, &meter, &handle));
         match task.await {
             Ok(result) => result,
             Err(error) => Err(ImageError::io("unpack a layer into", &self.folder)(error.into())),
         }
     }
 
-    fn ensure_blocking(&self, layer: &Layer, handle: &Handle) -> Result<PathBuf, ImageError> {
+    fn ensure_blocking(&self, layer: &Layer, meter: &Meter, handle: &Handle) -> Result<PathBuf, ImageError> {
         let name = layer.key().hex();
         let whole = self.folder.join(&name);
         if whole.is_dir() {
@@ -71,7 +80,7 @@ impl Layers {
         }
         let partial = self.folder.join(format!("{name}.partial"));
         beneath::remove_path(&partial).map_err(ImageError::io("remove", &partial))?;
-        let result = self.unpack_into(layer, &partial, handle);
+        let result = self.unpack_into(layer, &partial, meter, handle);
         if result.is_err() {
             // The first error is the one to report. The next attempt removes what is left.
             let _ = beneath::remove_path(&partial);
@@ -80,10 +89,17 @@ impl Layers {
         std::fs::rename(&partial, &whole).map_err(ImageError::io("rename", &partial))?;
         durable::sync_folder(&self.folder).map_err(ImageError::io("sync", &self.folder))?;
         drop(lock);
+        meter.add_parts(1);
         Ok(whole)
     }
 
-    fn unpack_into(&self, layer: &Layer, partial: &Path, handle: &Handle) -> Result<(), ImageError> {
+    fn unpack_into(
+        &self,
+        layer: &Layer,
+        partial: &Path,
+        meter: &Meter,
+        handle: &Handle,
+    ) -> Result<(), ImageError> {
         std::fs::create_dir(partial).map_err(ImageError::io("make", partial))?;
         set_mode(partial, 0o755).map_err(ImageError::io("make", partial))?;
         let stream = handle
@@ -92,7 +108,7 @@ impl Layers {
                 content: layer.blob.digest,
                 source,
             })?;
-        let bytes = SyncIoBridge::new_with_handle(stream, handle.clone());
+        let bytes = meter.reading(SyncIoBridge::new_with_handle(stream, handle.clone()));
         let unpacked = TarStream::new(&layer.blob, layer.diff_id, bytes)
             .and_then(|tar| unpack(tar, partial, self.owner))
             .map_err(|error| ImageError::unpacking(layer.blob.digest, &self.folder, error))?;

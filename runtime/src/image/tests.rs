@@ -11,6 +11,7 @@ use samebundle_spec::{Classify, ErrorKind};
 
 use super::{ImageError, Layer, LayerOwner, Layers, pack};
 use crate::driver::contract::{Entry, LayerBuilder, Packing, push_layer};
+use crate::meter::Meter;
 
 /// The tests need no root. The driver contract tests ownership, where it runs as root.
 const OWNER: LayerOwner = LayerOwner::User;
@@ -23,7 +24,9 @@ async fn unpack(layer: LayerBuilder, home: &Path) -> Result<std::path::PathBuf, 
         blob,
         diff_id: Some(diff_id),
     };
-    Layers::new(home, OWNER, Arc::new(store)).ensure(&layer).await
+    Layers::new(home, OWNER, Arc::new(store))
+        .ensure(&layer, &Meter::new("unpack", None, None))
+        .await
 }
 
 #[tokio::test]
@@ -220,7 +223,7 @@ async fn a_header_bomb_is_refused_before_it_fills_memory() {
         diff_id: Some(diff_id),
     };
     let error = Layers::new(home.path(), OWNER, Arc::new(store))
-        .ensure(&layer)
+        .ensure(&layer, &Meter::new("unpack", None, None))
         .await;
     assert!(error.unwrap_err().to_string().contains("too large"));
 }

@@ -29,7 +29,7 @@ use crate::driver::{self, Candidate};
 use crate::home::Home;
 use crate::lifecycle::{Machine, resolve_interrupted};
 use crate::secret::{Answers, NoAnswers};
-use crate::{Context, Event};
+use crate::{Context, Event, Events};
 
 /// What every verb works on.
 #[derive(Clone, Debug)]
@@ -75,8 +75,8 @@ pub struct Network {
 
 /// Names the drivers of a site.
 pub trait Drivers: Debug + Send + Sync {
-    /// All drivers, in order of preference; images are read from `images`.
-    fn candidates(&self, home: &Home, images: Arc<dyn Source>) -> Vec<Candidate>;
+    /// All drivers, in order of preference; images are read from `images`, and `events` gets how far their unpacking is.
+    fn candidates(&self, home: &Home, events: Arc<dyn Events>, images: Arc<dyn Source>) -> Vec<Candidate>;
 }
 
 /// Asks for passphrases of private keys.
@@ -280,7 +280,9 @@ impl Site {
     /// All drivers, in order of preference.
     pub(super) fn drivers(&self, store: &Layout) -> Vec<Candidate> {
         let images: Arc<dyn Source> = Arc::new(store.clone());
-        self.reach.drivers.candidates(self.home(), images)
+        self.reach
+            .drivers
+            .candidates(self.home(), Arc::clone(&self.context.events), images)
     }
 
     /// Resolves runs whose process was killed, with the drivers that ran them.

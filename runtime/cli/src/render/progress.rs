@@ -3,11 +3,11 @@
 
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use samebundle_runtime::{Event, Events, Logged};
+use samebundle_runtime::{Amount, Event, Events, Logged, Working};
 use samebundle_spec::Digest;
 use samebundle_spec::record::{LogLine, RunEvent, RunEventKind, TaskFinished};
 use serde_json::{Value, json};
@@ -20,6 +20,9 @@ const BAR_FROM: u64 = 4 << 20;
 
 /// How much of the state of a line is shown beside the name of its task.
 const STATE_CHARACTERS: usize = 100;
+
+/// The interval at which clocks and spinners move.
+const TICK: Duration = Duration::from_millis(250);
 
 /// The interval between two plain lines about the progress of a copy.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -89,27 +92,8 @@ fn took(event: &RunEvent, finished: &TaskFinished) -> Duration {
 
 /// How far a copy or a step is, its rate, and the time that is left.
 fn moved(event: &Event) -> Option<String> {
-    if let Event::Working {
-        name,
-        count,
-        done,
-        total,
-        left,
-    } = event
-    {
-        let parts = count
-            .map(|(done, all)| format!("{done} of {all}, "))
-            .unwrap_or_default();
-        let mut text = format!(
-            "{}: {parts}{} of {}",
-            safe(name),
-            size::bytes(*done),
-            size::bytes(*total)
-        );
-        if let Some(left) = left.filter(|left| !left.is_zero()) {
-            text.push_str(&format!(", {} left", size::duration(left)));
-        }
-        return Some(text);
+    if let Event::Working(working) = event {
+        return Some(worked(working));
     }
     let Event::Moved {
         done,
@@ -128,6 +112,23 @@ fn moved(event: &Event) -> Option<String> {
         text.push_str(&format!(", {} left", size::duration(left)));
     }
     Some(text)
+}
+
+/// How far a step is, with its parts and bytes as far as they are known.
+fn worked(working: &Working) -> String {
+    let of = |amount: Amount, shown: fn(u64) -> String| match amount.total {
+        Some(total) => format!("{} of {}", shown(amount.done), shown(total)),
+        None => shown(amount.done),
+    };
+    let parts = working.parts.map(|parts| of(parts, |count| count.to_string()));
+    let bytes = working.bytes.map(|bytes| of(bytes, size::bytes));
+    let left = working.left.filter(|left| !left.is_zero());
+    let left = left.map(|left| format!("{} left", size::duration(left)));
+    let known: Vec<String> = [parts, bytes, left].into_iter().flatten().collect();
+    match known.is_empty() {
+        true => safe(&working.name),
+        false => format!("{}: {}", safe(&working.name), known.join(", ")),
+    }
 }
 
 /// Plain lines, for files and CI.
@@ -223,16 +224,17 @@ fn as_json(event: &Event) -> Value {
             "event": "moved", "done": done, "total": total, "bytes_per_second": per_second,
             "seconds_left": left.map(|left| left.as_secs()),
         }),
-        Event::Working {
-            name,
-            count,
-            done,
-            total,
-            left,
-        } => json!({
-            "event": "working", "name": name, "part": count.map(|(part, _)| part), "parts": count.map(|(_, all)| all),
-            "done": done, "total": total, "seconds_left": left.map(|left| left.as_secs()),
-        }),
+        Event::Working(working) => {
+            let of = |amount: Option<Amount>| {
+                let done = amount.map(|amount| amount.done);
+                (done, amount.and_then(|amount| amount.total))
+            };
+            let ((part, parts), (done, total)) = (of(working.parts), of(working.bytes));
+            json!({
+                "event": "working", "name": working.name, "part": part, "parts": parts, "done": done, "total": total,
+                "seconds_left": working.left.map(|left| left.as_secs()), "ended": working.ended,
+            })
+        }
         Event::Waiting { place, why, wait } => {
             json!({"event": "waiting", "place": place, "why": why, "seconds": wait.as_secs_f64()})
         }
@@ -284,26 +286,28 @@ impl Terminal {
 
     /// Shows the line of the whole copy, below the bars of its blobs.
     fn moved(&self, done: u64, total: u64, text: String) {
-        let mut whole = self.whole.lock().unwrap_or_else(PoisonError::into_inner);
-        if done >= total {
-            if let Some(bar) = whole.take() {
-                bar.finish_and_clear();
-            }
-            return;
+        if total >= BAR_FROM || done >= total {
+            show(
+                &mut self.whole(),
+                &self.bars,
+                (done < total).then_some((Some((done, total)), text)),
+            );
         }
-        if total < BAR_FROM {
-            return;
-        }
-        let bar = whole.get_or_insert_with(|| {
-            let bar = self.bars.add(ProgressBar::new(total));
-            if let Ok(style) = ProgressStyle::with_template("  {bar:36} {msg}") {
-                bar.set_style(style);
-            }
-            bar
-        });
-        bar.set_length(total);
-        bar.set_position(done);
-        bar.set_message(text);
+    }
+
+    /// Shows how far a step is: a bar if the end is known, by its bytes or else its parts.
+    fn working(&self, working: &Working) {
+        let of = |amount: Amount| Some((amount.done, amount.total?));
+        let far = working.bytes.and_then(of).or_else(|| working.parts.and_then(of));
+        show(
+            &mut self.whole(),
+            &self.bars,
+            (!working.ended).then(|| (far, worked(working))),
+        );
+    }
+
+    fn whole(&self) -> MutexGuard<'_, Option<ProgressBar>> {
+        self.whole.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Shows a task while it runs, so that a person sees that a silent task is running.
@@ -316,7 +320,7 @@ impl Terminal {
                     bar.set_style(style);
                 }
                 bar.set_message(safe(&started.task));
-                bar.enable_steady_tick(Duration::from_millis(250));
+                bar.enable_steady_tick(TICK);
                 tasks.insert(started.task.clone(), bar);
             }
             RunEventKind::TaskFinished(finished) if !finished.will_retry => {
@@ -348,18 +352,46 @@ impl Terminal {
             bar.set_style(style);
         }
         bar.set_message(digest.short());
-        bar.enable_steady_tick(Duration::from_millis(200));
+        bar.enable_steady_tick(TICK);
         bar
     }
+}
+
+/// Shows the bar of a copy or a step, or takes it away.
+fn show(whole: &mut Option<ProgressBar>, bars: &MultiProgress, shown: Option<(Option<(u64, u64)>, String)>) {
+    let Some((far, text)) = shown else {
+        if let Some(bar) = whole.take() {
+            bar.finish_and_clear();
+        }
+        return;
+    };
+    let bar = whole.get_or_insert_with(|| {
+        let bar = bars.add(ProgressBar::new(0));
+        bar.enable_steady_tick(TICK);
+        bar
+    });
+    let template = if far.is_some() {
+        "  {bar:20} {elapsed} {wide_msg}"
+    } else {
+        "  {spinner} {elapsed} {wide_msg}"
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    if let Some((done, total)) = far {
+        bar.set_length(total);
+        bar.set_position(done);
+    }
+    bar.set_message(text);
 }
 
 impl Events for Terminal {
     fn emit(&self, event: Event) {
         if let Event::Transfer { digest, done, total } = event {
             self.transfer(digest, done, total);
-        } else if let (Event::Moved { done, total, .. } | Event::Working { done, total, .. }, Some(text)) =
-            (&event, moved(&event))
-        {
+        } else if let Event::Working(working) = &event {
+            self.working(working);
+        } else if let (Event::Moved { done, total, .. }, Some(text)) = (&event, moved(&event)) {
             self.moved(*done, *total, text);
         } else if let Some(line) = line(&event, self.verbose) {
             drop(self.bars.println(line));
@@ -409,20 +441,30 @@ mod tests {
 
     #[test]
     fn says_how_far_a_step_is() {
-        let event = Event::Working {
-            name: "unpack the packages of task load".to_owned(),
-            count: Some((2, 7)),
-            done: 3 << 20,
-            total: 1 << 30,
-            left: Some(Duration::from_secs(29)),
+        let event = |parts, bytes| {
+            Event::Working(Working {
+                name: "unpack the packages of task load".to_owned(),
+                parts,
+                bytes,
+                left: Some(Duration::from_secs(29)),
+                ended: false,
+            })
         };
+        let amount = |done, total| Some(Amount { done, total });
+        let known = event(amount(2, Some(7)), amount(3 << 20, Some(1 << 30)));
         let text = "unpack the packages of task load: 2 of 7, 3.00 MiB of 1.00 GiB, 29.0s left";
-        assert_eq!(moved(&event).unwrap(), text);
-        let json = as_json(&event);
+        assert_eq!(moved(&known).unwrap(), text);
+        let json = as_json(&known);
         assert_eq!(
             (&json["event"], &json["part"], &json["parts"]),
             (&json!("working"), &json!(2), &json!(7))
         );
+        let unknown = moved(&event(amount(2, None), amount(3 << 20, None)));
+        assert_eq!(
+            unknown.unwrap(),
+            "unpack the packages of task load: 2, 3.00 MiB, 29.0s left"
+        );
+        assert_eq!(as_json(&event(None, None))["parts"], Value::Null);
     }
 
     #[test]

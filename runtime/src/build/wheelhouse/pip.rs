@@ -252,7 +252,8 @@ impl Download<'_> {
                 command.arg("--constraint").arg(list);
             }
             command.args(&self.tools.pip_arguments).args(&words);
-            let Err(error) = tools::run(command, &purpose, REMEDY, &self.context.cancel).await else {
+            let step = ("fetch packages", None);
+            let Err(error) = tools::run_pip(command, step, &purpose, REMEDY, self.context).await else {
                 return Ok(());
             };
             let without_wheel = match &error {
@@ -296,7 +297,8 @@ impl Download<'_> {
         command.args(&self.tools.pip_arguments).args(places);
         command.args(["--no-deps", "--require-hashes", "-r"]).arg(list);
         let purpose = format!("fetching {} locked packages", locked.len());
-        tools::run(command, &purpose, REMEDY, &self.context.cancel).await?;
+        let step = ("fetch locked packages", Some(locked.len()));
+        tools::run_pip(command, step, &purpose, REMEDY, self.context).await?;
         Ok(())
     }
 
@@ -309,7 +311,6 @@ impl Download<'_> {
             .args([&target.python, &target.machine]);
         command.args([
             "download",
-            "--quiet",
             "--no-input",
             "--disable-pip-version-check",
             "--progress-bar=off",
@@ -356,7 +357,8 @@ impl Download<'_> {
             .arg(&sources)
             .arg(requirement);
         let purpose = format!("fetching the source distribution of {requirement}");
-        tools::run(command, &purpose, REMEDY, &self.context.cancel).await?;
+        let step = format!("fetch the source of {requirement}");
+        tools::run_pip(command, (&step, Some(1)), &purpose, REMEDY, self.context).await?;
         let refused = |why: String| WheelhouseError::Source {
             requirement: requirement.to_owned(),
             python: self.target.python_minor(),
@@ -366,7 +368,8 @@ impl Download<'_> {
         let mut command = pip("wheel");
         command.arg("--wheel-dir").arg(&wheels).arg(&source);
         let purpose = format!("building a wheel of {requirement}");
-        let outcome = tools::run(command, &purpose, REMEDY, &self.context.cancel).await;
+        let step = format!("build a wheel of {requirement}");
+        let outcome = tools::run_pip(command, (&step, None), &purpose, REMEDY, self.context).await;
         match outcome {
             Err(ToolError::Failed { output, .. }) => {
                 return Err(refused(format!("its build fails:\n{output}")));

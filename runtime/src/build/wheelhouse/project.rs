@@ -175,7 +175,8 @@ impl ImportedPackages<'_> {
         }
         let remedy = "install pip for the Python that SAMEBUNDLE_KFP_PYTHON names";
         let purpose = "installing what the pipeline imports";
-        tools::run(command, purpose, remedy, &self.context.cancel).await?;
+        let step = ("install what the pipeline imports", Some(resolution.wheels.len()));
+        tools::run_pip(command, step, purpose, remedy, self.context).await?;
         match std::fs::rename(&new, &place) {
             // Another process was faster; its folder is the same.
             Err(_) if place.is_dir() => {}

@@ -22,7 +22,9 @@ use tokio_util::io::{ReaderStream, SyncIoBridge};
 
 use super::failed;
 use crate::driver::{DriverError, Operation, Staging};
+use crate::event::Events;
 use crate::image::{Image, ImageError, Layer, pack_folder, scan, write_plain};
+use crate::meter::Meter;
 
 /// The repository of our images in an engine.
 const REPOSITORY: &str = "samebundle/image";
@@ -35,6 +37,16 @@ enum Ready {
     Plain(std::fs::File, u64),
 }
 
+impl Ready {
+    /// The size of what is sent, bytes.
+    fn size(&self) -> u64 {
+        match self {
+            Self::Stored(layer) => layer.blob.size,
+            Self::Plain(_, size) => *size,
+        }
+    }
+}
+
 /// Loads an image with the operation's extra layers unless the engine has it, and returns its name there.
 pub(super) async fn ensure(
     engine: &Docker,
@@ -42,6 +54,7 @@ pub(super) async fn ensure(
     image: &Image,
     (operation, staging): (&Operation, &Staging),
     scratch: &Path,
+    events: &dyn Events,
 ) -> Result<String, DriverError> {
     let name = name(image, operation)?;
     match engine.inspect_image(&name).await {
@@ -67,7 +80,15 @@ pub(super) async fn ensure(
             check(source, Layer::clone(layer)).await?;
         }
     }
-    send(engine, source, &name, &config, layers)
+    let bytes = layers.iter().map(|(layer, _)| layer.size()).sum();
+    let meter = Meter::new(
+        "load the image into the engine",
+        Some(layers.len() as u64),
+        Some(bytes),
+    );
+    let sent = send(engine, source, &name, &config, layers, &meter);
+    meter
+        .watch(events, sent)
         .await
         .map_err(|error| DriverError::Start {
             operation: "load the image into the engine",
@@ -193,6 +214,7 @@ async fn send(
     name: &str,
     config: &[u8],
     layers: Vec<(Ready, Digest)>,
+    meter: &Meter,
 ) -> io::Result<()> {
     let (writer, reader) = tokio::io::duplex(limits::STREAM_BUFFER);
     let options = ImportImageOptionsBuilder::default().quiet(true).build();
@@ -207,7 +229,7 @@ async fn send(
         }
         Ok(())
     };
-    let (written, answered) = tokio::join!(write(writer, source, name, config, layers), answered);
+    let (written, answered) = tokio::join!(write(writer, source, name, config, layers, meter), answered);
     // The engine's answer says more than the error that it closed the stream.
     answered.and(written)
 }
@@ -218,6 +240,7 @@ async fn write(
     name: &str,
     config: &[u8],
     layers: Vec<(Ready, Digest)>,
+    meter: &Meter,
 ) -> io::Result<()> {
     let config_name = format!("{}.json", Digest::sha256(config).hex());
     entry(&mut to, &config_name, config.len() as u64, config).await?;
@@ -227,10 +250,18 @@ async fn write(
         match layer {
             Ready::Stored(layer) => {
                 let stream: ByteStream = source.fetch(&layer.blob).await.map_err(io::Error::other)?;
-                entry(&mut to, &name, layer.blob.size, stream).await?;
+                let counted =
+                    tokio_util::io::InspectReader::new(stream, |bytes| meter.add_bytes(bytes.len() as u64));
+                entry(&mut to, &name, layer.blob.size, counted).await?;
             }
-            Ready::Plain(file, size) => entry(&mut to, &name, size, tokio::fs::File::from_std(file)).await?,
+            Ready::Plain(file, size) => {
+                let file = tokio::fs::File::from_std(file);
+                let counted =
+                    tokio_util::io::InspectReader::new(file, |bytes| meter.add_bytes(bytes.len() as u64));
+                entry(&mut to, &name, size, counted).await?;
+            }
         }
+        meter.add_parts(1);
         names.push(name);
     }
     let manifest = json!([{ "Config": config_name, "RepoTags": [name], "Layers": names }]).to_string();

@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::log::Lines;
 use super::{Driver, DriverError, LogSink, Offers, Operation, Outcome, Staging, refuse_gpus};
+use crate::event::{Events, Silent};
 use crate::image;
 
 /// The label that names the run a container belongs to.
@@ -58,6 +59,7 @@ pub struct DockerDriver {
     scratch: PathBuf,
     /// Memory of the engine's machine, bytes.
     memory: u64,
+    events: Arc<dyn Events>,
 }
 
 impl DockerDriver {
@@ -97,7 +99,13 @@ impl DockerDriver {
             address: address.to_owned(),
             source,
             scratch,
+            events: Arc::new(Silent),
         })
+    }
+
+    /// Reports how far the loading of an image is.
+    pub fn reporting(self, events: Arc<dyn Events>) -> Self {
+        Self { events, ..self }
     }
 
     async fn see_through(
@@ -211,7 +219,15 @@ impl DockerDriver {
     ) -> Result<(image::Image, ContainerCreateBody), DriverError> {
         let image = image::read(&*self.source, &operation.image).await?;
         let asked = (operation, staging);
-        let tag = load::ensure(&self.engine, &self.source, &image, asked, &self.scratch).await?;
+        let tag = load::ensure(
+            &self.engine,
+            &self.source,
+            &image,
+            asked,
+            &self.scratch,
+            &*self.events,
+        )
+        .await?;
         let binds = staging.bind(operation, folder).map_err(unstaged(operation))?;
         Ok((image, options::body(operation, &binds, &tag, self.memory)))
     }

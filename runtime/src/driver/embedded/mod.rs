@@ -28,12 +28,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use samebundle_registry::store::Source;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::{Bind, Driver, DriverError, LogSink, Offers, Operation, Outcome, Staging, refuse_gpus};
-use crate::image::{self, Image, Layer, LayerOwner, Layers};
+use crate::event::{Events, Silent};
+use crate::image::{self, Image, ImageError, Layer, LayerOwner, Layers};
+use crate::meter::Meter;
 use cgroup::Cgroup;
 use protocol::{Report, Run, Task};
 use scratch::Scratch;
@@ -61,6 +64,7 @@ pub struct EmbeddedDriver {
     sealed: Arc<OnceCell<Sealed>>,
     layers: Layers,
     rootless: bool,
+    events: Arc<dyn Events>,
 }
 
 const NAME: &str = "embedded";
@@ -81,7 +85,13 @@ impl EmbeddedDriver {
             helper,
             sealed: Arc::default(),
             rootless,
+            events: Arc::new(Silent),
         }
+    }
+
+    /// Reports how far the unpacking of an image is.
+    pub fn reporting(self, events: Arc<dyn Events>) -> Self {
+        Self { events, ..self }
     }
 
     /// Starts the helper of a container.
@@ -110,17 +120,40 @@ impl EmbeddedDriver {
         operation: &Operation,
         staging: &Staging,
     ) -> Result<Vec<PathBuf>, DriverError> {
-        let mut folders = Vec::new();
-        for layer in &image.layers {
-            folders.push(self.layers.ensure(layer).await?);
-        }
-        for layer in &operation.extra_layers {
-            folders.push(match staging.layer_folder(layer) {
-                Some(folder) => folder.to_owned(),
-                None => self.layers.ensure(&Layer::single(layer)).await?,
+        let extra = operation
+            .extra_layers
+            .iter()
+            .map(|layer| match staging.layer_folder(layer) {
+                Some(folder) => Err(folder.to_owned()),
+                None => Ok(Layer::single(layer)),
             });
-        }
-        Ok(folders)
+        let places: Vec<Result<Layer, PathBuf>> = image.layers.iter().cloned().map(Ok).chain(extra).collect();
+        let blobs: Vec<Layer> = places
+            .iter()
+            .filter_map(|place| place.as_ref().ok())
+            .cloned()
+            .collect();
+        let missing = self.layers.missing(&blobs);
+        let bytes = missing.iter().map(|layer| layer.blob.size).sum();
+        let meter = Meter::new("unpack the image", Some(missing.len() as u64), Some(bytes));
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        let work = stream::iter(places)
+            .map(|place| {
+                let meter = &meter;
+                async move {
+                    match place {
+                        Ok(layer) => self.layers.ensure(&layer, meter).await,
+                        Err(folder) => Ok(folder),
+                    }
+                }
+            })
+            .buffered(cores)
+            .try_collect();
+        let folders: Result<Vec<PathBuf>, ImageError> = match missing.is_empty() {
+            true => work.await,
+            false => meter.watch(&*self.events, work).await,
+        };
+        Ok(folders?)
     }
 
     async fn task(

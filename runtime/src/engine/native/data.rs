@@ -8,6 +8,7 @@ use samebundle_spec::bundle::program::CarriedData;
 use samebundle_spec::{Descriptor, Digester, limits};
 
 use super::{ProgramError, unpacked};
+use crate::context::Context;
 use crate::driver::{Content, Input};
 
 /// The folder of data in containers.
@@ -22,7 +23,7 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    /// Unpacks data once, below `layers`, into a folder named by the layer's digest and the data's name.
+    /// Unpacks data once, below the home's layers, into a folder named by the layer's digest and the data's name.
     ///
     /// # Errors
     /// If the layer cannot be read, or is not what its digest or the bundle says.
@@ -30,20 +31,21 @@ impl Data {
         source: &dyn Source,
         carried: &CarriedData,
         layer: &Descriptor,
-        layers: &Path,
+        context: &Context,
     ) -> Result<Self, ProgramError> {
-        let parent = layers.join("data");
         let name = carried.name.to_string();
-        let folder = format!("{}.{name}", layer.digest.hex());
+        let folder = context.home.layers().join("data");
+        let folder = folder.join(format!("{}.{name}", layer.digest.hex()));
         let wanted = carried.clone();
         let fill = move |plain: &mut dyn Read, folder: &Path| fill(plain, &wanted, folder);
-        let unpacked = unpacked::once(source, layer, &parent, &folder, fill).await;
+        let step = (format!("unpack the data {name}"), &*context.events);
+        let unpacked = unpacked::once(source, layer, folder.clone(), step, fill).await;
         unpacked.map_err(|source| ProgramError::Data {
             name: name.clone(),
             source,
         })?;
         Ok(Self {
-            path: parent.join(folder).join(&name),
+            path: folder.join(&name),
             input: Input {
                 target: format!("{TARGET}/{name}/{name}"),
                 content: Content::Artifact {

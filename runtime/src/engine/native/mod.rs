@@ -102,14 +102,13 @@ impl Engine for Native {
             path: outputs.clone(),
             source,
         })?;
-        let layers = context.home.layers();
         let wheelhouse = match &plan.wheelhouse {
-            Some(layer) => Some(Wheelhouse::unpack(&*self.store, layer, &layers).await?),
+            Some(layer) => Some(Wheelhouse::unpack(&*self.store, layer, context).await?),
             None => None,
         };
         let mut data = Vec::new();
         for (carried, layer) in &plan.data {
-            data.push(Data::unpack(&*self.store, carried, layer, &layers).await?);
+            data.push(Data::unpack(&*self.store, carried, layer, context).await?);
         }
         let execution = Execution {
             plan,

@@ -5,37 +5,40 @@
 
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use samebundle_registry::durable;
 use samebundle_registry::store::{Source, SourceExt};
 use samebundle_spec::Descriptor;
 use tokio_util::io::SyncIoBridge;
 
+use crate::event::Events;
 use crate::image::stream::TarStream;
+use crate::meter::Meter;
 
-/// Makes the folder `parent`/`name` from a layer unless it exists: `fill` gets the uncompressed stream and an empty
-/// folder.
+/// Makes a folder from a layer unless it exists: `fill` gets the uncompressed stream and an empty folder. `step` is what
+/// the events call it.
 ///
 /// # Errors
 /// If the layer cannot be read, or `fill` fails; then nothing is left.
 pub(super) async fn once(
     source: &dyn Source,
     layer: &Descriptor,
-    parent: &Path,
-    name: &str,
+    folder: PathBuf,
+    (step, events): (String, &dyn Events),
     fill: impl FnOnce(&mut dyn Read, &Path) -> io::Result<()> + Send + 'static,
 ) -> io::Result<()> {
-    let folder = parent.join(name);
     if folder.exists() {
         return Ok(());
     }
     let stream = source.fetch(layer).await.map_err(io::Error::other)?;
-    let bridge = SyncIoBridge::new(stream);
-    let (layer, parent) = (layer.clone(), parent.to_owned());
+    let meter = Meter::new(step, None, Some(layer.size));
+    let bridge = meter.reading(SyncIoBridge::new(stream));
+    let layer = layer.clone();
     let unpacked = tokio::task::spawn_blocking(move || {
-        std::fs::create_dir_all(&parent)?;
-        let temporary = tempfile::Builder::new().prefix(".new-").tempdir_in(&parent)?;
+        let parent = folder.parent().unwrap_or(&folder);
+        std::fs::create_dir_all(parent)?;
+        let temporary = tempfile::Builder::new().prefix(".new-").tempdir_in(parent)?;
         fill(&mut TarStream::new(&layer, None, bridge)?, temporary.path())?;
         // Containers may run as any user.
         std::fs::set_permissions(temporary.path(), PermissionsExt::from_mode(0o755))?;
@@ -45,11 +48,11 @@ pub(super) async fn once(
             Err(error) => Err(error),
             Ok(()) => {
                 let _gone = temporary.keep();
-                durable::sync_folder(&parent)
+                durable::sync_folder(parent)
             }
         }
     });
-    match unpacked.await {
+    match meter.watch(events, unpacked).await {
         Ok(result) => result,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }

@@ -9,6 +9,7 @@ use samebundle_registry::store::Source;
 use samebundle_spec::Descriptor;
 
 use super::{ProgramError, unpacked};
+use crate::context::Context;
 use crate::driver::{Content, Input};
 
 /// The folder of wheels in containers.
@@ -24,24 +25,24 @@ pub(super) struct Wheelhouse {
 }
 
 impl Wheelhouse {
-    /// Unpacks a wheelhouse once, below `layers`, into a folder named by the layer's digest.
+    /// Unpacks a wheelhouse once, below the home's layers, into a folder named by the layer's digest.
     ///
     /// # Errors
     /// If the layer cannot be read, is not what its digest says, or holds anything but plain files at its top.
     pub(super) async fn unpack(
         source: &dyn Source,
         layer: &Descriptor,
-        layers: &Path,
+        context: &Context,
     ) -> Result<Self, ProgramError> {
-        let parent = layers.join("wheels");
-        let name = layer.digest.hex();
-        let unpacked = unpacked::once(source, layer, &parent, &name, fill).await;
+        let folder = context.home.layers().join("wheels").join(layer.digest.hex());
+        let step = ("unpack the wheelhouse".to_owned(), &*context.events);
+        let unpacked = unpacked::once(source, layer, folder.clone(), step, fill).await;
         unpacked.map_err(|source| ProgramError::Wheelhouse {
             digest: layer.digest,
             source,
         })?;
         Ok(Self {
-            folder: parent.join(name),
+            folder,
             layer: layer.clone(),
         })
     }

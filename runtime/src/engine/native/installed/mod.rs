@@ -18,8 +18,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use samebundle_registry::StoreError;
 use samebundle_registry::durable;
@@ -33,10 +32,10 @@ use super::wheelhouse::{self, Wheelhouse};
 use crate::driver::{Content, DriverError, Input, Operation, Outcome, Output, Staging};
 use crate::event::Event;
 use crate::image::beneath;
+use crate::meter::Meter;
 use crate::record::TaskLines;
 use choose::Choice;
 use kept::Place;
-use wheels::Done;
 
 pub(crate) use kept::kept_layer;
 
@@ -201,44 +200,19 @@ impl Execution<'_> {
         let choice = self.choose(wanted, scratch).await?;
         let root = scratch.join("packages");
         std::fs::create_dir(&root).map_err(file("make", &root))?;
-        let (done, folder) = (Arc::new(Done::default()), wanted.wheels.folder().to_owned());
+        let folder = wanted.wheels.folder().to_owned();
         let planned = blocking(move || Ok((wheels::plan(&folder, &choice)?, choice))).await;
         let (plan, choice) = planned.map_err(unfit)?;
-        let (plan, choice) = (Arc::new(plan), Arc::new(choice));
-        let work = {
-            let (plan, choice, root, done) = (
-                Arc::clone(&plan),
-                Arc::clone(&choice),
-                root.clone(),
-                Arc::clone(&done),
-            );
-            blocking(move || plan.write(&root, &choice, &done))
-        };
-        let meter = async {
-            let began = Instant::now();
-            loop {
-                tokio::time::sleep(METER).await;
-                let bytes = done.bytes.load(Ordering::Relaxed);
-                self.context.events.emit(Event::Working {
-                    name: format!("unpack the packages of task {}", wanted.task),
-                    count: Some((done.wheels.load(Ordering::Relaxed) as u64, plan.wheels() as u64)),
-                    done: bytes,
-                    total: plan.bytes,
-                    left: left(began.elapsed(), bytes, plan.bytes),
-                });
-            }
-        };
-        tokio::select! {
-            written = work => written.map_err(unfit)?,
-            () = meter => {}
-        }
-        self.context.events.emit(Event::Working {
-            name: format!("unpack the packages of task {}", wanted.task),
-            count: Some((plan.wheels() as u64, plan.wheels() as u64)),
-            done: plan.bytes,
-            total: plan.bytes,
-            left: None,
-        });
+        let (bytes, choice) = (plan.bytes, Arc::new(choice));
+        let meter = Meter::new(
+            format!("unpack the packages of task {}", wanted.task),
+            Some(plan.wheels() as u64),
+            Some(bytes),
+        );
+        let (choice_, root_, meter_) = (Arc::clone(&choice), root.clone(), meter.clone());
+        let work = blocking(move || plan.write(&root_, &choice_, &meter_));
+        let written = meter.watch(&*self.context.events, work).await;
+        written.map_err(unfit)?;
         self.compile(wanted, place, &choice, &root, scratch).await?;
         let (from, to, parent) = (root, place.unpacked(), place.parent().to_owned());
         let kept = blocking(move || {
@@ -250,7 +224,7 @@ impl Execution<'_> {
             durable::sync_folder(&parent)
         });
         kept.await.map_err(file("keep", &place.unpacked()))?;
-        Ok(place.layer(plan.bytes))
+        Ok(place.layer(bytes))
     }
 
     /// Asks the image's Python what its pip would install.
@@ -313,7 +287,13 @@ impl Execution<'_> {
         );
         let prefix = ("PYTHONPYCACHEPREFIX".to_owned(), compile::CODE.to_owned());
         operation.environment.extend([prefix]);
-        if self.helper(&operation, &staging).await? == Outcome::Cancelled {
+        let meter = Meter::new(
+            format!("compile the packages of task {}", wanted.task),
+            None,
+            None,
+        );
+        let work = self.helper(&operation, &staging);
+        if meter.watch(&*self.context.events, work).await? == Outcome::Cancelled {
             return Err(InstallError::Cancelled);
         }
         let packages = root.to_owned();
@@ -377,14 +357,6 @@ impl Execution<'_> {
         self.store.push(&layer, Box::pin(content)).await?;
         Ok(layer)
     }
-}
-
-/// How often the progress is told.
-const METER: Duration = Duration::from_millis(200);
-
-/// Estimates the time that is left.
-fn left(took: Duration, done: u64, total: u64) -> Option<Duration> {
-    (done > 0).then(|| took.mul_f64(total.saturating_sub(done) as f64 / done as f64))
 }
 
 /// Does work on files on a thread for blocking work.

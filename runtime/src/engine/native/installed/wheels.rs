@@ -10,7 +10,7 @@ use std::fs::{self, File, FileTimes, OpenOptions};
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use rustix::fs::{Gid, Uid};
@@ -18,6 +18,7 @@ use samebundle_spec::limits;
 use zip::ZipArchive;
 
 use super::choose::{Choice, Places};
+use crate::meter::Meter;
 
 type Archive = ZipArchive<BufReader<File>>;
 
@@ -47,15 +48,6 @@ pub(super) struct Plan {
     made: Vec<(PathBuf, Vec<u8>, bool)>,
     /// Bytes in all.
     pub(super) bytes: u64,
-}
-
-/// How far the work is. It is read while others write.
-#[derive(Debug, Default)]
-pub(super) struct Done {
-    /// Bytes that were written.
-    pub(super) bytes: AtomicU64,
-    /// Wheels of which every file was begun.
-    pub(super) wheels: AtomicUsize,
 }
 
 fn refused(why: impl Into<String>) -> io::Error {
@@ -235,7 +227,7 @@ impl Plan {
     }
 
     /// Writes everything below a new folder, on all cores.
-    pub(super) fn write(&self, root: &Path, choice: &Choice, done: &Done) -> io::Result<()> {
+    pub(super) fn write(&self, root: &Path, choice: &Choice, meter: &Meter) -> io::Result<()> {
         let python = choice.python.as_str();
         let folders: BTreeSet<&Path> = self
             .files
@@ -257,7 +249,7 @@ impl Plan {
             std::thread::available_parallelism().map_or(1, |n| n.get()),
         );
         std::thread::scope(|scope| {
-            let work = || self.work(root, python, &next, done);
+            let work = || self.work(root, python, &next, meter);
             let threads: Vec<_> = (1..cores.min(8)).map(|_| scope.spawn(work)).collect();
             let own = work();
             let others = threads.into_iter().map(|thread| {
@@ -285,15 +277,15 @@ impl Plan {
     }
 
     /// Writes files until none is left. Each thread opens the wheels itself, because a reader has one position.
-    fn work(&self, root: &Path, python: &str, next: &AtomicUsize, done: &Done) -> io::Result<()> {
+    fn work(&self, root: &Path, python: &str, next: &AtomicUsize, meter: &Meter) -> io::Result<()> {
         let mut open_now: Option<(usize, Archive)> = None;
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let Some(planned) = self.files.get(number) else {
-                done.wheels.fetch_max(self.wheels.len(), Ordering::Relaxed);
+                meter.parts_reach(self.wheels.len() as u64);
                 return Ok(());
             };
-            done.wheels.fetch_max(planned.wheel, Ordering::Relaxed);
+            meter.parts_reach(planned.wheel as u64);
             let archive = match &mut open_now {
                 Some((wheel, archive)) if *wheel == planned.wheel => archive,
                 other => {
@@ -312,7 +304,7 @@ impl Plan {
                     format!("write /{name} of a wheel: {error}"),
                 ));
             }
-            done.bytes.fetch_add(planned.size, Ordering::Relaxed);
+            meter.add_bytes(planned.size);
         }
     }
 }
@@ -506,7 +498,7 @@ mod tests {
             folders: BTreeMap::new(),
         };
         let root = tempfile::tempdir().unwrap();
-        plan(house.path(), &choice)?.write(root.path(), &choice, &Done::default())?;
+        plan(house.path(), &choice)?.write(root.path(), &choice, &Meter::new("unpack", None, None))?;
         Ok(root)
     }
 

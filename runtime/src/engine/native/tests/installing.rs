@@ -3,6 +3,7 @@
 use super::*;
 use crate::driver::contract::{Entry, LayerBuilder, Packing, push_layer};
 use crate::driver::{Content, Operation, Output};
+use crate::event::{Amount, Working};
 
 const PIP: &str =
     r#"command: [sh, -c, "python3 -m pip install 'a==1' --index-url https://index && \"$0\" \"$@\"", run]"#;
@@ -180,6 +181,18 @@ async fn wheels_that_fit_are_unpacked_once_and_kept_as_a_folder_only() {
         .collect();
     assert_eq!(cache, ["__init__.cpython-311.pyc"], "only what has a source");
     let seen = bench.seen.events.lock().unwrap();
-    let progress = |event: &Event| matches!(event, Event::Working { count: Some((1, 1)), done, total, .. } if done == total);
+    let progress = |event: &Event| {
+        matches!(
+            event,
+            Event::Working(Working {
+                parts: Some(Amount {
+                    done: 1,
+                    total: Some(1)
+                }),
+                ended: true,
+                ..
+            })
+        )
+    };
     assert!(seen.iter().any(progress), "{seen:?}");
 }
