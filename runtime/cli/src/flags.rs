@@ -3,7 +3,7 @@
 //! The installation is named on the command line, so its bundle is known before the line is read whole; clap then checks
 //! flags, names the nearest one for a wrong one, and shows them in `run NAME --help`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use samebundle_spec::bundle::view::{Parameter, View};
@@ -15,20 +15,30 @@ use crate::error::CliError;
 const ID: &str = "parameter:";
 
 /// Adds the parameters of a bundle to a command. A parameter whose name is an option of the command can only be set
-/// with `-p`.
+/// with `-p`; the help names those.
 pub(crate) fn add(mut command: Command, view: &View) -> Command {
-    let taken: Vec<String> = command
+    let globals = ["home", "output", "offline", "verbose", "help", "version"].map(str::to_owned);
+    let options = command
         .get_arguments()
-        .filter_map(|arg| arg.get_long().map(str::to_owned))
-        .collect();
-    let globals = ["home", "output", "offline", "verbose", "help", "version"];
+        .filter_map(|arg| arg.get_long().map(str::to_owned));
+    let taken: BTreeSet<String> = options.chain(globals).collect();
+    let mut others = Vec::new();
     for (name, parameter) in &view.parameters {
-        let free = !taken.contains(name) && !globals.contains(&name.as_str());
-        if free && is_flag(name) {
-            command = command.arg(flag(name, parameter, view));
+        if taken.contains(name) || !is_flag(name) {
+            others.push(format!("  -p {name}=VALUE"));
+            continue;
         }
+        let mut arg = flag(name, parameter, view);
+        let dashed = name.replace('_', "-");
+        if dashed != *name && !taken.contains(&dashed) && !view.parameters.contains_key(&dashed) {
+            arg = arg.alias(dashed);
+        }
+        command = command.arg(arg);
     }
-    command
+    match others.is_empty() {
+        true => command,
+        false => command.after_help(format!("Other parameters of the bundle:\n{}", others.join("\n"))),
+    }
 }
 
 /// Tells whether a name can be a flag. All others can still be set with `-p`.
@@ -67,13 +77,17 @@ fn flag(name: &str, parameter: &Parameter, view: &View) -> Arg {
     } else if parameter.required {
         help = format!("{help} [required]");
     }
-    Arg::new(format!("{ID}{name}"))
+    let arg = Arg::new(format!("{ID}{name}"))
         .long(name.to_owned())
         .value_name(kind)
         .help(help.trim().to_owned())
         .help_heading("Parameters of the bundle")
-        .action(ArgAction::Set)
-        .allow_hyphen_values(true)
+        .action(ArgAction::Set);
+    match kind {
+        // `--flag` alone is true, and what follows it may be the next option.
+        "BOOLEAN" => arg.num_args(0..=1).default_missing_value("true"),
+        _ => arg.allow_hyphen_values(true),
+    }
 }
 
 /// Returns the parameters that were given as flags, as text.
@@ -97,4 +111,61 @@ pub(crate) fn assignment(text: &str) -> Result<(String, String), CliError> {
         .split_once('=')
         .map(|(name, value)| (name.to_owned(), value.to_owned()));
     split.ok_or_else(|| CliError::Usage(format!("{text:?} is not NAME=VALUE")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view() -> View {
+        let definition = |kind: &str| serde_json::json!({ "type": kind });
+        let parameter =
+            |name: &str| serde_json::json!({ "definition": name, "destination": { "env": name } });
+        let names = ["learning_rate", "fast", "env", "a_b", "a-b"];
+        let kinds = ["number", "boolean", "string", "string", "string"];
+        let parameters: serde_json::Map<_, _> = names
+            .iter()
+            .map(|name| ((*name).to_owned(), parameter(name)))
+            .collect();
+        let definitions: serde_json::Map<_, _> = names
+            .iter()
+            .zip(kinds)
+            .map(|(name, kind)| ((*name).to_owned(), definition(kind)))
+            .collect();
+        serde_json::from_value(serde_json::json!({
+            "schemaVersion": "v1.2.0", "name": "x", "version": "1.0.0", "parameters": parameters, "definitions": definitions,
+        }))
+        .unwrap()
+    }
+
+    fn read(words: &[&str]) -> Result<BTreeMap<String, String>, clap::Error> {
+        let command = add(Command::new("run").arg(Arg::new("env").long("env")), &view());
+        command
+            .try_get_matches_from([&["run"], words].concat())
+            .map(|matches| given(&matches))
+    }
+
+    #[test]
+    fn flags_are_taken_as_people_write_them() {
+        let one = |name: &str, value: &str| BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        for spelling in ["--learning-rate=-1", "--learning_rate=-1"] {
+            assert_eq!(read(&[spelling]).unwrap(), one("learning_rate", "-1"));
+        }
+        assert_eq!(read(&["--fast"]).unwrap(), one("fast", "true"));
+        assert_eq!(read(&["--fast", "False"]).unwrap(), one("fast", "False"));
+        let both = read(&["--fast", "--learning-rate=2"]).unwrap();
+        assert_eq!(both.len(), 2);
+        assert_eq!(
+            read(&["--a-b=1"]).unwrap(),
+            one("a-b", "1"),
+            "its own name goes first"
+        );
+    }
+
+    #[test]
+    fn the_help_names_what_is_no_flag() {
+        let mut command = add(Command::new("run").arg(Arg::new("env").long("env")), &view());
+        let help = command.render_help().to_string();
+        assert!(help.contains("-p env=VALUE"), "{help}");
+    }
 }

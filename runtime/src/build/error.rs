@@ -30,6 +30,12 @@ pub enum BuildError {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// The folder is no project.
+    #[error("there is no samebundle.yaml in {}; `init` writes one: `init {} --from PIPELINE.py`", folder.display(), folder.display())]
+    NoManifest {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// `samebundle.yaml` is not valid.
     #[error("{path}: {source}")]
     Authoring {
@@ -97,6 +103,7 @@ fn counted(count: usize, what: &str) -> String {
 impl Classify for BuildError {
     fn kind(&self) -> ErrorKind {
         match self {
+            Self::NoManifest { .. } => ErrorKind::NotFound,
             Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
             Self::Read { .. } | Self::Write { .. } => ErrorKind::Environment,
             Self::Authoring { .. }

@@ -253,7 +253,14 @@ fn manifest_of(inputs: &BuildInputs<'_>) -> Result<ProgramManifest, BuildError> 
 /// [`BuildError`] if it cannot be read, is not valid, or is not of kind Program.
 pub fn read_manifest(sources: &Path) -> Result<ProgramManifest, BuildError> {
     let path = sources.join(MANIFEST);
-    let bytes = read_file(&path, limits::AUTHORING_BYTES)?;
+    let bytes = read_file(&path, limits::AUTHORING_BYTES).map_err(|error| match error {
+        BuildError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            BuildError::NoManifest {
+                folder: sources.to_owned(),
+            }
+        }
+        other => other,
+    })?;
     match authoring::parse(&bytes).map_err(|source| BuildError::Authoring { path, source })? {
         Authored::Program(manifest) => Ok(*manifest),
         Authored::Environment(other) | Authored::Addon(other) => {

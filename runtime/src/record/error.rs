@@ -12,7 +12,9 @@ use samebundle_spec::{Classify, ErrorKind};
 #[non_exhaustive]
 pub enum RecordError {
     /// No such installation.
-    #[error("nothing is installed as {name}")]
+    #[error(
+        "nothing is installed as {name}; `list` shows what is, and a bundle that is only built runs from its folder: `run DIR`"
+    )]
     NoInstallation {
         /// The name that was asked for.
         name: String,

@@ -166,7 +166,12 @@ pub fn init(_: &Site, request: InitRequest) -> Result<InitReport, VerbError> {
         None => name_from_folder(&folder)?,
     };
     let pipeline = match &request.pipeline {
-        Some(pipeline) => pipeline_path(&folder, pipeline)?,
+        Some(pipeline) => {
+            let plain = pipeline_path(&folder, pipeline)?;
+            let path = folder.join(&plain);
+            std::fs::metadata(&path).map_err(VerbError::io("find", &path))?;
+            plain
+        }
         None => "pipeline.py".to_owned(),
     };
     let text = template(&name, &pipeline);

@@ -27,17 +27,18 @@ impl Given {
     /// If a parameter that is given as text is unknown, or its text is no value of its type.
     pub(super) fn typed(self, view: &View) -> Result<BTreeMap<String, Value>, VerbError> {
         let mut values = self.values;
+        if let Some(name) = values.keys().find(|name| !view.parameters.contains_key(*name)) {
+            return Err(unknown(name, view));
+        }
         for (name, text) in self.texts {
-            let parameter = view
-                .parameters
-                .get(&name)
-                .ok_or_else(|| VerbError::UnknownParameter {
-                    nearest: samebundle_spec::bundle::parameter::nearest(&name, view.parameters.keys()),
-                    name: name.clone(),
-                })?;
+            let parameter = view.parameters.get(&name).ok_or_else(|| unknown(&name, view))?;
             let any = Value::Bool(true);
             let schema = view.definitions.get(&parameter.definition).unwrap_or(&any);
-            let value = Definition::new(schema, &view.definitions)
+            let definition = Definition::new(schema, &view.definitions);
+            if text == "null" && !parameter.required && definition.as_ref().is_ok_and(may_be_unset) {
+                continue;
+            }
+            let value = definition
                 .and_then(|definition| definition.from_text(&text))
                 .map_err(|source| VerbError::ParameterValue {
                     name: name.clone(),
@@ -46,5 +47,19 @@ impl Given {
             values.insert(name, value);
         }
         Ok(values)
+    }
+}
+
+/// Tells whether `null` says that a parameter is not set: it has no default that would stand in, and `null` is no value.
+fn may_be_unset(definition: &Definition<'_>) -> bool {
+    let types = definition.types();
+    let is_value = types.is_empty() || types.contains(&"string") || types.contains(&"null");
+    definition.default_value().is_none() && !is_value
+}
+
+fn unknown(name: &str, view: &View) -> VerbError {
+    VerbError::UnknownParameter {
+        nearest: samebundle_spec::bundle::parameter::nearest(name, view.parameters.keys()),
+        name: name.to_owned(),
     }
 }

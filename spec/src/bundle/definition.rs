@@ -105,6 +105,7 @@ impl<'a> Definition<'a> {
 
     /// Reads a value as a person writes it on a command line: a string is taken as it is, anything else as JSON. Where several
     /// types fit, the string comes last; where none is declared, JSON is tried and else it is a string. Integers have 64 bits.
+    /// Booleans are taken as Python and YAML write them too.
     ///
     /// # Errors
     /// If the text is of none of the types.
@@ -119,6 +120,11 @@ impl<'a> Definition<'a> {
         }
         if types.is_empty() || types.contains(&"string") {
             return Ok(Value::String(text.to_owned()));
+        }
+        if types.contains(&"boolean")
+            && let Some(value) = boolean(text)
+        {
+            return Ok(Value::Bool(value));
         }
         if types.contains(&"number")
             && let Some(number) = large_number(text)
@@ -135,6 +141,15 @@ impl<'a> Definition<'a> {
         };
         let wanted = types.join(" or ");
         Err(DefinitionError::Text { text, wanted, why })
+    }
+}
+
+/// Reads a truth value as people write it.
+fn boolean(text: &str) -> Option<bool> {
+    match text.trim().to_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Some(true),
+        "false" | "no" | "off" | "0" => Some(false),
+        _ => None,
     }
 }
 

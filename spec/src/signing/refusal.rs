@@ -153,7 +153,7 @@ impl SignatureFault {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The policy's default is to reject.
-    #[error("the policy has no rule for {place}; add one with `trust add KEY FILE --scope SCOPE`")]
+    #[error("the policy has no rule for {place}; {}", remedy(.place))]
     NoRule {
         /// Where the bundle comes from.
         place: BundleOrigin,
@@ -179,6 +179,19 @@ pub enum Refusal {
         /// What is wrong with the others.
         others: Vec<SignatureFault>,
     },
+}
+
+/// What somebody can do about a bundle that no rule is for: who made it signs it, who got it trusts who did.
+fn remedy(place: &BundleOrigin) -> &'static str {
+    match place {
+        BundleOrigin::Registry(_) => {
+            "add one with `trust add NAME FILE --scope SCOPE`, FILE being the publisher's public key"
+        }
+        BundleOrigin::Local => {
+            "for a bundle of somebody else, add one with `trust add NAME FILE`, FILE being the publisher's public key; \
+             your own is trusted here once you have signed it (`key generate`, `sign NAME`), or run its folder (`run DIR`)"
+        }
+    }
 }
 
 impl Refusal {
