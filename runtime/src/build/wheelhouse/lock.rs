@@ -94,7 +94,7 @@ impl Lock {
             path: path.to_owned(),
             why,
         };
-        let bytes = match std::fs::read(path) {
+        let bytes = match durable::read_named(path, limits::LOCK_BYTES) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(error) => return Err(refused(error.to_string())),
