@@ -13,7 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use samebundle_registry::durable;
+use samebundle_spec::limits;
 use tempfile::TempDir;
+
+use crate::image::beneath;
 
 /// The folders of a home.
 #[derive(Clone, Debug)]
@@ -46,6 +49,10 @@ pub(crate) const LAYERS_LOCK: &str = "layers";
 
 /// The beginning of the name of a process's folder below `scratch`.
 pub(crate) const PROCESS_PREFIX: &str = "process-";
+
+/// What the message of a failure says where [`Home::discard_if_full`] removed something.
+pub(crate) const DISCARDED: &str = ", and the disk of the home was full, so what it wrote was removed; `samebundle runs remove` \
+     and `samebundle store gc` free space";
 
 /// A home cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -171,6 +178,30 @@ impl Home {
     /// Profiles of registries, one document each: what `registry doctor` measured.
     pub fn registries(&self) -> PathBuf {
         self.root.join("registries")
+    }
+
+    /// Tells whether the disk has no room left for a run. A disk of which that is not known has room.
+    pub fn is_full(&self) -> bool {
+        let Ok(disk) = rustix::fs::statvfs(&self.root) else {
+            return false;
+        };
+        // A part of some file systems is left to root.
+        let blocks = match rustix::process::geteuid().is_root() {
+            true => disk.f_bfree,
+            false => disk.f_bavail,
+        };
+        let no_bytes = disk.f_blocks > 0 && blocks.saturating_mul(disk.f_frsize) < limits::FULL_DISK_BYTES;
+        no_bytes || (disk.f_files > 0 && disk.f_favail == 0)
+    }
+
+    /// Removes a folder with what came to no end if the disk is full, so that the next run has room. Tells whether it did.
+    pub(crate) async fn discard_if_full(&self, folder: &Path) -> bool {
+        if !self.is_full() {
+            return false;
+        }
+        let folder = folder.to_owned();
+        let removed = tokio::task::spawn_blocking(move || beneath::remove_path(&folder)).await;
+        matches!(removed, Ok(Ok(())))
     }
 
     /// Takes the lock of this name and waits for it. Requests of one process wait in turn and block no thread; a thread

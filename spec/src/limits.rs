@@ -249,6 +249,8 @@ pub const HELPER_MESSAGE_BYTES: u64 = 8 << 20;
 pub const ACCOUNT_FILE_BYTES: u64 = 1 << 20;
 /// Largest history that an export carries, bytes.
 pub const HISTORY_BYTES: u64 = 256 << 20;
+/// A disk that has fewer bytes left is full: the record of a run and what its first container needs take as many.
+pub const FULL_DISK_BYTES: u64 = 1 << 20;
 /// How long a blob that nothing needs stays in a store by default, seconds: a day, in which a copy that was cut off can be
 /// resumed.
 pub const STORE_GRACE_SECONDS: u64 = 86_400;

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::LifecycleError;
 use crate::driver::{Content, Input, Limits, Operation, Output, Staging};
+use crate::record::RUN_OUTPUTS;
 
 /// Where the run tool looks for outputs.
 const OUTPUTS: &str = "/cnab/app/outputs";
@@ -74,7 +75,7 @@ impl Action<'_> {
     }
 
     fn outputs_folder(&self) -> PathBuf {
-        self.folder.join("outputs")
+        self.folder.join(RUN_OUTPUTS)
     }
 
     /// The environment. A parameter cannot override what CNAB reserves.

@@ -16,11 +16,11 @@ use crate::driver::{Candidate, Driver, Limits, Outcome};
 use crate::engine::native::{Native, RUN_VOLUMES};
 use crate::engine::{Engine, ProgramOutcome, ProgramPlan};
 use crate::event::{Event, Silent};
-use crate::home::LAYERS_LOCK;
+use crate::home::{DISCARDED, LAYERS_LOCK};
 use crate::image::beneath;
 use crate::opened::Program;
 use crate::plan::{Plan, PlanError, Work};
-use crate::record::{Mask, RunLog, Runs, TaskLines};
+use crate::record::{Mask, RUN_OUTPUTS, RunLog, Runs, TaskLines};
 use crate::secret::SecretValue;
 
 /// Runs a plan to its end and returns its record, whether it succeeded or failed.
@@ -211,11 +211,18 @@ async fn run_action(
         message: None,
         outputs: BTreeMap::new(),
     };
+    let came_to_an_end = matches!(outcome, Ok(Outcome::Succeeded));
+    let discarded = !came_to_an_end
+        && context
+            .home
+            .discard_if_full(&log.folder().join(RUN_OUTPUTS))
+            .await;
     match outcome? {
         Outcome::Succeeded => ended.outputs = action.outputs()?,
         Outcome::Failed { code, .. } => {
             ended.status = RunStatus::Failed;
-            ended.message = Some(format!("action {} exited with code {code}", plan.action));
+            let why = if discarded { DISCARDED } else { "" };
+            ended.message = Some(format!("action {} exited with code {code}{why}", plan.action));
         }
         Outcome::Cancelled => ended.status = RunStatus::Cancelled,
     }

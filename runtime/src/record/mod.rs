@@ -18,6 +18,6 @@ pub use lines::RunEvents;
 pub use log::RunLog;
 pub(crate) use log::TaskLines;
 pub use mask::Mask;
-pub use runs::Runs;
-pub(crate) use runs::write_run;
+pub use runs::{Held, Runs};
+pub(crate) use runs::{RUN_OUTPUTS, write_run};
 pub use samebundle_spec::record::LogLine;

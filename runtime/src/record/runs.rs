@@ -12,7 +12,8 @@
 //! from the log, whose last line may be cut. A run of an earlier version, or one that was imported, has a record and no
 //! log.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -28,8 +29,16 @@ use crate::context::Context;
 use crate::home::Home;
 
 pub(super) const EVENTS: &str = "events.jsonl";
+/// The folder of a run's outputs.
+pub(crate) const RUN_OUTPUTS: &str = "outputs";
 pub(super) const LOG: &str = "log.jsonl";
 pub(super) const LOCK: &str = "lock";
+
+/// The lock of a run that does not go on. No other process removes, ends or changes the run as long as this is there.
+#[derive(Debug)]
+pub struct Held {
+    _lock: Option<File>,
+}
 
 /// The runs of a home.
 #[derive(Debug)]
@@ -60,7 +69,11 @@ impl<'a> Runs<'a> {
             .map_err(RecordError::io("make", &folder))?;
         let lock_path = folder.join(LOCK);
         let lock = durable::lock(&lock_path).map_err(RecordError::io("lock", &lock_path))?;
-        let log = RunLog::begin(folder, lock, context, started, mask)?;
+        let log = RunLog::begin(folder.clone(), lock, context, started, mask);
+        let log = log.inspect_err(|_| {
+            // Nothing began, as on a full disk. What is left is collected later.
+            let _ = std::fs::remove_dir_all(&folder);
+        })?;
         let runs = self.home.runs();
         durable::sync_folder(&runs).map_err(RecordError::io("sync", &runs))?;
         Ok(log)
@@ -144,7 +157,11 @@ impl<'a> Runs<'a> {
                 continue;
             }
             let path = folder.join(LOCK);
-            let lock = durable::try_lock(&path).map_err(RecordError::io("lock", &path))?;
+            let lock = match durable::try_lock(&path) {
+                // It was removed just now.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                lock => lock.map_err(RecordError::io("lock", &path))?,
+            };
             if let Some(lock) = lock {
                 // The run may have ended after it was read and before the lock was taken.
                 let run = self.written(&id)?;
@@ -154,6 +171,22 @@ impl<'a> Runs<'a> {
             }
         }
         Ok(found)
+    }
+
+    /// Takes the lock of a run that does not go on, so that it can be removed; `None` if it goes on. Nothing is written.
+    ///
+    /// # Errors
+    /// If its lock cannot be taken.
+    pub fn hold(&self, id: &RunId) -> Result<Option<Held>, RecordError> {
+        let path = self.folder(id).join(LOCK);
+        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => file,
+            // No process of this home did an imported run.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Some(Held { _lock: None })),
+            Err(error) => return Err(RecordError::io("open", &path)(error)),
+        };
+        let free = durable::try_lock_open(&file).map_err(RecordError::io("lock", &path))?;
+        Ok(free.then_some(Held { _lock: Some(file) }))
     }
 
     /// The events of a run as they are appended, from the first to the end of the run or of its process.
@@ -200,7 +233,7 @@ impl<'a> Runs<'a> {
     }
 
     /// All ids, oldest first: a ULID sorts by time.
-    fn ids(&self) -> Result<Vec<RunId>, RecordError> {
+    pub(crate) fn ids(&self) -> Result<Vec<RunId>, RecordError> {
         let folder = self.home.runs();
         let entries = std::fs::read_dir(&folder).map_err(RecordError::io("list", &folder))?;
         let mut ids: Vec<RunId> = Vec::new();

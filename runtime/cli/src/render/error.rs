@@ -13,7 +13,10 @@ use crate::error::CliError;
 /// standard output for a program.
 pub(crate) fn print(error: &CliError, output: Output) {
     let chain = causes(error);
-    let hint = general_hint(error.kind());
+    let hint = match no_room(error.kind(), &chain) {
+        true => Some(NO_ROOM),
+        false => general_hint(error.kind()),
+    };
     let result = match output {
         Output::Text => print_text(error, &chain, hint),
         Output::Json => print_json(error, &chain, hint),
@@ -68,6 +71,18 @@ fn as_json(error: &CliError, chain: &[String], hint: Option<&str>) -> Value {
     });
     document.insert("error".to_owned(), error);
     Value::Object(document)
+}
+
+/// What frees space, where there is none.
+const NO_ROOM: &str = "the disk is full: `runs remove` and `store gc` free space in the home, and `store usage` shows what takes it";
+
+/// Tells whether an error is that a disk has no room. Some causes are only known as the text of the system's error.
+fn no_room(kind: ErrorKind, chain: &[String]) -> bool {
+    let texts = ["No space left on device", "Disk quota exceeded"];
+    kind == ErrorKind::Environment
+        && chain
+            .iter()
+            .any(|text| texts.iter().any(|full| text.contains(full)))
 }
 
 fn general_hint(kind: ErrorKind) -> Option<&'static str> {

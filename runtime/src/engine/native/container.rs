@@ -19,6 +19,8 @@ use super::resolve::{ContainerView, Resolver, artifact_folder};
 use super::wheelhouse::{self, Wheelhouse};
 use super::{Execution, ProgramError, collect, executor_input, signal};
 use crate::driver::{DriverError, Input, Limits, Operation, Outcome, Output, Staging};
+use crate::home::DISCARDED;
+use crate::record::RUN_OUTPUTS;
 
 impl Execution<'_> {
     /// Runs the container of a task once and collects its outputs.
@@ -78,34 +80,73 @@ impl Execution<'_> {
             folder: format!("{ROOT}/{path}"),
             path: path.to_owned(),
         };
+        self.ended(outcome, written, log.last(), deadline, &operation.limits)
+            .await
+    }
+
+    /// Tells what came of an attempt whose container ended so.
+    async fn ended(
+        &self,
+        outcome: Result<Outcome, DriverError>,
+        written: Written,
+        lines: LastLines,
+        deadline: Option<u64>,
+        limits: &Limits,
+    ) -> Result<TaskEnd, AttemptFailure> {
         match outcome {
             Ok(Outcome::Cancelled) if !self.halt.is_cancelled() => {
                 let limit = deadline.unwrap_or_default();
                 let why = format!("it took longer than its deadline of {limit} s");
-                Err(written.failure(why, log.last(), None).await)
+                Err(self.failure(written, why, lines, None).await)
             }
             Err(source) => {
-                let task = path.to_owned();
+                self.context.home.discard_if_full(&written.host).await;
+                let task = written.path;
                 self.stop(ProgramError::Driver { task, source });
                 Ok(TaskEnd::Failed { message: None })
             }
-            Ok(Outcome::Cancelled) => Ok(TaskEnd::Cancelled),
+            Ok(Outcome::Cancelled) => {
+                self.context.home.discard_if_full(&written.host).await;
+                Ok(TaskEnd::Cancelled)
+            }
             Ok(Outcome::Failed { code, out_of_memory }) => {
                 let memory = match out_of_memory {
                     true => ", its memory limit was reached",
                     false => "",
                 };
-                let why = format!("{}{memory}", signal::ending(code, &operation.limits));
-                Err(written.failure(why, log.last(), Some(code)).await)
+                let why = format!("{}{memory}", signal::ending(code, limits));
+                Err(self.failure(written, why, lines, Some(code)).await)
             }
             Ok(Outcome::Succeeded) => match written.outputs().await {
                 Ok(outputs) => Ok(TaskEnd::Done(outputs)),
-                Err(error) => Err(AttemptFailure {
-                    exit_code: Some(0),
-                    left: written.left().await,
-                    ..failure(error)
-                }),
+                Err(error) => Err(self
+                    .failure(written, error.to_string(), LastLines::default(), Some(0))
+                    .await),
             },
+        }
+    }
+
+    /// Describes how an attempt failed, with what it left.
+    async fn failure(
+        &self,
+        written: Written,
+        mut why: String,
+        lines: LastLines,
+        exit_code: Option<i32>,
+    ) -> AttemptFailure {
+        let left = match self.context.home.discard_if_full(&written.host).await {
+            true => {
+                why.push_str(DISCARDED);
+                Values::default()
+            }
+            false => written.left().await,
+        };
+        AttemptFailure {
+            task: written.path,
+            why,
+            lines,
+            exit_code,
+            left,
         }
     }
 
@@ -275,7 +316,7 @@ impl Execution<'_> {
 
     /// Returns the folder of this machine for a task's outputs.
     fn own_folder(&self, path: &str) -> PathBuf {
-        self.plan.run_dir.join("outputs").join(path)
+        self.plan.run_dir.join(RUN_OUTPUTS).join(path)
     }
 
     /// Returns the inputs of a task (the wheels, the data, its input artifacts), its outputs, and the paths of all of
@@ -333,17 +374,6 @@ impl Written {
         };
         let collected = tokio::task::spawn_blocking(collect).await;
         collected.map_err(|error| TaskError::Folder(error.into()))?
-    }
-
-    /// Describes how an attempt failed, with what it left.
-    async fn failure(&self, why: String, lines: LastLines, exit_code: Option<i32>) -> AttemptFailure {
-        AttemptFailure {
-            task: self.path.clone(),
-            why,
-            lines,
-            exit_code,
-            left: self.left().await,
-        }
     }
 
     /// Returns the artifacts that a task left which failed.

@@ -54,7 +54,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Engine, ProgramError, ProgramOutcome, ProgramPlan};
 use crate::context::Context;
 use crate::driver::Driver;
-use crate::record::RunLog;
+use crate::record::{RUN_OUTPUTS, RunLog};
 
 use artifact::{Produced, TaskEnd, Values};
 use facts::RunFacts;
@@ -97,7 +97,7 @@ impl Engine for Native {
         let Implementation::Dag(dag) = &pipeline.root.implementation else {
             return Err(ProgramError::NoDag);
         };
-        let outputs = plan.run_dir.join("outputs");
+        let outputs = plan.run_dir.join(RUN_OUTPUTS);
         folder::make(&outputs).map_err(|source| ProgramError::Folder {
             path: outputs.clone(),
             source,
