@@ -10,7 +10,8 @@ pub(crate) const TESTS: &[Test] = tests![
     nothing_but_files_is_written_and_nothing_else_is_replaced,
     the_mask_of_the_process_holds_for_what_it_writes,
     a_read_only_home_is_read_and_not_written,
-    where_there_is_no_room_to_unpack_the_scratch_folder_is_named
+    where_there_is_no_room_to_unpack_the_scratch_folder_is_named,
+    a_run_that_fills_the_disk_leaves_room_and_a_full_disk_is_emptied
 ];
 
 /// A shell script in a mount namespace of its own, with the home and the command as its arguments; `None` where this
@@ -127,4 +128,62 @@ fn where_there_is_no_room_to_unpack_the_scratch_folder_is_named() {
     assert_eq!(out.status.code(), Some(8));
     let said = String::from_utf8_lossy(&out.stderr);
     assert!(said.contains("scratch") && said.contains("make room"), "{said}");
+}
+
+fn a_run_that_fills_the_disk_leaves_room_and_a_full_disk_is_emptied() {
+    let Some(greet) = greet() else {
+        return skip("disks: the busybox image was not made (tests/setup/images)");
+    };
+    let sandbox = Sandbox::new();
+    let start = crate::upkeep::writer(greet, &sandbox);
+    let home = sandbox.home("small");
+    std::fs::create_dir_all(home.path()).unwrap();
+    let script = r#"
+        home=$1; same=$2; dead=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef
+        s() { "$same" --home "$home" "$@"; }
+        mount -t tmpfs -o size=32m tmpfs "$home"
+        cp -a homes/publisher/. "$home"
+        s run greet --times=1000 || exit 90
+        # What another failure leaves can be looked at.
+        ! s run greet --times=13
+        s outputs | grep -q greet.words
+        # What fills the disk is removed, and the next run has room.
+        code=0; s run greet --times=100000 2>task || code=$?; test $code = 3
+        test -z "$(find "$home/runs" -size +1000000c)"
+        s run greet --times=1000
+        # Where nothing can be written, the answer names what helps, and that works.
+        mkdir "$home/layers/$dead"
+        head -c 300000 /dev/zero >"$home/layers/$dead/file"
+        head -c 50000000 /dev/zero >"$home/filler" || true
+        code=0; s run greet --times=1 2>full || code=$?; test $code = 8
+        s store usage
+        s store gc --grace 0s
+        test ! -e "$home/layers/$dead"
+        head -c 50000000 /dev/zero >>"$home/filler" || true
+        s runs remove --failed
+        s runs remove last --outputs-only
+        s runs remove greet --keep 0
+        test -z "$(ls -A "$home/runs")"
+        s run greet --times=1
+    "#;
+    let Some(out) = in_namespace(&home, script) else {
+        return skip("disks: no mount namespace can be made here (unshare -m)");
+    };
+    if out.status.code() == Some(90) && !is_root() {
+        return skip("disks: no container can be started in a mount namespace here");
+    }
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(
+        out.status.success(),
+        "{}{said}",
+        String::from_utf8_lossy(&out.stdout)
+    );
+    let task = std::fs::read_to_string(sandbox.path().join("task")).unwrap();
+    assert!(
+        task.contains("the disk of the home was full") && task.contains("runs remove"),
+        "{task}"
+    );
+    let full = std::fs::read_to_string(sandbox.path().join("full")).unwrap();
+    assert!(full.contains("`runs remove` and `store gc` free space"), "{full}");
+    drop(start);
 }

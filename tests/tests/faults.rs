@@ -27,6 +27,7 @@ pub(crate) const TESTS: &[Test] = tests![
     an_import_that_fails_anywhere_harms_nothing,
     a_signing_that_fails_anywhere_harms_nothing,
     a_collection_that_fails_anywhere_harms_nothing,
+    a_removal_of_runs_that_fails_anywhere_harms_nothing,
     a_server_that_fails_anywhere_loses_nothing_that_it_acknowledged
 ];
 
@@ -231,6 +232,11 @@ fn a_signing_that_fails_anywhere_harms_nothing() {
 
 fn a_collection_that_fails_anywhere_harms_nothing() {
     fail_everywhere(scenarios::gc());
+}
+
+fn a_removal_of_runs_that_fails_anywhere_harms_nothing() {
+    fail_everywhere(scenarios::remove_runs());
+    fail_everywhere(scenarios::remove_files_of_runs());
 }
 
 /// What a client pushes.

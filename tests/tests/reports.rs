@@ -201,6 +201,7 @@ fn reports_of_a_reader() {
     reader.reports("plan", "plan greet --who=you --times=2 --env embedded");
     reader.reports("run", "run greet --who=you --times=2 --env embedded");
     reader.reports("runs", "runs greet");
+    reader.reports("runs-remove", "runs remove greet --keep 0 --dry-run");
     reader.reports("logs", "logs");
     reader.reports("outputs", "outputs");
     reader.reports("export", "export greet -o moved.tar");

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use samebundle_tests::{Greet, Home, Registry, Sandbox, copy_tree, greet, skip};
+use serde_json::Value;
 
 /// Looks at the home of the nth try.
 type Look = Box<dyn Fn(&Home, u32)>;
@@ -44,6 +45,7 @@ impl Scenario {
             check.stdout,
             check.stderr
         );
+        runs_are_whole(home);
         if done {
             (self.settled)(home, nth);
         }
@@ -57,6 +59,41 @@ impl Scenario {
         (self.settled)(home, nth);
         left_nothing(home);
         let _ = std::fs::remove_dir_all(home.path());
+    }
+}
+
+/// Every run that a home knows has the files that its record names, unless it says that they were removed or its record
+/// came without them.
+fn runs_are_whole(home: &Home) {
+    for run in std::fs::read_dir(home.path().join("runs")).into_iter().flatten() {
+        let folder = run.unwrap().path();
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        let Ok(record) = std::fs::read(folder.join("run.json")) else {
+            continue;
+        };
+        let record: Value = serde_json::from_slice(&record).unwrap();
+        let without = ["filesRemoved", "importedWith"]
+            .iter()
+            .any(|key| record.get(key).is_some());
+        // A collection ends these.
+        if without || name.starts_with('.') || folder.join(".removed-outputs").exists() {
+            continue;
+        }
+        for path in paths(&record) {
+            assert!(folder.join(&path).exists(), "run {name} lacks {path}");
+        }
+    }
+}
+
+/// The paths of artifacts in a record.
+fn paths(record: &Value) -> Vec<String> {
+    match record {
+        Value::Object(fields) => {
+            let own = fields.get("path").and_then(Value::as_str).map(str::to_owned);
+            own.into_iter().chain(fields.values().flat_map(paths)).collect()
+        }
+        Value::Array(values) => values.iter().flat_map(paths).collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -307,6 +344,57 @@ pub(crate) fn gc() -> Option<Scenario> {
             let blobs = home.path().join("store/blobs/sha256");
             assert!(!blobs.join(first).exists(), "the first build is still there");
             assert!(home.ok(["inspect", "greet"]).stdout.contains("referrer"));
+        }),
+        _registry: None,
+    })
+}
+
+/// A home with two runs of greet.
+fn with_runs(sandbox: &Sandbox, greet: &Greet) -> Home {
+    let start = installed(sandbox, greet);
+    for _ in 0..2 {
+        let _ = start.ok(["run", "greet", "--times=2"]);
+    }
+    start
+}
+
+pub(crate) fn remove_runs() -> Option<Scenario> {
+    let greet = the_greet()?;
+    let sandbox = Rc::new(Sandbox::new());
+    let start = with_runs(&sandbox, greet);
+    Some(Scenario {
+        name: "remove runs",
+        sandbox,
+        start,
+        call: Box::new(|_| words(&["runs", "remove", "greet", "--keep", "0"])),
+        settled: Box::new(|home, _| {
+            let _ = home.ok(["store", "gc"]);
+            let left = std::fs::read_dir(home.path().join("runs")).unwrap();
+            assert_eq!(left.count(), 0);
+        }),
+        _registry: None,
+    })
+}
+
+pub(crate) fn remove_files_of_runs() -> Option<Scenario> {
+    let greet = the_greet()?;
+    let sandbox = Rc::new(Sandbox::new());
+    let start = with_runs(&sandbox, greet);
+    Some(Scenario {
+        name: "remove files of runs",
+        sandbox,
+        start,
+        call: Box::new(|_| words(&["runs", "remove", "greet", "--keep", "0", "--outputs-only"])),
+        settled: Box::new(|home, _| {
+            let _ = home.ok(["store", "gc"]);
+            let runs = home.ok(["runs", "--output", "json"]).json();
+            for run in runs["runs"].as_array().unwrap() {
+                let folder = home.path().join("runs").join(run["id"].as_str().unwrap());
+                assert!(run["filesRemoved"].is_string(), "{run}");
+                assert!(!folder.join("outputs").exists() && !folder.join(".removed-outputs").exists());
+                assert!(folder.join("events.jsonl").exists() && folder.join("log.jsonl").exists());
+            }
+            assert_eq!(runs["runs"].as_array().map(Vec::len), Some(2));
         }),
         _registry: None,
     })

@@ -1,6 +1,7 @@
 //! Runs a plan: records its start, executes it, records its end.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use samebundle_registry::store::Store;
@@ -257,15 +258,7 @@ pub async fn resolve_interrupted(context: &Context, drivers: &[Candidate]) -> Re
     let interrupted = Runs::new(&context.home).interrupted(&unseen)?;
     let count = interrupted.len();
     for log in interrupted {
-        let run = log.run();
-        if let Some(candidate) = drivers.iter().find(|candidate| candidate.name == run.driver) {
-            // A container engine that does not answer runs nothing that could be ended.
-            if let Ok(driver) = candidate.open().await {
-                driver.recover(&run.id).await?;
-            }
-        }
-        let volumes = log.folder().join(RUN_VOLUMES);
-        beneath::remove_path(&volumes).map_err(LifecycleError::io("remove", &volumes))?;
+        end_rest(drivers, &log.run(), log.folder()).await?;
         let ended = Ended {
             status: RunStatus::Interrupted,
             message: Some("the process that ran it was killed".to_owned()),
@@ -279,4 +272,19 @@ pub async fn resolve_interrupted(context: &Context, drivers: &[Candidate]) -> Re
         }
     }
     Ok(count)
+}
+
+/// Ends the containers and removes the volumes of a run whose process was killed. `folder` is the run's own.
+///
+/// # Errors
+/// If a container cannot be ended, or a volume not removed.
+pub async fn end_rest(drivers: &[Candidate], run: &Run, folder: &Path) -> Result<(), LifecycleError> {
+    if let Some(candidate) = drivers.iter().find(|candidate| candidate.name == run.driver) {
+        // A container engine that does not answer runs nothing that could be ended.
+        if let Ok(driver) = candidate.open().await {
+            driver.recover(&run.id).await?;
+        }
+    }
+    let volumes = folder.join(RUN_VOLUMES);
+    beneath::remove_path(&volumes).map_err(LifecycleError::io("remove", &volumes))
 }

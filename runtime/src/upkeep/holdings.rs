@@ -1,11 +1,10 @@
 //! What the records of a home need from the local store.
 
-use std::collections::BTreeMap;
-
 use samebundle_registry::layout::Held;
 use samebundle_spec::authoring::Runs as Choice;
 use samebundle_spec::record::RunStatus;
 
+use super::Newest;
 use crate::engine::native::kept_layer;
 use crate::home::Home;
 use crate::record::{Installations, RecordError, Runs};
@@ -32,16 +31,9 @@ pub fn holdings(home: &Home, runs: Choice) -> Result<Vec<Held>, RecordError> {
             with: None,
         }));
     }
-    let mut seen: BTreeMap<_, u32> = BTreeMap::new();
+    let mut newest = Newest::of(runs);
     for run in Runs::new(home).list(None)? {
-        let count = seen.entry(run.installation).or_default();
-        *count += 1;
-        let chosen = match runs {
-            Choice::None => false,
-            Choice::All => true,
-            Choice::Last(last) => *count <= last,
-        };
-        if chosen || run.status == RunStatus::Running {
+        if newest.keeps(&run) || run.status == RunStatus::Running {
             held.push(Held {
                 digest: run.bundle_digest,
                 descriptor: None,

@@ -1,25 +1,23 @@
 //! Unpacked layers that no image in the store has any more.
 //!
 //! A layer is mounted below running containers, so a sweep holds the lock that runs share: nothing is removed while any
-//! run is running. A folder is renamed durably before anything in it is removed: an incomplete layer never has the name
-//! of a complete one.
+//! run is running. An incomplete layer never has the name of a complete one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use samebundle_registry::durable;
 use samebundle_registry::layout::Layout;
 use samebundle_registry::store::SourceExt;
 use samebundle_spec::image_config::ImageConfig;
 use samebundle_spec::{Descriptor, Digest, MediaType, limits};
 
+use super::whole::remove_whole;
 use super::{Swept, size_of};
 use crate::engine::native::kept_layer;
 use crate::home::{Home, LAYERS_LOCK};
-use crate::image::{ImageError, beneath};
+use crate::image::ImageError;
 
-const REMOVED: &str = ".removed-";
 const WHY: &str = "no image in the store has this layer";
 
 /// Removes unpacked layers that are not among `live`, the content of the store that is needed. `None` if running runs
@@ -87,7 +85,7 @@ fn sweep(layers: &Path, keys: &BTreeSet<Digest>, dry_run: bool) -> io::Result<Ve
                 } else {
                     WHY
                 };
-                swept.push(remove(&path, &folder, why, dry_run)?);
+                swept.push(remove(&path, why, dry_run)?);
             }
         }
     }
@@ -101,7 +99,7 @@ fn sweep(layers: &Path, keys: &BTreeSet<Digest>, dry_run: bool) -> io::Result<Ve
             made_of && (kept.folder || keys.contains(&kept.layer.digest))
         });
         if !needed {
-            swept.push(remove(&path, &folder, WHY, dry_run)?);
+            swept.push(remove(&path, WHY, dry_run)?);
         }
     }
     Ok(swept)
@@ -125,34 +123,15 @@ fn entries(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     Ok(all)
 }
 
-fn remove(path: &Path, folder: &Path, why: &'static str, dry_run: bool) -> io::Result<Swept> {
+fn remove(path: &Path, why: &'static str, dry_run: bool) -> io::Result<Swept> {
     let swept = Swept {
         path: path.to_owned(),
         bytes: size_of(path),
         why,
     };
-    if dry_run {
-        return Ok(swept);
+    if !dry_run {
+        remove_whole(path)?;
     }
-    if !path.is_dir() {
-        std::fs::remove_file(path)?;
-        return Ok(swept);
-    }
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let removed = match name.starts_with(REMOVED) {
-        true => path.to_owned(),
-        false => folder.join(format!("{REMOVED}{name}")),
-    };
-    if removed != path {
-        beneath::remove_path(&removed)?;
-        std::fs::rename(path, &removed)?;
-        durable::sync_folder(folder)?;
-    }
-    beneath::remove_path(&removed)?;
     Ok(swept)
 }
 

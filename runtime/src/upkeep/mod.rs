@@ -1,18 +1,25 @@
-//! What a home needs, and what it may lose: the local store, unpacked layers, scratch.
+//! What a home needs, and what it may lose: the local store, unpacked layers, scratch, runs.
 //!
 //! [`holdings`] says what installations, roll-back points, runs and caches need from the store; the store itself knows
-//! its tags. [`sweep_layers`] and [`sweep_scratch`] remove the rest of a home's space. They never remove a file for
-//! which a living process holds a kernel lock, and nothing at all if a record cannot be read.
+//! its tags. [`sweep_layers`], [`sweep_scratch`], [`sweep_runs`] and [`sweep_volumes`] remove the rest of a home's space.
+//! They never remove a file for which a living process holds a kernel lock, and nothing at all if a record cannot be
+//! read. What a person removes goes through the same hands.
 
 mod holdings;
 mod layers;
+mod runs;
 mod scratch;
+mod volumes;
+mod whole;
 
 use std::path::PathBuf;
 
 pub use holdings::holdings;
 pub use layers::sweep_layers;
+pub use runs::{Newest, remove_files, remove_run, size_of_files, sweep_runs};
 pub use scratch::{sweep_process_scratch, sweep_scratch};
+pub use volumes::sweep_volumes;
+pub(crate) use whole::remove_whole;
 
 /// Something that was removed, or would be.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,6 @@
 //! when its tasks have ended, which the next start removes. Other leftovers of runs that are not running, and all other
 //! files, are removed by age.
 
-use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -13,6 +12,7 @@ use std::time::{Duration, SystemTime};
 use samebundle_spec::limits;
 use samebundle_spec::record::{RunId, RunStatus};
 
+use super::whole::lock_folder;
 use super::{Swept, size_of};
 use crate::home::{Home, PROCESS_PREFIX};
 use crate::image::beneath;
@@ -27,7 +27,7 @@ pub fn sweep_process_scratch(home: &Home, dry_run: bool) -> io::Result<Vec<Swept
     let mut swept = Vec::new();
     for (name, path) in entries(&home.scratches())? {
         if name.starts_with(PROCESS_PREFIX)
-            && let Some(lock) = nobodys(&path)?
+            && let Some(lock) = lock_folder(&path)?
         {
             // Its process may have removed the folder just now and then released the lock.
             if path.is_dir() {
@@ -87,21 +87,6 @@ fn entries(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     }
     all.sort();
     Ok(all)
-}
-
-/// Locks a folder that no living process holds.
-fn nobodys(path: &Path) -> io::Result<Option<File>> {
-    let folder = match File::open(path) {
-        Ok(folder) => folder,
-        // Its process removed it just now.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    match folder.try_lock() {
-        Ok(()) => Ok(Some(folder)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
 }
 
 fn remove(path: &Path, why: &'static str, dry_run: bool) -> io::Result<Swept> {

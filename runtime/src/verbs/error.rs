@@ -15,7 +15,7 @@ use samebundle_spec::bundle::definition::DefinitionError;
 use samebundle_spec::name::NameError;
 use samebundle_spec::reference::ReferenceError;
 use samebundle_spec::signing::{PolicyError, ScopeError, SignatureFault};
-use samebundle_spec::{Classify, Digest, ErrorKind};
+use samebundle_spec::{Classify, Digest, ErrorKind, Timestamp};
 
 use super::{LocationError, PassphraseError};
 use crate::build::BuildError;
@@ -125,6 +125,33 @@ pub enum VerbError {
         /// The installation that it ran.
         installation: String,
     },
+    /// The files of a run's outputs were removed.
+    #[error(
+        "the files of run {run} were removed at {removed} to free space; `outputs {run}` shows what they were, and `run \
+         {installation}` makes them again"
+    )]
+    FilesRemoved {
+        /// The run.
+        run: String,
+        /// When.
+        removed: Timestamp,
+        /// The installation that it ran.
+        installation: String,
+    },
+    /// A run that goes on cannot be removed.
+    #[error("run {run} goes on; stop it, or wait until it has ended. Nothing was removed")]
+    RunGoesOn {
+        /// The run.
+        run: String,
+    },
+    /// A text is neither the name of an installation nor a run.
+    #[error(
+        "there is neither an installation nor a run {text}; `list` shows installations and `runs` shows runs"
+    )]
+    NothingOf {
+        /// The text.
+        text: String,
+    },
     /// The run has no such task.
     #[error("run {run} has no task {task:?}; `logs {run}` shows all that its tasks printed")]
     NoTask {
@@ -227,10 +254,13 @@ impl Classify for VerbError {
             Self::Key(error) => error.kind(),
             Self::Secret(error) => error.kind(),
             Self::Damaged(_) | Self::Receipt { .. } => ErrorKind::NotTrusted,
-            Self::NoKey { .. } | Self::NoVolume { .. } | Self::NoFiles { .. } | Self::NoTask { .. } => {
-                ErrorKind::NotFound
-            }
-            Self::Released { .. } | Self::VolumeInUse { .. } => ErrorKind::Conflict,
+            Self::NoKey { .. }
+            | Self::NoVolume { .. }
+            | Self::NoFiles { .. }
+            | Self::FilesRemoved { .. }
+            | Self::NothingOf { .. }
+            | Self::NoTask { .. } => ErrorKind::NotFound,
+            Self::Released { .. } | Self::VolumeInUse { .. } | Self::RunGoesOn { .. } => ErrorKind::Conflict,
             Self::Cancelled { .. } => ErrorKind::Interrupted,
             Self::Select(error) => error.kind(),
             Self::Path(error) => error.kind(),

@@ -1,11 +1,11 @@
-//! `list`, `show`, `runs`, `logs` and `outputs`: installations, runs and what they left.
+//! `list`, `show`, `logs` and `outputs`: installations, and what runs left.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use samebundle_registry::staged::StagedFolder;
-use samebundle_spec::BundleName;
 use samebundle_spec::record::{ArtifactRecord, Installation, OutputRecord, Run, RunId, RunStatus};
+use samebundle_spec::{BundleName, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -35,22 +35,6 @@ pub struct ShowReport {
     pub installation: Installation,
     /// How many runs of it are recorded.
     pub runs: usize,
-}
-
-/// Asks for runs.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RunsRequest {
-    /// Only runs of this installation.
-    #[serde(default)]
-    pub installation: Option<BundleName>,
-}
-
-/// Runs, newest first.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct RunsReport {
-    /// Their records.
-    pub runs: Vec<Run>,
 }
 
 /// Asks for what a run's tasks printed.
@@ -86,6 +70,7 @@ pub struct OutputsRequest {
 
 /// A run's outputs.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct OutputsReport {
     /// The run.
     pub run: RunId,
@@ -93,6 +78,9 @@ pub struct OutputsReport {
     pub status: RunStatus,
     /// The outputs by name.
     pub outputs: BTreeMap<String, OutputReport>,
+    /// When the files of the outputs were removed; absent while they are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files_removed: Option<Timestamp>,
 }
 
 /// Lists installations.
@@ -112,19 +100,6 @@ pub fn show(site: &Site, request: &ShowRequest) -> Result<ShowReport, VerbError>
     let installation = Installations::new(site.home()).get(&request.name)?;
     let runs = Runs::new(site.home()).list(Some(&request.name))?.len();
     Ok(ShowReport { installation, runs })
-}
-
-/// Lists runs.
-///
-/// # Errors
-/// If the name has neither an installation nor runs, or a record cannot be read.
-pub fn runs(site: &Site, request: &RunsRequest) -> Result<RunsReport, VerbError> {
-    let runs = Runs::new(site.home()).list(request.installation.as_ref())?;
-    if let Some(name) = request.installation.as_ref().filter(|_| runs.is_empty()) {
-        // An installation that is gone may have left runs; a name that has neither is wrong.
-        Installations::new(site.home()).get(name)?;
-    }
-    Ok(RunsReport { runs })
 }
 
 /// Reads what a run's tasks printed.
@@ -165,6 +140,7 @@ pub fn outputs(site: &Site, request: &OutputsRequest) -> Result<OutputsReport, V
             .collect(),
         run: id,
         status: run.status,
+        files_removed: run.files_removed,
     })
 }
 
@@ -198,9 +174,17 @@ fn write_outputs(
         .map(|path| folder.join(path))
         .any(|path| path.symlink_metadata().is_err())
     {
-        return Err(VerbError::NoFiles {
-            run: run.id.to_string(),
-            installation: run.installation.to_string(),
+        let (id, installation) = (run.id.to_string(), run.installation.to_string());
+        return Err(match run.files_removed {
+            Some(removed) => VerbError::FilesRemoved {
+                run: id,
+                removed,
+                installation,
+            },
+            None => VerbError::NoFiles {
+                run: id,
+                installation,
+            },
         });
     }
     let staged = StagedFolder::inside(to)?;

@@ -28,6 +28,7 @@ mod receipt;
 mod registry_doctor;
 mod resolve;
 mod run;
+mod runs;
 mod site;
 mod store;
 mod trust;
@@ -51,8 +52,8 @@ pub use error::VerbError;
 pub use explain::{ExplainReport, ExplainRequest, ExplainedParameter, ExplainedVolume, explain};
 pub use export::{ExportReport, ExportRequest, export};
 pub use history::{
-    ListReport, LogsReport, LogsRequest, OutputsReport, OutputsRequest, RunsReport, RunsRequest, ShowReport,
-    ShowRequest, list, logs, outputs, runs, show,
+    ListReport, LogsReport, LogsRequest, OutputsReport, OutputsRequest, ShowReport, ShowRequest, list, logs,
+    outputs, show,
 };
 pub use import::{ImportReport, ImportRequest, Imported, ImportedCopy, import};
 pub use inspect::{GraphNode, InspectReport, InspectRequest, inspect};
@@ -71,6 +72,7 @@ pub use receipt::{ReceiptOptions, ReceiptReport, ReceiptRequest, receipt};
 pub use registry_doctor::{RegistryDoctorReport, RegistryDoctorRequest, registry_doctor};
 pub use resolve::{Consent, ResolvedBundle, installed_bundle};
 pub use run::{ArtifactReport, OutputReport, PlanReport, RunReport, RunRequest, plan, run};
+pub use runs::{RemoveRunsReport, RemoveRunsRequest, RemovedRun, RunsReport, RunsRequest, runs, runs_remove};
 pub use site::{Drivers, Network, NoPassphrases, PassphraseError, Passphrases, Reach, Site};
 pub use store::{
     BundleUsage, RemovedContent, RemovedFile, StoreCheckReport, StoreCheckRequest, StoreForgetReport,

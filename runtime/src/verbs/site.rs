@@ -207,6 +207,17 @@ impl Site {
         Ok(Layout::create(&self.home().store()).await?)
     }
 
+    /// The local store for a verb that frees space, or says where it is. On a full disk it is only read.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub(super) async fn store_for_upkeep(&self) -> Result<Layout, VerbError> {
+        match self.store().await {
+            Err(_) if self.home().is_full() => Ok(Layout::open(&self.home().store()).await?),
+            store => store,
+        }
+    }
+
     /// Trusted keys and policy.
     ///
     /// # Errors
@@ -292,6 +303,21 @@ impl Site {
     pub(super) async fn resolve_interrupted(&self, candidates: &[Candidate]) -> Result<(), VerbError> {
         resolve_interrupted(&self.context, candidates).await?;
         Ok(())
+    }
+
+    /// Does the same for a verb that frees space. On a full disk the end of a run cannot be recorded; then such runs stay
+    /// as they are, which takes nothing from anybody.
+    ///
+    /// # Errors
+    /// As [`Site::resolve_interrupted`], unless the disk is full.
+    pub(super) async fn resolve_or_make_room(&self, candidates: &[Candidate]) -> Result<(), VerbError> {
+        match self.resolve_interrupted(candidates).await {
+            Err(error) if self.home().is_full() => {
+                self.notice(format!("runs that were interrupted are recorded later: {error}"));
+                Ok(())
+            }
+            resolved => resolved,
+        }
     }
 
     /// Chooses the driver, and resolves runs that were killed before.

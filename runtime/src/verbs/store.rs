@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use samebundle_registry::StoreError;
-use samebundle_registry::layout::{self, Held};
+use samebundle_registry::layout::{self, Collected, Held, Layout};
 use samebundle_registry::store::{Resolve, Tags};
 use samebundle_spec::authoring::Runs;
 use samebundle_spec::time::Timestamp;
@@ -16,7 +16,7 @@ use super::resolve::local_tag;
 use super::{LocalName, Site, VerbError};
 use crate::Home;
 use crate::record::RecordError;
-use crate::upkeep;
+use crate::upkeep::{self, Swept};
 
 /// How long content that nothing needs is kept, unless a request says otherwise.
 const GRACE: Duration = Duration::from_secs(limits::STORE_GRACE_SECONDS);
@@ -178,35 +178,37 @@ pub async fn store_check(site: &Site, request: StoreCheckRequest) -> Result<Stor
 /// Removes content that no tag, installation, run or living writer needs.
 ///
 /// # Errors
-/// If a record or a manifest cannot be read: then nothing is removed.
+/// If a record cannot be read: then nothing is removed. If a manifest cannot be read: then no content is removed.
 pub async fn store_gc(site: &Site, request: StoreGcRequest) -> Result<StoreGcReport, VerbError> {
     let home = site.home();
     let _one = home
         .lock("gc")
         .await
         .map_err(VerbError::io("lock", home.root()))?;
-    let store = site.store().await?;
-    site.resolve_interrupted(&site.drivers(&store)).await?;
+    let store = site.store_for_upkeep().await?;
+    site.resolve_or_make_room(&site.drivers(&store)).await?;
     let grace = request.grace_seconds.map_or(GRACE, Duration::from_secs);
+    // What no content depends on goes first: a collection of the store needs a little room on the disk.
+    upkeep::holdings(home, request.runs)?;
+    let now = site.context.clock.now();
+    let scratch = upkeep::sweep_scratch(home, now, grace, request.dry_run);
+    let mut swept = scratch.map_err(VerbError::io("sweep", &home.scratches()))?;
+    swept.extend(upkeep::sweep_runs(home, now, grace, request.dry_run)?);
+    let volumes = upkeep::sweep_volumes(home, request.dry_run);
+    swept.extend(volumes.map_err(VerbError::io("sweep", &home.volumes()))?);
     let limits = layout::Limits {
         grace,
         dry_run: request.dry_run,
     };
+    if home.is_full() && !request.dry_run {
+        // Unpacked layers go without any writing.
+        let dry_run = true;
+        let limits = layout::Limits { dry_run, ..limits };
+        let would = layout::collect(&home.store(), limits, held(home.clone(), request.runs)).await?;
+        swept.extend(sweep_layers(site, &store, &would, request.dry_run).await);
+    }
     let collected = layout::collect(&home.store(), limits, held(home.clone(), request.runs)).await?;
-    let mut swept = match upkeep::sweep_layers(home, &store, &collected.live, request.dry_run).await {
-        Ok(Some(swept)) => swept,
-        Ok(None) => {
-            site.notice("unpacked layers stay: a run uses them");
-            Vec::new()
-        }
-        Err(error) => {
-            site.notice(format!("unpacked layers stay: {error}"));
-            Vec::new()
-        }
-    };
-    let now = site.context.clock.now();
-    let scratch = upkeep::sweep_scratch(home, now, grace, request.dry_run);
-    swept.extend(scratch.map_err(VerbError::io("sweep", &home.scratches()))?);
+    swept.extend(sweep_layers(site, &store, &collected, request.dry_run).await);
     let contents = collected.removed.iter().map(|one| RemovedContent {
         digest: one.digest,
         bytes: one.bytes,
@@ -232,6 +234,17 @@ pub async fn store_gc(site: &Site, request: StoreGcRequest) -> Result<StoreGcRep
         },
         restored: collected.restored,
     })
+}
+
+/// Removes unpacked layers of what is not needed. That it fails costs only space.
+async fn sweep_layers(site: &Site, store: &Layout, collected: &Collected, dry_run: bool) -> Vec<Swept> {
+    let why = match upkeep::sweep_layers(site.home(), store, &collected.live, dry_run).await {
+        Ok(Some(swept)) => return swept,
+        Ok(None) => "a run uses them".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    site.notice(format!("unpacked layers stay: {why}"));
+    Vec::new()
 }
 
 /// Reads from the records what they need. A record that cannot be read is an error, so that nothing is removed.
@@ -295,7 +308,7 @@ pub async fn store_forget(site: &Site, request: StoreForgetRequest) -> Result<St
 pub async fn store_usage(site: &Site) -> Result<StoreUsageReport, VerbError> {
     let home = site.home().clone();
     let held = upkeep::holdings(&home, Runs::All)?;
-    let store = site.store().await?;
+    let store = site.store_for_upkeep().await?;
     let used = layout::usage(store.root(), GRACE, held).await?;
     let measured = tokio::task::spawn_blocking(move || {
         ["store", "layers", "cache", "runs", "scratch"]

@@ -48,6 +48,7 @@ fn document() -> Value {
         "registry_doctor": RegistryDoctorRequest => RegistryDoctorReport;
         "run": RunRequest => RunReport;
         "runs": RunsRequest => RunsReport;
+        "runs_remove": RemoveRunsRequest => RemoveRunsReport;
         "show": ShowRequest => ShowReport;
         "sign": SignRequest => SignReport;
         "store_check": StoreCheckRequest => StoreCheckReport;
@@ -61,6 +62,8 @@ fn document() -> Value {
         "uninstall": UninstallRequest => UninstallReport;
         "upgrade": UpgradeRequest => InstallReport;
         "verify": VerifyRequest => VerifyReport;
+        "volume_list": () => VolumesReport;
+        "volume_remove": RemoveVolumeRequest => RemoveVolumeReport;
     };
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -11,7 +11,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Site, VerbError};
-use crate::image::beneath;
 use crate::upkeep;
 
 /// The volumes of a home.
@@ -92,7 +91,7 @@ pub fn volume_remove(site: &Site, request: RemoveVolumeRequest) -> Result<Remove
         return Err(VerbError::VolumeInUse { name });
     };
     let size = upkeep::size_of(&path);
-    beneath::remove_path(&path).map_err(VerbError::io("remove", &path))?;
+    upkeep::remove_whole(&path).map_err(VerbError::io("remove", &path))?;
     Ok(RemoveVolumeReport { removed: name, size })
 }
 

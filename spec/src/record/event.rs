@@ -203,6 +203,7 @@ impl Run {
             finished: None,
             tasks: Vec::new(),
             outputs: BTreeMap::new(),
+            files_removed: None,
             imported_with: None,
         })
     }

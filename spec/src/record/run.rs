@@ -1,6 +1,6 @@
 //! One run of a program or one action of a bundle: what went in, what was done, what came out.
 //!
-//! The record is the fold of the run's log ([`super::RunEvent`]). A run is also a CNAB claim and result (cnab-spec 400),
+//! The record is the fold of the run's log ([`super::RunEvent`]), and says what upkeep did to it since. A run is also a CNAB claim and result (cnab-spec 400),
 //! written beside it; this document holds what those have no field for: tasks, images, inputs and outputs by digest.
 
 use std::collections::BTreeMap;
@@ -52,6 +52,9 @@ pub struct Run {
     /// The program's outputs.
     #[serde(default)]
     pub outputs: BTreeMap<String, OutputRecord>,
+    /// When the files of its outputs were removed to free space; absent while they are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files_removed: Option<Timestamp>,
     /// Where the record came from, if it was imported: the file's bundle digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported_with: Option<Digest>,

@@ -99,7 +99,7 @@ pub(crate) enum Command {
     Plan(plan::Plan),
     /// Run an installed program
     Run(run::Run),
-    /// List runs, newest first
+    /// List runs, newest first, or remove some
     Runs(runs::Runs),
     /// Print what a run's tasks printed
     Logs(logs::Logs),
@@ -182,7 +182,7 @@ impl Command {
             Self::Show(args) => args.run(session),
             Self::Plan(args) => args.run(session, matches).await,
             Self::Run(args) => args.run(session, matches).await,
-            Self::Runs(args) => args.run(session),
+            Self::Runs(args) => args.run(session).await,
             Self::Logs(args) => args.run(session),
             Self::Outputs(args) => args.run(session),
             Self::Export(args) => args.run(session).await,

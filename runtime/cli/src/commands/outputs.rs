@@ -32,7 +32,7 @@ impl Outputs {
         };
         let report = verbs::outputs(&session.site, &request)?;
         let rows = rows(&report.outputs);
-        let text = match rows.is_empty() {
+        let mut text = match rows.is_empty() {
             true => format!("run {} has no outputs", report.run),
             false if report.status == RunStatus::Succeeded => table(COLUMNS, &rows),
             false => format!(
@@ -42,6 +42,9 @@ impl Outputs {
                 table(COLUMNS, &rows)
             ),
         };
+        if let Some(removed) = report.files_removed {
+            text.push_str(&format!("\nthe files were removed at {removed} to free space"));
+        }
         Ok(Report::new(text, &report))
     }
 }
