@@ -6,10 +6,12 @@ REQUEST and ANSWER are JSON files. The project's code runs as its author runs it
 folder and the pipeline's on the path. What went wrong is written to ANSWER with its place in the author's file, and the
 exit code is 0; another exit code means that this program itself failed.
 """
+import ast
 import importlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +27,7 @@ GROUPS = []
 CALLED = set()
 CONSTRAINTS = []
 COMMITS = {}
+NOTES = []
 
 
 class Refused(Exception):
@@ -43,6 +46,9 @@ def shown(path):
 
 def is_authors(path):
     """Tells whether a file is of the project, and not of a package that is installed in it."""
+    if path.startswith("<"):
+        # Frozen modules and generated code have no file.
+        return False
     path = os.path.abspath(path)
     return path.startswith(PROJECT + os.sep) and not any(
         part in ("site-packages", "dist-packages") for part in path.split(os.sep))
@@ -241,12 +247,55 @@ def module_name():
     return parts, folder
 
 
+class Aliases:
+    """Finds packages of the project whose folder has another name."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        folder = REQUEST["aliases"].get(name)
+        start = folder and os.path.join(folder, "__init__.py")
+        if not start or not os.path.exists(start):
+            return None
+        return importlib.util.spec_from_file_location(name, start, submodule_search_locations=[folder])
+
+
+class NoServer:
+    """Stands in for a client of a Kubeflow server: many pipelines submit themselves where they are imported."""
+
+    def __init__(self, *args, **kwargs):
+        place = place_of_caller()
+        at = f"{place[0]}:{place[1]}: " if place else ""
+        NOTES.append(at + "kfp.Client does nothing while a pipeline is compiled")
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __call__(self, *args, **kwargs):
+        return self
+
+    def __getitem__(self, key):
+        return self
+
+    def __iter__(self):
+        return iter(())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *raised):
+        return False
+
+
 def load():
     """Imports the pipeline's module."""
     parts, root = module_name()
     folder = os.path.dirname(PIPELINE)
+    sys.meta_path.append(Aliases)
     given = [path for path in sys.path[1:] if path]
-    own = [folder, PROJECT, root]
+    # A module of a package is not the package of the same name.
+    own = [root, PROJECT, folder]
     source = os.path.join(PROJECT, "src")
     if os.path.isdir(source):
         own.append(source)
@@ -341,6 +390,9 @@ def choose(module):
         for attribute, found in every:
             if wanted == attribute or wanted == found.name:
                 return found
+        made = made_by(module, wanted)
+        if made is not None:
+            return made
         names = ", ".join(sorted(attribute for attribute, _ in every)) or "none"
         raise Refused(f"there is no pipeline {wanted!r} in it; there are: {names}", [shown(PIPELINE), 1])
     candidates = list(graphs.values())
@@ -351,6 +403,12 @@ def choose(module):
         candidates = own or candidates
         tops = [one for one in candidates if id(one[1]) not in CALLED]
         candidates = tops or candidates
+    factories = factories_of(module)
+    if not candidates and factories:
+        names = ", ".join(factories)
+        raise Refused(f"its pipeline is made by a function ({names}): call it at the end of the file and keep what it "
+                      "returns (`pipeline = make()`), choose it with --pipeline NAME if it needs no arguments, or "
+                      "compile to YAML and give that file", [shown(PIPELINE), 1])
     if not candidates and len(components) == 1:
         candidates = list(components.values())
     if len(candidates) == 1:
@@ -359,14 +417,72 @@ def choose(module):
         names = ", ".join(sorted(attribute for attribute, _ in candidates))
         raise Refused(f"it has several pipelines: {names}; choose one with --pipeline NAME, or with "
                       "`program: {function: NAME}` in samebundle.yaml", [shown(PIPELINE), 1])
-    why = "there is no function with @dsl.pipeline in it"
-    if any(name == "kfp.v2" or name.startswith("kfp.v2.") for name in sys.modules) or hasattr(module, "ContainerOp"):
-        why += "; it is written for version 1 of the SDK, whose pipelines are not read"
-    raise Refused(why, [shown(PIPELINE), 1])
+    raise Refused("there is no function with @dsl.pipeline in it", [shown(PIPELINE), 1])
+
+
+def factories_of(module):
+    """Names of the functions of the pipeline's file that make a pipeline when they are called."""
+    try:
+        tree = ast.parse(open(PIPELINE, encoding="utf-8").read())
+    except (SyntaxError, UnicodeDecodeError):
+        return []
+
+    def is_pipeline(decorator):
+        call = decorator.func if isinstance(decorator, ast.Call) else decorator
+        return getattr(call, "attr", getattr(call, "id", None)) == "pipeline"
+
+    return [outer.name for outer in tree.body if isinstance(outer, ast.FunctionDef)
+            and any(isinstance(inner, ast.FunctionDef) and any(map(is_pipeline, inner.decorator_list))
+                    for inner in ast.walk(outer) if inner is not outer)]
+
+
+def made_by(module, name):
+    """What a function of the pipeline's file returns, if that is a pipeline and the function needs no arguments."""
+    from kfp.dsl import graph_component
+    function = getattr(module, name, None)
+    if name not in factories_of(module) or not callable(function):
+        return None
+    try:
+        made = function()
+    except TypeError as error:
+        raise Refused(f"{name}() needs arguments: {error}; call it at the end of the file, and keep what it returns",
+                      place_of(function))
+    return made if isinstance(made, graph_component.GraphComponent) else None
+
+
+# What the SDK had in version 1 only.
+VERSION_1 = re.compile(r"\b(ContainerOp|ResourceOp|VolumeOp|func_to_container_op|create_component_from_func\w*"
+                       r"|get_pipeline_conf|PipelineConf|kfp\.v2|kfp\.onprem|kfp\.gcp|kfp\.aws|components\.InputPath"
+                       r"|components\.OutputPath|python_component|add_pvolumes|use_k8s_secret)\b")
+
+
+def hint(error, place):
+    """What the author can do about an error, where its text does not say it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    inner = frames[-1].filename if frames else ""
+    if isinstance(error, KeyError) and (inner == "<frozen os>" or os.path.basename(inner) == "os.py"):
+        return f"; the environment variable {error.args[0]} is not set: set it where you build, or give it a default"
+    if isinstance(error, FileNotFoundError) and isinstance(error.filename, str) and not os.path.isabs(error.filename):
+        beside = os.path.join(os.path.dirname(PIPELINE), error.filename)
+        if os.path.exists(beside):
+            return (f"; it lies beside the pipeline ({shown(beside)}), and pipelines are compiled in the folder of "
+                    "samebundle.yaml: put that file into the pipeline's folder, or build the path from __file__")
+    for file in {PIPELINE, *([os.path.join(PROJECT, place[0])] if place else [])}:
+        try:
+            text = open(file, encoding="utf-8").read()
+        except (OSError, UnicodeDecodeError):
+            continue
+        found = VERSION_1.search(text)
+        if found:
+            return (f"; {shown(file)} is written for version 1 of the SDK ({found.group()}), whose pipelines are not "
+                    "read: Kubeflow's guide to migrate to version 2 says how to write it")
+    return ""
 
 
 def compile_pipeline():
     from kfp import compiler
+    import kfp
+    kfp.Client = kfp.client.Client = NoServer
     watch()
     read_requirements_of_the_project()
     module = load()
@@ -379,6 +495,7 @@ def compile_pipeline():
     for pipeline in [name for name in TASKS if name != chosen.name] + [chosen.name]:
         tasks.update({name: place for name, place in TASKS.get(pipeline, {}).items() if place})
     return {"tasks": tasks, "pipeline": place_of(getattr(chosen, "pipeline_func", None)), "constraints": CONSTRAINTS,
+            "notes": NOTES,
             "built": {word: {"file": file, "commit": COMMITS.get(word)} for word, file in REQUEST["built"].items()}}
 
 
@@ -394,13 +511,18 @@ def main():
     try:
         answer = compile_pipeline()
     except Refused as error:
-        answer = {"refused": str(error), "place": error.place}
+        answer = {"refused": str(error) + hint(error, None), "place": error.place}
     except ModuleNotFoundError as error:
         answer = {"missing": error.name or str(error), "refused": str(error), "place": place_of_error(error)}
+        if (error.name or "").split(".")[0] == "kfp":
+            answer["refused"] += hint(error, answer["place"])
     except ImportError as error:
-        # `from kfp import kubernetes` fails so if the package is not there.
-        missing = "kfp.kubernetes" if error.name == "kfp" and "kubernetes" in str(error) else None
+        # `from kfp import kubernetes` fails so if the package is not there, and so does every part of a namespace.
+        part = re.match(r"cannot import name '([^']+)' from '([^']+)'", str(error))
+        is_namespace = part and getattr(sys.modules.get(part.group(2)), "__file__", None) is None
+        missing = ".".join(reversed(part.groups())) if part and (is_namespace or part.groups() == ("kubernetes", "kfp")) else None
         answer = {"missing": missing, "refused": f"ImportError: {error}", "place": place_of_error(error)}
+        answer["refused"] += hint(error, answer["place"]) if missing is None else ""
     except SystemExit as error:
         answer = {"refused": f"it ends the program with exit code {error.code} where it is imported",
                   "place": place_of_error(error)}
@@ -408,7 +530,8 @@ def main():
         answer = {"refused": f"{type(error).__name__}: {error.msg}", "place": place_of_error(error)}
     except Exception as error:
         text = "".join(traceback.format_exception_only(type(error), error)).strip()
-        answer = {"refused": text, "place": place_of_error(error)}
+        answer = {"place": place_of_error(error)}
+        answer["refused"] = text + hint(error, answer["place"])
     with open(sys.argv[2], "w") as file:
         json.dump(answer, file)
 

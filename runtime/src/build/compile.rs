@@ -113,6 +113,8 @@ struct Request<'a> {
     function: Option<&'a str>,
     /// Folders with packages that are put at the end of the path.
     packages: &'a [PathBuf],
+    /// Packages of the project, by name, that lie in a folder of another name.
+    aliases: &'a BTreeMap<String, PathBuf>,
     output: &'a Path,
     /// A Python with pip, and the options for every pip.
     python: &'a Path,
@@ -141,6 +143,9 @@ struct Answer {
     constraints: Vec<super::wheelhouse::Constrained>,
     #[serde(default)]
     built: BTreeMap<String, super::wheelhouse::MadeWheel>,
+    /// What the author should know, although it compiles.
+    #[serde(default)]
+    notes: Vec<String>,
 }
 
 /// Compiles a pipeline.
@@ -163,7 +168,7 @@ pub(super) async fn compile(
     };
     let folder = tempfile::tempdir_in(context.home.scratch()).map_err(failed)?;
     for _ in 0..ROUNDS {
-        let answer = run(source, &python, tools, context, folder.path(), imports.folders()).await?;
+        let answer = run(source, &python, tools, context, folder.path(), &imports).await?;
         let Some(why) = answer.refused else {
             return finish(answer, folder.path(), context);
         };
@@ -210,7 +215,7 @@ async fn run(
     tools: &BuildTools,
     context: &Context,
     folder: &Path,
-    packages: &[PathBuf],
+    imports: &Imports<'_>,
 ) -> Result<Answer, BuildError> {
     context.events.emit(Event::Step {
         name: format!("compile {}", source.file.display()),
@@ -228,7 +233,8 @@ async fn run(
         project: source.project,
         pipeline: source.file,
         function: source.function,
-        packages,
+        packages: imports.folders(),
+        aliases: imports.aliases(),
         output: &folder.join("pipeline.yaml"),
         python: &tools.python,
         pip: &tools.pip_arguments,
@@ -256,6 +262,9 @@ async fn run(
 }
 
 fn finish(answer: Answer, folder: &Path, context: &Context) -> Result<Compiled, BuildError> {
+    for text in answer.notes {
+        context.events.emit(Event::Notice { text });
+    }
     let packages = ProjectPackages::keep(
         answer.constraints,
         answer.built,

@@ -1,21 +1,21 @@
 //! The packages that a pipeline's Python file imports when it is compiled, beside the SDK.
 //!
-//! A module that is missing is looked for in what the project declares: `program.requirements` in `samebundle.yaml`,
-//! `requirements*.txt`, `pyproject.toml`, `environment.yml`, in the project's folder and in the pipeline's. Where a
-//! declared package bears the module's name only that package is fetched, otherwise all are. Versions that `uv.lock` or
-//! `poetry.lock` names are kept. The choice is locked in `samebundle.lock`.
+//! A module that is missing is looked for in the project's own folders, and then among what the project declares
+//! ([`super::declared`]) in its folder, in the pipeline's and in those between, and in `program.requirements`. Where a
+//! declared or locked package bears the module's name only that package is fetched; otherwise all that the project needs,
+//! and then what its developers need. The choice is locked in `samebundle.lock`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use samebundle_spec::{limits, yaml};
-use serde::Deserialize;
-use serde_json::Value;
+use samebundle_spec::limits;
 
 use super::compile::PythonSource;
-use super::wheelhouse::ImportedPackages;
+use super::declared::{self, Declared, Package, Role, name_of, normalized};
+use super::wheelhouse::{self, ImportedPackages};
 use super::{BuildError, BuildTools};
 use crate::context::Context;
+use crate::event::Event;
 
 /// Packages whose module has another name.
 const MODULES: [(&str, &str); 14] = [
@@ -36,14 +36,16 @@ const MODULES: [(&str, &str); 14] = [
 ];
 
 /// Packages of the SDK's environment, which a project's declaration does not replace.
-const OF_THE_SDK: [&str; 4] = ["kfp", "kfp-kubernetes", "kfp-pipeline-spec", "kfp-server-api"];
+pub(super) const OF_THE_SDK: [&str; 4] = ["kfp", "kfp-kubernetes", "kfp-pipeline-spec", "kfp-server-api"];
+
+/// How deep a module is looked for in the project's folders.
+const DEPTH: usize = 6;
 
 /// The packages of one compilation.
 pub(super) struct Imports<'a> {
     packages: ImportedPackages<'a>,
-    declared: Vec<String>,
-    pins: Vec<String>,
-    fetched: BTreeSet<String>,
+    declared: Declared,
+    fetched: BTreeSet<Package>,
     folders: Vec<PathBuf>,
 }
 
@@ -54,28 +56,32 @@ impl<'a> Imports<'a> {
         tools: &'a BuildTools,
         context: &'a Context,
     ) -> Self {
-        let mut folders = vec![source.project];
-        folders.extend(source.file.parent().filter(|folder| *folder != source.project));
-        let mut declared: Vec<String> = source.requirements.to_vec();
-        let mut pins = Vec::new();
-        for folder in folders {
-            declared.extend(declared_in(folder));
-            pins.extend(pinned_in(folder));
-        }
-        declared.retain(|requirement| {
-            !OF_THE_SDK.contains(&name_of(requirement).as_str()) && is_released(requirement)
-        });
+        let below = source.file.ancestors().skip(1);
+        let between =
+            below.take_while(|folder| folder.starts_with(source.project) && *folder != source.project);
+        let mut folders: Vec<&Path> = between.collect();
+        folders.push(source.project);
+        folders.reverse();
+        let mut declared = declared::read(&folders, source.requirements);
+        let of_the_sdk = |requirement: &str| OF_THE_SDK.contains(&name_of(requirement).as_str());
+        declared
+            .packages
+            .retain(|package| !of_the_sdk(&package.requirement));
+        declared
+            .pins
+            .retain(|name, _| !OF_THE_SDK.contains(&name.as_str()));
         let packages = ImportedPackages {
             python,
             tools,
             context,
             project: source.project,
         };
+        let mut folders = declared.folders.clone();
+        folders.extend(packages.made_before());
         Self {
-            folders: packages.made_before(),
+            folders,
             packages,
             declared,
-            pins,
             fetched: BTreeSet::new(),
         }
     }
@@ -85,51 +91,224 @@ impl<'a> Imports<'a> {
         &self.folders
     }
 
-    /// Fetches the package of a missing module. Returns false if the project declares none that is not fetched yet.
+    /// Packages of the project whose folder has another name.
+    pub(super) fn aliases(&self) -> &BTreeMap<String, PathBuf> {
+        &self.declared.aliases
+    }
+
+    /// Finds a missing module in the project, or fetches its package. Returns false if there is nothing more to try.
     ///
     /// # Errors
     /// If the packages cannot be resolved or fetched.
     pub(super) async fn fetch(&mut self, module: &str) -> Result<bool, BuildError> {
-        let wanted = self.wanted(module);
-        if wanted.is_empty() {
-            return Ok(false);
+        if let [folder] = self.in_project(module).as_slice()
+            && !self.folders.contains(folder)
+        {
+            let shown = folder.strip_prefix(self.packages.project).unwrap_or(folder);
+            let text = format!(
+                "the module {module} is taken from the folder {} of the project",
+                shown.display()
+            );
+            self.packages.context.events.emit(Event::Notice { text });
+            self.folders.push(folder.clone());
+            return Ok(true);
         }
+        let wanted = self.wanted(module);
         self.fetched.extend(wanted.iter().cloned());
-        let mut words: Vec<String> = self
-            .pins
-            .iter()
-            .map(|pin| format!("--constraint={pin}"))
-            .collect();
-        words.extend(wanted);
-        let folder = self.packages.folder(&words).await?;
-        let is_new = !self.folders.contains(&folder);
-        self.folders.extend(is_new.then_some(folder));
+        let mut by_place: BTreeMap<&[String], Vec<&str>> = BTreeMap::new();
+        for package in &wanted {
+            by_place
+                .entry(&package.places)
+                .or_default()
+                .push(&package.requirement);
+        }
+        let mut is_new = false;
+        for (places, requirements) in by_place {
+            let pins = self
+                .declared
+                .pins
+                .values()
+                .map(|pin| format!("--constraint={pin}"));
+            let options = places.iter().cloned().chain(pins);
+            let words: Vec<String> = options
+                .chain(requirements.into_iter().map(str::to_owned))
+                .collect();
+            let made = match self.packages.folder(&words).await {
+                Ok(folder) => vec![folder],
+                Err(error) if names_the_sdk(&error) => self.apart(&words).await?,
+                Err(error) => return Err(error),
+            };
+            for folder in made {
+                if !self.folders.contains(&folder) {
+                    self.folders.push(folder);
+                    is_new = true;
+                }
+            }
+        }
         Ok(is_new)
     }
 
-    fn wanted(&self, module: &str) -> Vec<String> {
-        let names = packages_of(module);
-        let left = || self.declared.iter().filter(|one| !self.fetched.contains(*one));
-        let named: Vec<String> = left()
-            .filter(|one| names.contains(&name_of(one)))
-            .cloned()
-            .collect();
-        match named.is_empty() {
-            true => left().cloned().collect(),
-            false => named,
+    /// Fetches packages and, apart from them, what they need beside the SDK: the one with which a pipeline is compiled is
+    /// there, whatever version they ask for.
+    async fn apart(&self, words: &[String]) -> Result<Vec<PathBuf>, BuildError> {
+        let (mut options, requirements): (Vec<String>, Vec<String>) =
+            words.iter().cloned().partition(|word| word.starts_with('-'));
+        let alone = [&options[..], &["--no-deps".to_owned()], &requirements[..]].concat();
+        let folder = self.packages.folder(&alone).await?;
+        let mut needs = BTreeSet::new();
+        for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            if let Ok(metadata) = super::read_file(&entry.path().join("METADATA"), limits::AUTHORING_BYTES) {
+                needs.extend(wheelhouse::needs(&String::from_utf8_lossy(&metadata)));
+            }
         }
+        needs.retain(|need| !OF_THE_SDK.contains(&name_of(need).as_str()));
+        if needs.is_empty() {
+            return Ok(vec![folder]);
+        }
+        options.extend(needs);
+        Ok(vec![folder, self.packages.folder(&options).await?])
+    }
+
+    fn wanted(&self, module: &str) -> Vec<Package> {
+        let names = packages_of(module);
+        if module.split('.').next() == Some("kfp")
+            || names.iter().any(|name| self.declared.local.contains(name))
+        {
+            return Vec::new();
+        }
+        let left = |chosen: &dyn Fn(&Package) -> bool| -> Vec<Package> {
+            let left = self
+                .declared
+                .packages
+                .iter()
+                .filter(|one| !self.fetched.contains(*one));
+            left.filter(|one| chosen(one)).cloned().collect()
+        };
+        let mut named = left(&|one| names.contains(&name_of(&one.requirement)));
+        if !named.is_empty() {
+            // Of two lists that name a package without conditions, the first one counts.
+            let mut seen = BTreeSet::new();
+            named.retain(|one| one.requirement.contains(';') || seen.insert(name_of(&one.requirement)));
+            return named;
+        }
+        let locked = names
+            .iter()
+            .filter_map(|name| self.declared.pins.get(name))
+            .map(|pin| Package {
+                requirement: pin.clone(),
+                places: Vec::new(),
+                role: Role::Main,
+            });
+        let locked: Vec<Package> = locked.filter(|one| !self.fetched.contains(one)).collect();
+        if !locked.is_empty() {
+            return locked;
+        }
+        let main = left(&|one| one.role == Role::Main);
+        match main.is_empty() {
+            true => left(&|one| one.role == Role::Extra),
+            false => main,
+        }
+    }
+
+    /// The folders of the project from which a module could be imported.
+    fn in_project(&self, module: &str) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        if !module.contains('.') && module != "kfp" {
+            find(self.packages.project, module, 0, &mut found);
+        }
+        found
     }
 
     /// Returns what the author can do about a module that is missing all the same.
     pub(super) fn remedy(&self, module: &str) -> String {
-        let why = match self.declared.is_empty() {
+        let elsewhere =
+            "let SAMEBUNDLE_KFP_PYTHON name a Python that has the kfp SDK and all that is imported";
+        if module.split('.').next() == Some("kfp") {
+            return match self.packages.tools.kfp_python {
+                Some(_) => {
+                    ": the Python that SAMEBUNDLE_KFP_PYTHON names has no such part of the kfp SDK".to_owned()
+                }
+                None => ": the kfp SDK has no such part; is it of version 1, or of a package of its own?"
+                    .to_owned(),
+            };
+        }
+        let folders = self.in_project(module);
+        if folders.len() > 1 {
+            let shown = |folder: &PathBuf| {
+                let below = folder.strip_prefix(self.packages.project).unwrap_or(folder);
+                Path::new(".").join(below).display().to_string()
+            };
+            let all: Vec<String> = folders.iter().map(shown).collect();
+            return format!(
+                ": the project has it in {}; say which one is meant with PYTHONPATH",
+                all.join(" and ")
+            );
+        }
+        if packages_of(module)
+            .iter()
+            .any(|name| self.declared.local.contains(name))
+        {
+            return format!(
+                ": the project takes it from a folder, a repository or an address, where it is not found; put the \
+                 folder into the project or on PYTHONPATH, or {elsewhere}"
+            );
+        }
+        let why = match self.declared.packages.is_empty() {
             true => "the project declares no packages",
             false => "no package that the project declares has it",
         };
         format!(
             ": {why}; name the package of {module} in requirements.txt, or in `program: {{requirements: [...]}}` of \
-             samebundle.yaml (or let SAMEBUNDLE_KFP_PYTHON name a Python that has the kfp SDK and all that is imported)"
+             samebundle.yaml (or {elsewhere})"
         )
+    }
+}
+
+/// Tells whether packages do not fit together because of the version of the SDK that they ask for.
+fn names_the_sdk(error: &BuildError) -> bool {
+    let text = error.to_string();
+    let asked = text.lines().filter_map(|line| line.split_once(" depends on "));
+    asked
+        .map(|(_, wanted)| name_of(wanted))
+        .any(|name| OF_THE_SDK.contains(&name.as_str()))
+}
+
+/// Looks for folders that hold a module. Folders of environments, of tools and of built things are passed over.
+fn find(folder: &Path, module: &str, depth: usize, found: &mut Vec<PathBuf>) {
+    let has_python = |folder: &Path| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries
+            .map(|entry| entry.path())
+            .any(|path| path.extension().is_some_and(|end| end == "py"))
+    };
+    if folder.join(module).with_extension("py").is_file() || has_python(&folder.join(module)) {
+        found.push(folder.to_owned());
+    }
+    let mut below: Vec<PathBuf> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()) && depth < DEPTH)
+        .map(|entry| entry.path())
+        .collect();
+    below.sort();
+    for inner in below {
+        let name = inner.file_name().unwrap_or_default().to_string_lossy();
+        let passed = name.starts_with('.')
+            || [
+                "node_modules",
+                "site-packages",
+                "__pycache__",
+                "build",
+                "dist",
+                "target",
+            ]
+            .contains(&&*name)
+            || inner.join("pyvenv.cfg").exists()
+            || inner.file_name().is_some_and(|name| name == module);
+        if !passed {
+            find(&inner, module, depth + 1, found);
+        }
     }
 }
 
@@ -149,199 +328,37 @@ fn packages_of(module: &str) -> BTreeSet<String> {
     names
 }
 
-/// Normalizes a package's name (PEP 503).
-fn normalized(name: &str) -> String {
-    let mut text = String::new();
-    for character in name.trim().chars() {
-        match character {
-            '-' | '_' | '.' if text.ends_with('-') => {}
-            '-' | '_' | '.' => text.push('-'),
-            other => text.extend(other.to_lowercase()),
-        }
-    }
-    text
-}
-
-/// The name of the package in a requirement, normalized.
-fn name_of(requirement: &str) -> String {
-    let end = requirement.find(|c: char| !(c.is_alphanumeric() || "-_.".contains(c)));
-    normalized(&requirement[..end.unwrap_or(requirement.len())])
-}
-
-/// Tells a released package from a folder, a file and an address.
-fn is_released(requirement: &str) -> bool {
-    !requirement.contains("://") && !requirement.starts_with(['.', '/', '-']) && !requirement.contains(" @ ")
-}
-
-/// What a folder's files declare, in their order. A file that cannot be read declares nothing: it may be for another
-/// tool, and what is missing then is said by the compiler.
-fn declared_in(folder: &Path) -> Vec<String> {
-    let mut declared = Vec::new();
-    let mut lists: Vec<PathBuf> = std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            name.starts_with("requirements") && (name.ends_with(".txt") || name.ends_with(".in"))
-        })
-        .collect();
-    lists.sort();
-    for list in lists {
-        read_list(&list, &mut declared, 0);
-    }
-    declared.extend(of_pyproject(&folder.join("pyproject.toml")).unwrap_or_default());
-    for name in ["environment.yml", "environment.yaml"] {
-        declared.extend(of_environment(&folder.join(name)).unwrap_or_default());
-    }
-    declared
-}
-
-fn read(path: &Path) -> Option<String> {
-    let bytes = super::read_file(path, limits::AUTHORING_BYTES).ok()?;
-    String::from_utf8(bytes).ok()
-}
-
-/// Reads a list as pip has it, with the lists that it names.
-fn read_list(path: &Path, declared: &mut Vec<String>, depth: usize) {
-    let Some(text) = read(path).filter(|_| depth < 8) else {
-        return;
-    };
-    for line in text.replace("\\\n", " ").lines() {
-        let line = line.split(" #").next().unwrap_or_default().trim();
-        let line = line.split(" --hash=").next().unwrap_or_default().trim();
-        let named = ["--requirement=", "--requirement ", "-r "]
-            .iter()
-            .find_map(|option| line.strip_prefix(option));
-        if let Some(name) = named.or_else(|| line.strip_prefix("-r")) {
-            let inner = path.parent().unwrap_or(Path::new(".")).join(name.trim());
-            read_list(&inner, declared, depth + 1);
-        } else if !line.is_empty() && !line.starts_with(['#', '-']) {
-            declared.push(line.to_owned());
-        }
-    }
-}
-
-/// The parts of `pyproject.toml` that name packages.
-#[derive(Deserialize)]
-struct PyProject {
-    #[serde(default)]
-    project: ProjectTable,
-    #[serde(default, rename = "dependency-groups")]
-    groups: BTreeMap<String, Vec<toml::Value>>,
-    #[serde(default)]
-    tool: BTreeMap<String, toml::Value>,
-}
-
-#[derive(Default, Deserialize)]
-struct ProjectTable {
-    #[serde(default)]
-    dependencies: Vec<String>,
-    #[serde(default, rename = "optional-dependencies")]
-    optional: BTreeMap<String, Vec<String>>,
-}
-
-fn of_pyproject(path: &Path) -> Option<Vec<String>> {
-    let file: PyProject = toml::from_str(&read(path)?).ok()?;
-    let mut declared = file.project.dependencies;
-    declared.extend(file.project.optional.into_values().flatten());
-    let groups = file.groups.into_values().flatten();
-    declared.extend(groups.filter_map(|entry| entry.as_str().map(str::to_owned)));
-    // Poetry has its own words for versions; poetry.lock says which one it is.
-    let poetry = file.tool.get("poetry");
-    let mut tables: Vec<&toml::Value> = poetry
-        .and_then(|poetry| poetry.get("dependencies"))
-        .into_iter()
-        .collect();
-    let grouped = poetry.and_then(|poetry| poetry.get("group")?.as_table());
-    tables.extend(
-        grouped
-            .into_iter()
-            .flatten()
-            .filter_map(|(_, group)| group.get("dependencies")),
-    );
-    for table in tables.into_iter().filter_map(toml::Value::as_table) {
-        declared.extend(table.keys().filter(|name| *name != "python").cloned());
-    }
-    Some(declared)
-}
-
-/// The part of conda's `environment.yml` that pip installs; conda's own packages by name.
-fn of_environment(path: &Path) -> Option<Vec<String>> {
-    let file: Value = yaml::from_slice(read(path)?.as_bytes(), limits::AUTHORING_BYTES).ok()?;
-    let mut declared = Vec::new();
-    for entry in file.get("dependencies")?.as_array()? {
-        if let Some(text) = entry.as_str() {
-            let name = text.split(['=', '<', '>', ' ']).next().unwrap_or_default();
-            if !["python", "pip"].contains(&name) && !name.contains(':') {
-                declared.push(name.to_owned());
-            }
-        }
-        let of_pip = entry.get("pip").and_then(Value::as_array).into_iter().flatten();
-        declared.extend(of_pip.filter_map(|word| word.as_str().map(str::to_owned)));
-    }
-    Some(declared)
-}
-
-/// Versions that a lock of the project names, as `name==version`.
-fn pinned_in(folder: &Path) -> Vec<String> {
-    #[derive(Deserialize)]
-    struct Locked {
-        #[serde(default)]
-        package: Vec<Package>,
-    }
-    #[derive(Deserialize)]
-    struct Package {
-        name: String,
-        version: Option<String>,
-    }
-    let lock = ["uv.lock", "poetry.lock"]
-        .iter()
-        .find_map(|name| read(&folder.join(name)));
-    let locked = lock.and_then(|text| toml::from_str::<Locked>(&text).ok());
-    let packages = locked.into_iter().flat_map(|locked| locked.package);
-    let pin = |package: Package| Some(format!("{}=={}", package.name, package.version?));
-    packages.filter_map(pin).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn declared(files: &[(&str, &str)]) -> Vec<String> {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            std::fs::write(folder.path().join(name), text).unwrap();
+    #[test]
+    fn modules_of_the_project_are_found() {
+        let project = tempfile::tempdir().unwrap();
+        for path in [
+            "lib/src/ours/x.py",
+            "a/b/one.py",
+            "c/two.py",
+            "d/two.py",
+            ".venv/ours/x.py",
+            "v/pyvenv.cfg",
+            "v/one.py",
+        ] {
+            let path = project.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
         }
-        declared_in(folder.path())
-    }
-
-    #[test]
-    fn every_usual_declaration_is_read() {
-        let list = "# ours\nsix==1.16 --hash=sha256:00\n\n-r more.txt\n--index-url x\nb[c]>=1; python_version<'4' # why\n";
-        assert_eq!(
-            declared(&[("requirements-dev.txt", list), ("more.txt", "a\\\n >1\n")]),
-            ["six==1.16", "a  >1", "b[c]>=1; python_version<'4'"]
-        );
-        let project = "[project]\nname='x'\ndependencies=['a>1']\n[project.optional-dependencies]\nt=['b']\n\
-                       [dependency-groups]\ndev=['c', {include-group='t'}]\n[tool.poetry.dependencies]\npython='^3'\nd='^1'\n\
-                       [tool.poetry.group.dev.dependencies]\ne={version='1'}\n";
-        assert_eq!(
-            declared(&[("pyproject.toml", project)]),
-            ["a>1", "b", "c", "d", "e"]
-        );
-        let conda = "name: x\ndependencies:\n- python=3.11\n- numpy=1.2\n- pip\n- pip:\n  - f==1\n";
-        assert_eq!(declared(&[("environment.yml", conda)]), ["numpy", "f==1"]);
-        assert!(declared(&[("pyproject.toml", "not toml")]).is_empty());
-    }
-
-    #[test]
-    fn versions_of_a_lock_are_pins() {
-        let folder = tempfile::tempdir().unwrap();
-        let lock =
-            "version = 1\n[[package]]\nname = \"six\"\nversion = \"1.16.0\"\n[[package]]\nname = \"own\"\n";
-        std::fs::write(folder.path().join("uv.lock"), lock).unwrap();
-        assert_eq!(pinned_in(folder.path()), ["six==1.16.0"]);
+        for (module, wanted) in [
+            ("ours", vec!["lib/src"]),
+            ("one", vec!["a/b"]),
+            ("two", vec!["c", "d"]),
+            ("three", vec![]),
+        ] {
+            let mut found = Vec::new();
+            find(project.path(), module, 0, &mut found);
+            let wanted: Vec<_> = wanted.into_iter().map(|path| project.path().join(path)).collect();
+            assert_eq!(found, wanted, "{module}");
+        }
     }
 
     #[test]

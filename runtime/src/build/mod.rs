@@ -17,6 +17,7 @@ mod attest;
 mod compile;
 mod content;
 mod data;
+mod declared;
 mod descriptor;
 mod error;
 mod image;

@@ -95,8 +95,11 @@ pub(super) async fn run(
     run_listening(command, purpose, remedy, cancel, None).await
 }
 
+/// How pip begins what it says of a conflict, on standard output.
+pub(super) const CONFLICT: &str = "The conflict is caused by:";
+
 /// Runs pip to its end, and shows how many of the packages it has got, if their number is known, and of how many bytes.
-/// What pip says of its progress is no part of an error.
+/// What pip says of its progress is no part of an error; what it says of a conflict is.
 pub(super) async fn run_pip(
     command: Command,
     (step, packages): (&str, Option<usize>),
@@ -105,14 +108,30 @@ pub(super) async fn run_pip(
     context: &Context,
 ) -> Result<String, ToolError> {
     let meter = Meter::new(step, packages.map(|count| count as u64), None);
+    let mut conflict = String::new();
     let mut listen = |line: &str| {
         if let Some(bytes) = got(line) {
             meter.add_parts(1);
             meter.add_bytes(bytes);
         }
+        let is_conflict = line.starts_with(CONFLICT) || !conflict.is_empty();
+        if is_conflict && conflict.len() < limits::TOOL_OUTPUT_BYTES {
+            conflict.push_str(line);
+        }
     };
     let work = run_listening(command, purpose, remedy, &context.cancel, Some(&mut listen));
-    meter.watch(&*context.events, work).await
+    match meter.watch(&*context.events, work).await {
+        Err(ToolError::Failed {
+            purpose,
+            status,
+            output,
+        }) if !conflict.is_empty() => Err(ToolError::Failed {
+            purpose,
+            status,
+            output: format!("{output}\n{}", conflict.trim_end()),
+        }),
+        outcome => outcome,
+    }
 }
 
 /// Reads a line in which pip says that it has got a file, and returns the size of the file, bytes: `Downloading

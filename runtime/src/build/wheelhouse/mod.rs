@@ -31,6 +31,7 @@ use crate::image::Image;
 pub(super) use lock::Wheel;
 use lock::{Lock, Resolution};
 use pip::Wanted;
+pub(in crate::build) use pip::needs;
 pub(super) use project::{Constrained, ImportedPackages, MadeWheel, ProjectPackages};
 use target::Target;
 
@@ -170,6 +171,8 @@ struct Resolver<'a> {
     tools: &'a BuildTools,
     context: &'a Context,
     project: &'a ProjectPackages,
+    /// See [`pip::Download::provided`].
+    provided: &'static [&'static str],
 }
 
 impl Collector<'_> {
@@ -275,6 +278,7 @@ impl Collector<'_> {
             tools: self.tools,
             context: self.context,
             project: &self.packages,
+            provided: &[],
         }
     }
 
@@ -316,8 +320,8 @@ impl Resolver<'_> {
             });
         }
         self.step(format!(
-            "resolve `pip install {}` for Python {}",
-            words.join(" "),
+            "resolve `pip install` {} for Python {}",
+            shown(words),
             target.python_minor()
         ));
         let downloaded = self.download(target, Wanted::Line(words)).await?;
@@ -367,6 +371,7 @@ impl Resolver<'_> {
             context: self.context,
             target,
             built: &self.project.built,
+            provided: self.provided,
         };
         download.fetch(wanted).await
     }
@@ -382,6 +387,21 @@ impl Resolver<'_> {
 
     fn step(&self, name: String) {
         self.context.events.emit(Event::Step { name });
+    }
+}
+
+/// The words of an install line as a person reads them: of constraints, which may be hundreds, only that there are some.
+fn shown(words: &[String]) -> String {
+    let (constraints, words): (Vec<&String>, Vec<&String>) =
+        words.iter().partition(|word| word.starts_with(pip::CONSTRAINT));
+    let text = words
+        .into_iter()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(" ");
+    match constraints.len() {
+        0 => text,
+        count => format!("{text} ({count} pinned versions)"),
     }
 }
 

@@ -2,18 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use samebundle_spec::pipeline::InstallLine;
-use samebundle_spec::{Algorithm, Digest};
+use samebundle_spec::{Algorithm, Digest, limits};
 
 use tokio::process::Command;
 
 use super::lock::{BuiltWheel, SourceFile, Wheel};
 use super::target::Target;
 use super::{BuildTools, WheelhouseError};
-use crate::build::tools::{self, ToolError};
+use crate::build::declared::name_of;
+use crate::build::tools::{self, CONFLICT, ToolError};
 use crate::context::Context;
 use crate::event::Event;
 
@@ -174,6 +175,12 @@ pub(super) const CONSTRAINT: &str = "--constraint=";
 /// How many packages without a wheel one install line may need.
 const SOURCES: usize = 50;
 
+/// How deep the packages that a built package needs are looked at.
+const NEEDS: usize = 3;
+
+/// How many requirements of one conflict are looked at.
+const CONFLICTS: usize = 4;
+
 /// The time that built wheels bear (1980, the first that a zip can hold), so that equal sources give equal wheels.
 const BUILT_AT: &str = "315532800";
 
@@ -192,6 +199,8 @@ pub(super) struct Download<'a> {
     pub(super) target: &'a Target,
     /// Wheels of the project, which no index has; they lie in the cache.
     pub(super) built: &'a [BuiltWheel],
+    /// Packages that are there in any case, so that no wheel of them is built, by name.
+    pub(super) provided: &'static [&'static str],
 }
 
 /// What pip has downloaded, and the source distributions of wheels that were built. The files are removed when this is
@@ -256,18 +265,27 @@ impl Download<'_> {
             let Err(error) = tools::run_pip(command, step, &purpose, REMEDY, self.context).await else {
                 return Ok(());
             };
-            let without_wheel = match &error {
-                ToolError::Failed { output, .. } => without_wheel(output),
-                _ => None,
-            };
-            let Some(requirement) =
-                without_wheel.filter(|one| built.len() < SOURCES && built.insert(one.clone()))
-            else {
-                return Err(error.into());
-            };
             let places = words.iter().take_while(|word| word.starts_with('-'));
             let options: Vec<&str> = places.map(|word| word.as_str()).collect();
-            match self.build(&requirement, &options, local, downloaded).await {
+            let output = match &error {
+                ToolError::Failed { output, .. } => output.as_str(),
+                _ => "",
+            };
+            let mut requirement = without_wheel(output).filter(|one| built.insert(one.clone()));
+            for one in conflicting(output) {
+                let is_provided = self.provided.contains(&name_of(&one).as_str());
+                if requirement.is_none()
+                    && !is_provided
+                    && built.insert(one.clone())
+                    && !self.has_wheel(&one, &options, local).await?
+                {
+                    requirement = Some(one);
+                }
+            }
+            let Some(requirement) = requirement.filter(|_| built.len() < SOURCES) else {
+                return Err(error.into());
+            };
+            match self.build(&requirement, &options, local, downloaded, NEEDS).await {
                 // There is nothing to build either, so the first answer is the true one.
                 Err(WheelhouseError::Tool(ToolError::Failed { .. })) => return Err(error.into()),
                 outcome => outcome?,
@@ -289,7 +307,7 @@ impl Download<'_> {
             .filter(|wheel| wheel.source.is_some())
             .filter_map(Wheel::requirement)
         {
-            self.build(&requirement, &places, local, downloaded).await?;
+            self.build(&requirement, &places, local, downloaded, 0).await?;
         }
         let list = downloaded.folder.path().join("locked.txt");
         std::fs::write(&list, requirements(locked)).map_err(io("write the list of packages"))?;
@@ -326,6 +344,27 @@ impl Download<'_> {
         command
     }
 
+    /// Tells whether pip finds a wheel for a requirement.
+    async fn has_wheel(
+        &self,
+        requirement: &str,
+        options: &[&str],
+        local: &Path,
+    ) -> Result<bool, WheelhouseError> {
+        let scratch =
+            tempfile::tempdir_in(self.context.home.scratch()).map_err(io("make a folder for wheels"))?;
+        std::fs::write(scratch.path().join("target.py"), WRAPPER).map_err(io("write a program for pip"))?;
+        let mut command = self.command(scratch.path(), local);
+        command.args(&self.tools.pip_arguments).args(options);
+        command.args(["--no-deps", requirement]);
+        let purpose = format!("looking for a wheel of {requirement}");
+        match tools::run(command, &purpose, REMEDY, &self.context.cancel).await {
+            Ok(_) => Ok(true),
+            Err(ToolError::Failed { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Builds the wheel of a package that has only a source distribution, and puts it where pip finds it.
     async fn build(
         &self,
@@ -333,6 +372,7 @@ impl Download<'_> {
         options: &[&str],
         local: &Path,
         downloaded: &mut Downloaded,
+        needs: usize,
     ) -> Result<(), WheelhouseError> {
         let end = requirement.find(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c)));
         let name = &requirement[..end.unwrap_or(requirement.len())];
@@ -386,6 +426,7 @@ impl Download<'_> {
             return Err(refused("it is not pure Python".to_owned()));
         }
         let digest = hash(&source).map_err(io("read a source distribution"))?;
+        let wanted = needs_of_wheel(&wheel).map_err(io("read a wheel"))?;
         std::fs::rename(&wheel, local.join(&file)).map_err(io("keep a wheel"))?;
         let file_of_source = source
             .file_name()
@@ -399,6 +440,13 @@ impl Download<'_> {
                 digest,
             },
         );
+        // What has no wheel is often needed by what has none, and pip would find that out one by one.
+        for one in wanted.iter().filter(|_| needs > 0) {
+            if !self.provided.contains(&name_of(one).as_str()) && !self.has_wheel(one, options, local).await?
+            {
+                Box::pin(self.build(one, options, local, downloaded, needs - 1)).await?;
+            }
+        }
         Ok(())
     }
 }
@@ -414,12 +462,67 @@ fn only_file(folder: &Path) -> io::Result<PathBuf> {
     Ok(entry.ok_or_else(missing)??.path())
 }
 
+/// Reads what a wheel needs, without its extras.
+fn needs_of_wheel(wheel: &Path) -> io::Result<Vec<String>> {
+    let mut archive = zip::ZipArchive::new(File::open(wheel)?).map_err(io::Error::other)?;
+    let name = {
+        let mut names = archive.file_names().filter_map(Result::ok);
+        names
+            .find(|name| name.ends_with(".dist-info/METADATA"))
+            .map(std::borrow::Cow::into_owned)
+    };
+    let Some(name) = name else { return Ok(Vec::new()) };
+    let mut text = String::new();
+    let entry = archive.by_name(&name).map_err(io::Error::other)?;
+    entry.take(limits::AUTHORING_BYTES).read_to_string(&mut text)?;
+    Ok(needs(&text))
+}
+
+/// The requirements in the metadata of a package, without those of its extras.
+pub(in crate::build) fn needs(metadata: &str) -> Vec<String> {
+    let head = metadata.split("\n\n").next().unwrap_or_default();
+    let lines = head
+        .lines()
+        .filter_map(|line| line.strip_prefix("Requires-Dist:"));
+    let own = lines.filter(|line| {
+        !line
+            .split(';')
+            .nth(1)
+            .is_some_and(|marker| marker.contains("extra"))
+    });
+    own.map(|line| line.trim().to_owned()).collect()
+}
+
 /// Finds in pip's answer the package for which it found no wheel.
 fn without_wheel(output: &str) -> Option<String> {
     const SAID: &str = "No matching distribution found for ";
     let line = output.lines().rev().find_map(|line| line.split_once(SAID))?.1;
     let requirement = line.split(" (from ").next().unwrap_or(line).trim();
     (!requirement.is_empty() && !requirement.starts_with('-')).then(|| requirement.to_owned())
+}
+
+/// Finds in pip's answer the requirements that it could not bring together, in its order. One of them may have no wheel in
+/// any version that fits, which pip does not tell from a conflict.
+fn conflicting(output: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let (_, caused) = output.split_once(CONFLICT).unwrap_or_default();
+    for requirement in caused
+        .lines()
+        .filter_map(|line| line.split_once(" depends on "))
+        .map(|(_, wanted)| wanted)
+    {
+        let plain = requirement
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .replace(" and ", ",");
+        if !plain.is_empty() && !found.contains(&plain) {
+            found.push(plain);
+        }
+    }
+    found.truncate(CONFLICTS);
+    found
 }
 
 fn requirements(wheels: &[Wheel]) -> String {
@@ -539,6 +642,19 @@ mod tests {
             arguments(&line),
             Err(WheelhouseError::Requirement { .. })
         ));
+    }
+
+    #[test]
+    fn extras_are_not_needed() {
+        let metadata = "Name: a\nRequires-Dist: b (>=1)\nRequires-Dist: c; extra == 'x'\nRequires-Dist: d; python_version > '3'\n\nRequires-Dist: e\n";
+        assert_eq!(needs(metadata), ["b (>=1)", "d; python_version > '3'"]);
+    }
+
+    #[test]
+    fn pip_says_what_it_could_not_bring_together() {
+        let said = "ERROR: ResolutionImpossible\nThe conflict is caused by:\n    a 2 depends on b<=2.13 and >=2.6\n    a 1 depends on b<=2.13 and >=2.6\n    c 1 depends on d; python_version < \"4\"\n\nTo fix this";
+        assert_eq!(conflicting(said), ["b<=2.13,>=2.6", "d"]);
+        assert!(conflicting("No matching distribution found for x").is_empty());
     }
 
     #[test]

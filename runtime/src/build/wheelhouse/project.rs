@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::lock::{BuiltWheel, Lock, Resolution, Wheel};
 use super::target::{Libc, Target};
 use super::{LOCK, WheelhouseError, pip};
+use crate::build::imports::OF_THE_SDK;
 use crate::build::{BuildError, BuildTools, tools};
 use crate::context::Context;
 use crate::event::Event;
@@ -142,6 +143,7 @@ impl ImportedPackages<'_> {
             tools: self.tools,
             context: self.context,
             project: &ProjectPackages::default(),
+            provided: &OF_THE_SDK,
         };
         let path = self.project.join(LOCK);
         let mut lock = Lock::read(&path)?;
