@@ -46,7 +46,7 @@ use samebundle_spec::{BundleName, Descriptor, Digest, MediaType, Tag, Version, l
 use crate::context::Context;
 use crate::event::Event;
 use crate::image::Image;
-use compile::{Compiled, PythonSource};
+use compile::{Compiled, PythonSource, SourceLines};
 use wheelhouse::ProjectPackages;
 
 pub use descriptor::MismatchError;
@@ -139,6 +139,7 @@ pub async fn build(inputs: &BuildInputs<'_>, context: &Context) -> Result<Built,
         text,
         pipeline,
         packages,
+        notes,
     } = read_pipeline(inputs, &manifest, context).await?;
     descriptor::check(&manifest, &pipeline)?;
     let images::Provided { images, mut indexes } =
@@ -204,14 +205,16 @@ pub async fn build(inputs: &BuildInputs<'_>, context: &Context) -> Result<Built,
         attached,
         tags,
         history: manifest.history.runs,
-        notes: notes(&pipeline),
+        notes,
     })
 }
 
 /// Returns what in a pipeline has no effect, or no meaning here.
-fn notes(pipeline: &Pipeline) -> Vec<PipelineFault> {
+fn notes(pipeline: &Pipeline, lines: &SourceLines) -> Vec<PipelineFault> {
     let notes = pipeline.notes.iter().cloned();
-    notes.chain(pipeline.placement_notes()).collect()
+    let mut notes: Vec<PipelineFault> = notes.chain(pipeline.placement_notes()).collect();
+    notes.iter_mut().for_each(|note| lines.locate(note));
+    notes
 }
 
 /// What a check of sources found.
@@ -232,12 +235,12 @@ pub struct Checked {
 pub async fn lint(inputs: &BuildInputs<'_>, context: &Context) -> Result<Checked, BuildError> {
     let manifest = manifest_of(inputs)?;
     data::check(inputs.sources, &manifest.data)?;
-    let ReadPipeline { pipeline, .. } = read_pipeline(inputs, &manifest, context).await?;
+    let ReadPipeline { pipeline, notes, .. } = read_pipeline(inputs, &manifest, context).await?;
     descriptor::check(&manifest, &pipeline)?;
     Ok(Checked {
         name: manifest.name,
         version: manifest.version,
-        notes: notes(&pipeline),
+        notes,
     })
 }
 
@@ -295,6 +298,8 @@ struct ReadPipeline {
     pipeline: Pipeline,
     /// What its components install from the project.
     packages: ProjectPackages,
+    /// What in it has no effect, or no meaning here.
+    notes: Vec<PipelineFault>,
 }
 
 /// Reads the pipeline, compiles it if it is Python, and refuses one that would not run.
@@ -310,6 +315,14 @@ async fn read_pipeline(
     let python = path
         .extension()
         .is_some_and(|extension| extension == "py" || extension == "ipynb");
+    if path.extension().is_some_and(|extension| extension == "pipeline") {
+        let place = name.to_owned();
+        let why = "it is a pipeline of Elyra: export it (`elyra-pipeline export`, to Python or to KFP's YAML) and give that file";
+        return Err(BuildError::Compile {
+            place,
+            why: why.to_owned(),
+        });
+    }
     let compiled = if python {
         let absolute = |path: &Path| {
             path.canonicalize().map_err(|source| BuildError::Read {
@@ -338,7 +351,7 @@ async fn read_pipeline(
         lines,
         packages,
     } = compiled;
-    let mut pipeline = Pipeline::parse(&shown, &yaml)?;
+    let pipeline = Pipeline::parse(&shown, &yaml)?;
     pipeline.check().map_err(|mut faults| {
         faults.iter_mut().for_each(|fault| lines.locate(fault));
         BuildError::Faults(faults)
@@ -347,10 +360,10 @@ async fn read_pipeline(
     unsupported
         .iter_mut()
         .for_each(|found| lines.locate_unsupported(found));
-    pipeline.notes.iter_mut().for_each(|note| lines.locate(note));
     match unsupported.is_empty() {
         true => Ok(ReadPipeline {
             text: yaml,
+            notes: notes(&pipeline, &lines),
             pipeline,
             packages,
         }),

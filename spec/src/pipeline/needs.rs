@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::Pipeline;
 use super::kubernetes::{Pod, Projection, ProjectionTarget};
-use super::position::PipelineFault;
+use super::position::{PipelineFault, Position};
 use super::types::{Component, Dag, Executor, ExecutorKind, Implementation, ParameterSource, Task};
 use crate::limits;
 
@@ -117,22 +117,27 @@ impl Pipeline {
         walk.needs
     }
 
-    /// Returns what the pipeline says to Kubernetes that has no meaning here, in the order of the file.
+    /// Returns what the pipeline says to Kubernetes that has no meaning here, in the order of the file; each once, although
+    /// every task may say it.
     pub fn placement_notes(&self) -> Vec<PipelineFault> {
         let pods = self.kubernetes.pods.values().flat_map(|pod| &pod.placement);
-        let mut notes: Vec<PipelineFault> = self
-            .kubernetes
-            .placement
-            .iter()
-            .chain(pods)
-            .map(|placement| PipelineFault {
-                file: self.file.clone(),
-                at: placement.at,
-                task: None,
-                problem: format!("{} has no meaning outside of a cluster", placement.what),
-                remedy: "nothing need be done".to_owned(),
-            })
-            .collect();
+        let mut said: BTreeMap<&str, (Position, usize)> = BTreeMap::new();
+        for placement in self.kubernetes.placement.iter().chain(pods) {
+            let (first, times) = said.entry(&placement.what).or_insert((placement.at, 0));
+            *first = placement.at.min(*first);
+            *times += 1;
+        }
+        let note = |(what, (at, times)): (&str, (Position, usize))| PipelineFault {
+            file: self.file.clone(),
+            at,
+            task: None,
+            problem: match times {
+                1 => format!("{what} has no meaning outside of a cluster"),
+                times => format!("{what} has no meaning outside of a cluster (said {times} times)"),
+            },
+            remedy: "nothing need be done".to_owned(),
+        };
+        let mut notes: Vec<PipelineFault> = said.into_iter().map(note).collect();
         notes.sort_by_key(|note| note.at);
         notes
     }
