@@ -29,7 +29,7 @@ pub(crate) fn add(mut command: Command, view: &View) -> Command {
             continue;
         }
         let mut arg = flag(name, parameter, view);
-        let dashed = name.replace('_', "-");
+        let dashed = dashed(name);
         if dashed != *name && !taken.contains(&dashed) && !view.parameters.contains_key(&dashed) {
             arg = arg.alias(dashed);
         }
@@ -39,6 +39,24 @@ pub(crate) fn add(mut command: Command, view: &View) -> Command {
         true => command,
         false => command.after_help(format!("Other parameters of the bundle:\n{}", others.join("\n"))),
     }
+}
+
+/// A name with dashes, as flags usually are: `learning_rate` and `learningRate` are `learning-rate`.
+fn dashed(name: &str) -> String {
+    let mut text = String::new();
+    for character in name.chars() {
+        if character.is_ascii_uppercase()
+            && text.ends_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+        {
+            text.push('-');
+        }
+        text.push(if character == '_' {
+            '-'
+        } else {
+            character.to_ascii_lowercase()
+        });
+    }
+    text
 }
 
 /// Tells whether a name can be a flag. All others can still be set with `-p`.
@@ -151,6 +169,7 @@ mod tests {
         for spelling in ["--learning-rate=-1", "--learning_rate=-1"] {
             assert_eq!(read(&[spelling]).unwrap(), one("learning_rate", "-1"));
         }
+        assert_eq!(dashed("maxDepth"), "max-depth");
         assert_eq!(read(&["--fast"]).unwrap(), one("fast", "true"));
         assert_eq!(read(&["--fast", "False"]).unwrap(), one("fast", "False"));
         let both = read(&["--fast", "--learning-rate=2"]).unwrap();

@@ -114,7 +114,8 @@ impl Session {
 
     /// A path of the command line, below the folder that the process was started in.
     pub(crate) fn at(&self, path: &Path) -> PathBuf {
-        self.settings.current_dir.join(path)
+        // The components leave out each `.`, which people write and nobody wants to read in a message.
+        self.settings.current_dir.join(path).components().collect()
     }
 
     /// A location of the command line, resolved in the same way.

@@ -393,7 +393,8 @@ def choose(module):
         made = made_by(module, wanted)
         if made is not None:
             return made
-        names = ", ".join(sorted(attribute for attribute, _ in every)) or "none"
+        named = graphs.values() or components.values()
+        names = ", ".join(sorted(attribute for attribute, _ in named)) or "none"
         raise Refused(f"there is no pipeline {wanted!r} in it; there are: {names}", [shown(PIPELINE), 1])
     candidates = list(graphs.values())
     if len(candidates) > 1:

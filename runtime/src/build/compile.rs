@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use samebundle_spec::limits;
 use samebundle_spec::pipeline::{PipelineFault, Position, Unsupported};
+use samebundle_spec::{Classify as _, ErrorKind, limits};
 use serde::{Deserialize, Serialize};
 
 use super::imports::Imports;
@@ -170,12 +170,21 @@ pub(super) async fn compile(
     for _ in 0..ROUNDS {
         let answer = run(source, &python, tools, context, folder.path(), &imports).await?;
         let Some(why) = answer.refused else {
+            imports.settle()?;
             return finish(answer, folder.path(), context);
         };
-        if let Some(module) = &answer.missing
-            && imports.fetch(module).await?
-        {
-            continue;
+        if let Some(module) = &answer.missing {
+            match imports.fetch(module).await {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(error) if error.kind() == ErrorKind::Input => {
+                    let why = format!(
+                        "{module} is imported, and what the project declares cannot be fetched: {error}"
+                    );
+                    return Err(refusal(source, answer.place, &why, None, &imports));
+                }
+                Err(error) => return Err(error),
+            }
         }
         return Err(refusal(
             source,

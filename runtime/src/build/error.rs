@@ -36,6 +36,12 @@ pub enum BuildError {
         /// The folder.
         folder: PathBuf,
     },
+    /// A file stands where a folder is wanted.
+    #[error("{} is a file: give the folder of its samebundle.yaml (`run` takes a pipeline's file as well)", path.display())]
+    NoFolder {
+        /// The file.
+        path: PathBuf,
+    },
     /// `samebundle.yaml` is not valid.
     #[error("{path}: {source}")]
     Authoring {
@@ -104,6 +110,7 @@ impl Classify for BuildError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::NoManifest { .. } => ErrorKind::NotFound,
+            Self::NoFolder { .. } => ErrorKind::Usage,
             Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
             Self::Read { .. } | Self::Write { .. } => ErrorKind::Environment,
             Self::Authoring { .. }

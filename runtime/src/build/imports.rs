@@ -77,7 +77,7 @@ impl<'a> Imports<'a> {
             project: source.project,
         };
         let mut folders = declared.folders.clone();
-        folders.extend(packages.made_before());
+        folders.extend(packages.made_before(|words| holds(&declared, words)));
         Self {
             folders,
             packages,
@@ -133,28 +133,50 @@ impl<'a> Imports<'a> {
             let words: Vec<String> = options
                 .chain(requirements.into_iter().map(str::to_owned))
                 .collect();
+            if self.packages.is_locked(&without_needs(&words)) {
+                let made = self.apart(&words).await?;
+                is_new |= self.take(made);
+                continue;
+            }
             let made = match self.packages.folder(&words).await {
                 Ok(folder) => vec![folder],
                 Err(error) if names_the_sdk(&error) => self.apart(&words).await?,
                 Err(error) => return Err(error),
             };
-            for folder in made {
-                if !self.folders.contains(&folder) {
-                    self.folders.push(folder);
-                    is_new = true;
-                }
-            }
+            is_new |= self.take(made);
         }
         Ok(is_new)
+    }
+
+    /// Takes folders with packages, and tells whether one of them is new.
+    fn take(&mut self, folders: Vec<PathBuf>) -> bool {
+        let before = self.folders.len();
+        for folder in folders {
+            if !self.folders.contains(&folder) {
+                self.folders.push(folder);
+            }
+        }
+        self.folders.len() > before
+    }
+
+    /// Takes out of the lock what the project does not declare any more.
+    ///
+    /// # Errors
+    /// If the lock cannot be read or written.
+    pub(super) fn settle(&self) -> Result<(), BuildError> {
+        self.packages
+            .settle(|words| holds(&self.declared, words), &self.folders)
     }
 
     /// Fetches packages and, apart from them, what they need beside the SDK: the one with which a pipeline is compiled is
     /// there, whatever version they ask for.
     async fn apart(&self, words: &[String]) -> Result<Vec<PathBuf>, BuildError> {
-        let (mut options, requirements): (Vec<String>, Vec<String>) =
-            words.iter().cloned().partition(|word| word.starts_with('-'));
-        let alone = [&options[..], &["--no-deps".to_owned()], &requirements[..]].concat();
-        let folder = self.packages.folder(&alone).await?;
+        let mut options: Vec<String> = words
+            .iter()
+            .filter(|word| word.starts_with('-'))
+            .cloned()
+            .collect();
+        let folder = self.packages.folder(&without_needs(words)).await?;
         let mut needs = BTreeSet::new();
         for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
             if let Ok(metadata) = super::read_file(&entry.path().join("METADATA"), limits::AUTHORING_BYTES) {
@@ -262,6 +284,38 @@ impl<'a> Imports<'a> {
              samebundle.yaml (or {elsewhere})"
         )
     }
+}
+
+/// The words of an install line, for its packages without what they need.
+fn without_needs(words: &[String]) -> Vec<String> {
+    let end = words
+        .iter()
+        .position(|word| !word.starts_with('-'))
+        .unwrap_or(words.len());
+    let (options, requirements) = words.split_at(end);
+    [options, &["--no-deps".to_owned()], requirements].concat()
+}
+
+/// Tells whether a project still declares the packages of an install line, at the same places and with the same pins.
+fn holds(declared: &Declared, words: &[String]) -> bool {
+    let pins: BTreeSet<String> = declared
+        .pins
+        .values()
+        .map(|pin| format!("--constraint={pin}"))
+        .collect();
+    let (options, requirements): (Vec<&String>, Vec<&String>) =
+        words.iter().partition(|word| word.starts_with('-'));
+    let (of_pins, places): (Vec<&String>, Vec<&String>) = options
+        .into_iter()
+        .filter(|word| *word != "--no-deps")
+        .partition(|word| word.starts_with("--constraint="));
+    of_pins.into_iter().eq(pins.iter())
+        && requirements.iter().all(|word| {
+            let is_same =
+                |one: &&Package| one.requirement == **word && one.places.iter().eq(places.iter().copied());
+            declared.packages.iter().any(|one| is_same(&one))
+                || declared.pins.values().any(|pin| pin == *word)
+        })
 }
 
 /// Tells whether packages do not fit together because of the version of the SDK that they ask for.

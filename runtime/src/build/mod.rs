@@ -256,6 +256,11 @@ fn manifest_of(inputs: &BuildInputs<'_>) -> Result<ProgramManifest, BuildError> 
 /// # Errors
 /// [`BuildError`] if it cannot be read, is not valid, or is not of kind Program.
 pub fn read_manifest(sources: &Path) -> Result<ProgramManifest, BuildError> {
+    if sources.is_file() {
+        return Err(BuildError::NoFolder {
+            path: sources.to_owned(),
+        });
+    }
     let path = sources.join(MANIFEST);
     let bytes = read_file(&path, limits::AUTHORING_BYTES).map_err(|error| match error {
         BuildError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {

@@ -172,7 +172,12 @@ impl Classify for SecretError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Source { .. } => ErrorKind::Usage,
-            Self::File { .. } | Self::Command { .. } => ErrorKind::Environment,
+            Self::File { source, .. } => match source.kind() {
+                std::io::ErrorKind::Interrupted => ErrorKind::Interrupted,
+                std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+                _ => ErrorKind::Environment,
+            },
+            Self::Command { .. } => ErrorKind::Environment,
             _ => ErrorKind::Input,
         }
     }

@@ -64,6 +64,11 @@ impl RunSource {
         if PIPELINES.contains(&&*ending) && path.is_file() {
             return Ok(Some(Self::File(path)));
         }
+        if PIPELINES.contains(&&*ending)
+            || (is_path && !text.contains(':') && text.starts_with(['.', '/']) && !path.exists())
+        {
+            return Err(LocationError::NoFile { path });
+        }
         match text.parse::<Location>() {
             Ok(Location::Local(LocalName { version: None, .. })) => Ok(None),
             Ok(location) => Ok(Some(Self::Bundle(location.below(folder)))),

@@ -128,7 +128,7 @@ pub enum VerbError {
     /// The files of a run's outputs were removed.
     #[error(
         "the files of run {run} were removed at {removed} to free space; `outputs {run}` shows what they were, and `run \
-         {installation}` makes them again"
+         {installation}` with the parameters that `runs {run}` shows makes them again"
     )]
     FilesRemoved {
         /// The run.
@@ -229,6 +229,7 @@ impl VerbError {
 impl Classify for VerbError {
     fn kind(&self) -> ErrorKind {
         match self {
+            Self::Location(LocationError::NoFile { .. }) => ErrorKind::NotFound,
             Self::Location(_)
             | Self::Reference(_)
             | Self::Name(_)

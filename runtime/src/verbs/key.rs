@@ -157,12 +157,21 @@ fn passphrase_of(site: &Site, file: &Path, what: &str) -> Result<Option<Passphra
 /// # Errors
 /// If there is no such key, or its passphrase is not given or is wrong.
 pub(super) fn load(site: &Site, name: &BundleName) -> Result<SigningKey, VerbError> {
+    check(site, name)?;
     let path = key_path(site, name);
-    if !path.exists() {
-        return Err(no_key(name));
-    }
     let passphrase = passphrase_of(site, &path, &format!("key {name}"))?;
     Ok(keys::load(&path, passphrase.as_ref())?)
+}
+
+/// Checks that there is a private key of this name.
+///
+/// # Errors
+/// If there is none.
+pub(super) fn check(site: &Site, name: &BundleName) -> Result<(), VerbError> {
+    match key_path(site, name).exists() {
+        true => Ok(()),
+        false => Err(no_key(name)),
+    }
 }
 
 /// Tells whether a private key of this name can be used without asking a person.

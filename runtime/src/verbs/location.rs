@@ -38,6 +38,12 @@ pub struct LocalName {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LocationError {
+    /// A file or folder that is not there.
+    #[error("there is no {}", path.display())]
+    NoFile {
+        /// The path.
+        path: std::path::PathBuf,
+    },
     /// It looks like a reference, but is not valid.
     #[error(transparent)]
     Reference(#[from] ReferenceError),

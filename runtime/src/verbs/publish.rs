@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BuildReport, BuildRequest, CopyReport, CopyRequest, LocalName, Location, SignReport, SignRequest, Site,
-    VerbError, build, copy, sign,
+    VerbError, build, copy, key, sign,
 };
 
 /// Builds, signs and pushes a folder.
@@ -22,7 +22,7 @@ pub struct PublishRequest {
     /// Which pipeline, where a Python file has several; none: what `samebundle.yaml` says.
     #[serde(default)]
     pub pipeline: Option<String>,
-    /// The registry and repository, and a tag instead of the version.
+    /// The registry and repository; a tag must be the version.
     pub to: Location,
     /// Name of the key.
     pub key: BundleName,
@@ -51,6 +51,8 @@ pub async fn publish(site: &Site, request: PublishRequest) -> Result<PublishRepo
             "a release goes to a registry: give REGISTRY/REPOSITORY; `export` writes a file".to_owned(),
         ));
     };
+    // What can be refused is refused before the minutes that a build may take.
+    key::check(site, &request.key)?;
     let built = build(
         site,
         BuildRequest {
@@ -61,7 +63,13 @@ pub async fn publish(site: &Site, request: PublishRequest) -> Result<PublishRepo
     )
     .await?;
     let version: Tag = built.version.as_tag().parse()?;
-    let tag = to.tag.get_or_insert(version).clone();
+    let tag = to.tag.get_or_insert_with(|| version.clone()).clone();
+    if tag != version {
+        return Err(VerbError::Usage(format!(
+            "{} is version {}: publish it without a tag, or set `version` in samebundle.yaml to what {tag} says",
+            built.name, built.version
+        )));
+    }
     refuse_other_content(site, &to, &tag, &built).await?;
     let bundle = Location::Local(LocalName {
         name: built.name.clone(),

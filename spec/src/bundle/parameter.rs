@@ -49,7 +49,7 @@ pub enum ParameterError {
         nearest: Option<String>,
     },
     /// A required credential that is not given.
-    #[error("credential {name:?} is required for {action}")]
+    #[error("credential {name:?} is required for {action}; give it with --credential {name}=SOURCE")]
     MissingCredential {
         /// The credential.
         name: String,

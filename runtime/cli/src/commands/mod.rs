@@ -97,7 +97,7 @@ pub(crate) enum Command {
     Show(show::Show),
     /// Say what a run would do, and what this machine cannot give
     Plan(plan::Plan),
-    /// Run an installed program
+    /// Run a program: an installed one, or what a folder, a pipeline's file, a bundle's file or a reference has
     Run(run::Run),
     /// List runs, newest first, or remove some
     Runs(runs::Runs),

@@ -187,11 +187,49 @@ impl ImportedPackages<'_> {
         Ok(place)
     }
 
-    /// Returns the folders that the lock names and that are there: most pipelines import what they imported before.
-    pub(in crate::build) fn made_before(&self) -> Vec<PathBuf> {
+    /// Returns the folders that the lock names and that are there, of those install lines that still hold: most pipelines
+    /// import what they imported before.
+    pub(in crate::build) fn made_before(&self, holds: impl Fn(&[String]) -> bool) -> Vec<PathBuf> {
         let lock = Lock::read(&self.project.join(LOCK)).unwrap_or_default();
-        let places = lock.compile.iter().map(|resolution| self.place(resolution));
-        places.filter(|place| place.is_dir()).collect()
+        let held = lock
+            .compile
+            .iter()
+            .filter(|resolution| holds(&resolution.arguments));
+        held.map(|resolution| self.place(resolution))
+            .filter(|place| place.is_dir())
+            .collect()
+    }
+
+    /// Tells whether the lock has an install line.
+    pub(in crate::build) fn is_locked(&self, words: &[String]) -> bool {
+        let lock = Lock::read(&self.project.join(LOCK)).unwrap_or_default();
+        lock.compile
+            .iter()
+            .any(|resolution| resolution.arguments == words)
+    }
+
+    /// Takes install lines that do not hold any more out of the lock, unless their folder is used.
+    ///
+    /// # Errors
+    /// If the lock cannot be read or written.
+    pub(in crate::build) fn settle(
+        &self,
+        holds: impl Fn(&[String]) -> bool,
+        used: &[PathBuf],
+    ) -> Result<(), BuildError> {
+        let path = self.project.join(LOCK);
+        let mut lock = Lock::read(&path)?;
+        let before = lock.compile.len();
+        lock.compile
+            .retain(|resolution| holds(&resolution.arguments) || used.contains(&self.place(resolution)));
+        if lock.compile.len() == before {
+            return Ok(());
+        }
+        let failed = |source| WheelhouseError::Io {
+            operation: "write samebundle.lock".to_owned(),
+            source,
+        };
+        Ok(lock.write(&path).map_err(failed)?)
     }
 
     /// The folder of a resolution in the home's cache.
