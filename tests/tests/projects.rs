@@ -14,6 +14,9 @@ pub(crate) const TESTS: &[Test] = tests![
     what_is_wrong_points_into_the_authors_file,
     packages_of_every_spelling_are_packed,
     what_pip_does_not_know_is_refused,
+    a_stranger_never_stands_in_for_a_package_of_the_project,
+    an_edited_requirement_counts,
+    digests_of_a_list_are_checked,
     a_locked_source_distribution_is_built_again,
     a_release_never_changes_its_content,
     what_comes_from_elsewhere_needs_trust_also_in_one_command
@@ -176,7 +179,7 @@ fn a_file_with_several_pipelines_wants_one_to_be_named() {
     );
     let wrong = project.call(&["lint", "--pipeline", "other"]).exits(1);
     assert!(
-        wrong.stderr.contains("there are: add, predict, train"),
+        wrong.stderr.contains("there are: predict, train"),
         "{}",
         wrong.stderr
     );
@@ -240,6 +243,30 @@ fn what_is_wrong_points_into_the_authors_file() {
             "pipelines/train.py:1: No module named 'nosuchmodule': the project declares no packages",
         ),
         (
+            format!("import os\nX = os.environ['BUCKET_X']\n{good}"),
+            "pipelines/train.py:2: KeyError: 'BUCKET_X'; the environment variable BUCKET_X is not set",
+        ),
+        (
+            format!("open('train.py').read()\n{good}"),
+            "it lies beside the pipeline (pipelines/train.py)",
+        ),
+        (
+            "from kfp import dsl\ndef make(n):\n    @dsl.pipeline\n    def p():\n        pass\n    return p\n".to_owned(),
+            "pipelines/train.py:1: its pipeline is made by a function (make)",
+        ),
+        (
+            "from kfp import dsl\nop = dsl.ContainerOp(name='x', image='y')\n".to_owned(),
+            "pipelines/train.py is written for version 1 of the SDK (ContainerOp)",
+        ),
+        (
+            format!("import argparse\np = argparse.ArgumentParser()\np.add_argument('x')\np.parse_args()\n{good}"),
+            "it ends the program with exit code 2 where it is imported: train.py: error: the following arguments are required: x",
+        ),
+        (
+            format!("import os\nos._exit(0)\n{good}"),
+            "it ends the program where it is imported",
+        ),
+        (
             "from kfp import dsl\n".to_owned(),
             "pipelines/train.py:1: there is no function with @dsl.pipeline in it",
         ),
@@ -293,6 +320,100 @@ fn packages_of_every_spelling_are_packed() {
     // The task's own unchanged pip finds all of it.
     let ran = project.call(&["run", ".", "--output", "json"]).ok();
     assert_eq!(outputs(&ran)["Output"], 3);
+}
+
+/// Whoever registers a name in an index must not get into a bundle in place of the author's own package.
+fn a_stranger_never_stands_in_for_a_package_of_the_project() {
+    let sandbox = Sandbox::new();
+    let setup = "from setuptools import setup\nsetup(name='six', version='1.16.0', py_modules=['six'])\n";
+    let files = [
+        (
+            "pipeline.py",
+            format!("import cowsay\nassert cowsay.OURS\n{}", pipelines(&["train"])),
+        ),
+        ("components/add.py", component("'./own'")),
+        ("own/setup.py", setup.to_owned()),
+        ("own/six.py", "OURS = True\n".to_owned()),
+        ("requirements.txt", "-e ./cowsay-of-ours\ncowsay\n".to_owned()),
+        ("cowsay-of-ours/cowsay.py", "OURS = True\n".to_owned()),
+    ];
+    let Some(project) = Project::new(&sandbox, &files) else {
+        return skip(UNPREPARED);
+    };
+    let _ = project.call(&["build"]).ok();
+    let lock = project.lock();
+    let own = &lock["built"][0]["wheel"]["digest"];
+    assert!(own.is_string(), "{lock}");
+    let resolutions = lock["resolutions"].as_array().unwrap();
+    let wheels = resolutions
+        .iter()
+        .flat_map(|one| one["wheels"].as_array().unwrap());
+    let packed: Vec<_> = wheels
+        .filter(|one| one["file"].as_str().unwrap().starts_with("six-"))
+        .collect();
+    assert!(packed.len() == 1 && packed[0]["digest"] == *own, "{lock}");
+    // A name that the project takes from a repository is nobody else's, though nothing is there to import.
+    project.write(
+        "pipeline.py",
+        &format!("import cowsay\n{}", pipelines(&["train"])),
+    );
+    project.write("requirements.txt", "cowsay @ git+https://nowhere.invalid/x\n");
+    std::fs::remove_dir_all(project.folder.join("cowsay-of-ours")).unwrap();
+    let refused = project.call(&["lint"]).exits(1);
+    assert!(
+        refused
+            .stderr
+            .contains("the project takes it from a folder, a repository or an address"),
+        "{}",
+        refused.stderr
+    );
+}
+
+fn an_edited_requirement_counts() {
+    let sandbox = Sandbox::new();
+    let files = [
+        ("pipeline.py", format!("import dotenv\n{}", pipelines(&["train"]))),
+        ("components/add.py", component("")),
+        ("requirements.txt", "python-dotenv==1.0.1\n".to_owned()),
+    ];
+    let Some(project) = Project::new(&sandbox, &files) else {
+        return skip(UNPREPARED);
+    };
+    let _ = project.call(&["lint"]).ok();
+    project.write("requirements.txt", "python-dotenv==1.0.0\n");
+    let _ = project.call(&["lint"]).ok();
+    let lock = project.lock();
+    let compile = lock["compile"].as_array().unwrap();
+    assert_eq!(compile.len(), 1, "{lock}");
+    assert_eq!(
+        compile[0]["wheels"][0]["file"],
+        "python_dotenv-1.0.0-py3-none-any.whl"
+    );
+}
+
+fn digests_of_a_list_are_checked() {
+    let sandbox = Sandbox::new();
+    let Some(project) = Project::of_component(&sandbox, "'-r', 'list.txt'") else {
+        return skip(UNPREPARED);
+    };
+    project.write(
+        "list.txt",
+        &format!("six==1.16.0 --hash=sha256:{}\n", "0".repeat(64)),
+    );
+    let refused = project.call(&["build"]).exits(4);
+    assert!(
+        refused
+            .stderr
+            .contains("none of those that a list of requirements gives"),
+        "{}",
+        refused.stderr
+    );
+    let known = "8abb2f1d86890a2dfb989f9a77cfcfd3e47c2a354b01111771326f8aa26e0254";
+    project.write(
+        "list.txt",
+        &format!("\u{feff}six==1.16.0 \\\n  --hash=sha256:{known}\t# its wheel\n"),
+    );
+    let _ = project.call(&["build"]).ok();
 }
 
 fn what_pip_does_not_know_is_refused() {

@@ -7,8 +7,10 @@ folder and the pipeline's on the path. What went wrong is written to ANSWER with
 exit code is 0; another exit code means that this program itself failed.
 """
 import ast
+import contextlib
 import importlib
 import importlib.util
+import io
 import json
 import os
 import re
@@ -20,14 +22,17 @@ import traceback
 import types
 
 REQUEST = json.load(open(sys.argv[1]))
+ANSWER = sys.argv[2]
 PROJECT = REQUEST["project"]
 PIPELINE = REQUEST["pipeline"]
 TASKS = {}
 GROUPS = []
 CALLED = set()
 CONSTRAINTS = []
+HASHES = {}
 COMMITS = {}
 NOTES = []
+SAID = io.StringIO()
 
 
 class Refused(Exception):
@@ -90,25 +95,38 @@ def requirement_lines(path, place, seen=()):
     """The lines of a file of requirements, with those of the files that it names."""
     if path in seen:
         return
+    if "://" in path:
+        raise Refused(f"a component installs what {path} lists: a list at an address may say something else each time; "
+                      "put it into the project", place)
     try:
-        text = open(path, encoding="utf-8").read()
+        text = open(path, encoding="utf-8-sig").read()
     except OSError as error:
         raise Refused(f"a component installs what {shown(path)} lists, which cannot be read: {error.strerror}", place)
+    except UnicodeDecodeError:
+        raise Refused(f"a component installs what {shown(path)} lists, which is not in UTF-8", place)
     for line in text.replace("\\\n", " ").splitlines():
-        line = line.split(" #")[0].strip()
-        if not line or line.startswith("#"):
+        line = re.split(r"(?:^|\s)#", line)[0].strip()
+        if not line:
             continue
-        # Digests are in samebundle.lock.
-        line = line.split(" --hash=")[0].strip()
+        given = re.findall(r"\s--hash[= ](\S+)", line)
+        line = re.split(r"\s--hash[= ]", line)[0].strip()
+        if given:
+            known = [digest for digest in given if digest.startswith("sha256:")]
+            if not known:
+                raise Refused(f"{shown(path)} gives no sha256 digest of {line}, and no other one is checked", place)
+            HASHES.setdefault(line, []).extend(known)
         name, _, value = line.partition(" ")
         if "=" in name and name.startswith("--"):
             name, value = name.split("=", 1)
-        elif name[:2] in ("-r", "-c", "-e") and len(name) > 2 and not name.startswith("--"):
+        elif name[:2] in ("-r", "-c", "-e", "-i", "-f") and len(name) > 2 and not name.startswith("--"):
             name, value = name[:2], name[2:]
         value = value.strip()
+        name = {"-i": "--index-url", "-f": "--find-links"}.get(name, name)
+        if name == "--find-links" and os.path.isdir(os.path.join(os.path.dirname(path), value)):
+            value = os.path.abspath(os.path.join(os.path.dirname(path), value))
         if name in ("-r", "--requirement", "-c", "--constraint"):
             kind = "-c" if name in ("-c", "--constraint") else None
-            inner = os.path.join(os.path.dirname(path), value)
+            inner = value if "://" in value else os.path.join(os.path.dirname(path), value)
             for found in requirement_lines(inner, place, (*seen, path)):
                 yield (kind or found[0], found[1])
         elif name in ("-e", "--editable"):
@@ -486,7 +504,10 @@ def compile_pipeline():
     kfp.Client = kfp.client.Client = NoServer
     watch()
     read_requirements_of_the_project()
-    module = load()
+    # The file sees the command line of its own name.
+    sys.argv = [PIPELINE]
+    with contextlib.redirect_stderr(SAID):
+        module = load()
     chosen = choose(module)
     # The name by which a group is known is final only after its pipeline is.
     for pipeline, group, place in GROUPS:
@@ -496,7 +517,7 @@ def compile_pipeline():
     for pipeline in [name for name in TASKS if name != chosen.name] + [chosen.name]:
         tasks.update({name: place for name, place in TASKS.get(pipeline, {}).items() if place})
     return {"tasks": tasks, "pipeline": place_of(getattr(chosen, "pipeline_func", None)), "constraints": CONSTRAINTS,
-            "notes": NOTES,
+            "notes": NOTES, "hashes": HASHES,
             "built": {word: {"file": file, "commit": COMMITS.get(word)} for word, file in REQUEST["built"].items()}}
 
 
@@ -525,15 +546,19 @@ def main():
         answer = {"missing": missing, "refused": f"ImportError: {error}", "place": place_of_error(error)}
         answer["refused"] += hint(error, answer["place"]) if missing is None else ""
     except SystemExit as error:
-        answer = {"refused": f"it ends the program with exit code {error.code} where it is imported",
-                  "place": place_of_error(error)}
+        said = SAID.getvalue().strip().splitlines()
+        why = f": {said[-1]}" if said else ""
+        answer = {"refused": f"it ends the program with exit code {error.code} where it is imported{why}; put what is not "
+                             "the pipeline below `if __name__ == \"__main__\":`", "place": place_of_error(error)}
+    except KeyboardInterrupt as error:
+        answer = {"refused": "it interrupts the program where it is imported", "place": place_of_error(error)}
     except SyntaxError as error:
         answer = {"refused": f"{type(error).__name__}: {error.msg}", "place": place_of_error(error)}
     except Exception as error:
         text = "".join(traceback.format_exception_only(type(error), error)).strip()
         answer = {"place": place_of_error(error)}
         answer["refused"] = text + hint(error, answer["place"])
-    with open(sys.argv[2], "w") as file:
+    with open(ANSWER, "w") as file:
         json.dump(answer, file)
 
 

@@ -142,6 +142,8 @@ struct Answer {
     #[serde(default)]
     constraints: Vec<super::wheelhouse::Constrained>,
     #[serde(default)]
+    hashes: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
     built: BTreeMap<String, super::wheelhouse::MadeWheel>,
     /// What the author should know, although it compiles.
     #[serde(default)]
@@ -263,6 +265,12 @@ async fn run(
         .env("PYTHONHASHSEED", "0");
     let purpose = format!("compiling {}", source.file.display());
     tools::run(command, &purpose, NO_PYTHON, &context.cancel).await?;
+    if !answer.exists() {
+        return Err(BuildError::Compile {
+            place: source.file.display().to_string(),
+            why: "it ends the program where it is imported, without a word why (os._exit?)".to_owned(),
+        });
+    }
     let answered = super::read_file(&answer, limits::PIPELINE_BYTES)?;
     serde_json::from_slice(&answered).map_err(|error| BuildError::Read {
         path: answer,
@@ -276,6 +284,7 @@ fn finish(answer: Answer, folder: &Path, context: &Context) -> Result<Compiled, 
     }
     let packages = ProjectPackages::keep(
         answer.constraints,
+        answer.hashes,
         answer.built,
         &folder.join("wheels"),
         &context.home.cache(),

@@ -525,7 +525,7 @@ fn read_list(
                         other => other,
                     };
                     places.push(if *with_value {
-                        format!("{name}={value}")
+                        format!("{name}={}", without_password(value))
                     } else {
                         name.to_owned()
                     });
@@ -533,6 +533,16 @@ fn read_list(
             }
         }
     }
+}
+
+/// An address without the name and password in it, which would be in the lock; pip finds both in .netrc and its keyring.
+fn without_password(address: &str) -> String {
+    let Some((scheme, rest)) = address.split_once("://") else {
+        return address.to_owned();
+    };
+    let end = rest.find('/').unwrap_or(rest.len());
+    let host = rest[..end].rsplit('@').next().unwrap_or_default();
+    format!("{scheme}://{host}{}", &rest[end..])
 }
 
 /// The texts in quotes of a line of Python.

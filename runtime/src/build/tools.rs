@@ -158,6 +158,9 @@ fn got(line: &str) -> Option<u64> {
     Some((number.parse::<f64>().unwrap_or_default() * factor) as u64)
 }
 
+/// How long the output of a tool that has ended is read on.
+const DRAIN: Duration = Duration::from_millis(500);
+
 /// Runs a command; `listen` gets the lines of its standard output, which are kept if nobody listens.
 async fn run_listening(
     mut command: Command,
@@ -181,8 +184,14 @@ async fn run_listening(
                     None => printed.read(stdout).await,
                 }
             };
-            tokio::join!(hear, complaints.read(stderr));
-            child.wait().await
+            let mut reading = std::pin::pin!(async { tokio::join!(hear, complaints.read(stderr)) });
+            let status = tokio::select! {
+                status = child.wait() => status,
+                _ = &mut reading => return child.wait().await,
+            };
+            // What the tool has started may hold its output open for ever.
+            let _ = tokio::time::timeout(DRAIN, reading).await;
+            status
         };
         let limit = Duration::from_secs(limits::BUILD_TOOL_SECONDS);
         tokio::select! {
@@ -196,6 +205,9 @@ async fn run_listening(
             .trim_end()
             .to_owned()
     };
+    if ended.is_ok() {
+        end_group(group);
+    }
     match ended {
         Ok(Ok(status)) if status.success() => Ok(output()),
         Ok(Ok(status)) => Err(ToolError::Failed {
@@ -336,6 +348,17 @@ mod tests {
         assert!(matches!(outcome, Err(ToolError::Cancelled)));
         tokio::time::sleep(Duration::from_millis(1_500)).await;
         assert!(!path.exists(), "a child went on after the tool was ended");
+    }
+
+    #[tokio::test]
+    async fn what_a_tool_leaves_running_does_not_hold_it() {
+        let began = std::time::Instant::now();
+        let command = shell("sleep 30 & echo done");
+        let said = run(command, "the test", "", &CancellationToken::new())
+            .await
+            .unwrap();
+        assert_eq!(said, "done");
+        assert!(began.elapsed() < Duration::from_secs(20));
     }
 
     #[tokio::test]

@@ -18,9 +18,18 @@ pub(super) fn forms(secret: &[u8]) -> BTreeSet<String> {
     urls(secret, &mut forms);
     if let Ok(text) = std::str::from_utf8(secret) {
         json(text, &mut forms);
+        python(text, &mut forms);
+        html(text, &mut forms);
         // Tasks print line by line.
         forms.extend(text.lines().map(str::to_owned));
         forms.insert(text.to_owned());
+    } else {
+        // What a task prints is read as UTF-8. At its ends a secret may grow together with what is around it.
+        let read = String::from_utf8_lossy(secret);
+        forms.extend(
+            read.lines()
+                .map(|line| line.trim_matches(char::REPLACEMENT_CHARACTER).to_owned()),
+        );
     }
     forms
 }
@@ -95,11 +104,63 @@ fn json(text: &str, forms: &mut BTreeSet<String>) {
     }
     // JSON inside of JSON, as in a text of a log in JSON.
     let twice = serde_json::Value::from(inner).to_string();
-    forms.insert(twice[1..twice.len() - 1].to_owned());
+    let twice = &twice[1..twice.len() - 1];
+    let thrice = serde_json::Value::from(twice).to_string();
+    forms.insert(thrice[1..thrice.len() - 1].to_owned());
+    forms.insert(twice.to_owned());
     forms.insert(ascii.replace('/', "\\/"));
     forms.insert(inner.replace('/', "\\/"));
     forms.insert(ascii);
     forms.insert(inner.to_owned());
+}
+
+/// Python's `repr` and `ascii`, of a text and of its bytes, in either kind of quotes.
+fn python(text: &str, forms: &mut BTreeSet<String>) {
+    for quote in ['\'', '"'] {
+        for ascii in [false, true] {
+            let mut written = String::new();
+            for c in text.chars() {
+                match c {
+                    '\n' => written.push_str("\\n"),
+                    '\r' => written.push_str("\\r"),
+                    '\t' => written.push_str("\\t"),
+                    '\\' => written.push_str("\\\\"),
+                    c if c == quote => written.extend(['\\', c]),
+                    c if c.is_ascii_control() => written.push_str(&format!("\\x{:02x}", u32::from(c))),
+                    c if ascii && !c.is_ascii() => written.push_str(&match u32::from(c) {
+                        code @ ..=0xff => format!("\\x{code:02x}"),
+                        code @ ..=0xffff => format!("\\u{code:04x}"),
+                        code => format!("\\U{code:08x}"),
+                    }),
+                    c => written.push(c),
+                }
+            }
+            forms.insert(written);
+        }
+        let of_bytes = |byte: &u8| match *byte {
+            b'\n' => "\\n".to_owned(),
+            b'\r' => "\\r".to_owned(),
+            b'\t' => "\\t".to_owned(),
+            b'\\' => "\\\\".to_owned(),
+            byte if char::from(byte) == quote => format!("\\{quote}"),
+            byte @ b' '..=b'~' => char::from(byte).to_string(),
+            byte => format!("\\x{byte:02x}"),
+        };
+        forms.insert(text.as_bytes().iter().map(of_bytes).collect());
+    }
+}
+
+/// HTML and XML, with the names that are usual for the two quotes.
+fn html(text: &str, forms: &mut BTreeSet<String>) {
+    let plain = text
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;");
+    for quote in ["&quot;", "&#34;", "\""] {
+        for apostrophe in ["&#x27;", "&#39;", "&apos;", "'"] {
+            forms.insert(plain.replace('"', quote).replace('\'', apostrophe));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -114,10 +114,10 @@ impl Mask {
             match record {
                 OutputRecord::Value(value) => self.value(value),
                 OutputRecord::Artifacts(artifacts) => {
-                    let metadata = artifacts
-                        .iter_mut()
-                        .flat_map(|artifact| artifact.metadata.values_mut());
-                    metadata.for_each(|value| self.value(value));
+                    for artifact in artifacts {
+                        let entries = std::mem::take(&mut artifact.metadata).into_iter();
+                        artifact.metadata = entries.map(|(key, value)| self.entry(key, value)).collect();
+                    }
                 }
             }
         }
@@ -131,9 +131,24 @@ impl Mask {
         match value {
             Value::String(text) => *text = self.text(text).into_owned(),
             Value::Array(items) => items.iter_mut().for_each(|item| self.value(item)),
-            Value::Object(entries) => entries.values_mut().for_each(|entry| self.value(entry)),
+            Value::Object(entries) => {
+                let all = std::mem::take(entries).into_iter();
+                *entries = all.map(|(key, value)| self.entry(key, value)).collect();
+            }
             _ => {}
         }
+    }
+
+    /// A key is a text of the program as well.
+    fn entry(&self, key: String, mut value: Value) -> (String, Value) {
+        self.value(&mut value);
+        let is_secret = self.values.iter().any(|secret| secret.as_str() == Some(&key));
+        let key = if is_secret {
+            MASK.to_owned()
+        } else {
+            self.text(&key).into_owned()
+        };
+        (key, value)
     }
 }
 
@@ -168,6 +183,7 @@ mod tests {
                 json!({"h": ["Bearer hunter2", null]}),
                 json!({"h": ["Bearer ***", null]}),
             ),
+            (json!({"hunter2": {"a hunter2": 1}}), json!({"***": {"a ***": 1}})),
             (
                 json!("{\"k\": \"a\\\"b\\nlonger line\"}"),
                 json!("{\"k\": \"***\"}"),
@@ -179,5 +195,21 @@ mod tests {
         }
         assert_eq!(mask.text("longer line: hunter2"), "***: ***");
         assert_eq!(format!("{mask:?}"), "Mask of 3 secrets");
+        let odd = [json!("pä\\x'y\"<z>\n&")];
+        let mask = Mask::new(&odd, []);
+        for written in [
+            r#"{'PW': 'pä\\x\'y"<z>\n&'}"#,
+            r#"'p\xe4\\x\'y"<z>\n&'"#,
+            r#"b'p\xc3\xa4\\x\'y"<z>\n&'"#,
+            "pä\\x&#x27;y&quot;&lt;z&gt;\n&amp;",
+        ] {
+            assert!(mask.text(written).contains("***"), "{written}");
+        }
+        let raw = SecretValue::One(b"p\xe4sswort-geheim\xff".to_vec().into());
+        let mask = Mask::new(&[], [&raw]);
+        assert_eq!(
+            mask.text("it is p\u{fffd}sswort-geheim\u{fffd}!"),
+            "it is ***\u{fffd}!"
+        );
     }
 }

@@ -107,6 +107,11 @@ impl<'a> Runs<'a> {
     /// # Errors
     /// [`RecordError::NoRun`] or [`RecordError::AmbiguousRun`].
     pub fn find_id(&self, text: &str) -> Result<RunId, RecordError> {
+        if text.is_empty() {
+            return Err(RecordError::NoRun {
+                id: "\"\"".to_owned(),
+            });
+        }
         let wanted = text.to_ascii_uppercase();
         let ids = self.ids()?;
         let no_run = || RecordError::NoRun { id: text.to_owned() };

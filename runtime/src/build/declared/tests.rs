@@ -105,7 +105,7 @@ fn local_packages_are_imported_from_their_folders() {
 fn indexes_are_those_of_the_project() {
     let (_folder, found) = declared(&[(
         "requirements.txt",
-        "-i http://h/simple\n--extra-index-url=http://i\na\n",
+        "-i http://u:p@h/simple\n--extra-index-url=http://i\na\n",
     )]);
     assert_eq!(
         found.packages[0].places,

@@ -85,6 +85,17 @@ pub enum WheelhouseError {
         /// Why no wheel can be built.
         why: String,
     },
+    /// A file is not one of those that the author has named.
+    #[error(
+        "{file} has the digest {found}, which is none of those that a list of requirements gives with --hash; what is \
+         needed is not what the index has"
+    )]
+    Hash {
+        /// The file.
+        file: String,
+        /// Its digest.
+        found: String,
+    },
     /// An index gave a file that is no wheel.
     #[error("pip gave {file:?}, which is not a wheel")]
     NoWheel {
@@ -137,6 +148,7 @@ impl Classify for WheelhouseError {
             | Self::Source { .. }
             | Self::NoWheel { .. }
             | Self::Twice { .. } => ErrorKind::Input,
+            Self::Hash { .. } => ErrorKind::NotTrusted,
             Self::Offline { .. } => ErrorKind::Unreachable,
             Self::Gone { .. } => ErrorKind::NotFound,
             Self::Io { .. } => ErrorKind::Environment,
@@ -197,6 +209,9 @@ impl Collector<'_> {
                 .resolutions
                 .push(resolver.resolve(&lock, target, words).await?);
         }
+        for resolution in &renewed.resolutions {
+            self.packages.check(&resolution.wheels)?;
+        }
         renewed.resolutions.sort();
         if let Err(error) = renewed.write(&path) {
             let text = format!(
@@ -221,6 +236,10 @@ impl Collector<'_> {
             let target = target::detect(name, image, &source).await?;
             for line in &lines {
                 let mut words = pip::arguments(line)?;
+                if words.iter().all(|word| word.starts_with('-')) {
+                    // A list of requirements may be empty.
+                    continue;
+                }
                 self.packages.constrain(&line.requirements(), &mut words);
                 asked.insert((target.clone(), words));
             }

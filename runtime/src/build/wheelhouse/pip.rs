@@ -1,6 +1,7 @@
 //! Asks pip which files an install line needs, and fetches them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -144,6 +145,18 @@ pub(super) fn arguments(line: &InstallLine) -> Result<Vec<String>, WheelhouseErr
             "-f" => "--find-links",
             other => other,
         };
+        let has_password = |value: &str| {
+            value
+                .split_once("://")
+                .is_some_and(|(_, rest)| rest.split('/').next().is_some_and(|host| host.contains('@')))
+        };
+        if value.is_some_and(has_password) {
+            return Err(WheelhouseError::Requirement {
+                word: name.to_owned(),
+                line: name.to_owned(),
+                why: "its address has a password, which would be in the bundle; put it into your .netrc or pip's keyring",
+            });
+        }
         words.push(value.map_or_else(|| name.to_owned(), |value| format!("{name}={value}")));
     }
     for requirement in line.requirements() {
@@ -260,7 +273,8 @@ impl Download<'_> {
                 std::fs::write(&list, lines).map_err(io("write the constraints"))?;
                 command.arg("--constraint").arg(list);
             }
-            command.args(&self.tools.pip_arguments).args(&words);
+            command.args(&self.tools.pip_arguments);
+            command.args(words.iter().map(|word| self.own_wheel(word, local)));
             let step = ("fetch packages", None);
             let Err(error) = tools::run_pip(command, step, &purpose, REMEDY, self.context).await else {
                 return Ok(());
@@ -291,6 +305,27 @@ impl Download<'_> {
                 outcome => outcome?,
             }
         }
+    }
+
+    /// A requirement for a wheel of the project becomes its file: an index may have another package of that name.
+    fn own_wheel(&self, word: &str, local: &Path) -> OsString {
+        let found = self.built.iter().find(|built| {
+            let own = built.wheel.requirement();
+            let plain = |text: &str| text.split('[').next().map(name_of);
+            own.is_some_and(|own| {
+                plain(own.split("==").next().unwrap_or_default())
+                    == plain(word.split("==").next().unwrap_or_default())
+                    && own.split("==").nth(1) == word.split("==").nth(1)
+            })
+        });
+        let Some(built) = found else { return word.into() };
+        let mut path = local.join(&built.wheel.file).into_os_string();
+        if let Some((_, rest)) = word.split_once('[')
+            && let Some((extras, _)) = rest.split_once(']')
+        {
+            path.push(format!("[{extras}]"));
+        }
+        path
     }
 
     async fn locked(

@@ -1,7 +1,7 @@
 //! What components install from the project itself (folders, lists of requirements) or from an address, and what the
 //! pipeline's file imports when it is compiled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::lock::{BuiltWheel, Lock, Resolution, Wheel};
 use super::target::{Libc, Target};
 use super::{LOCK, WheelhouseError, pip};
+use crate::build::declared::name_of;
 use crate::build::imports::OF_THE_SDK;
 use crate::build::{BuildError, BuildTools, tools};
 use crate::context::Context;
@@ -20,6 +21,8 @@ use crate::event::Event;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::build) struct ProjectPackages {
     constraints: Vec<Constrained>,
+    /// What the author says that files of a package have as digest, by the package's name.
+    hashes: BTreeMap<String, BTreeSet<String>>,
     /// Wheels that were made of folders and addresses; they lie in the cache.
     pub(super) built: Vec<BuiltWheel>,
 }
@@ -51,6 +54,7 @@ impl ProjectPackages {
     /// Takes the wheels that the compiler's program has made into the cache.
     pub(in crate::build) fn keep(
         constraints: Vec<Constrained>,
+        hashes: BTreeMap<String, Vec<String>>,
         built: BTreeMap<String, MadeWheel>,
         wheels: &Path,
         cache: &Path,
@@ -73,8 +77,13 @@ impl ProjectPackages {
                 wheel,
             });
         }
+        let mut by_name: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (requirement, given) in hashes {
+            by_name.entry(name_of(&requirement)).or_default().extend(given);
+        }
         Ok(Self {
             constraints,
+            hashes: by_name,
             built: kept,
         })
     }
@@ -109,6 +118,30 @@ impl ProjectPackages {
             .flatten()
             .map(|line| format!("{}{line}", pip::CONSTRAINT));
         words.splice(0..0, options);
+    }
+
+    /// Checks that files are among those whose digests the author gave.
+    ///
+    /// # Errors
+    /// [`WheelhouseError::Hash`] for the first one that is not.
+    pub(super) fn check(&self, wheels: &[Wheel]) -> Result<(), WheelhouseError> {
+        for wheel in wheels {
+            let Some(requirement) = wheel.requirement() else {
+                continue;
+            };
+            let Some(given) = self.hashes.get(&name_of(&requirement)) else {
+                continue;
+            };
+            let source = wheel.source.as_ref().map(|source| source.digest);
+            let mut own = [Some(wheel.digest), source].into_iter().flatten();
+            if !own.any(|digest| given.contains(&digest.to_string())) {
+                return Err(WheelhouseError::Hash {
+                    file: wheel.file.clone(),
+                    found: wheel.digest.to_string(),
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Tells whether a locked choice was made with other wheels than those that were made now.
