@@ -13,7 +13,7 @@ use samebundle_spec::bundle::{Bundle, BundleError, Notice, ProgramExtension, Vie
 use samebundle_spec::pipeline::{
     Input, Need, Needs, Output as PipelineOutput, OutputKind, ParameterType, Pipeline,
 };
-use samebundle_spec::{Classify, Descriptor, ErrorKind, canonical};
+use samebundle_spec::{Classify, Descriptor, ErrorKind, canonical, json, limits};
 use serde_json::{Map, Value, json};
 
 use super::content::ContentArtifact;
@@ -339,9 +339,12 @@ fn add_parameters(view: &mut View, inputs: &[Input], constraints: &BTreeMap<Stri
     let mut variables = BTreeSet::new();
     for input in inputs {
         let mut schema = schema_of(input.parameter_type);
-        // An integer beyond 2^53 has no canonical form. The engine takes the default and the values that are allowed from the
+        // An integer beyond 2^53 has no canonical form, and a double of that size is written like one. The engine takes the default and the values that are allowed from the
         // pipeline, so nothing is lost but what the bundle says of them.
-        let is_canonical = |value: &Value| canonical::to_vec(value).is_ok();
+        let is_canonical = |value: &Value| {
+            let text = canonical::to_vec(value);
+            text.is_ok_and(|text| json::value(&text, limits::PIPELINE_BYTES).is_ok())
+        };
         if let Some(default) = input.default.as_ref().filter(|default| is_canonical(default)) {
             schema.insert("default".to_owned(), default.clone());
         }

@@ -262,25 +262,24 @@ async fn the_index_is_a_whole_cnab_bundle() {
 }
 
 #[tokio::test]
-async fn a_default_of_64_bits_is_told_and_left_to_the_pipeline() {
-    let sandbox = Sandbox::new().await;
-    sandbox.write(
-        "pipeline.yaml",
-        &PIPELINE.replace("defaultValue: 10", "defaultValue: 1764276474123456789"),
-    );
-    let built = sandbox.build().await.unwrap();
-    let (_, bundle) = sandbox.bundle(&built).await;
-    let view = bundle.view();
-    assert_eq!(
-        view.definitions["epochs"],
-        serde_json::json!({"type": "integer", "minimum": 1})
-    );
-    let parameter = &view.parameters["epochs"];
-    assert!(!parameter.required);
-    assert_eq!(
-        parameter.description.as_deref(),
-        Some("Default: 1764276474123456789")
-    );
+async fn a_default_without_a_canonical_form_is_told_and_left_to_the_pipeline() {
+    for (declared, default, kind) in [
+        ("NUMBER_INTEGER", "1764276474123456789", "integer"),
+        ("NUMBER_DOUBLE", "1e+16", "number"),
+    ] {
+        let sandbox = Sandbox::new().await;
+        let pipeline = PIPELINE.replace("NUMBER_INTEGER", declared);
+        let pipeline = pipeline.replace("defaultValue: 10", &format!("defaultValue: {default}"));
+        sandbox.write("pipeline.yaml", &pipeline);
+        let built = sandbox.build().await.unwrap();
+        let (_, bundle) = sandbox.bundle(&built).await;
+        let view = bundle.view();
+        let wanted = serde_json::json!({"type": kind, "minimum": 1});
+        assert_eq!(view.definitions["epochs"], wanted);
+        let parameter = &view.parameters["epochs"];
+        assert!(!parameter.required);
+        assert_eq!(parameter.description, Some(format!("Default: {default}")));
+    }
 }
 
 #[tokio::test]
