@@ -321,7 +321,10 @@ fn holds(declared: &Declared, words: &[String]) -> bool {
 /// Tells whether packages do not fit together because of the version of the SDK that they ask for.
 fn names_the_sdk(error: &BuildError) -> bool {
     let text = error.to_string();
-    let asked = text.lines().filter_map(|line| line.split_once(" depends on "));
+    let said = [" depends on ", "No matching distribution found for "];
+    let asked = text
+        .lines()
+        .filter_map(|line| said.iter().find_map(|words| line.split_once(words)));
     asked
         .map(|(_, wanted)| name_of(wanted))
         .any(|name| OF_THE_SDK.contains(&name.as_str()))

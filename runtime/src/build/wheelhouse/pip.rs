@@ -285,11 +285,12 @@ impl Download<'_> {
                 ToolError::Failed { output, .. } => output.as_str(),
                 _ => "",
             };
-            let mut requirement = without_wheel(output).filter(|one| built.insert(one.clone()));
+            let is_provided = |one: &str| self.provided.contains(&name_of(one).as_str());
+            let found = without_wheel(output).filter(|one| !is_provided(one));
+            let mut requirement = found.filter(|one| built.insert(one.clone()));
             for one in conflicting(output) {
-                let is_provided = self.provided.contains(&name_of(&one).as_str());
                 if requirement.is_none()
-                    && !is_provided
+                    && !is_provided(&one)
                     && built.insert(one.clone())
                     && !self.has_wheel(&one, &options, local).await?
                 {

@@ -13,7 +13,8 @@ use super::target::{Libc, Target};
 use super::{LOCK, WheelhouseError, pip};
 use crate::build::declared::name_of;
 use crate::build::imports::OF_THE_SDK;
-use crate::build::{BuildError, BuildTools, tools};
+use crate::build::tools::{self, ToolError};
+use crate::build::{BuildError, BuildTools};
 use crate::context::Context;
 use crate::event::Event;
 
@@ -165,6 +166,9 @@ pub(in crate::build) struct ImportedPackages<'a> {
     pub(in crate::build) project: &'a Path,
 }
 
+/// How pip says that a conflict is with a constraint.
+const BY_CONSTRAINT: &str = "The user requested (constraint)";
+
 impl ImportedPackages<'_> {
     /// Returns a folder with the packages that `words` name and all that they need; makes it unless it is there.
     pub(in crate::build) async fn folder(&self, words: &[String]) -> Result<PathBuf, BuildError> {
@@ -180,7 +184,26 @@ impl ImportedPackages<'_> {
         };
         let path = self.project.join(LOCK);
         let mut lock = Lock::read(&path)?;
-        let resolution = resolver.resolve(&lock, &self.target().await?, words).await?;
+        let target = self.target().await?;
+        let resolution = match resolver.resolve(&lock, &target, words).await {
+            Err(WheelhouseError::Tool(ToolError::Failed { output, .. }))
+                if output.contains(BY_CONSTRAINT) =>
+            {
+                let text = "the versions that the project's lock names do not fit together for the Python of the kfp SDK; what \
+                            the pipeline imports is chosen without them";
+                self.context.events.emit(Event::Notice {
+                    text: text.to_owned(),
+                });
+                let is_pin = |word: &&String| word.starts_with(pip::CONSTRAINT);
+                let others: Vec<String> = words.iter().filter(|word| !is_pin(word)).cloned().collect();
+                let chosen = resolver.resolve(&lock, &target, &others).await?;
+                Resolution {
+                    arguments: words.to_vec(),
+                    ..chosen
+                }
+            }
+            outcome => outcome?,
+        };
         let cache = self.context.home.cache();
         let place = self.place(&resolution);
         if lock.find(&resolution.target, words).is_none() {
