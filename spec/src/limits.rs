@@ -10,6 +10,8 @@ pub const BUNDLE_JSON_BYTES: u64 = 4 << 20;
 pub const AUTHORING_BYTES: u64 = 1 << 20;
 /// Largest pipeline IR, bytes. The largest of the public corpus is 60 KiB.
 pub const PIPELINE_BYTES: u64 = 8 << 20;
+/// Largest notebook that is compiled, bytes. It holds the images and tables that its cells have shown.
+pub const NOTEBOOK_BYTES: u64 = 256 << 20;
 /// Deepest nesting of JSON or YAML, levels (serde_json's own guard is 128).
 pub const DOCUMENT_DEPTH: usize = 64;
 /// Deepest nesting of a record, levels: a value may be as deep as a document, and the record stands around it.

@@ -24,6 +24,7 @@ mod flow;
 mod gap;
 mod layering;
 mod named;
+mod notebooks;
 mod places;
 mod powercut;
 mod projects;
@@ -60,6 +61,7 @@ fn main() -> std::process::ExitCode {
         gap::TESTS,
         layering::TESTS,
         named::TESTS,
+        notebooks::TESTS,
         places::TESTS,
         powercut::TESTS,
         projects::TESTS,

@@ -10,7 +10,6 @@ use crate::flow::outputs;
 pub(crate) const TESTS: &[Test] = tests![
     a_project_runs_with_one_command_and_again_after_an_edit,
     a_file_with_several_pipelines_wants_one_to_be_named,
-    a_notebook_is_compiled_like_a_file,
     what_is_wrong_points_into_the_authors_file,
     packages_of_every_spelling_are_packed,
     what_pip_does_not_know_is_refused,
@@ -23,14 +22,14 @@ pub(crate) const TESTS: &[Test] = tests![
 ];
 
 /// A project in a sandbox.
-struct Project {
+pub(crate) struct Project {
     folder: PathBuf,
     home: Home,
 }
 
 impl Project {
     /// A project with these files and, unless it is among them, a `samebundle.yaml`. None where tools were not set up.
-    fn new<T: AsRef<str>>(sandbox: &Sandbox, files: &[(&str, T)]) -> Option<Self> {
+    pub(crate) fn new<T: AsRef<str>>(sandbox: &Sandbox, files: &[(&str, T)]) -> Option<Self> {
         let python = image("python").filter(|_| kfp().is_some())?;
         let folder = sandbox.path().join("project");
         for (name, text) in files {
@@ -56,16 +55,16 @@ impl Project {
         Self::new(sandbox, &files)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         write(&self.folder, name, text);
     }
 
-    fn call(&self, words: &[&str]) -> Ran {
+    pub(crate) fn call(&self, words: &[&str]) -> Ran {
         let mut command = self.home.command(words);
         Ran::of(command.current_dir(&self.folder))
     }
 
-    fn lock(&self) -> serde_json::Value {
+    pub(crate) fn lock(&self) -> serde_json::Value {
         let text = std::fs::read_to_string(self.folder.join("samebundle.lock")).unwrap();
         serde_json::from_str(&text).unwrap()
     }
@@ -98,7 +97,7 @@ fn write(folder: &Path, name: &str, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
-const UNPREPARED: &str = "projects: the python image or the kfp SDK was not made (tests/setup)";
+pub(crate) const UNPREPARED: &str = "projects: the python image or the kfp SDK was not made (tests/setup)";
 
 /// A component `add` in a module of its own, which installs these packages.
 fn component(packages: &str) -> String {
@@ -190,28 +189,6 @@ fn a_file_with_several_pipelines_wants_one_to_be_named() {
         &manifest.replace("pipeline.py", "pipeline.py, function: train"),
     );
     let _ = project.call(&["lint"]).ok();
-}
-
-fn a_notebook_is_compiled_like_a_file() {
-    let sandbox = Sandbox::new();
-    let cell = |source: &str| serde_json::json!({"cell_type": "code", "metadata": {}, "source": source});
-    let code = format!("%matplotlib inline\n{}", component(""));
-    let graph = pipelines(&["train"]).replace("from components.add import add\n", "");
-    let notebook =
-        serde_json::json!({"nbformat": 4, "cells": [cell(&code), cell(&graph), cell("%%bash\nls")]});
-    let Some(project) = Project::new(&sandbox, &[("pipeline.ipynb", &notebook.to_string())]) else {
-        return skip(UNPREPARED);
-    };
-    let _ = project.call(&["build"]).ok();
-    let steps = serde_json::json!({"nbformat": 4, "cells": [
-        {"cell_type": "code", "metadata": {"tags": ["same-step-1"]}, "source": "x = 1"}]});
-    project.write("pipeline.ipynb", &steps.to_string());
-    let refused = project.call(&["lint"]).exits(1);
-    assert!(
-        refused.stderr.contains("tagged as steps (same-step-1)"),
-        "{}",
-        refused.stderr
-    );
 }
 
 fn what_is_wrong_points_into_the_authors_file() {

@@ -19,8 +19,8 @@ import subprocess
 import sys
 import tempfile
 import traceback
-import types
 
+FOLDER = os.path.dirname(os.path.abspath(__file__))
 REQUEST = json.load(open(sys.argv[1]))
 ANSWER = sys.argv[2]
 PROJECT = REQUEST["project"]
@@ -33,6 +33,7 @@ HASHES = {}
 COMMITS = {}
 NOTES = []
 SAID = io.StringIO()
+NOTEBOOKS = []
 
 
 class Refused(Exception):
@@ -41,6 +42,7 @@ class Refused(Exception):
     def __init__(self, why, place=None):
         super().__init__(why)
         self.place = place
+        self.missing = self.further = None
 
 
 def shown(path):
@@ -322,7 +324,7 @@ def load():
     rest = [path for path in given if path not in named]
     sys.path[:] = list(dict.fromkeys([*named, *own, *rest, *REQUEST["packages"]]))
     if PIPELINE.endswith(".ipynb"):
-        return notebook()
+        return from_notebook()
     dotted = [".".join(parts)]
     # Without __init__.py a folder can be a package all the same.
     below = os.path.relpath(PIPELINE, PROJECT)
@@ -355,36 +357,13 @@ def from_file(name):
     return module
 
 
-def notebook():
-    """Executes the code cells of a notebook as one module, without what only a notebook understands."""
-    import linecache
-    try:
-        cells = json.load(open(PIPELINE, encoding="utf-8"))["cells"]
-    except (ValueError, KeyError, TypeError):
-        raise Refused("it is not a notebook of version 4", [shown(PIPELINE), 1])
-    tags = {tag for cell in cells for tag in cell.get("metadata", {}).get("tags", [])}
-    lines = []
-    for cell in cells:
-        if cell.get("cell_type") != "code" or "skip" in cell.get("metadata", {}).get("tags", []):
-            continue
-        text = cell["source"] if isinstance(cell["source"], str) else "".join(cell["source"])
-        if text.startswith("%%"):
-            continue
-        lines += ["pass  # " + line if line.lstrip().startswith(("%", "!", "?")) else line for line in text.split("\n")]
-    text = "\n".join(lines) + "\n"
-    if "dsl.pipeline" not in text and "@pipeline" not in text:
-        steps = sorted(tag for tag in tags if tag.startswith(("same-step-", "same_step_", "step:", "block:")))
-        why = f"its cells are tagged as steps ({', '.join(steps)})" if steps else "none of its cells has a @dsl.pipeline"
-        raise Refused(f"{why}; write the steps as components of a @dsl.pipeline, or export the notebook as a pipeline "
-                      "with the tool that tags it, and give that file", [shown(PIPELINE), 1])
-    module = types.ModuleType("notebook")
-    module.__file__ = PIPELINE
-    sys.modules["notebook"] = module
-    # The SDK reads the source of a component; of a notebook there is no file with it.
-    name = PIPELINE
-    linecache.cache[name] = (len(text), None, text.splitlines(True), name)
-    exec(compile(text, name, "exec"), module.__dict__)
-    return module
+def from_notebook():
+    """Executes the cells of a notebook as a module."""
+    spec = importlib.util.spec_from_file_location("samebundle_notebook", os.path.join(FOLDER, "notebook.py"))
+    program = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(program)
+    NOTEBOOKS.append(program.Notebook(PIPELINE, shown(PIPELINE), Refused, answer_to))
+    return NOTEBOOKS[0].execute()
 
 
 def place_of(function):
@@ -418,7 +397,7 @@ def choose(module):
     if len(candidates) > 1:
         # Those that others are made of, and those that are imported from elsewhere, are parts.
         own = [one for one in candidates if place_of(one[1].pipeline_func)
-               and os.path.join(PROJECT, place_of(one[1].pipeline_func)[0]) == PIPELINE]
+               and os.path.join(PROJECT, place_of(one[1].pipeline_func)[0]).split(": cell ")[0] == PIPELINE]
         candidates = own or candidates
         tops = [one for one in candidates if id(one[1]) not in CALLED]
         candidates = tops or candidates
@@ -498,6 +477,19 @@ def hint(error, place):
     return ""
 
 
+def chosen_of(module):
+    """The pipeline of a module. Of a notebook it may be missing because a cell failed, which is said then."""
+    for notebook in NOTEBOOKS:
+        notebook.check(REQUEST["function"])
+    try:
+        return choose(module)
+    except Refused as refusal:
+        for notebook in NOTEBOOKS:
+            if REQUEST["function"] is not None or not notebook.has_pipeline():
+                notebook.refuse(REQUEST["function"], str(refusal))
+        raise
+
+
 def compile_pipeline():
     from kfp import compiler
     import kfp
@@ -508,7 +500,7 @@ def compile_pipeline():
     sys.argv = [PIPELINE]
     with contextlib.redirect_stderr(SAID):
         module = load()
-    chosen = choose(module)
+    chosen = chosen_of(module)
     # The name by which a group is known is final only after its pipeline is.
     for pipeline, group, place in GROUPS:
         TASKS.setdefault(pipeline, {}).setdefault(group.name, place)
@@ -529,37 +521,51 @@ def place_of_error(error):
     return [shown(lines[-1].filename), lines[-1].lineno] if lines else None
 
 
-def main():
-    try:
-        answer = compile_pipeline()
-    except Refused as error:
-        answer = {"refused": str(error) + hint(error, None), "place": error.place}
-    except ModuleNotFoundError as error:
-        answer = {"missing": error.name or str(error), "refused": str(error), "place": place_of_error(error)}
-        if (error.name or "").split(".")[0] == "kfp":
-            answer["refused"] += hint(error, answer["place"])
-    except ImportError as error:
+def answer_to(error):
+    """What is answered where the author's code fails; `hint` says what to do about it."""
+    place = place_of_error(error)
+    if isinstance(error, Refused):
+        advice = hint(error, None) if error.further is None else ""
+        return {"refused": str(error), "hint": advice, "place": error.place, "missing": error.missing,
+                "further": error.further}
+    if isinstance(error, ModuleNotFoundError):
+        advice = hint(error, place) if (error.name or "").split(".")[0] == "kfp" else ""
+        return {"missing": error.name or str(error), "refused": str(error), "hint": advice, "place": place}
+    if isinstance(error, ImportError):
         # `from kfp import kubernetes` fails so if the package is not there, and so does every part of a namespace.
         part = re.match(r"cannot import name '([^']+)' from '([^']+)'", str(error))
         is_namespace = part and getattr(sys.modules.get(part.group(2)), "__file__", None) is None
-        missing = ".".join(reversed(part.groups())) if part and (is_namespace or part.groups() == ("kubernetes", "kfp")) else None
-        answer = {"missing": missing, "refused": f"ImportError: {error}", "place": place_of_error(error)}
-        answer["refused"] += hint(error, answer["place"]) if missing is None else ""
-    except SystemExit as error:
+        is_missing = part and (is_namespace or part.groups() == ("kubernetes", "kfp"))
+        missing = ".".join(reversed(part.groups())) if is_missing else None
+        advice = hint(error, place) if missing is None else ""
+        return {"missing": missing, "refused": f"ImportError: {error}", "hint": advice, "place": place}
+    if isinstance(error, SystemExit):
         said = SAID.getvalue().strip().splitlines()
         why = f": {said[-1]}" if said else ""
-        answer = {"refused": f"it ends the program with exit code {error.code} where it is imported{why}; put what is not "
-                             "the pipeline below `if __name__ == \"__main__\":`", "place": place_of_error(error)}
-    except KeyboardInterrupt as error:
-        answer = {"refused": "it interrupts the program where it is imported", "place": place_of_error(error)}
-    except SyntaxError as error:
-        answer = {"refused": f"{type(error).__name__}: {error.msg}", "place": place_of_error(error)}
-    except Exception as error:
-        text = "".join(traceback.format_exception_only(type(error), error)).strip()
-        answer = {"place": place_of_error(error)}
-        answer["refused"] = text + hint(error, answer["place"])
+        return {"refused": f"it ends the program with exit code {error.code} where it is imported{why}; put what is not "
+                           "the pipeline below `if __name__ == \"__main__\":`", "place": place}
+    if isinstance(error, KeyboardInterrupt):
+        return {"refused": "it interrupts the program where it is imported", "place": place}
+    if isinstance(error, SyntaxError):
+        return {"refused": f"{type(error).__name__}: {error.msg}", "place": place}
+    text = "".join(traceback.format_exception_only(type(error), error)).strip()
+    return {"refused": text, "hint": hint(error, place), "place": place}
+
+
+def main():
+    try:
+        answer = compile_pipeline()
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        answer = answer_to(error)
+        answer["refused"] += answer.pop("hint", "")
+    for notebook in NOTEBOOKS:
+        answer.update(notebook.told())
     with open(ANSWER, "w") as file:
         json.dump(answer, file)
+    if NOTEBOOKS:
+        # A thread that a cell has started does not keep this program alive.
+        sys.stdout.flush()
+        os._exit(0)
 
 
 main()

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use samebundle_spec::pipeline::{PipelineFault, Position, Unsupported};
+use samebundle_spec::pipeline::{PipelineFault, Position, Unsupported, is_cell};
 use samebundle_spec::{Classify as _, ErrorKind, limits};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,9 @@ const REQUIREMENTS: &str = include_str!("kfp.txt");
 
 /// The program that runs inside the SDK's Python.
 const PROGRAM: &str = include_str!("compile.py");
+
+/// The part of it that executes the cells of a notebook.
+const NOTEBOOK: &str = include_str!("notebook.py");
 
 const NO_PYTHON: &str = "install Python 3 with venv and pip, or give `pipeline:` as compiled YAML";
 
@@ -52,6 +55,8 @@ pub(super) struct Compiled {
     pub(super) lines: SourceLines,
     /// What its components install from the project.
     pub(super) packages: ProjectPackages,
+    /// What its author should know.
+    pub(super) notes: Vec<PipelineFault>,
 }
 
 impl Compiled {
@@ -61,6 +66,7 @@ impl Compiled {
             yaml,
             lines: SourceLines::default(),
             packages: ProjectPackages::default(),
+            notes: Vec::new(),
         }
     }
 }
@@ -135,6 +141,9 @@ struct Answer {
     place: Option<SourceLine>,
     #[serde(default)]
     missing: Option<String>,
+    /// What is said after what can be done about a missing module.
+    #[serde(default)]
+    further: Option<String>,
     #[serde(default)]
     tasks: BTreeMap<String, SourceLine>,
     #[serde(default)]
@@ -148,6 +157,19 @@ struct Answer {
     /// What the author should know, although it compiles.
     #[serde(default)]
     notes: Vec<String>,
+    /// Packages that shell lines of a notebook install, and its cells that failed.
+    #[serde(default)]
+    installs: Vec<String>,
+    #[serde(default)]
+    left_out: Vec<LeftOut>,
+}
+
+/// A cell of a notebook that failed, from there on.
+#[derive(Deserialize)]
+struct LeftOut {
+    place: SourceLine,
+    why: String,
+    missing: Option<String>,
 }
 
 /// Compiles a pipeline.
@@ -169,21 +191,30 @@ pub(super) async fn compile(
         source,
     };
     let folder = tempfile::tempdir_in(context.home.scratch()).map_err(failed)?;
+    let mut unfetched = BTreeMap::new();
     for _ in 0..ROUNDS {
         let answer = run(source, &python, tools, context, folder.path(), &imports).await?;
+        imports.offer(&answer.installs);
+        if fetch_for_cells(&answer, &mut imports, &mut unfetched).await {
+            continue;
+        }
         let Some(why) = answer.refused else {
             imports.settle()?;
             return finish(answer, folder.path(), context);
         };
         if let Some(module) = &answer.missing {
-            match imports.fetch(module).await {
+            let fetched = match unfetched.remove(module) {
+                Some(error) => Err(error),
+                None => imports.fetch(module).await,
+            };
+            match fetched {
                 Ok(true) => continue,
                 Ok(false) => {}
                 Err(error) if error.kind() == ErrorKind::Input => {
                     let why = format!(
                         "{module} is imported, and what the project declares cannot be fetched: {error}"
                     );
-                    return Err(refusal(source, answer.place, &why, None, &imports));
+                    return Err(refusal(source, answer.place, (&why, ""), None, &imports));
                 }
                 Err(error) => return Err(error),
             }
@@ -191,31 +222,79 @@ pub(super) async fn compile(
         return Err(refusal(
             source,
             answer.place,
-            &why,
+            (&why, answer.further.as_deref().unwrap_or_default()),
             answer.missing.as_deref(),
             &imports,
         ));
     }
     let why = "it imports one missing package after the other";
-    Err(refusal(source, None, why, None, &imports))
+    Err(refusal(source, None, (why, ""), None, &imports))
+}
+
+/// Fetches a package that a cell of a notebook misses. Returns false if there is none to fetch. That a package cannot be
+/// had is kept in `unfetched`: it is an error only where there is no pipeline without it.
+async fn fetch_for_cells(
+    answer: &Answer,
+    imports: &mut Imports<'_>,
+    unfetched: &mut BTreeMap<String, BuildError>,
+) -> bool {
+    for module in answer.left_out.iter().filter_map(|cell| cell.missing.as_ref()) {
+        match imports.fetch(module).await {
+            Ok(true) => return true,
+            Ok(false) => {}
+            Err(error) => {
+                unfetched.insert(module.clone(), error);
+            }
+        }
+    }
+    false
+}
+
+/// Says which cells of a notebook were left out, if any, in one note at the first of them.
+fn note_of(left_out: Vec<LeftOut>) -> Option<PipelineFault> {
+    let mut cells = left_out.into_iter();
+    let LeftOut { place, why, .. } = cells.next()?;
+    let mut problem = format!("the cell failed and was left out from there on: {why}");
+    for other in cells {
+        let place = shown(&other.place);
+        let place = place.rsplit_once(": ").map_or(&*place, |(_, cell)| cell);
+        problem.push_str(&format!("; so was {place}: {}", other.why));
+    }
+    Some(PipelineFault {
+        file: place.0,
+        at: Position {
+            line: place.1,
+            column: 1,
+        },
+        task: None,
+        problem,
+        remedy: "tag cells `skip` that the pipeline does not need".to_owned(),
+    })
+}
+
+/// A line as it is shown.
+fn shown((file, line): &SourceLine) -> String {
+    match is_cell(file) {
+        true => format!("{file}, line {line}"),
+        // The lines of a notebook's file mean nothing to its author.
+        false if file.ends_with(".ipynb") => file.clone(),
+        false => format!("{file}:{line}"),
+    }
 }
 
 fn refusal(
     source: PythonSource<'_>,
     place: Option<SourceLine>,
-    why: &str,
+    (why, further): (&str, &str),
     missing: Option<&str>,
     imports: &Imports<'_>,
 ) -> BuildError {
-    let shown = source.file.strip_prefix(source.project).unwrap_or(source.file);
-    let place = match place {
-        Some((file, line)) => format!("{file}:{line}"),
-        None => shown.display().to_string(),
-    };
+    let file = source.file.strip_prefix(source.project).unwrap_or(source.file);
+    let place = place.map_or_else(|| file.display().to_string(), |place| shown(&place));
     let remedy = missing.map_or_else(String::new, |module| imports.remedy(module));
     BuildError::Compile {
         place,
-        why: format!("{why}{remedy}"),
+        why: format!("{why}{remedy}{further}"),
     }
 }
 
@@ -255,6 +334,7 @@ async fn run(
     };
     let told = serde_json::to_vec(&told).map_err(|error| failed(error.into()))?;
     std::fs::write(&program, PROGRAM).map_err(failed)?;
+    std::fs::write(folder.join("notebook.py"), NOTEBOOK).map_err(failed)?;
     std::fs::write(&request, told).map_err(failed)?;
     let mut command = tools::command(python);
     command
@@ -299,6 +379,7 @@ fn finish(answer: Answer, folder: &Path, context: &Context) -> Result<Compiled, 
             operation: "keep the wheels of the project".to_owned(),
             source,
         })?,
+        notes: note_of(answer.left_out).into_iter().collect(),
     })
 }
 

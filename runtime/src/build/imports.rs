@@ -45,6 +45,8 @@ const DEPTH: usize = 6;
 pub(super) struct Imports<'a> {
     packages: ImportedPackages<'a>,
     declared: Declared,
+    /// What shell lines of a notebook install.
+    offered: Vec<Package>,
     fetched: BTreeSet<Package>,
     folders: Vec<PathBuf>,
 }
@@ -82,6 +84,7 @@ impl<'a> Imports<'a> {
             folders,
             packages,
             declared,
+            offered: Vec::new(),
             fetched: BTreeSet::new(),
         }
     }
@@ -94,6 +97,18 @@ impl<'a> Imports<'a> {
     /// Packages of the project whose folder has another name.
     pub(super) fn aliases(&self) -> &BTreeMap<String, PathBuf> {
         &self.declared.aliases
+    }
+
+    /// Takes what shell lines of a notebook install for declared, where a module bears its name.
+    pub(super) fn offer(&mut self, requirements: &[String]) {
+        let of_the_sdk = |one: &String| OF_THE_SDK.contains(&name_of(one).as_str());
+        let offered = requirements.iter().filter(|one| !of_the_sdk(one));
+        let package = |requirement: &String| Package {
+            requirement: requirement.clone(),
+            places: Vec::new(),
+            role: Role::Main,
+        };
+        self.offered = offered.map(package).collect();
     }
 
     /// Finds a missing module in the project, or fetches its package. Returns false if there is nothing more to try.
@@ -224,6 +239,14 @@ impl<'a> Imports<'a> {
         let locked: Vec<Package> = locked.filter(|one| !self.fetched.contains(one)).collect();
         if !locked.is_empty() {
             return locked;
+        }
+        let offered = self.offered.iter();
+        let offered: Vec<Package> = offered
+            .filter(|one| names.contains(&name_of(&one.requirement)) && !self.fetched.contains(*one))
+            .cloned()
+            .collect();
+        if !offered.is_empty() {
+            return offered;
         }
         let main = left(&|one| one.role == Role::Main);
         match main.is_empty() {

@@ -316,10 +316,13 @@ async fn read_pipeline(
     let name = manifest.program.pipeline.as_str();
     let path = inputs.sources.join(name);
     // This error for a missing file is better than the compiler's.
-    let bytes = read_file(&path, limits::PIPELINE_BYTES)?;
-    let python = path
-        .extension()
-        .is_some_and(|extension| extension == "py" || extension == "ipynb");
+    let is_notebook = path.extension().is_some_and(|extension| extension == "ipynb");
+    let limit = match is_notebook {
+        true => limits::NOTEBOOK_BYTES,
+        false => limits::PIPELINE_BYTES,
+    };
+    let bytes = read_file(&path, limit)?;
+    let python = is_notebook || path.extension().is_some_and(|extension| extension == "py");
     if path.extension().is_some_and(|extension| extension == "pipeline") {
         let place = name.to_owned();
         let why = "it is a pipeline of Elyra: export it (`elyra-pipeline export`, to Python or to KFP's YAML) and give that file";
@@ -355,6 +358,7 @@ async fn read_pipeline(
         yaml,
         lines,
         packages,
+        notes: of_cells,
     } = compiled;
     let pipeline = Pipeline::parse(&shown, &yaml)?;
     pipeline.check().map_err(|mut faults| {
@@ -368,7 +372,7 @@ async fn read_pipeline(
     match unsupported.is_empty() {
         true => Ok(ReadPipeline {
             text: yaml,
-            notes: notes(&pipeline, &lines),
+            notes: [of_cells, notes(&pipeline, &lines)].concat(),
             pipeline,
             packages,
         }),

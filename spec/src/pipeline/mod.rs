@@ -45,7 +45,7 @@ pub use needs::{Need, Needs, Use, UseTarget, VolumeLife, VolumeNeed};
 pub use placeholder::{
     Argument, ArtifactProperty, Placeholder, PlaceholderError, RunFact, Segment, argument, parts,
 };
-pub use position::{Located, PipelineError, PipelineFault, Position};
+pub use position::{Located, PipelineError, PipelineFault, Position, is_cell};
 pub use types::{
     ArtifactInput, ArtifactSource, ArtifactSpec, ArtifactType, Caching, Component, Container, Dag, DagOutput,
     Executor, ExecutorKind, Implementation, ImportedUri, Importer, Interface, Iteration, IterationOver,

@@ -63,9 +63,23 @@ pub struct PipelineFault {
     pub remedy: String,
 }
 
+/// Tells whether the name of a file is that of a cell of a notebook: `train.ipynb: cell 3`. Its lines are the cell's.
+pub fn is_cell(file: &str) -> bool {
+    let number = file.rsplit_once(".ipynb: cell ").map(|(_, number)| number);
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// A position in a file as it is shown.
+pub(super) fn place(file: &str, at: Position) -> String {
+    match is_cell(file) {
+        true => format!("{file}, line {}", at.line),
+        false => format!("{file}:{at}"),
+    }
+}
+
 impl fmt::Display for PipelineFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: ", self.file, self.at)?;
+        write!(f, "{}: ", place(&self.file, self.at))?;
         if let Some(task) = &self.task {
             write!(f, "task {task}: ")?;
         }

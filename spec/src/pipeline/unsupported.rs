@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Pipeline;
-use super::position::Position;
+use super::position::{Position, place};
 use super::types::{Component, ExecutorKind, Implementation, ParameterSource, Task};
 
 /// A feature that a task asks for and that is not supported yet.
@@ -29,7 +29,8 @@ impl fmt::Display for Unsupported {
         } = self;
         write!(
             f,
-            "{file}:{at}: task {task} needs {feature}, which is not supported yet"
+            "{}: task {task} needs {feature}, which is not supported yet",
+            place(file, *at)
         )
     }
 }
