@@ -205,7 +205,7 @@ mod tests {
         ] {
             assert!(mask.text(written).contains("***"), "{written}");
         }
-        let raw = SecretValue::One(b"p\xe4sswort-geheim\xff".to_vec().into());
+        let raw = SecretValue::One(b"p\xe4sswort-geheim\xff".to_vec());
         let mask = Mask::new(&[], [&raw]);
         assert_eq!(
             mask.text("it is p\u{fffd}sswort-geheim\u{fffd}!"),

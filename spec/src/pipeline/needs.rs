@@ -123,7 +123,7 @@ impl Pipeline {
         let pods = self.kubernetes.pods.values().flat_map(|pod| &pod.placement);
         let mut said: BTreeMap<&str, (Position, usize)> = BTreeMap::new();
         for placement in self.kubernetes.placement.iter().chain(pods) {
-            let (first, times) = said.entry(&placement.what).or_insert((placement.at, 0));
+            let (first, times) = said.entry(placement.what).or_insert((placement.at, 0));
             *first = placement.at.min(*first);
             *times += 1;
         }
