@@ -12,6 +12,7 @@ use samebundle_spec::{BundleName, Classify, Descriptor, Digest, ErrorKind, Refer
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::bring::find_pipeline;
 use super::resolve::local_tag;
 use super::{LocalName, Site, VerbError};
 use crate::build::{self, BuildInputs, Built, Registries};
@@ -24,7 +25,7 @@ use crate::record::Installations;
 pub struct InitRequest {
     /// The folder to start in; it is made if it is not there.
     pub folder: PathBuf,
-    /// The pipeline, a `.py` or a compiled `.yaml`, by its path in the folder; none: `pipeline.py`.
+    /// The pipeline, a `.py` or a compiled `.yaml`, by its path in the folder; none: the only one there, or `pipeline.py`.
     #[serde(default)]
     pub pipeline: Option<PathBuf>,
     /// Name of the bundle; none: the folder's.
@@ -172,7 +173,10 @@ pub fn init(_: &Site, request: InitRequest) -> Result<InitReport, VerbError> {
             std::fs::metadata(&path).map_err(VerbError::io("find", &path))?;
             plain
         }
-        None => "pipeline.py".to_owned(),
+        None => match find_pipeline(&folder) {
+            Some(found) => found.to_string_lossy().into_owned(),
+            None => "pipeline.py".to_owned(),
+        },
     };
     let text = template(&name, &pipeline);
     durable::write(&path, text.as_bytes(), 0o644).map_err(VerbError::io("write", &path))?;

@@ -7,10 +7,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use samebundle_registry::Store;
 use samebundle_registry::trust::Verified;
+use samebundle_registry::{Store, durable};
 use samebundle_spec::authoring::{self, Authored, ProgramManifest};
-use samebundle_spec::{BundleName, Digest, Version};
+use samebundle_spec::{BundleName, Digest, Version, limits};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +22,7 @@ use crate::lifecycle;
 use crate::record::Installations;
 
 /// How the source of a working copy begins in records.
-const WORKING_COPY: &str = "working-copy:";
+pub(super) const WORKING_COPY: &str = "working-copy:";
 
 /// Files that a project has in its topmost folder.
 const PROJECT_FILES: [&str; 6] = [
@@ -151,19 +151,8 @@ impl Project {
             let manifest = build::read_manifest(&folder)?;
             return Ok(Self { folder, manifest });
         }
-        let usual = [
-            "pipeline.py",
-            "pipelines/pipeline.py",
-            "src/pipeline.py",
-            "pipeline.yaml",
-            "pipeline.ipynb",
-        ];
-        match usual
-            .iter()
-            .map(|name| folder.join(name))
-            .find(|path| path.is_file())
-        {
-            Some(file) => Self::of_file(&file),
+        match find_pipeline(&folder) {
+            Some(below) => Self::of_file(&folder.join(below)),
             None => Err(VerbError::Usage(format!(
                 "{} has neither samebundle.yaml nor pipeline.py: name the pipeline's file, or write a samebundle.yaml with \
                  `init {} --from FILE`",
@@ -202,6 +191,39 @@ impl Project {
         }
         Ok(Self { folder, manifest })
     }
+}
+
+/// Finds the pipeline of a folder, relative to it: one of the usual names, or the only Python file in the folder, or in its
+/// `pipelines/` or `src/`, that has a pipeline.
+pub(super) fn find_pipeline(folder: &Path) -> Option<PathBuf> {
+    let usual = [
+        "pipeline.py",
+        "pipelines/pipeline.py",
+        "src/pipeline.py",
+        "pipeline.yaml",
+        "pipeline.ipynb",
+    ];
+    if let Some(name) = usual.iter().find(|name| folder.join(name).is_file()) {
+        return Some(PathBuf::from(name));
+    }
+    let has_pipeline = |path: &PathBuf| {
+        let is_python = path.extension().is_some_and(|ending| ending == "py");
+        let text = is_python
+            .then(|| durable::read_named(&folder.join(path), limits::AUTHORING_BYTES).ok())
+            .flatten();
+        text.is_some_and(|text| String::from_utf8_lossy(&text).contains("@dsl.pipeline"))
+    };
+    let below = |part: &'static str| {
+        let entries = std::fs::read_dir(folder.join(part))
+            .into_iter()
+            .flatten()
+            .flatten();
+        entries.map(move |entry| Path::new(part).join(entry.file_name()))
+    };
+    let all = ["", "pipelines", "src"].into_iter().flat_map(below);
+    let mut found = all.filter(has_pipeline);
+    let only = found.next()?;
+    found.next().is_none().then_some(only)
 }
 
 /// The manifest of a pipeline that has none.
@@ -279,6 +301,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_only_pipeline_of_a_folder_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("pipelines/steps.py", "@dsl.component\n");
+        assert_eq!(find_pipeline(folder.path()), None);
+        write("pipelines/churn.py", "@dsl.pipeline\n");
+        assert_eq!(find_pipeline(folder.path()), Some("pipelines/churn.py".into()));
+        write("other.py", "@dsl.pipeline\n");
+        assert_eq!(find_pipeline(folder.path()), None, "which of two?");
+        write("pipelines/pipeline.py", "");
+        assert_eq!(find_pipeline(folder.path()), Some("pipelines/pipeline.py".into()));
+    }
+
+    #[test]
     fn names_paths_and_references_are_told_apart() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("digits")).unwrap();
@@ -298,6 +338,7 @@ mod tests {
             assert!(matches!(read(text), Ok(Some(RunSource::Bundle(_)))), "{text}");
         }
         assert!(read("./nosuch").is_err());
+        assert!(read("nosuch.py").is_err());
         assert!(read("NoName").unwrap().is_none());
     }
 }

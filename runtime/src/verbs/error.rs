@@ -196,6 +196,15 @@ pub enum VerbError {
         /// The name.
         name: String,
     },
+    /// The name is that of a working copy, of which there is no release.
+    #[error(
+        "{name} is a working copy, which runs from its folder only: `build DIR` and `sign {name}` make a release of it, or \
+         `publish REGISTRY/REPOSITORY DIR`"
+    )]
+    WorkingCopy {
+        /// The name.
+        name: samebundle_spec::BundleName,
+    },
     /// A run uses a volume.
     #[error("volume {name} is used by a run; wait until it has ended, or stop it")]
     VolumeInUse {
@@ -257,6 +266,7 @@ impl Classify for VerbError {
             Self::Damaged(_) | Self::Receipt { .. } => ErrorKind::NotTrusted,
             Self::NoKey { .. }
             | Self::NoVolume { .. }
+            | Self::WorkingCopy { .. }
             | Self::NoFiles { .. }
             | Self::FilesRemoved { .. }
             | Self::NothingOf { .. }

@@ -13,10 +13,11 @@ use samebundle_registry::trust::{self, TrustError, TrustStore, Verified};
 use samebundle_spec::bundle::Bundle;
 use samebundle_spec::record::{Installation, Verification};
 use samebundle_spec::signing::{self, Expected, Refusal, SignatureFault};
-use samebundle_spec::{Descriptor, Reference, Tag};
+use samebundle_spec::{BundleName, Descriptor, Reference, Tag};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::bring::WORKING_COPY;
 use super::{LocalName, Location, Site, VerbError};
 use crate::foreign;
 use crate::home::Home;
@@ -93,11 +94,23 @@ pub(super) async fn resolve(
         Location::Local(name) => {
             let store = site.store().await?;
             let tag = local_tag(name)?;
-            let index = store.resolve(&tag).await?;
+            let index = match store.resolve(&tag).await {
+                Err(StoreError::NotFound { .. }) if is_working_copy(site, &name.name)? => {
+                    return Err(VerbError::WorkingCopy {
+                        name: name.name.clone(),
+                    });
+                }
+                outcome => outcome?,
+            };
             let shown = format!("store:{}", name.name);
             Ok(local(Arc::new(store), index, Some(tag), &shown))
         }
     }
+}
+
+fn is_working_copy(site: &Site, name: &BundleName) -> Result<bool, VerbError> {
+    let installation = Installations::new(site.home()).find(name)?;
+    Ok(installation.is_some_and(|one| one.source.starts_with(WORKING_COPY)))
 }
 
 /// The same, but a name without a version means the bundle of an installation, if there is one of that name.
