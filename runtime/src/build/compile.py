@@ -464,7 +464,7 @@ def hint(error, place):
         beside = os.path.join(os.path.dirname(PIPELINE), error.filename)
         if os.path.exists(beside):
             return (f"; it lies beside the pipeline ({shown(beside)}), and pipelines are compiled in the folder of "
-                    "samebundle.yaml: put that file into the pipeline's folder, or build the path from __file__")
+                    "samebundle.yaml: build the path from __file__, or put samebundle.yaml beside the pipeline")
     for file in {PIPELINE, *([os.path.join(PROJECT, place[0])] if place else [])}:
         try:
             text = open(file, encoding="utf-8").read()

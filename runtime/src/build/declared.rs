@@ -100,17 +100,18 @@ pub(super) fn read(folders: &[&Path], further: &[String]) -> Declared {
     for name in &declared.forked {
         declared.pins.remove(name);
     }
-    let (local, indexes, everywhere) = (&declared.local, &declared.indexes, &declared.everywhere);
+    let local = &declared.local;
     declared
         .packages
         .retain(|package| !local.contains(&name_of(&package.requirement)));
-    for package in &mut declared.packages {
-        match indexes.get(&name_of(&package.requirement)) {
-            Some(index) => package.places = vec![format!("--index-url={index}")],
-            None if package.places.is_empty() => package.places.clone_from(everywhere),
-            None => {}
+    let mut packages = std::mem::take(&mut declared.packages);
+    for package in &mut packages {
+        let name = name_of(&package.requirement);
+        if package.places.is_empty() || declared.indexes.contains_key(&name) {
+            package.places = declared.places_of(&name);
         }
     }
+    declared.packages = packages;
     declared
 }
 
@@ -120,6 +121,24 @@ fn text_of(path: &Path) -> Option<String> {
 }
 
 impl Declared {
+    /// A package of which a lock or a list names the version.
+    pub(super) fn pinned(&self, name: &str) -> Option<Package> {
+        let requirement = self.pins.get(name).filter(|_| !self.local.contains(name))?;
+        Some(Package {
+            requirement: requirement.clone(),
+            places: self.places_of(name),
+            role: Role::Main,
+        })
+    }
+
+    /// The options for a package that no list names: its own index, or that of all.
+    fn places_of(&self, name: &str) -> Vec<String> {
+        match self.indexes.get(name) {
+            Some(index) => vec![format!("--index-url={index}")],
+            None => self.everywhere.clone(),
+        }
+    }
+
     fn folder(&mut self, folder: &Path, depth: usize) {
         for (list, role) in lists(folder) {
             self.list(&list, role, depth);

@@ -116,7 +116,12 @@ impl<'a> Imports<'a> {
     /// # Errors
     /// If the packages cannot be resolved or fetched.
     pub(super) async fn fetch(&mut self, module: &str) -> Result<bool, BuildError> {
+        let names = packages_of(module);
+        let mut declared = self.declared.packages.iter();
+        let is_declared = declared.any(|one| names.contains(&name_of(&one.requirement)));
+        // A folder may have the name of a package by chance: `docker/`, with some scripts.
         if let [folder] = self.in_project(module).as_slice()
+            && !is_declared
             && !self.folders.contains(folder)
         {
             let shown = folder.strip_prefix(self.packages.project).unwrap_or(folder);
@@ -228,14 +233,7 @@ impl<'a> Imports<'a> {
             named.retain(|one| one.requirement.contains(';') || seen.insert(name_of(&one.requirement)));
             return named;
         }
-        let locked = names
-            .iter()
-            .filter_map(|name| self.declared.pins.get(name))
-            .map(|pin| Package {
-                requirement: pin.clone(),
-                places: Vec::new(),
-                role: Role::Main,
-            });
+        let locked = names.iter().filter_map(|name| self.declared.pinned(name));
         let locked: Vec<Package> = locked.filter(|one| !self.fetched.contains(one)).collect();
         if !locked.is_empty() {
             return locked;

@@ -118,6 +118,15 @@ fn indexes_are_those_of_the_project() {
 }
 
 #[test]
+fn a_locked_package_keeps_its_index() {
+    let lock = "[[package]]\nname='ours'\nversion='1'\nsource={registry='https://h.example/simple'}\n";
+    let (_folder, found) = declared(&[("uv.lock", lock)]);
+    let places = found.pinned("ours").unwrap().places;
+    assert_eq!(places, ["--index-url=https://h.example/simple"]);
+    assert_eq!(found.pinned("theirs"), None);
+}
+
+#[test]
 fn versions_of_locks_and_lists_are_pins() {
     let lock = "version = 1\n[[package]]\nname = \"six\"\nversion = \"1.16.0\"\n[[package]]\nname = \"own\"\n\
                 [[package]]\nname='f'\nversion='1'\n[[package]]\nname='f'\nversion='2'\n";
