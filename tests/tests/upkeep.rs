@@ -267,7 +267,7 @@ fn the_files_of_a_run_are_removed_and_its_record_says_so() {
     let to = sandbox.path().join("to");
     let refused = home.run(["outputs", "--to", to.to_str().unwrap()]).exits(5);
     assert!(
-        refused.stderr.contains("`run greet` makes them again"),
+        refused.stderr.contains("`run greet` with the parameters that"),
         "{}",
         refused.stderr
     );
