@@ -1,4 +1,5 @@
-//! Compiles the modules of unpacked packages, in a container of their image that reads nothing but them.
+//! Compiles the modules of unpacked packages, in a container of their image that reads nothing but them; and, where the
+//! image has no byte code of its own, the modules of its Python and its pip, which every task would compile anew.
 //!
 //! What tasks compile themselves is thrown away with their roots: no task can leave byte code for another one. Tests of
 //! packages are left out, because nobody imports them, and they are half of the modules. What is not compiled here is
@@ -40,6 +41,11 @@ const SCRIPT: &str = r#"
 compile() { python3 -m compileall -q "$@" >/dev/null 2>&1; }
 set -- -x '/tests?/' -s /samebundle/packages -p / --invalidation-mode timestamp "$@"
 compile -j 0 "$@" || compile "$@" || true
+library=$(python3 -c 'import os; print(os.path.dirname(os.__file__))') || exit 0
+[ -z "$(find "$library/__pycache__" -name 'os.*.pyc' 2>/dev/null)" ] || exit 0
+set -- -x '/(tests?|idlelib|lib2to3|ensurepip|turtledemo|site-packages|dist-packages)/' "$library"
+compile -j 0 "$@" || compile "$@" || true
+python3 -m pip install --quiet --no-input --no-index pip >/dev/null 2>&1 || true
 "#;
 
 /// Moves compiled modules beside their sources. What the container wrote besides is ignored: only plain files with the
@@ -84,6 +90,55 @@ pub(super) fn take(code: &Path, packages: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Moves the compiled modules of the image's Python to where that looks for them, in the packages' layer, which lies over
+/// the image. Only plain files below a folder of a Python are taken. It blocks.
+pub(super) fn take_of_image(code: &Path, packages: &Path) -> io::Result<()> {
+    let mut todo = vec![PathBuf::new()];
+    while let Some(below) = todo.pop() {
+        let is_pythons = below
+            .iter()
+            .any(|part| part.to_string_lossy().starts_with("python"));
+        let mut cache = None;
+        for entry in fs::read_dir(code.join(&below)).into_iter().flatten() {
+            let entry = entry?;
+            let (kind, name) = (entry.file_type()?, entry.file_name());
+            if kind.is_dir() && below.join(&name) != Path::new("samebundle") {
+                todo.push(below.join(name));
+            } else if kind.is_file()
+                && is_pythons
+                && Path::new(&name).extension().is_some_and(|end| end == "pyc")
+            {
+                let made = match &cache {
+                    Some(made) => made,
+                    None => cache.insert(cache_in(packages, &below)?),
+                };
+                place(&entry.path(), &made.join(name))?;
+            }
+        }
+        if let Some(cache) = cache {
+            File::open(&cache)?.set_times(start())?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the folder for byte code below a folder of the image. What is there and is no folder is left as it is.
+fn cache_in(packages: &Path, below: &Path) -> io::Result<PathBuf> {
+    let mut folder = packages.to_owned();
+    for part in below.iter().chain([std::ffi::OsStr::new("__pycache__")]) {
+        folder.push(part);
+        match fs::symlink_metadata(&folder) {
+            Ok(found) if found.is_dir() => {}
+            Ok(_) => return Err(io::Error::from(io::ErrorKind::NotADirectory)),
+            Err(_) => {
+                fs::create_dir(&folder)?;
+                fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))?;
+            }
+        }
+    }
+    Ok(folder)
+}
+
 /// The time of all files of a layer.
 fn start() -> FileTimes {
     FileTimes::new().set_modified(SystemTime::UNIX_EPOCH)
@@ -101,4 +156,38 @@ fn place(from: &Path, to: &Path) -> io::Result<()> {
     let _ = rustix::fs::fchown(&file, Some(user), Some(group));
     file.set_times(start())?;
     fs::rename(from, to)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn byte_code_of_the_images_python_goes_where_that_looks() {
+        let (code, packages) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for name in [
+            "usr/lib/python3.11/os.cpython-311.pyc",
+            "usr/lib/python3.11/x.txt",
+            "tmp/os.cpython-311.pyc",
+            "samebundle/python3/x.pyc",
+        ] {
+            let path = code.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, name).unwrap();
+        }
+        std::os::unix::fs::symlink("/etc", code.path().join("usr/lib/python3.11/l.pyc")).unwrap();
+        take_of_image(code.path(), packages.path()).unwrap();
+        let cache = packages.path().join("usr/lib/python3.11/__pycache__");
+        let names: Vec<_> = fs::read_dir(&cache)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(names, ["os.cpython-311.pyc"]);
+        assert!(!packages.path().join("tmp").exists() && !packages.path().join("samebundle").exists());
+        // A link in a package must not lead the byte code elsewhere.
+        let linked = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/nowhere", linked.path().join("usr")).unwrap();
+        fs::write(code.path().join("usr/lib/python3.11/b.pyc"), "").unwrap();
+        assert!(take_of_image(code.path(), linked.path()).is_err());
+    }
 }

@@ -40,7 +40,7 @@ use kept::Place;
 pub(crate) use kept::kept_layer;
 
 /// A part of every key, which changes with the command that installs.
-const FORM: &str = "3";
+const FORM: &str = "4";
 
 /// Why there is no layer of installed packages.
 #[derive(Debug, thiserror::Error)]
@@ -297,7 +297,11 @@ impl Execution<'_> {
             return Err(InstallError::Cancelled);
         }
         let packages = root.to_owned();
-        let taken = blocking(move || compile::take(&folder, &packages)).await;
+        let taken = blocking(move || {
+            compile::take(&folder, &packages)?;
+            compile::take_of_image(&folder, &packages)
+        })
+        .await;
         taken.map_err(file("keep compiled modules in", root))
     }
 
