@@ -31,3 +31,22 @@ pub struct Context {
     /// Whether the network is off: if so, no socket is opened.
     pub offline: bool,
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// A clock that stands at the epoch, with one id.
+    #[derive(Debug)]
+    pub(crate) struct Still;
+
+    impl Clock for Still {
+        fn now(&self) -> SystemTime {
+            SystemTime::UNIX_EPOCH
+        }
+
+        fn new_id(&self) -> String {
+            "01ARZ3NDEKTSV4RRFFQ69G5FAV".to_owned()
+        }
+    }
+}

@@ -401,7 +401,7 @@ def choose(module):
         candidates = own or candidates
         tops = [one for one in candidates if id(one[1]) not in CALLED]
         candidates = tops or candidates
-    factories = factories_of(module)
+    factories = factories_of()
     if not candidates and factories:
         names = ", ".join(factories)
         raise Refused(f"its pipeline is made by a function ({names}): call it at the end of the file and keep what it "
@@ -418,7 +418,7 @@ def choose(module):
     raise Refused("there is no function with @dsl.pipeline in it", [shown(PIPELINE), 1])
 
 
-def factories_of(module):
+def factories_of():
     """Names of the functions of the pipeline's file that make a pipeline when they are called."""
     try:
         tree = ast.parse(open(PIPELINE, encoding="utf-8").read())
@@ -438,7 +438,7 @@ def made_by(module, name):
     """What a function of the pipeline's file returns, if that is a pipeline and the function needs no arguments."""
     from kfp.dsl import graph_component
     function = getattr(module, name, None)
-    if name not in factories_of(module) or not callable(function):
+    if name not in factories_of() or not callable(function):
         return None
     try:
         made = function()

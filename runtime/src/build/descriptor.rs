@@ -339,8 +339,8 @@ fn add_parameters(view: &mut View, inputs: &[Input], constraints: &BTreeMap<Stri
     let mut variables = BTreeSet::new();
     for input in inputs {
         let mut schema = schema_of(input.parameter_type);
-        // An integer beyond 2^53 has no canonical form, and a double of that size is written like one. The engine takes the default and the values that are allowed from the
-        // pipeline, so nothing is lost but what the bundle says of them.
+        // An integer beyond 2^53 has no canonical form, and a double of that size is written like one. The engine takes the
+        // default and the values that are allowed from the pipeline, so nothing is lost but what the bundle says of them.
         let is_canonical = |value: &Value| {
             let text = canonical::to_vec(value);
             text.is_ok_and(|text| json::value(&text, limits::PIPELINE_BYTES).is_ok())

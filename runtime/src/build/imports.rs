@@ -153,15 +153,14 @@ impl<'a> Imports<'a> {
             let words: Vec<String> = options
                 .chain(requirements.into_iter().map(str::to_owned))
                 .collect();
-            if self.packages.is_locked(&without_needs(&words)) {
-                let made = self.apart(&words).await?;
-                is_new |= self.take(made);
-                continue;
-            }
-            let made = match self.packages.folder(&words).await {
-                Ok(folder) => vec![folder],
-                Err(error) if names_the_sdk(&error) => self.apart(&words).await?,
-                Err(error) => return Err(error),
+            let made = if self.packages.is_locked(&without_needs(&words)) {
+                self.apart(&words).await?
+            } else {
+                match self.packages.folder(&words).await {
+                    Ok(folder) => vec![folder],
+                    Err(error) if names_the_sdk(&error) => self.apart(&words).await?,
+                    Err(error) => return Err(error),
+                }
             };
             is_new |= self.take(made);
         }

@@ -1,5 +1,3 @@
-use std::time::SystemTime;
-
 use async_trait::async_trait;
 use samebundle_registry::StoreError;
 use samebundle_registry::chunk::Codec;
@@ -12,8 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::tarball::{Entry, Tarball};
 use super::*;
+use crate::Home;
+use crate::context::testing::Still;
 use crate::opened::Kind;
-use crate::{Clock, Home};
 
 const MANIFEST_TEXT: &str = r#"
 apiVersion: samebundle.dev/v1
@@ -54,19 +53,6 @@ root:
   inputDefinitions: {parameters: {epochs: {parameterType: NUMBER_INTEGER, defaultValue: 10, isOptional: true}}}
   outputDefinitions: {parameters: {Output: {parameterType: STRING}}}
 "#;
-
-#[derive(Debug)]
-struct Still;
-
-impl Clock for Still {
-    fn now(&self) -> SystemTime {
-        SystemTime::UNIX_EPOCH
-    }
-
-    fn new_id(&self) -> String {
-        "01ARZ3NDEKTSV4RRFFQ69G5FAV".to_owned()
-    }
-}
 
 #[derive(Debug)]
 struct NoRegistry;

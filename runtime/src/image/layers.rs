@@ -43,12 +43,9 @@ impl Layers {
         self.owner
     }
 
-    /// Returns those layers whose folder is not there yet.
-    pub fn missing<'a>(&self, layers: &'a [Layer]) -> Vec<&'a Layer> {
-        let missing = layers
-            .iter()
-            .filter(|layer| !self.folder.join(layer.key().hex()).is_dir());
-        missing.collect()
+    /// Tells whether a layer is unpacked.
+    pub fn has(&self, layer: &Layer) -> bool {
+        self.folder.join(layer.key().hex()).is_dir()
     }
 
     /// Unpacks a layer unless that was done before, and returns its folder. The meter counts the bytes of the blob.

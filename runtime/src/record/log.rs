@@ -298,27 +298,13 @@ impl LogSink for TaskLines<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
-
     use samebundle_spec::record::{RunId, TaskStarted};
 
     use super::*;
+    use crate::context::testing::Still;
     use crate::event::Silent;
     use crate::home::Home;
     use crate::record::{Runs, testing};
-
-    #[derive(Debug)]
-    struct Still;
-
-    impl Clock for Still {
-        fn now(&self) -> SystemTime {
-            SystemTime::UNIX_EPOCH
-        }
-
-        fn new_id(&self) -> String {
-            unreachable!("ids are given")
-        }
-    }
 
     /// While a disk is full, events wait in memory, and the file stays a prefix of the log.
     #[test]

@@ -212,22 +212,10 @@ mod tests {
     use samebundle_spec::record::{RunFinished, RunStatus};
 
     use super::*;
-    use crate::context::{Clock, Context};
+    use crate::context::Context;
+    use crate::context::testing::Still;
     use crate::event::Silent;
     use crate::record::{Mask, testing};
-
-    #[derive(Debug)]
-    struct Still;
-
-    impl Clock for Still {
-        fn now(&self) -> SystemTime {
-            SystemTime::UNIX_EPOCH
-        }
-
-        fn new_id(&self) -> String {
-            unreachable!("ids are given")
-        }
-    }
 
     /// A home with a run that left four bytes.
     fn home(folder: &Path) -> (Home, RunId) {

@@ -18,7 +18,7 @@ use samebundle_spec::{Algorithm, Descriptor, Digest, ImageConfig, MediaType, lim
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::runtime::Handle;
-use tokio_util::io::{ReaderStream, SyncIoBridge};
+use tokio_util::io::{InspectReader, ReaderStream, SyncIoBridge};
 
 use super::failed;
 use crate::driver::{DriverError, Operation, Staging};
@@ -244,20 +244,19 @@ async fn write(
 ) -> io::Result<()> {
     let config_name = format!("{}.json", Digest::sha256(config).hex());
     entry(&mut to, &config_name, config.len() as u64, config).await?;
+    let count = |bytes: &[u8]| meter.add_bytes(bytes.len() as u64);
     let mut names = Vec::new();
     for (number, (layer, _)) in layers.into_iter().enumerate() {
         let name = format!("{number:03}/layer.tar");
         match layer {
             Ready::Stored(layer) => {
                 let stream: ByteStream = source.fetch(&layer.blob).await.map_err(io::Error::other)?;
-                let counted =
-                    tokio_util::io::InspectReader::new(stream, |bytes| meter.add_bytes(bytes.len() as u64));
+                let counted = InspectReader::new(stream, count);
                 entry(&mut to, &name, layer.blob.size, counted).await?;
             }
             Ready::Plain(file, size) => {
                 let file = tokio::fs::File::from_std(file);
-                let counted =
-                    tokio_util::io::InspectReader::new(file, |bytes| meter.add_bytes(bytes.len() as u64));
+                let counted = InspectReader::new(file, count);
                 entry(&mut to, &name, size, counted).await?;
             }
         }

@@ -120,36 +120,38 @@ impl EmbeddedDriver {
         operation: &Operation,
         staging: &Staging,
     ) -> Result<Vec<PathBuf>, DriverError> {
-        let extra = operation
-            .extra_layers
+        let image_layers = image.layers.iter().map(|layer| (layer.clone(), None));
+        let extra = operation.extra_layers.iter();
+        let extra = extra.map(|layer| {
+            (
+                Layer::single(layer),
+                staging.layer_folder(layer).map(Path::to_owned),
+            )
+        });
+        let places: Vec<(Layer, Option<PathBuf>)> = image_layers.chain(extra).collect();
+        let missing = places
             .iter()
-            .map(|layer| match staging.layer_folder(layer) {
-                Some(folder) => Err(folder.to_owned()),
-                None => Ok(Layer::single(layer)),
-            });
-        let places: Vec<Result<Layer, PathBuf>> = image.layers.iter().cloned().map(Ok).chain(extra).collect();
-        let blobs: Vec<Layer> = places
-            .iter()
-            .filter_map(|place| place.as_ref().ok())
-            .cloned()
-            .collect();
-        let missing = self.layers.missing(&blobs);
-        let bytes = missing.iter().map(|layer| layer.blob.size).sum();
-        let meter = Meter::new("unpack the image", Some(missing.len() as u64), Some(bytes));
+            .filter(|(layer, folder)| folder.is_none() && !self.layers.has(layer));
+        let sizes: Vec<u64> = missing.map(|(layer, _)| layer.blob.size).collect();
+        let meter = Meter::new(
+            "unpack the image",
+            Some(sizes.len() as u64),
+            Some(sizes.iter().sum()),
+        );
         let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
         let work = stream::iter(places)
-            .map(|place| {
+            .map(|(layer, folder)| {
                 let meter = &meter;
                 async move {
-                    match place {
-                        Ok(layer) => self.layers.ensure(&layer, meter).await,
-                        Err(folder) => Ok(folder),
+                    match folder {
+                        Some(folder) => Ok(folder),
+                        None => self.layers.ensure(&layer, meter).await,
                     }
                 }
             })
             .buffered(cores)
             .try_collect();
-        let folders: Result<Vec<PathBuf>, ImageError> = match missing.is_empty() {
+        let folders: Result<Vec<PathBuf>, ImageError> = match sizes.is_empty() {
             true => work.await,
             false => meter.watch(&*self.events, work).await,
         };
