@@ -17,6 +17,7 @@ pub mod opened;
 pub mod plan;
 pub mod portable;
 pub mod record;
+pub mod results;
 pub mod secret;
 pub mod upkeep;
 pub mod verbs;

@@ -95,6 +95,11 @@ pub fn from_slice<T: DeserializeOwned>(bytes: &[u8], limit: u64) -> Result<T, Ya
     serde_saphyr::from_slice_with_options(bytes, options(1)).map_err(|error| translate(&error))
 }
 
+/// Writes a value as one YAML document.
+pub fn to_string(value: &serde_json::Value) -> String {
+    serde_saphyr::to_string(value).expect("a JSON value has no form that YAML lacks")
+}
+
 /// The strict settings of every YAML document: at most so many documents in one file.
 pub(crate) fn options(documents: usize) -> serde_saphyr::Options {
     serde_saphyr::options! {

@@ -369,7 +369,7 @@ class Bench:
             ("push", self.same("m1", "push", "greet", place)),
             ("pull", self.same("m2", "pull", place, "--allow-unsigned")),
             ("install", self.same("m2", "install", "greet", "--allow-unsigned")),
-            ("export", self.same("m2", "export", "greet", "-o", file)),
+            ("export", self.same("m2", "export", "greet", "--file", file)),
             ("import", self.same("m3", "import", file, "--allow-unsigned")),
             ("copy to volumes", self.same("m2", "copy", place, volumes, "--volume-size", cut, "--parity", "2")),
             ("copy of volumes, one lost", one_lost),

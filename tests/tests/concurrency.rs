@@ -34,7 +34,7 @@ fn sixteen_processes_share_a_home() {
     }
     call(&["build", sources.to_str().unwrap(), "-t", "greet"]);
     call(&["pull", &place]);
-    call(&["export", "greet", "-o", &path("out.tgz")]);
+    call(&["export", "greet", "--file", &path("out.tgz")]);
     call(&["key", "generate", "--name", "another", "--no-passphrase"]);
     assert_eq!(calls.len(), 16);
 

@@ -30,7 +30,7 @@ fn text(path: &Path) -> &str {
 /// Export what is installed under a name; the file.
 fn export(home: &Home, name: &str, sandbox: &Sandbox) -> std::path::PathBuf {
     let file = sandbox.path().join(format!("{}.tgz", name.replace(':', "-")));
-    let _ = home.ok(["export", "program", "-n", name, "-o", text(&file)]);
+    let _ = home.ok(["export", "program", "-n", name, "--file", text(&file)]);
     assert!(file.is_file(), "export wrote nothing");
     file
 }

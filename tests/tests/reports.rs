@@ -204,7 +204,7 @@ fn reports_of_a_reader() {
     reader.reports("runs-remove", "runs remove greet --keep 0 --dry-run");
     reader.reports("logs", "logs");
     reader.reports("outputs", "outputs");
-    reader.reports("export", "export greet -o moved.tar");
+    reader.reports("export", "export greet --file moved.tar");
     reader.reports("import", "import moved.tar --name again");
     let _ = reader.home.ok(["key", "generate", "--no-passphrase"]);
     let _ = reader

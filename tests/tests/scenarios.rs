@@ -265,7 +265,7 @@ pub(crate) fn export() -> Option<Scenario> {
         name: "export",
         sandbox,
         start,
-        call: Box::new(move |nth| words(&["export", "greet", "-o", text(&file(nth))])),
+        call: Box::new(move |nth| words(&["export", "greet", "--file", text(&file(nth))])),
         settled: Box::new(move |_, nth| {
             let reader = greet.trusting(&room, &format!("reader-{nth}"));
             let _ = reader.ok(["import", text(&written(nth))]);
@@ -281,7 +281,7 @@ pub(crate) fn import() -> Option<Scenario> {
     let from = installed(&sandbox, greet);
     let _ = from.ok(["run", "greet", "--times=2"]);
     let file = sandbox.path().join("greet.tgz");
-    let _ = from.ok(["export", "greet", "-o", text(&file)]);
+    let _ = from.ok(["export", "greet", "--file", text(&file)]);
     let start = greet.trusting(&sandbox, "importer");
     Some(Scenario {
         name: "import",

@@ -41,7 +41,7 @@ fn exported(greet: &Greet, sandbox: &Sandbox) -> PathBuf {
     let _ = home.ok(["install", text(&carried)]);
     let _ = home.ok(["run", "greet", "--times=1"]);
     let file = sandbox.path().join("greet.tgz");
-    let _ = home.ok(["export", "greet", "-o", text(&file)]);
+    let _ = home.ok(["export", "greet", "--file", text(&file)]);
     file
 }
 

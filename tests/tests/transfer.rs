@@ -217,7 +217,7 @@ fn skopeo_opens_an_export() {
         .ok(["copy", "greet", archive.to_str().unwrap()]);
     let _ = home.ok(["install", archive.to_str().unwrap()]);
     let file = sandbox.path().join("greet.tgz");
-    let _ = home.ok(["export", "greet", "-o", file.to_str().unwrap()]);
+    let _ = home.ok(["export", "greet", "--file", file.to_str().unwrap()]);
     // Its name in the file is its version. The gzip around the tar does not matter to skopeo.
     let from = format!("oci-archive:{}:1.0.0", file.display());
     let raw = Ran::of(Command::new(&skopeo).args(["inspect", "--raw", &from])).ok();

@@ -275,7 +275,7 @@ fn the_files_of_a_run_are_removed_and_its_record_says_so() {
     let _ = home.ok([
         "export",
         "greet",
-        "-o",
+        "--file",
         sandbox.path().join("x.tgz").to_str().unwrap(),
     ]);
 }

@@ -32,8 +32,9 @@ pub(crate) struct Global {
     /// Keep everything in this folder [default: SAMEBUNDLE_HOME, or samebundle in the user's data folder]
     #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
     pub(crate) home: Option<PathBuf>,
-    /// How to print: text for people, json for programs
+    /// How to print: table or wide for people, json or yaml for programs
     #[arg(
+        short = 'o',
         long,
         global = true,
         value_enum,
@@ -52,11 +53,23 @@ pub(crate) struct Global {
 /// The form of what a command prints.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
-    /// For people.
+    /// For people, as wide as the terminal.
     #[default]
-    Text,
+    #[value(alias = "text")]
+    Table,
+    /// For people, with everything that a table leaves out, however long its lines are.
+    Wide,
     /// One JSON object on standard output, events as JSON lines on standard error.
     Json,
+    /// The same object as YAML, events as plain lines on standard error.
+    Yaml,
+}
+
+impl Output {
+    /// Tells whether standard output holds one document for programs.
+    pub(crate) const fn is_document(self) -> bool {
+        matches!(self, Self::Json | Self::Yaml)
+    }
 }
 
 /// The id of the words that name an installation.

@@ -46,9 +46,9 @@ fn main() -> ExitCode {
     }
     let words: Vec<OsString> = std::env::args_os().collect();
     let early = early::read(&words);
-    let words = match (early.output, early.help_at) {
+    let words = match (early.output.is_document(), early.help_at) {
         // Clap takes no option after the word `help`.
-        (Output::Json, Some(at)) => spelled_as_option(words, at),
+        (true, Some(at)) => spelled_as_option(words, at),
         _ => words,
     };
     let mut settings = Settings::read();
@@ -63,10 +63,10 @@ fn main() -> ExitCode {
         Err(NotParsed::Clap(error)) => {
             // Help and version are "errors" of clap that go to standard output with code 0.
             let code = error.exit_code();
-            match (early.output, error.use_stderr()) {
-                (Output::Text, _) => drop(error.print()),
-                (Output::Json, true) => return fail(&CliError::Usage(usage(&error)), Output::Json),
-                (Output::Json, false) => return finish(Ok(asked(&error)), Output::Json),
+            match (early.output.is_document(), error.use_stderr()) {
+                (false, _) => drop(error.print()),
+                (true, true) => return fail(&CliError::Usage(usage(&error)), early.output),
+                (true, false) => return finish(Ok(asked(&error)), early.output),
             }
             exit_code(code)
         }

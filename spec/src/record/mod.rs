@@ -8,6 +8,7 @@ mod event;
 mod format;
 mod id;
 mod installation;
+mod metrics;
 mod read;
 mod run;
 
@@ -16,5 +17,6 @@ pub use event::{RunEvent, RunEventKind, RunFinished, RunStarted, TaskFinished, T
 pub use format::{Format, FormatError};
 pub use id::{RunId, RunIdError};
 pub use installation::{Installation, Verification};
+pub use metrics::{Classification, ConfusionMatrix, Metrics, RocPoint, ends_with, short_names};
 pub use read::{ReadError, parse};
 pub use run::{ArtifactRecord, LogLine, OutputRecord, ParameterRecord, Run, RunStatus, SetBy, TaskRecord};

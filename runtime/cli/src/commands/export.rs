@@ -19,7 +19,7 @@ pub(crate) struct Export {
     #[command(flatten)]
     named: Named,
     /// File to write [default: NAME-VERSION.tgz]
-    #[arg(short = 'o', long = "file", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// Which runs go along: all, none, or last:N
     #[arg(long, default_value = "last:5")]

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use samebundle_spec::{Classify, ErrorKind};
 use serde_json::{Value, json};
 
-use super::safe_lines;
+use super::{document, safe_lines};
 use crate::args::Output;
 use crate::error::CliError;
 
@@ -18,8 +18,8 @@ pub(crate) fn print(error: &CliError, output: Output) {
         false => general_hint(error.kind()),
     };
     let result = match output {
-        Output::Text => print_text(error, &chain, hint),
-        Output::Json => print_json(error, &chain, hint),
+        Output::Table | Output::Wide => print_text(error, &chain, hint),
+        Output::Json | Output::Yaml => print_document(error, &chain, hint, output),
     };
     // If the streams are closed, the error cannot be printed.
     drop(result);
@@ -42,7 +42,7 @@ fn causes(error: &dyn Classify) -> Vec<String> {
 fn print_text(error: &CliError, chain: &[String], hint: Option<&str>) -> io::Result<()> {
     if let Some(report) = error.report() {
         // The error below reports the failure, which a closed standard output must not hide.
-        drop(report.print(Output::Text));
+        drop(report.print(Output::Table));
     }
     let mut stderr = io::stderr().lock();
     for (depth, text) in chain.iter().enumerate() {
@@ -55,8 +55,9 @@ fn print_text(error: &CliError, chain: &[String], hint: Option<&str>) -> io::Res
     Ok(())
 }
 
-fn print_json(error: &CliError, chain: &[String], hint: Option<&str>) -> io::Result<()> {
-    writeln!(io::stdout().lock(), "{:#}", as_json(error, chain, hint))
+fn print_document(error: &CliError, chain: &[String], hint: Option<&str>, output: Output) -> io::Result<()> {
+    let text = document(&as_json(error, chain, hint), output);
+    write!(io::stdout().lock(), "{text}")
 }
 
 /// The report with the error in it, so that standard output holds one document.

@@ -10,6 +10,7 @@ pub(crate) mod table;
 
 use std::io::{self, Write};
 
+use samebundle_spec::yaml;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -40,11 +41,19 @@ impl Report {
     pub(crate) fn print(&self, output: Output) -> io::Result<()> {
         let mut stdout = io::stdout().lock();
         match output {
-            Output::Text if self.text.is_empty() => {}
-            Output::Text => writeln!(stdout, "{}", self.text)?,
-            Output::Json => writeln!(stdout, "{:#}", self.json)?,
+            Output::Table | Output::Wide if self.text.is_empty() => {}
+            Output::Table | Output::Wide => writeln!(stdout, "{}", self.text)?,
+            Output::Json | Output::Yaml => write!(stdout, "{}", document(&self.json, output))?,
         }
         stdout.flush()
+    }
+}
+
+/// The text of a document for programs.
+pub(crate) fn document(value: &Value, output: Output) -> String {
+    match output {
+        Output::Yaml => yaml::to_string(value),
+        _ => format!("{value:#}\n"),
     }
 }
 

@@ -31,8 +31,8 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 pub(crate) fn events(output: Output, verbose: u8) -> std::sync::Arc<dyn Events> {
     match output {
         Output::Json => std::sync::Arc::new(JsonLines),
-        Output::Text if std::io::stderr().is_terminal() => std::sync::Arc::new(Terminal::new(verbose)),
-        Output::Text => std::sync::Arc::new(Lines::new(verbose)),
+        _ if std::io::stderr().is_terminal() => std::sync::Arc::new(Terminal::new(verbose)),
+        _ => std::sync::Arc::new(Lines::new(verbose)),
     }
 }
 
