@@ -35,6 +35,11 @@ impl Timestamp {
             .unwrap_or_default()
     }
 
+    /// Returns the duration from an earlier time to this one; zero if the other is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::try_from(self.0.duration_since(earlier.0)).unwrap_or_default()
+    }
+
     /// Returns the same time without its fraction of a second.
     #[must_use]
     pub fn whole_seconds(self) -> Self {

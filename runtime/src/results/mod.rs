@@ -43,11 +43,13 @@ pub enum FileKind {
     Json,
     /// Other text.
     Text,
-    /// Any other bytes.
-    Binary {
-        /// The ending that such files have; none if the bytes do not say.
-        ending: Option<&'static str>,
+    /// A document, a sound or a film.
+    Media {
+        /// The ending of its name.
+        ending: &'static str,
     },
+    /// Any other bytes, such as a model.
+    Binary,
 }
 
 impl FileKind {
@@ -61,7 +63,7 @@ impl FileKind {
             return Ok(Self::Folder);
         }
         if !metadata.is_file() {
-            return Ok(Self::Binary { ending: None });
+            return Ok(Self::Binary);
         }
         match artifact.artifact_type.as_str() {
             "system.HTML" => return Ok(Self::Html),
@@ -83,7 +85,15 @@ impl FileKind {
                 }
                 ("text/xml", _) if is_svg(sample) => SVG,
                 (text, _) if text.starts_with("text/") => Self::Text,
-                (_, ending) => Self::Binary { ending: Some(ending) },
+                (media, ending)
+                    if media == "application/pdf"
+                        || media.starts_with("audio/")
+                        || media.starts_with("video/") =>
+                {
+                    Self::Media { ending }
+                }
+                // Programs that wrote a model, an archive or a table of columns know it by its bytes.
+                _ => Self::Binary,
             };
         }
         let text = match std::str::from_utf8(sample) {
@@ -92,13 +102,13 @@ impl FileKind {
             Err(error) if cut && error.error_len().is_none() => {
                 std::str::from_utf8(&sample[..error.valid_up_to()]).unwrap_or_default()
             }
-            Err(_) => return Self::Binary { ending: None },
+            Err(_) => return Self::Binary,
         };
         if text
             .chars()
             .any(|c| c.is_control() && !"\n\r\t\u{c}\u{1b}".contains(c))
         {
-            return Self::Binary { ending: None };
+            return Self::Binary;
         }
         if is_svg(sample) {
             return SVG;
@@ -115,19 +125,16 @@ impl FileKind {
         }
     }
 
-    /// The ending of a name by which a person's programs open such a file; none for a folder and for bytes that do not say
-    /// what they are.
+    /// The ending that a name needs so that a person's programs open such a file; none where they need none.
     pub fn ending(&self) -> Option<&'static str> {
         match self {
-            Self::Folder => None,
+            Self::Folder | Self::Text | Self::Binary => None,
             Self::Html => Some("html"),
             Self::Markdown => Some("md"),
-            Self::Image { ending, .. } => Some(ending),
+            Self::Image { ending, .. } | Self::Media { ending } => Some(ending),
             Self::Table { separator: b'\t' } => Some("tsv"),
             Self::Table { .. } => Some("csv"),
             Self::Json => Some("json"),
-            Self::Text => Some("txt"),
-            Self::Binary { ending } => *ending,
         }
     }
 }

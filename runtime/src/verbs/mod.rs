@@ -21,6 +21,7 @@ mod inspect;
 mod install;
 mod key;
 mod location;
+mod outputs;
 mod parameters;
 mod progress;
 mod publish;
@@ -51,10 +52,7 @@ pub use doctor::{DoctorCheck, DoctorReport, Verdict, doctor};
 pub use error::VerbError;
 pub use explain::{ExplainReport, ExplainRequest, ExplainedParameter, ExplainedVolume, explain};
 pub use export::{ExportReport, ExportRequest, export};
-pub use history::{
-    ListReport, LogsReport, LogsRequest, OutputsReport, OutputsRequest, ShowReport, ShowRequest, list, logs,
-    outputs, show,
-};
+pub use history::{ListReport, LogsReport, LogsRequest, ShowReport, ShowRequest, list, logs, show};
 pub use import::{ImportReport, ImportRequest, Imported, ImportedCopy, import};
 pub use inspect::{GraphNode, InspectReport, InspectRequest, inspect};
 pub use install::{
@@ -66,12 +64,16 @@ pub use key::{
     ListedKey, export_key, generate_key, import_key, list_keys,
 };
 pub use location::{LocalName, Location, LocationError, archive_stem};
+pub use outputs::{
+    AbsentOutput, ArtifactReport, OutputReport, OutputsReport, OutputsRequest, Results, Shown, ShownOutput,
+    WrittenOutput, outputs,
+};
 pub use parameters::Given;
 pub use publish::{PublishReport, PublishRequest, publish};
 pub use receipt::{ReceiptOptions, ReceiptReport, ReceiptRequest, receipt};
 pub use registry_doctor::{RegistryDoctorReport, RegistryDoctorRequest, registry_doctor};
 pub use resolve::{Consent, ResolvedBundle, installed_bundle};
-pub use run::{ArtifactReport, OutputReport, PlanReport, RunReport, RunRequest, plan, run};
+pub use run::{PlanReport, RunReport, RunRequest, plan, run};
 pub use runs::{RemoveRunsReport, RemoveRunsRequest, RemovedRun, RunsReport, RunsRequest, runs, runs_remove};
 pub use site::{Drivers, Network, NoPassphrases, PassphraseError, Passphrases, Reach, Site};
 pub use store::{

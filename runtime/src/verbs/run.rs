@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use samebundle_registry::layout::Layout;
-use samebundle_spec::record::{ArtifactRecord, OutputRecord, ParameterRecord, Run, RunStatus};
-use samebundle_spec::{BundleName, Digest};
+use samebundle_spec::BundleName;
+use samebundle_spec::record::{ParameterRecord, RunStatus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::credentials::{self, Chosen};
+use super::outputs::Results;
 use super::resolve::open_installed;
 use super::{CredentialsGiven, Given, Site, VerbError};
 use crate::lifecycle::{self, Machine};
 use crate::plan::{self, Plan};
-use crate::record::Installations;
+use crate::record::{Installations, Runs};
 
 /// What to run, or to plan.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -71,68 +71,14 @@ pub struct RunReport {
     pub status: RunStatus,
     /// What started its containers.
     pub driver: String,
-    /// The outputs by name.
-    pub outputs: BTreeMap<String, OutputReport>,
+    /// How long it took, seconds.
+    pub seconds: f64,
+    /// What it left.
+    #[serde(flatten)]
+    pub results: Results,
     /// Why it failed.
     #[serde(skip)]
     pub message: Option<String>,
-}
-
-/// An output of a run.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-#[serde(untagged)]
-pub enum OutputReport {
-    /// A value.
-    Value(Value),
-    /// One artifact.
-    Artifact(ArtifactReport),
-    /// A list of artifacts.
-    Artifacts(Vec<ArtifactReport>),
-}
-
-/// An artifact that a run left.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct ArtifactReport {
-    /// Digest of its file, or of its folder; none if there is only metadata.
-    pub digest: Option<Digest>,
-    /// Its bytes.
-    pub size: u64,
-    /// The schema title of its type, e.g. `system.Model`.
-    #[serde(rename = "type")]
-    pub artifact_type: String,
-    /// What the program said of it.
-    pub metadata: BTreeMap<String, Value>,
-}
-
-impl From<&ArtifactRecord> for ArtifactReport {
-    fn from(record: &ArtifactRecord) -> Self {
-        Self {
-            digest: record.digest,
-            size: record.size,
-            artifact_type: record.artifact_type.clone(),
-            metadata: record.metadata.clone(),
-        }
-    }
-}
-
-impl From<&OutputRecord> for OutputReport {
-    fn from(record: &OutputRecord) -> Self {
-        match record {
-            OutputRecord::Value(value) => Self::Value(value.clone()),
-            OutputRecord::Artifacts(artifacts) => match artifacts.as_slice() {
-                [artifact] => Self::Artifact(artifact.into()),
-                many => Self::Artifacts(many.iter().map(ArtifactReport::from).collect()),
-            },
-        }
-    }
-}
-
-/// Returns the outputs of a run in the form of reports.
-pub(super) fn output_reports(run: &Run) -> BTreeMap<String, OutputReport> {
-    let outputs = run.outputs.iter();
-    outputs
-        .map(|(name, output)| (name.clone(), output.into()))
-        .collect()
 }
 
 /// A plan, with the store and the machine for it.
@@ -206,7 +152,10 @@ pub async fn run(site: &Site, request: RunRequest) -> Result<RunReport, VerbErro
     plan.secrets = credentials::read(site, credentials).await?;
     let run = lifecycle::run(&site.context, Arc::new(store), machine.driver, plan).await?;
     Ok(RunReport {
-        outputs: output_reports(&run),
+        results: Results::of(&run, &Runs::new(site.home()).folder(&run.id), None),
+        seconds: run
+            .finished
+            .map_or(0.0, |finished| finished.since(run.started).as_secs_f64()),
         run: run.id.to_string(),
         status: run.status,
         driver: run.driver,

@@ -1,24 +1,33 @@
-//! `outputs`, and outputs as a table.
+//! `outputs`, and what a run left as text.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::Args;
-use samebundle_runtime::verbs::{self, ArtifactReport, OutputReport, OutputsRequest};
-
-use samebundle_spec::record::RunStatus;
+use samebundle_runtime::results::Table;
+use samebundle_runtime::verbs::{
+    self, AbsentOutput, ArtifactReport, OutputsReport, OutputsRequest, Results, Shown, ShownOutput,
+};
+use samebundle_spec::record::{Classification, ConfusionMatrix, Metrics, RunStatus};
 
 use crate::error::CliError;
 use crate::render::{Report, safe, size, table::table};
 use crate::session::Session;
 
-const COLUMNS: &[&str] = &["output", "value", "size"];
+/// The most classes of a confusion matrix, and the most columns of a table, that are shown as text.
+const COLUMNS: usize = 10;
+/// The most metrics that are shown of one output.
+const METRICS: usize = 8;
+/// The most matrices and tables that are shown as text.
+const FIGURES: usize = 6;
 
 #[derive(Debug, Args)]
 pub(crate) struct Outputs {
     /// The run: its id, the beginning of it, or `last`
     #[arg(default_value = "last")]
     run: String,
+    /// Only the outputs of this task
+    #[arg(long)]
+    task: Option<String>,
     /// Write the outputs to this folder
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
@@ -28,38 +37,238 @@ impl Outputs {
     pub(crate) fn run(self, session: &Session) -> Result<Report, CliError> {
         let request = OutputsRequest {
             run: self.run,
+            task: self.task,
             to: self.to.map(|to| session.at(&to)),
         };
         let report = verbs::outputs(&session.site, &request)?;
-        let rows = rows(&report.outputs);
-        let mut text = match rows.is_empty() {
-            true => format!("run {} has no outputs", report.run),
-            false if report.status == RunStatus::Succeeded => table(COLUMNS, &rows),
-            false => format!(
-                "run {} {}; its tasks left:\n{}",
-                report.run,
-                report.status.word(),
-                table(COLUMNS, &rows)
-            ),
-        };
-        if let Some(removed) = report.files_removed {
-            text.push_str(&format!("\nthe files were removed at {removed} to free space"));
-        }
-        Ok(Report::new(text, &report))
+        Ok(Report::new(text(&report), &report))
     }
 }
 
-/// Makes one line for each output, or for each artifact of a list.
-pub(super) fn rows(outputs: &BTreeMap<String, OutputReport>) -> Vec<Vec<String>> {
-    let artifact = |name: &str, artifact: &ArtifactReport| {
-        let digest = artifact.digest;
-        let digest = digest.map_or_else(|| "only metadata".to_owned(), |digest| digest.to_string());
-        vec![safe(name), digest, size::bytes(artifact.size)]
+fn text(report: &OutputsReport) -> String {
+    let mut parts = match (report.results.shown.is_empty(), report.status) {
+        (true, RunStatus::Succeeded) => vec![format!("run {} has no outputs", report.run)],
+        (true, status) => vec![format!("run {} {} and left nothing", report.run, status.word())],
+        (false, RunStatus::Succeeded) => vec![left(&report.results, usize::MAX)],
+        (false, status) => vec![format!(
+            "run {} {}; its tasks left:\n{}",
+            report.run,
+            status.word(),
+            left(&report.results, usize::MAX)
+        )],
     };
-    let of = |(name, output): (&String, &OutputReport)| match output {
-        OutputReport::Value(value) => vec![vec![safe(name), safe(&value.to_string()), String::new()]],
-        OutputReport::Artifact(one) => vec![artifact(name, one)],
-        OutputReport::Artifacts(many) => many.iter().map(|one| artifact(name, one)).collect(),
+    if !report.written.is_empty() {
+        let paths = report.written.iter().map(|one| format!("  {}", safe(&one.path)));
+        parts.push(format!("wrote\n{}", paths.collect::<Vec<_>>().join("\n")));
+    }
+    match report.files_removed {
+        Some(removed) => parts.push(format!("the files were removed at {removed} to free space")),
+        None => parts.extend(absent(&report.results.absent)),
+    }
+    parts.join("\n\n")
+}
+
+/// Says which files are not here.
+fn absent(absent: &[AbsentOutput]) -> Option<String> {
+    let rows = absent.iter().map(|one| {
+        let digest = one.digest.map(|digest| digest.to_string());
+        vec![
+            safe(&one.output),
+            size::bytes(one.size),
+            digest.unwrap_or_default(),
+        ]
+    });
+    let rows: Vec<_> = rows.collect();
+    (!rows.is_empty()).then(|| {
+        format!(
+            "these files are not here, they stayed where the run was:\n{}",
+            table(&["output", "size", "digest"], &rows)
+        )
+    })
+}
+
+/// What a run left: at most so many outputs in a table, and small matrices and tables below.
+pub(super) fn left(results: &Results, most: usize) -> String {
+    let rows: Vec<_> = results.shown.iter().take(most).map(row).collect();
+    let mut text = table(&["output", "type", "value", "size"], &rows);
+    if results.shown.len() > most {
+        text.push_str(&format!("\n… {} more outputs", results.shown.len() - most));
+    }
+    let figures: Vec<String> = results.shown.iter().flat_map(figures).collect();
+    for figure in figures.iter().take(FIGURES) {
+        text.push_str(&format!("\n\n{figure}"));
+    }
+    if figures.len() > FIGURES {
+        text.push_str(&format!(
+            "\n\n… {} more matrices and tables",
+            figures.len() - FIGURES
+        ));
+    }
+    text
+}
+
+fn row(output: &ShownOutput) -> Vec<String> {
+    let name = safe(&output.name);
+    match &output.what {
+        Shown::Value(value) => vec![name, "value".to_owned(), safe(&value.to_string()), String::new()],
+        Shown::Artifact { report, metrics, .. } => {
+            let kind = report.artifact_type.strip_prefix("system.");
+            let kind = safe(kind.unwrap_or(&report.artifact_type));
+            let value = match metrics {
+                Some(metrics) => safe(&measured(metrics)),
+                None => digest(report),
+            };
+            let size = if report.digest.is_some() {
+                size::bytes(report.size)
+            } else {
+                String::new()
+            };
+            vec![name, kind, value, size]
+        }
+    }
+}
+
+fn digest(report: &ArtifactReport) -> String {
+    match report.digest {
+        Some(digest) => digest.to_string(),
+        None if report.metadata.is_empty() => "nothing was written".to_owned(),
+        None => "only metadata".to_owned(),
+    }
+}
+
+/// What was measured, in one line.
+fn measured(metrics: &Metrics) -> String {
+    match metrics {
+        Metrics::Scalars(scalars) => {
+            let shown = scalars.iter().take(METRICS);
+            let mut shown: Vec<String> = shown
+                .map(|(name, number)| format!("{name}={}", rounded(*number)))
+                .collect();
+            if scalars.len() > METRICS {
+                shown.push(format!("… {} more", scalars.len() - METRICS));
+            }
+            shown.join(" ")
+        }
+        Metrics::Classification(one) => classified(one),
+        Metrics::Slices(slices) => format!("{} slices", slices.len()),
+    }
+}
+
+fn classified(one: &Classification) -> String {
+    let matrix = one.confusion.as_ref();
+    let matrix = matrix.map(|matrix| format!("confusion matrix of {} classes", matrix.labels.len()));
+    let curve = match one.area_under_curve() {
+        Some(area) => Some(format!("ROC area {}", rounded(area))),
+        None => (!one.roc.is_empty()).then(|| format!("ROC of {} points", one.roc.len())),
     };
-    outputs.iter().flat_map(of).collect()
+    matrix.into_iter().chain(curve).collect::<Vec<_>>().join(", ")
+}
+
+/// A number as a person reads it: whole ones whole, others with six significant digits.
+pub(super) fn rounded(number: f64) -> String {
+    let whole = number.fract() == 0.0 && number.abs() < 1e15;
+    let plain = number.abs() >= 1e-4 && number.abs() < 1e9;
+    match (whole, plain) {
+        (true, _) => format!("{number:.0}"),
+        (false, true) => {
+            let before = number.abs().log10().floor().max(0.0) as usize + 1;
+            let text = format!("{number:.*}", 6_usize.saturating_sub(before).max(1));
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
+        (false, false) => format!("{number:.5e}"),
+    }
+}
+
+/// The matrices and tables of an output as text, each under its name.
+fn figures(output: &ShownOutput) -> Vec<String> {
+    let Shown::Artifact {
+        metrics, table: rows, ..
+    } = &output.what
+    else {
+        return Vec::new();
+    };
+    let name = &output.name;
+    let rows = rows.iter().filter(|table| table.header.len() <= COLUMNS);
+    let mut figures: Vec<String> = rows
+        .map(|table| format!("{}\n{}", safe(name), indented(&text_of(table))))
+        .collect();
+    let mut add = |title: String, one: &Classification| {
+        figures.extend(
+            one.confusion
+                .as_ref()
+                .and_then(|matrix| confusion(&title, matrix)),
+        );
+    };
+    match metrics {
+        Some(Metrics::Classification(one)) => add(name.clone(), one),
+        Some(Metrics::Slices(slices)) => {
+            for (slice, one) in slices {
+                add(format!("{name}, slice {slice}"), one);
+            }
+        }
+        Some(Metrics::Scalars(_)) | None => {}
+    }
+    figures
+}
+
+fn text_of(rows: &Table) -> String {
+    let header: Vec<String> = rows.header.iter().map(|cell| safe(cell)).collect();
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    let cells = |row: &Vec<String>| row.iter().map(|cell| safe(cell)).collect::<Vec<_>>();
+    table(&header, &rows.rows.iter().map(cells).collect::<Vec<_>>())
+}
+
+/// A confusion matrix with a row for each actual class; none if it has too many for a terminal.
+fn confusion(title: &str, matrix: &ConfusionMatrix) -> Option<String> {
+    if matrix.labels.len() > COLUMNS {
+        return None;
+    }
+    let labels: Vec<String> = matrix.labels.iter().map(|label| safe(label)).collect();
+    let mut header = vec!["actual \\ predicted"];
+    header.extend(labels.iter().map(String::as_str));
+    let rows = labels.iter().zip(&matrix.rows).map(|(label, row)| {
+        let numbers = row.iter().map(|number| rounded(*number));
+        std::iter::once(label.clone()).chain(numbers).collect()
+    });
+    let text = table(&header, &rows.collect::<Vec<_>>());
+    Some(format!("{}\n{}", safe(title), indented(&text)))
+}
+
+fn indented(text: &str) -> String {
+    let lines = text.lines().map(|line| format!("  {line}"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_six_digits_and_no_zeros_behind() {
+        let cases = [
+            (3.0, "3"),
+            (0.957_777_777, "0.95778"),
+            (0.5, "0.5"),
+            (123.456_789, "123.457"),
+            (-2.25, "-2.25"),
+            (0.000_012_345_67, "1.23457e-5"),
+            (1e20, "1.00000e20"),
+            (0.0, "0"),
+        ];
+        for (number, text) in cases {
+            assert_eq!(rounded(number), text);
+        }
+    }
+
+    #[test]
+    fn a_matrix_has_a_row_for_each_actual_class() {
+        let matrix = ConfusionMatrix {
+            labels: vec!["cat".to_owned(), "dog".to_owned()],
+            rows: vec![vec![3.0, 1.0], vec![0.0, 40.0]],
+        };
+        assert_eq!(
+            confusion("eval.confusion", &matrix).unwrap(),
+            "eval.confusion\n  ACTUAL \\ PREDICTED  CAT  DOG\n  cat                 3    1\n  dog                 0    40"
+        );
+    }
 }

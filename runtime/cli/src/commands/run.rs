@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{ArgMatches, Args};
 use samebundle_registry::durable;
@@ -15,8 +16,11 @@ use super::outputs;
 use crate::args::{CredentialOptions, Environment, Named, Params};
 use crate::error::CliError;
 use crate::flags;
-use crate::render::{Report, table::table};
+use crate::render::{Report, safe, size};
 use crate::session::Session;
+
+/// The most outputs that are listed after a run.
+const OUTPUTS: usize = 30;
 
 /// Arguments of `run` and `plan`; the bundle's own parameters are added as flags when the installation is known.
 #[derive(Debug, Args)]
@@ -112,18 +116,21 @@ impl Run {
 }
 
 fn text(program: &str, run: &RunReport) -> Result<String, CliError> {
+    let took = size::duration(Duration::from_secs_f64(run.seconds));
     let mut text = format!(
-        "run {} {} with the {} driver\n",
+        "run {} {} in {took} with the {} driver\n",
         run.run,
         run.status.word(),
         run.driver
     );
-    let rows = outputs::rows(&run.outputs);
-    if !rows.is_empty() {
-        writeln!(text, "{}", table(&["output", "value", "size"], &rows))?;
-        write!(
+    if !run.results.shown.is_empty() {
+        writeln!(text, "{}", outputs::left(&run.results, OUTPUTS))?;
+        if let Some(folder) = &run.results.folder {
+            writeln!(text, "\nfiles are in {}", safe(folder))?;
+        }
+        writeln!(
             text,
-            "write them to a folder with: {program} outputs {} --to DIR",
+            "to a folder of yours: {program} outputs {} --to DIR",
             run.run
         )?;
     }

@@ -1,0 +1,414 @@
+//! `outputs`: everything that a run left, and its files in a folder of the user's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use samebundle_registry::staged::StagedFolder;
+use samebundle_spec::record::{ArtifactRecord, Metrics, OutputRecord, Run, RunId, RunStatus};
+use samebundle_spec::{Digest, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Site, VerbError};
+use crate::record::{RUN_OUTPUTS, Runs};
+use crate::results::{FileKind, Table};
+
+/// The largest table that is shown as text.
+const TABLE_ROWS: usize = 10;
+const TABLE_BYTES: u64 = 4 << 10;
+
+/// Asks for a run's outputs.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OutputsRequest {
+    /// The run: its id, the beginning of it, or `last`.
+    pub run: String,
+    /// Only the outputs of this task.
+    #[serde(default)]
+    pub task: Option<String>,
+    /// Folder to write the outputs to.
+    #[serde(default)]
+    pub to: Option<PathBuf>,
+}
+
+/// A run's outputs.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OutputsReport {
+    /// The run.
+    pub run: RunId,
+    /// What came of it.
+    pub status: RunStatus,
+    /// What it left.
+    #[serde(flatten)]
+    pub results: Results,
+    /// The files that were written, in the order of the outputs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub written: Vec<WrittenOutput>,
+    /// When the files of the outputs were removed; absent while they are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files_removed: Option<Timestamp>,
+}
+
+/// What a run left.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Results {
+    /// The outputs by name: what the program returns under its own name, and every output of every task as `TASK.NAME`.
+    pub outputs: BTreeMap<String, OutputReport>,
+    /// The numbers that were measured: `TASK.ARTIFACT.METRIC`, and `TASK.OUTPUT` for a number that a task returns.
+    pub metrics: BTreeMap<String, f64>,
+    /// The folder of the files, if there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<String>,
+    /// Artifacts whose files are not here: they stayed where the run was, or were removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<AbsentOutput>,
+    /// The outputs as they are shown, each artifact once.
+    #[serde(skip)]
+    pub shown: Vec<ShownOutput>,
+}
+
+/// An artifact whose file is not here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct AbsentOutput {
+    /// Name of the output.
+    pub output: String,
+    /// Digest of its file, or of its folder.
+    pub digest: Option<Digest>,
+    /// Its bytes.
+    pub size: u64,
+}
+
+/// A file that was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct WrittenOutput {
+    /// Name of the output.
+    pub output: String,
+    /// The file or folder.
+    pub path: String,
+}
+
+/// An output as it is shown.
+#[derive(Clone, Debug)]
+pub struct ShownOutput {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub what: Shown,
+}
+
+/// What an output is.
+#[derive(Clone, Debug)]
+pub enum Shown {
+    /// A value.
+    Value(Value),
+    /// An artifact.
+    Artifact {
+        /// What the record says of it.
+        report: ArtifactReport,
+        /// What it says that was measured.
+        metrics: Option<Metrics>,
+        /// Its rows, if it is a small table.
+        table: Option<Table>,
+    },
+}
+
+/// An output of a run.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum OutputReport {
+    /// A value.
+    Value(Value),
+    /// One artifact.
+    Artifact(ArtifactReport),
+    /// A list of artifacts.
+    Artifacts(Vec<ArtifactReport>),
+}
+
+/// An artifact that a run left.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ArtifactReport {
+    /// Digest of its file, or of its folder; none if there is only metadata.
+    pub digest: Option<Digest>,
+    /// Its bytes.
+    pub size: u64,
+    /// The schema title of its type, e.g. `system.Model`.
+    #[serde(rename = "type")]
+    pub artifact_type: String,
+    /// What the program said of it.
+    pub metadata: BTreeMap<String, Value>,
+}
+
+impl From<&ArtifactRecord> for ArtifactReport {
+    fn from(record: &ArtifactRecord) -> Self {
+        Self {
+            digest: record.digest,
+            size: record.size,
+            artifact_type: record.artifact_type.clone(),
+            metadata: record.metadata.clone(),
+        }
+    }
+}
+
+impl From<&OutputRecord> for OutputReport {
+    fn from(record: &OutputRecord) -> Self {
+        match record {
+            OutputRecord::Value(value) => Self::Value(value.clone()),
+            OutputRecord::Artifacts(artifacts) => match artifacts.as_slice() {
+                [artifact] => Self::Artifact(artifact.into()),
+                many => Self::Artifacts(many.iter().map(ArtifactReport::from).collect()),
+            },
+        }
+    }
+}
+
+impl Results {
+    /// Collects what a run left in its folder, of one task or of all.
+    pub(super) fn of(run: &Run, folder: &Path, task: Option<&str>) -> Self {
+        let chosen = |name: &String| task.is_none_or(|task| is_of_task(name, task));
+        let mut results = Self {
+            outputs: BTreeMap::new(),
+            metrics: run.scalars(),
+            folder: None,
+            absent: Vec::new(),
+            shown: Vec::new(),
+        };
+        results.metrics.retain(|name, _| chosen(name));
+        let outputs = run.all_outputs();
+        let outputs = outputs.iter().filter(|(name, _)| chosen(name));
+        results.outputs = outputs
+            .map(|(name, output)| (name.clone(), (*output).into()))
+            .collect();
+        for (name, output) in distinct(run, task) {
+            match output {
+                OutputRecord::Value(value) => results.shown.push(ShownOutput {
+                    name,
+                    what: Shown::Value(value.clone()),
+                }),
+                OutputRecord::Artifacts(artifacts) => {
+                    for artifact in artifacts {
+                        results.add(&name, artifact, folder);
+                    }
+                }
+            }
+        }
+        results
+    }
+
+    fn add(&mut self, name: &str, artifact: &ArtifactRecord, folder: &Path) {
+        let file = artifact.path.as_ref().map(|path| folder.join(path));
+        let here = file.as_ref().is_some_and(|file| file.symlink_metadata().is_ok());
+        if here {
+            self.folder = Some(folder.join(RUN_OUTPUTS).display().to_string());
+        } else if file.is_some() {
+            self.absent.push(AbsentOutput {
+                output: name.to_owned(),
+                digest: artifact.digest,
+                size: artifact.size,
+            });
+        }
+        let table = file.filter(|_| here && artifact.size <= TABLE_BYTES);
+        self.shown.push(ShownOutput {
+            name: name.to_owned(),
+            what: Shown::Artifact {
+                report: artifact.into(),
+                metrics: artifact.metrics(),
+                table: table.and_then(|file| small_table(artifact, &file)),
+            },
+        });
+    }
+}
+
+/// The rows of a table that is small enough to be shown whole; none if the file is something else.
+fn small_table(artifact: &ArtifactRecord, file: &Path) -> Option<Table> {
+    let Ok(FileKind::Table { separator }) = FileKind::of(artifact, file) else {
+        return None;
+    };
+    // What cannot be read is shown by its name.
+    let table = Table::read(file, separator, TABLE_ROWS, TABLE_BYTES).ok()?;
+    (!table.cut).then_some(table)
+}
+
+/// The outputs of one task, all under their task's name; of all tasks: each artifact once.
+fn distinct<'a>(run: &'a Run, task: Option<&str>) -> BTreeMap<String, &'a OutputRecord> {
+    match task {
+        None => run.distinct_outputs(),
+        Some(task) => {
+            let mut outputs = run.all_outputs();
+            outputs.retain(|name, _| is_of_task(name, task));
+            outputs
+        }
+    }
+}
+
+fn is_of_task(name: &str, task: &str) -> bool {
+    name.strip_prefix(task).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// Lists a run's outputs, and writes them to a folder if one is named: values to `NAME.json`, artifacts to `NAME` with the
+/// ending that their kind of file has, what was measured as pictures, metadata to `NAME.metadata.json`.
+///
+/// # Errors
+/// If there is no such run or task, none of its files are here, or a file cannot be read or written. Then nothing is
+/// written.
+pub fn outputs(site: &Site, request: &OutputsRequest) -> Result<OutputsReport, VerbError> {
+    let runs = Runs::new(site.home());
+    let id = runs.find_id(&request.run)?;
+    let run = runs.get(&id)?;
+    let folder = runs.folder(&id);
+    let task = request.task.as_deref();
+    if let Some(task) = task
+        && !run.tasks.iter().any(|one| one.name == task)
+    {
+        let (run, task) = (run.id.to_string(), task.to_owned());
+        return Err(VerbError::NoTask { run, task });
+    }
+    let results = Results::of(&run, &folder, task);
+    let written = match &request.to {
+        Some(to) => write_outputs(&run, task, &results, &folder, to)?,
+        None => Vec::new(),
+    };
+    Ok(OutputsReport {
+        run: id,
+        status: run.status,
+        results,
+        written,
+        files_removed: run.files_removed,
+    })
+}
+
+/// Writes all outputs or none: to a folder beside first, and then they get their names.
+fn write_outputs(
+    run: &Run,
+    task: Option<&str>,
+    results: &Results,
+    folder: &Path,
+    to: &Path,
+) -> Result<Vec<WrittenOutput>, VerbError> {
+    if results.folder.is_none() && !results.absent.is_empty() {
+        let (id, installation) = (run.id.to_string(), run.installation.to_string());
+        return Err(match run.files_removed {
+            Some(removed) => VerbError::FilesRemoved {
+                run: id,
+                removed,
+                installation,
+            },
+            None => VerbError::NoFiles {
+                run: id,
+                installation,
+            },
+        });
+    }
+    let mut writer = Writer {
+        staged: StagedFolder::inside(to)?,
+        names: BTreeSet::new(),
+        written: Vec::new(),
+    };
+    for (name, output) in distinct(run, task) {
+        match output {
+            OutputRecord::Value(value) => writer.write(&name, "json", &format!("{value}\n"))?,
+            OutputRecord::Artifacts(artifacts) => {
+                for (number, artifact) in artifacts.iter().enumerate() {
+                    let name = match artifacts.len() {
+                        1 => name.clone(),
+                        _ => format!("{name}-{number}"),
+                    };
+                    writer.artifact(&name, artifact, folder)?;
+                }
+            }
+        }
+    }
+    let Writer {
+        staged, mut written, ..
+    } = writer;
+    staged.commit()?;
+    for one in &mut written {
+        one.path = to.join(&one.path).display().to_string();
+    }
+    Ok(written)
+}
+
+/// Writes outputs to a staged folder.
+struct Writer {
+    staged: StagedFolder,
+    /// The names that are taken.
+    names: BTreeSet<String>,
+    written: Vec<WrittenOutput>,
+}
+
+impl Writer {
+    fn artifact(&mut self, name: &str, artifact: &ArtifactRecord, folder: &Path) -> Result<(), VerbError> {
+        if !artifact.metadata.is_empty() {
+            let text = serde_json::to_string_pretty(&artifact.metadata).unwrap_or_default();
+            self.write(name, "metadata.json", &text)?;
+        }
+        let Some(from) = artifact.path.as_ref().map(|path| folder.join(path)) else {
+            return Ok(());
+        };
+        if from.symlink_metadata().is_err() {
+            return Ok(());
+        }
+        let kind = FileKind::of(artifact, &from).map_err(VerbError::io("read", &from))?;
+        let to = self.place(name, kind.ending());
+        copy_tree(&from, &to)
+    }
+
+    fn write(&mut self, name: &str, ending: &'static str, text: &str) -> Result<(), VerbError> {
+        let path = self.place(name, Some(ending));
+        std::fs::write(&path, text).map_err(VerbError::io("write", &path))
+    }
+
+    /// Chooses a name that no other output has, and returns its place in the staged folder.
+    fn place(&mut self, output: &str, ending: Option<&str>) -> PathBuf {
+        let plain = safe_file_name(output);
+        let named = |plain: &str| match ending {
+            Some(ending) => format!("{plain}.{ending}"),
+            None => plain.to_owned(),
+        };
+        let mut name = named(&plain);
+        let mut number = 1;
+        while !self.names.insert(name.to_lowercase()) {
+            number += 1;
+            name = named(&format!("{plain}-{number}"));
+        }
+        let place = self.staged.path().join(&name);
+        self.written.push(WrittenOutput {
+            output: output.to_owned(),
+            path: name,
+        });
+        place
+    }
+}
+
+/// Makes a file name of an output. Names of outputs come from the bundle, so only plain characters are kept, and none is
+/// hidden.
+fn safe_file_name(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let name: String = name.chars().map(|c| if plain(c) { c } else { '_' }).collect();
+    match name.strip_prefix('.') {
+        Some(rest) => format!("_{rest}"),
+        None => name,
+    }
+}
+
+/// Copies files, folders and links. When the artifact was recorded, each of its links led to a place inside of it; here no
+/// link is followed.
+fn copy_tree(from: &Path, to: &Path) -> Result<(), VerbError> {
+    let metadata = std::fs::symlink_metadata(from).map_err(VerbError::io("read", from))?;
+    if metadata.is_symlink() {
+        let text = std::fs::read_link(from).map_err(VerbError::io("read", from))?;
+        return std::os::unix::fs::symlink(text, to).map_err(VerbError::io("make", to));
+    }
+    if metadata.is_file() {
+        std::fs::copy(from, to).map_err(VerbError::io("copy", from))?;
+        return Ok(());
+    }
+    std::fs::create_dir_all(to).map_err(VerbError::io("make", to))?;
+    for entry in std::fs::read_dir(from).map_err(VerbError::io("list", from))? {
+        let entry = entry.map_err(VerbError::io("list", from))?;
+        copy_tree(&entry.path(), &to.join(entry.file_name()))?;
+    }
+    Ok(())
+}
