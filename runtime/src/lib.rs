@@ -12,6 +12,7 @@ pub mod foreign;
 pub mod home;
 pub mod image;
 pub mod lifecycle;
+pub mod listing;
 mod meter;
 pub mod opened;
 pub mod plan;

@@ -7,7 +7,7 @@ use samebundle_spec::bundle::quantity::QuantityError;
 use samebundle_spec::limits;
 use samebundle_spec::pipeline::{ExpressionError, PlaceholderError, ValueError};
 
-use super::links::LinkFault;
+use crate::listing::LinkFault;
 
 /// Why a task failed, other than by its exit code.
 #[derive(Debug, thiserror::Error)]

@@ -9,10 +9,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
-use samebundle_spec::{Algorithm, Digest, Digester, limits};
+use samebundle_spec::{Algorithm, Digest, limits};
 
 use super::error::TaskError;
-use super::links::{self, Links};
+use crate::listing::{self, Entry, Listing, ListingError, escaped};
 
 /// Makes a folder that any user of a container may write to. Its parents get the mode of the umask.
 pub(super) fn make(path: &Path) -> io::Result<()> {
@@ -30,11 +30,37 @@ pub(super) struct Folder {
 
 /// The digest and size of the file or folder at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Content {
+pub(crate) struct Content {
     /// Of a file: SHA-256 of its bytes. Of a folder: SHA-256 of its listing.
-    pub(super) digest: Digest,
+    pub(crate) digest: Digest,
     /// Bytes of all files.
-    pub(super) size: u64,
+    pub(crate) size: u64,
+}
+
+/// A file, or what is in a folder.
+pub(crate) enum Listed {
+    File(Content),
+    Folder(Listing),
+}
+
+impl Listed {
+    pub(crate) fn content(&self) -> Content {
+        match self {
+            Self::File(content) => *content,
+            Self::Folder(listing) => Content {
+                digest: Digest::sha256(listing.to_text().as_bytes()),
+                size: listing.size(),
+            },
+        }
+    }
+}
+
+/// Looks at an output of a run that has ended, below the folder of its outputs; none if it does not exist.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn output(outputs: &Path, path: &str) -> Result<Option<Listed>, TaskError> {
+    Folder::open(outputs, "")?.listed(path)
 }
 
 const FLAGS: OFlags = OFlags::RDONLY
@@ -111,28 +137,27 @@ impl Folder {
         }
     }
 
-    /// Digests a file or folder; none if it does not exist.
-    ///
-    /// A folder's digest is that of its listing: for every entry, in the order of the paths' bytes, a line
-    /// `file SHA256 SIZE PATH`, `folder PATH` or `link TEXT PATH`, with `PATH` relative, `/` between names, and bytes other
-    /// than letters, digits and `._-+@=,` written as `%XX`; in the text of a link `/` stays. Owners, times and modes do
-    /// not count. An absolute link to a place in the folder becomes a relative one.
+    /// Digests a file or folder; none if it does not exist. An absolute link to a place in the folder becomes a relative
+    /// one.
     pub(super) fn digest(&self, path: &str) -> Result<Option<Content>, TaskError> {
+        Ok(self.listed(path)?.map(|listed| listed.content()))
+    }
+
+    /// Digests a file, or lists a folder; none if it does not exist.
+    fn listed(&self, path: &str) -> Result<Option<Listed>, TaskError> {
         let Some((handle, kind)) = self.find(path)? else {
             return Ok(None);
         };
         match kind {
-            FileType::RegularFile => digest_file(handle, path).map(Some),
+            FileType::RegularFile => digest_file(handle, path).map(Listed::File).map(Some),
             FileType::Directory => {
-                let mut listing = Listing {
+                let mut walk = Walk {
                     top: path,
                     seen_as: format!("{}/{path}", self.seen_as),
-                    lines: Vec::new(),
-                    links: Links::default(),
-                    size: 0,
+                    listing: Listing::default(),
                 };
-                listing.folder(&handle, &[], 0)?;
-                listing.finish().map(Some)
+                walk.folder(&handle, &[], 0)?;
+                walk.finish().map(Listed::Folder).map(Some)
             }
             other => Err(special(path, other)),
         }
@@ -223,17 +248,15 @@ fn digest_file(handle: OwnedFd, path: &str) -> Result<Content, TaskError> {
     Ok(Content { digest, size })
 }
 
-/// The listing of a folder while it is made.
-struct Listing<'a> {
+/// The walk through a folder that lists it.
+struct Walk<'a> {
     top: &'a str,
     /// The path of the folder in the container.
     seen_as: String,
-    lines: Vec<(String, String)>,
-    links: Links,
-    size: u64,
+    listing: Listing,
 }
 
-impl Listing<'_> {
+impl Walk<'_> {
     /// Lists the folder of a path below the top.
     fn folder(&mut self, handle: &OwnedFd, below: &[u8], depth: usize) -> Result<(), TaskError> {
         if depth > limits::OUTPUT_DEPTH {
@@ -244,31 +267,26 @@ impl Listing<'_> {
             });
         }
         for name in entries(handle, self.top)? {
-            if self.lines.len() >= limits::OUTPUT_ENTRIES {
+            if self.listing.len() >= limits::OUTPUT_ENTRIES {
                 return Err(too_many(self.top));
             }
             let place = match below {
                 [] => name.clone(),
                 below => [below, &name].join(&b'/'),
             };
-            let path = escaped(&place);
             let full = self.full(&place);
             match open(handle, name.as_slice(), &full)? {
                 Found::Item(inner, FileType::Directory) => {
-                    self.lines.push((path.clone(), format!("folder {path}\n")));
+                    self.listing.add(&place, Entry::Folder);
                     self.folder(&inner, &place, depth + 1)?;
                 }
                 Found::Item(file, _) => {
-                    let content = digest_file(file, &full)?;
-                    self.size += content.size;
-                    let line = format!("file {} {} {path}\n", content.digest.hex(), content.size);
-                    self.lines.push((path, line));
+                    let Content { digest, size } = digest_file(file, &full)?;
+                    self.listing.add(&place, Entry::File { digest, size });
                 }
                 Found::Link => {
                     let text = self.link(handle, &name, &place)?;
-                    self.lines
-                        .push((path.clone(), format!("link {} {path}\n", escaped(&text))));
-                    self.links.add(place, text);
+                    self.listing.add(&place, Entry::Link(text));
                 }
                 // The container has ended, so no name is removed meanwhile.
                 Found::Nothing => return Err(unreadable(&full)(rustix::io::Errno::NOENT)),
@@ -283,7 +301,7 @@ impl Listing<'_> {
         let full = self.full(place);
         let text = rustix::fs::readlinkat(folder, name, Vec::new()).map_err(unreadable(&full))?;
         let text = text.into_bytes();
-        let Some(relative) = links::relative(place, &text, self.seen_as.as_bytes()) else {
+        let Some(relative) = listing::relative(place, &text, self.seen_as.as_bytes()) else {
             return Ok(text);
         };
         rustix::fs::unlinkat(folder, name, AtFlags::empty()).map_err(unreadable(&full))?;
@@ -295,36 +313,16 @@ impl Listing<'_> {
         format!("{}/{}", self.top, escaped(place))
     }
 
-    fn finish(mut self) -> Result<Content, TaskError> {
-        let checked = self.links.check();
-        checked.map_err(|(place, text, fault)| TaskError::Link {
-            path: self.full(place),
-            text: String::from_utf8_lossy(text).into_owned(),
-            fault,
-        })?;
-        self.lines.sort();
-        let mut digester = Digester::new(Algorithm::Sha256);
-        for (_, line) in &self.lines {
-            digester.update(line.as_bytes());
-        }
-        Ok(Content {
-            digest: digester.finish(),
-            size: self.size,
-        })
-    }
-}
-
-/// Writes a path without spaces and line ends.
-fn escaped(path: &[u8]) -> String {
-    let mut out = String::new();
-    for byte in path {
-        if byte.is_ascii_alphanumeric() || b"/._-+@=,".contains(byte) {
-            out.push(char::from(*byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
+    fn finish(self) -> Result<Listing, TaskError> {
+        match self.listing.check_links() {
+            Err(ListingError::Link { path, text, fault }) => Err(TaskError::Link {
+                path: format!("{}/{path}", self.top),
+                text,
+                fault,
+            }),
+            _ => Ok(self.listing),
         }
     }
-    out
 }
 
 #[cfg(test)]

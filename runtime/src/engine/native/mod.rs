@@ -29,7 +29,6 @@ mod failure;
 mod folder;
 mod hint;
 mod installed;
-mod links;
 mod mounts;
 mod resolve;
 mod signal;

@@ -9,11 +9,14 @@ use samebundle_spec::limits;
 
 /// Why a link is not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum LinkFault {
+pub enum LinkFault {
+    /// It leads to a place outside.
     #[error("leads out of the output")]
     Leaves,
+    /// It leads to itself.
     #[error("leads in a circle")]
     Circle,
+    /// Following all links takes too many steps.
     #[error("belongs to an output with too many long links")]
     TooLong,
 }
@@ -75,7 +78,7 @@ fn names(path: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
 
 /// Returns the relative form of an absolute link to a place at or below `top`, where the output is in the container;
 /// none for any other link. `path` is the link's own path below the output.
-pub(super) fn relative(path: &[u8], text: &[u8], top: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn relative(path: &[u8], text: &[u8], top: &[u8]) -> Option<Vec<u8>> {
     let below = text.strip_prefix(top)?;
     if !below.is_empty() && !below.starts_with(b"/") {
         return None;
