@@ -11,6 +11,7 @@ pub mod event;
 pub mod foreign;
 pub mod home;
 pub mod image;
+mod layer;
 pub mod lifecycle;
 pub mod listing;
 mod meter;

@@ -18,7 +18,7 @@ pub use data::{Data, DataError, DataFile};
 #[cfg(any(test, feature = "schema"))]
 pub(crate) use image::ImageEntry;
 pub use image::{FileCopy, ImageBuild, ImageError, ImageOrigin, ImageSource};
-pub use runs::{Runs, RunsError};
+pub use runs::{RunFiles, RunFilesError, Runs, RunsError};
 
 use crate::bundle::definition::{Definition, DefinitionError};
 use crate::bundle::program::Requirements;
@@ -158,9 +158,12 @@ pub enum Wheelhouse {
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct History {
-    /// Which runs an export holds.
+    /// Which runs go along.
     #[serde(default)]
     pub runs: Runs,
+    /// Which of their files.
+    #[serde(default)]
+    pub outputs: RunFiles,
 }
 
 /// An environment or an add-on, as far as it is read now: what every bundle has, and the rest unchanged.

@@ -249,6 +249,9 @@ pub const COMMAND_BYTES: usize = (2 << 20) - (256 << 10);
 pub const HELPER_MESSAGE_BYTES: u64 = 8 << 20;
 /// Largest `passwd` or `group` file of an image, bytes.
 pub const ACCOUNT_FILE_BYTES: u64 = 1 << 20;
+/// The files of past runs that an export carries unless it is told otherwise, bytes: reports, metrics and small models, and
+/// not so much that a file to carry becomes a burden.
+pub const CARRIED_OUTPUTS: u64 = 256 << 20;
 /// Largest history that an export carries, bytes.
 pub const HISTORY_BYTES: u64 = 256 << 20;
 /// A disk that has fewer bytes left is full: the record of a run and what its first container needs take as many.

@@ -72,6 +72,8 @@ known! {
     CHUNKS = "application/vnd.samebundle.chunks.v1";
     /// Layer of the content artifact: a plain tar of run records.
     HISTORY = "application/vnd.samebundle.history.v1.tar";
+    /// The files of a history's runs, by digest.
+    OUTPUTS = "application/vnd.samebundle.outputs.v1.tar+zstd";
     /// Payload type of a signed statement in DSSE.
     IN_TOTO = "application/vnd.in-toto+json";
     /// SLSA provenance, the predicate alone.

@@ -6,7 +6,9 @@ use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-use crate::authoring::{Constraints, Data, ImageOrigin, ImageSource, OtherManifest, ProgramManifest, Runs};
+use crate::authoring::{
+    Constraints, Data, ImageOrigin, ImageSource, OtherManifest, ProgramManifest, RunFiles, Runs,
+};
 use crate::bundle::ProgramExtension;
 use crate::bundle::quantity::Quantity;
 use crate::record::{Format, Installation, Run, RunEvent, RunId};
@@ -37,6 +39,7 @@ text_schema! {
     Format = "^[0-9]+\\.[0-9]+$";
     RunId = "^[0-9A-Z]{26}$";
     Runs = "^(none|all|last:[0-9]+)$";
+    RunFiles = "^(none|all|[0-9.]+[A-Za-z]*)$";
     ImageOrigin = "^.+$";
     Repository = "^[^/]+(/[^/]+)+$";
     Tag = "^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$";

@@ -95,7 +95,7 @@ fn a_program_travels_runs_and_comes_back() {
     let _ = third.ok(["store", "check"]);
 }
 
-fn find(folder: &Path, name: &str) -> std::path::PathBuf {
+pub(crate) fn find(folder: &Path, name: &str) -> std::path::PathBuf {
     let mut waiting = vec![folder.to_path_buf()];
     while let Some(next) = waiting.pop() {
         for entry in std::fs::read_dir(&next).unwrap() {

@@ -31,6 +31,7 @@ mod projects;
 mod readme;
 mod registries;
 mod reports;
+mod results;
 mod rootless;
 mod runs;
 mod scenarios;
@@ -68,6 +69,7 @@ fn main() -> std::process::ExitCode {
         readme::TESTS,
         registries::TESTS,
         reports::TESTS,
+        results::TESTS,
         rootless::TESTS,
         runs::TESTS,
         secrets::TESTS,

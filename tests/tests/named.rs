@@ -154,7 +154,7 @@ fn outputs_come_together_or_not_at_all() {
     assert!(ran.stderr.contains("a pipe"), "{}", ran.stderr);
     assert_eq!(listed(&taken).len(), 1);
     // What stayed with the author is said to be there, and nothing is written.
-    let _ = home.ok(["export", "greet", "--file", "export.tgz"]);
+    let _ = home.ok(["export", "greet", "--file", "export.tgz", "--outputs", "none"]);
     let reader = greet.trusting(&sandbox, "reader");
     let _ = reader.ok(["import", "export.tgz"]);
     let ran = reader.run(["outputs", "--to", "nothing"]).exits(5);

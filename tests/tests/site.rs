@@ -115,6 +115,7 @@ fn export(folder: &Path, file: &str) -> ExportRequest {
         file: Some(file.into()),
         folder: folder.to_owned(),
         runs: Runs::All,
+        outputs: Default::default(),
         since: None,
         since_key: None,
         volumes: None,

@@ -6,7 +6,7 @@ use samebundle_spec::{Descriptor, Manifest, MediaType};
 
 use super::error::BuildError;
 use super::image::push;
-use super::layer::Layer;
+use crate::layer::Layer;
 
 /// The annotation that names the file of a layer, for tools that write layers to disk.
 const TITLE: &str = "org.opencontainers.image.title";

@@ -10,9 +10,9 @@ use samebundle_spec::authoring::{Data, DataFile};
 use samebundle_spec::bundle::program::CarriedData;
 
 use super::error::BuildError;
-use super::layer::{self, Layer};
 use super::{BuildInputs, is_inside, step};
 use crate::context::Context;
+use crate::layer::{self, Layer};
 
 /// Writes the files into the store, in the order of their names.
 pub(super) async fn carry(

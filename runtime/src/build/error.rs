@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use samebundle_registry::StoreError;
+use samebundle_registry::{PathError, StoreError};
 use samebundle_spec::bundle::BundleError;
 use samebundle_spec::pipeline::{PipelineError, PipelineFault, Unsupported};
 use samebundle_spec::{Classify, ErrorKind, MediaType};
@@ -85,6 +85,9 @@ pub enum BuildError {
     /// The store could not be read or written, or an image's registry.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A file could not be written.
+    #[error(transparent)]
+    Path(#[from] PathError),
     /// The user interrupted.
     #[error("cancelled")]
     Cancelled,
@@ -124,6 +127,7 @@ impl Classify for BuildError {
             Self::Tool(error) => error.kind(),
             Self::Bundle(error) => error.kind(),
             Self::Store(error) => error.kind(),
+            Self::Path(error) => error.kind(),
             Self::Cancelled => ErrorKind::Interrupted,
         }
     }

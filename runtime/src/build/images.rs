@@ -18,12 +18,12 @@ use samebundle_spec::{Descriptor, ImageConfig, MediaType, Reference, limits};
 
 use super::error::{BuildError, ImageError};
 use super::image::{bring, compose};
-use super::layer::Layer;
 use super::tarball::{Entry, Tarball};
 use super::{BuildInputs, is_inside};
 use crate::context::Context;
 use crate::event::Event;
 use crate::image::Image;
+use crate::layer::Layer;
 
 /// Opens the registries of images. The caller provides credentials and connections.
 #[async_trait]

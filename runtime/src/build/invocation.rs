@@ -6,10 +6,10 @@ use samebundle_spec::{Descriptor, MediaType};
 
 use super::error::BuildError;
 use super::image;
-use super::layer::Layer;
 use super::tarball::{Entry, Tarball};
 use crate::context::Context;
 use crate::image::Image;
+use crate::layer::Layer;
 
 /// The path of the run tool that a CNAB runtime starts (cnab-spec 102).
 const RUN: &str = "cnab/app/run";

@@ -24,7 +24,6 @@ mod image;
 mod images;
 mod imports;
 mod invocation;
-mod layer;
 mod packages;
 mod tarball;
 mod tools;
@@ -36,7 +35,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use samebundle_registry::{Source, Store};
-use samebundle_spec::authoring::{self, Authored, ProgramManifest, Runs, Wheelhouse};
+use samebundle_spec::authoring::{self, Authored, History, ProgramManifest, Wheelhouse};
 use samebundle_spec::bundle::index::{self, Composed, IndexForm};
 use samebundle_spec::bundle::program::CarriedData;
 use samebundle_spec::pipeline::{Pipeline, PipelineFault};
@@ -122,7 +121,7 @@ pub struct Built {
     /// Its tags.
     pub tags: Vec<Tag>,
     /// Which runs of the author are to be attached. The caller, which knows the runs, attaches them.
-    pub history: Runs,
+    pub history: History,
     /// What in the pipeline has no effect.
     pub notes: Vec<PipelineFault>,
 }
@@ -204,7 +203,7 @@ pub async fn build(inputs: &BuildInputs<'_>, context: &Context) -> Result<Built,
         wheelhouse,
         attached,
         tags,
-        history: manifest.history.runs,
+        history: manifest.history,
         notes,
     })
 }

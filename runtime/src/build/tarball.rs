@@ -11,7 +11,7 @@ use samebundle_spec::{EntryPath, MediaType, limits};
 use tar::{EntryType, Header};
 
 use super::error::BuildError;
-use super::layer::{self, Written};
+use crate::layer::{self, Written};
 
 /// What is at a path of the tar.
 #[derive(Clone, Debug)]
@@ -66,7 +66,7 @@ impl Tarball {
         media_type: MediaType,
         codec: Codec,
     ) -> Result<Written, BuildError> {
-        layer::write_in(scratch, media_type, codec, move |to| self.entries(to).map(drop)).await
+        Ok(layer::write_in(scratch, media_type, codec, move |to| self.entries(to).map(drop)).await?)
     }
 
     fn entries<W: Write>(&self, writer: W) -> io::Result<W> {

@@ -4,15 +4,19 @@ use std::path::{Path, PathBuf};
 
 use samebundle_registry::archive;
 use samebundle_registry::archive::volumes::Volume;
+use samebundle_registry::chunk::Codec;
 use samebundle_registry::layout::Layout;
 use samebundle_registry::store::{Overlay, Sink, SinkExt};
+use samebundle_spec::authoring::RunFiles;
 use samebundle_spec::manifest::Manifest;
 use samebundle_spec::record::{Installation, Run, RunId, RunStatus};
 use samebundle_spec::{Algorithm, Descriptor, Digest, MediaType, Version};
 
-use super::{PortableError, history};
+use super::outputs::Parcel;
+use super::{LeftBehind, PortableError, history};
 use crate::context::Context;
 use crate::event::Event;
+use crate::layer;
 use crate::record::Runs;
 
 /// What to export, and where to.
@@ -24,6 +28,8 @@ pub struct ExportOptions {
     pub version: Version,
     /// How many of the newest finished runs are exported.
     pub runs: usize,
+    /// Which of their files go along.
+    pub outputs: RunFiles,
     /// The file to write.
     pub path: PathBuf,
     /// How the archive is written.
@@ -39,10 +45,23 @@ pub struct Exported {
     pub history: Descriptor,
     /// Ids of the exported runs, newest first.
     pub runs: Vec<RunId>,
+    /// The files of the runs.
+    pub outputs: CarriedOutputs,
     /// Bytes that were left out because the other side has them.
     pub omitted: u64,
     /// The file, or its volumes.
     pub files: Vec<Volume>,
+}
+
+/// The files of runs that go along, and those that do not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CarriedOutputs {
+    /// How many artifacts go along, each once.
+    pub artifacts: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What stays behind.
+    pub left: Vec<LeftBehind>,
 }
 
 /// Writes the file; it appears whole or not at all.
@@ -68,8 +87,9 @@ pub async fn export(
     let history = HistoryArtifact {
         installation: &request.installation,
         runs: &runs,
+        outputs: request.outputs,
     };
-    let history = history.push(context, scratch.path(), &index, &layout).await?;
+    let (history, outputs) = history.push(context, scratch.path(), &index, &layout).await?;
     let tag = request.version.as_tag().parse().ok();
     let source = Overlay {
         front: layout,
@@ -85,6 +105,7 @@ pub async fn export(
         index,
         history,
         runs: runs.into_iter().map(|run| run.id).collect(),
+        outputs,
         omitted: written.omitted,
         files: written.files,
     })
@@ -101,6 +122,7 @@ pub async fn attach_history(
     index: &Descriptor,
     installation: &Installation,
     most: usize,
+    outputs: RunFiles,
 ) -> Result<Vec<RunId>, PortableError> {
     let runs = finished_runs(context, installation, most)?;
     if !runs.is_empty() {
@@ -111,6 +133,7 @@ pub async fn attach_history(
         let history = HistoryArtifact {
             installation,
             runs: &runs,
+            outputs,
         };
         history.push(context, scratch.path(), index, store).await?;
     }
@@ -132,6 +155,7 @@ fn finished_runs(
 struct HistoryArtifact<'a> {
     installation: &'a Installation,
     runs: &'a [Run],
+    outputs: RunFiles,
 }
 
 impl HistoryArtifact<'_> {
@@ -142,7 +166,7 @@ impl HistoryArtifact<'_> {
         scratch: &Path,
         subject: &Descriptor,
         layout: &Layout,
-    ) -> Result<Descriptor, PortableError> {
+    ) -> Result<(Descriptor, CarriedOutputs), PortableError> {
         let tar = scratch.join("history.tar");
         history::write(&tar, self.installation, self.runs, &Runs::new(&context.home))?;
         let layer = describe(&tar)?;
@@ -150,14 +174,30 @@ impl HistoryArtifact<'_> {
             .await
             .map_err(PortableError::io("read", &tar))?;
         layout.push(&layer, Box::pin(file)).await?;
+        let mut layers = vec![layer];
+        let parcel = Parcel::choose(self.runs, &Runs::new(&context.home), self.outputs)?;
+        let carried = CarriedOutputs {
+            artifacts: parcel.artifacts,
+            bytes: parcel.bytes,
+            left: parcel.left.clone(),
+        };
+        if !parcel.is_empty() {
+            context.events.emit(Event::Step {
+                name: format!("collect {} outputs", parcel.artifacts),
+            });
+            let write = move |to: &mut dyn std::io::Write| parcel.write(to);
+            let written = layer::write_in(scratch, MediaType::OUTPUTS, Codec::Zstd, write).await?;
+            let pushed = written.push(layout).await?;
+            layers.extend([Some(pushed.layer), pushed.index].into_iter().flatten());
+        }
         layout
             .push_bytes(MediaType::OCI_EMPTY, bytes::Bytes::from_static(b"{}"))
             .await?;
-        let manifest = Manifest::artifact(MediaType::HISTORY, vec![layer]).with_subject(subject.bare());
+        let manifest = Manifest::artifact(MediaType::HISTORY, layers).with_subject(subject.bare());
         let pushed = layout
             .push_bytes(MediaType::OCI_MANIFEST, manifest.to_bytes().into())
             .await?;
-        Ok(pushed)
+        Ok((pushed, carried))
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
-use std::io::Cursor;
+use std::io::{self, Cursor};
 use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 
 use samebundle_registry::Origin;
 use samebundle_registry::durable;
@@ -11,21 +12,32 @@ use samebundle_registry::store::SourceExt;
 use samebundle_spec::manifest::Document;
 use samebundle_spec::record::{self, Installation, Run, RunId};
 use samebundle_spec::{BundleName, Descriptor, MediaType, limits};
+use tokio_util::io::SyncIoBridge;
 
 use super::PortableError;
 use super::history::{self, History};
+use super::outputs::{self, Unpacked};
 use crate::context::Context;
+use crate::event::Event;
+use crate::record::Runs;
 
 /// The histories that came with a bundle, checked.
 #[derive(Debug)]
 pub struct CarriedHistory {
-    histories: Vec<History>,
+    histories: Vec<Carried>,
+}
+
+#[derive(Debug)]
+struct Carried {
+    history: History,
+    /// The layer with the files of its runs.
+    outputs: Option<Descriptor>,
 }
 
 impl CarriedHistory {
     /// The installation as it was when the last of them was written.
     pub fn installation(&self) -> Option<&Installation> {
-        let installations = self.histories.iter().map(|history| &history.installation);
+        let installations = self.histories.iter().map(|carried| &carried.history.installation);
         installations.max_by(|a, b| a.installed.cmp(&b.installed))
     }
 }
@@ -43,52 +55,104 @@ pub async fn history_of(source: &dyn Origin, index: &Descriptor) -> Result<Carri
     Ok(CarriedHistory { histories })
 }
 
-async fn read(source: &dyn Origin, descriptor: &Descriptor) -> Result<History, PortableError> {
+async fn read(source: &dyn Origin, descriptor: &Descriptor) -> Result<Carried, PortableError> {
     let invalid = |why: String| PortableError::History { why };
     let Document::Manifest(manifest) = source.fetch_document(descriptor).await? else {
         return Err(invalid("it is an index".to_owned()));
     };
-    let [layer] = manifest.layers.as_slice() else {
-        return Err(invalid("it has not exactly one layer".to_owned()));
+    let mut layers = manifest.layers.iter();
+    let Some(layer) = layers
+        .next()
+        .filter(|layer| layer.media_type == MediaType::HISTORY)
+    else {
+        return Err(invalid("its first layer is no history".to_owned()));
     };
     let tar = source.fetch_bytes(layer, limits::HISTORY_BYTES).await?;
-    history::read(Cursor::new(tar))
+    Ok(Carried {
+        history: history::read(Cursor::new(tar))?,
+        outputs: layers
+            .find(|layer| layer.media_type == MediaType::OUTPUTS)
+            .cloned(),
+    })
 }
 
-/// Takes runs into this home, under the name of the installation here. Runs that are here already stay as they are.
-/// Returns how many were taken.
+/// A run that came along.
+struct Coming {
+    run: Run,
+    folder: PathBuf,
+    /// The other files of its folder; none if the run is here already.
+    files: Option<Vec<(&'static str, Vec<u8>)>>,
+}
+
+/// Takes runs into this home, under the name of the installation here, with the files of theirs that came along. Of runs
+/// that are here already, the record stays as it is. Returns how many were taken.
 ///
 /// # Errors
-/// If a record is damaged or cannot be written.
-pub fn import_runs(
+/// If a record or a file is damaged or cannot be written.
+pub async fn import_runs(
     context: &Context,
-    imported: &CarriedHistory,
+    source: &dyn Origin,
+    imported: CarriedHistory,
     index: &Descriptor,
     name: &BundleName,
 ) -> Result<usize, PortableError> {
     let mut taken = 0;
-    for history in &imported.histories {
-        let mut runs: BTreeMap<&RunId, Vec<(&'static str, &[u8])>> = BTreeMap::new();
-        for (id, file, bytes) in &history.files {
+    for carried in imported.histories {
+        let mut runs: BTreeMap<RunId, Vec<(&'static str, Vec<u8>)>> = BTreeMap::new();
+        for (id, file, bytes) in carried.history.files {
             runs.entry(id).or_default().push((file, bytes));
         }
-        for (id, files) in runs {
-            taken += usize::from(import_run(context, id, &files, index, name)?);
+        let coming = runs
+            .into_iter()
+            .map(|(id, files)| coming(context, id, files, index, name));
+        let coming: Vec<Coming> = coming.collect::<Result<_, _>>()?;
+        let wanted = coming.iter().any(Coming::wants_files);
+        let unpacked = match carried.outputs.filter(|_| wanted) {
+            Some(layer) => {
+                let runs = coming.iter().map(|coming| coming.run.clone());
+                Some(unpack(context, source, layer, runs.collect()).await?)
+            }
+            None => None,
+        };
+        for run in &coming {
+            taken += usize::from(run.take(context, unpacked.as_ref())?);
         }
     }
     Ok(taken)
 }
 
-fn import_run(
+/// Unpacks files on a thread for blocking work.
+async fn unpack(
     context: &Context,
-    id: &RunId,
-    files: &[(&'static str, &[u8])],
+    source: &dyn Origin,
+    layer: Descriptor,
+    runs: Vec<Run>,
+) -> Result<Unpacked, PortableError> {
+    context.events.emit(Event::Step {
+        name: "unpack the outputs of its runs".to_owned(),
+    });
+    let bytes = source.fetch(&layer).await?;
+    let scratch = context.home.scratch();
+    let folder = scratch.clone();
+    let unpacked = tokio::task::spawn_blocking(move || {
+        Unpacked::read(&layer, SyncIoBridge::new(bytes), &runs, &scratch)
+    });
+    let unpacked = unpacked.await.map_err(io::Error::other);
+    unpacked.map_err(PortableError::io("write to", &folder))?
+}
+
+fn coming(
+    context: &Context,
+    id: RunId,
+    files: Vec<(&'static str, Vec<u8>)>,
     index: &Descriptor,
     name: &BundleName,
-) -> Result<bool, PortableError> {
-    let folder = context.home.runs().join(id.as_str());
+) -> Result<Coming, PortableError> {
+    let runs = Runs::new(&context.home);
+    let folder = runs.folder(&id);
     if folder.join("run.json").exists() {
-        return Ok(false);
+        let (run, files) = (runs.get(&id)?, None);
+        return Ok(Coming { run, folder, files });
     }
     let document = files.iter().find(|(file, _)| *file == "run.json");
     let (_, document) = document.ok_or_else(|| PortableError::History {
@@ -98,23 +162,45 @@ fn import_run(
         record::parse(document, limits::RUN_BYTES).map_err(|error| PortableError::History {
             why: format!("run {id}: {error}"),
         })?;
-    if run.id != *id {
+    if run.id != id {
         return Err(PortableError::History {
             why: format!("the record of run {id} says it is {}", run.id),
         });
     }
     run.installation = name.clone();
     run.imported_with = Some(index.digest);
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&folder)
-        .map_err(PortableError::io("make", &folder))?;
-    durable::sync_folder(&context.home.runs()).map_err(PortableError::io("sync", &folder))?;
-    for (file, bytes) in files.iter().filter(|(file, _)| *file != "run.json") {
-        let path = folder.join(file);
-        durable::write(&path, bytes, 0o600).map_err(PortableError::io("write", &path))?;
+    let files = Some(files);
+    Ok(Coming { run, folder, files })
+}
+
+impl Coming {
+    /// Tells whether files of the run may be missing here: it is new, or came before without all of them.
+    fn wants_files(&self) -> bool {
+        let came_before = self.run.imported_with.is_some() && self.run.files_removed.is_none();
+        self.files.is_some() || (came_before && outputs::lacks_files(&self.run, &self.folder))
     }
-    crate::record::write_run(&folder, &run)?;
-    Ok(true)
+
+    /// Writes the run: its record last, which makes it one. Tells whether it is new here.
+    fn take(&self, context: &Context, unpacked: Option<&Unpacked>) -> Result<bool, PortableError> {
+        let folder = &self.folder;
+        if let Some(files) = &self.files {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+                .map_err(PortableError::io("make", folder))?;
+            durable::sync_folder(&context.home.runs()).map_err(PortableError::io("sync", folder))?;
+            for (file, bytes) in files.iter().filter(|(file, _)| *file != "run.json") {
+                let path = folder.join(file);
+                durable::write(&path, bytes, 0o600).map_err(PortableError::io("write", &path))?;
+            }
+        }
+        if let Some(unpacked) = unpacked.filter(|_| self.wants_files()) {
+            unpacked.place(&self.run, folder)?;
+        }
+        if self.files.is_some() {
+            crate::record::write_run(folder, &self.run)?;
+        }
+        Ok(self.files.is_some())
+    }
 }

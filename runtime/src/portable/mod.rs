@@ -2,7 +2,8 @@
 //!
 //! The file is an OCI layout in a tar. Its tagged root is the bundle's index, unchanged, so every signature stays
 //! valid. The history is a referrer of the index: `installation.json`, and for each run
-//! `runs/ID/{run,claim,result}.json` and `log.jsonl`. Of the outputs of runs it holds digest and size only.
+//! `runs/ID/{run,claim,result}.json` and `log.jsonl`. A second layer holds files that the runs left, by digest; of what
+//! stays behind, the records have digest and size.
 //!
 //! An export's history is written to a scratch layout and never to the local store: a later push does not publish the
 //! runs of this home. An author who wants that sets `history:` in `samebundle.yaml`, and the build attaches the runs in
@@ -12,7 +13,9 @@ mod error;
 mod export;
 mod history;
 mod import;
+mod outputs;
 
 pub use error::PortableError;
-pub use export::{ExportOptions, Exported, attach_history, export};
+pub use export::{CarriedOutputs, ExportOptions, Exported, attach_history, export};
 pub use import::{CarriedHistory, history_of, import_runs};
+pub use outputs::{LeftBehind, Why};

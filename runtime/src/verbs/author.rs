@@ -326,14 +326,22 @@ pub(super) fn inputs<'a>(
 
 /// Attaches the author's runs if `history:` asks for some.
 async fn attach_history(site: &Site, built: &Built) -> Result<Vec<RunId>, VerbError> {
-    let limit = built.history.limit();
+    let limit = built.history.runs.limit();
     if limit == 0 {
         return Ok(Vec::new());
     }
     let runs = match Installations::new(site.home()).find(&built.name)? {
         Some(installation) => {
             let store = site.store().await?;
-            portable::attach_history(&site.context, &store, &built.index, &installation, limit).await?
+            portable::attach_history(
+                &site.context,
+                &store,
+                &built.index,
+                &installation,
+                limit,
+                built.history.outputs,
+            )
+            .await?
         }
         None => Vec::new(),
     };
@@ -341,7 +349,7 @@ async fn attach_history(site: &Site, built: &Built) -> Result<Vec<RunId>, VerbEr
         let name = &built.name;
         site.notice(format!(
             "history: {} is asked for, but this home has no finished run of {name}; install and run it, then build again",
-            built.history
+            built.history.runs
         ));
     }
     Ok(runs)

@@ -8,14 +8,14 @@ use samebundle_registry::archive;
 use samebundle_registry::archive::volumes::Cut;
 use samebundle_registry::store::Source;
 use samebundle_spec::Digest;
-use samebundle_spec::authoring::Runs;
+use samebundle_spec::authoring::{RunFiles, Runs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::copy::{Bytes, VolumeOptions, Written, options};
 use super::resolve::{damaged, still_verified};
 use super::{LocalName, Site, VerbError, receipt};
-use crate::portable;
+use crate::portable::{self, CarriedOutputs};
 use crate::record::Installations;
 
 /// Writes an installation with its history to one file.
@@ -32,6 +32,9 @@ pub struct ExportRequest {
     pub folder: PathBuf,
     /// Which runs go along.
     pub runs: Runs,
+    /// Which of their files.
+    #[serde(default)]
+    pub outputs: RunFiles,
     /// Leave out what the other side has: an earlier export that it imported, or the receipt that it signed.
     #[serde(default)]
     pub since: Option<PathBuf>,
@@ -57,11 +60,56 @@ pub struct ExportReport {
     pub version: String,
     /// Ids of the runs that went along, newest first.
     pub runs: Vec<String>,
+    /// The files of the runs.
+    pub outputs: CarriedReport,
     /// What was left out because the other side has it.
     pub omitted: Bytes,
     /// The installation.
     #[serde(skip)]
     pub installation: String,
+}
+
+/// The files of runs that went along.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct CarriedReport {
+    /// How many artifacts, each once.
+    pub artifacts: usize,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What stayed here.
+    pub left: Vec<LeftReport>,
+}
+
+/// An output of a run whose file stayed here.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct LeftReport {
+    /// The run.
+    pub run: String,
+    /// Name of the output.
+    pub output: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its bytes.
+    pub size: u64,
+    /// Why: `size`, `absent` (its file is not here) or `altered` (its file is not what the run left).
+    pub why: String,
+}
+
+impl From<CarriedOutputs> for CarriedReport {
+    fn from(carried: CarriedOutputs) -> Self {
+        let left = carried.left.into_iter().map(|left| LeftReport {
+            run: left.run.to_string(),
+            output: left.output,
+            digest: left.digest,
+            size: left.size,
+            why: left.why.word().to_owned(),
+        });
+        Self {
+            artifacts: carried.artifacts,
+            bytes: carried.bytes,
+            left: left.collect(),
+        }
+    }
 }
 
 /// Writes an installation with its history to one file, which appears whole or not at all.
@@ -92,6 +140,7 @@ pub async fn export(site: &Site, request: ExportRequest) -> Result<ExportReport,
             installation,
             version: version.clone(),
             runs: request.runs.limit(),
+            outputs: request.outputs,
             archive: archive::Options {
                 format: archive::ArchiveFormat::of(&path),
                 copy: options(site, None),
@@ -108,6 +157,7 @@ pub async fn export(site: &Site, request: ExportRequest) -> Result<ExportReport,
         digest: exported.index.digest,
         version: version.to_string(),
         runs: exported.runs.iter().map(ToString::to_string).collect(),
+        outputs: CarriedReport::from(exported.outputs),
         omitted: Bytes {
             bytes: exported.omitted,
         },

@@ -110,12 +110,12 @@ pub async fn import(site: &Site, request: ImportRequest) -> Result<ImportReport,
         ),
         None => None,
     };
-    let before = history.installation();
-    if let Some(before) = before.filter(|before| !before.parameters.is_empty()) {
+    let before = history.installation().cloned();
+    if let Some(before) = before.as_ref().filter(|before| !before.parameters.is_empty()) {
         parameters_stay(site, before);
     }
     let install = lifecycle::NewInstallation {
-        name: request.name.or_else(|| Some(before?.name.clone())),
+        name: request.name.or_else(|| Some(before.as_ref()?.name.clone())),
         source: bundle.shown.clone(),
         parameters: BTreeMap::new(),
         credentials: BTreeMap::new(),
@@ -127,7 +127,8 @@ pub async fn import(site: &Site, request: ImportRequest) -> Result<ImportReport,
         lifecycle::install(&site.context, Arc::new(store.clone()), &machine, opened, install).await?;
     let installation = installed.installation;
     still_verified(site, &store, &installation).await?;
-    let runs = portable::import_runs(&site.context, &history, &installation.index, &installation.name)?;
+    let (index, name) = (&installation.index, &installation.name);
+    let runs = portable::import_runs(&site.context, bundle.source.as_ref(), history, index, name).await?;
     Ok(ImportReport::Installed(Imported {
         installation,
         runs,

@@ -173,7 +173,8 @@ async fn install_as(site: &Site, request: InstallRequest, replace: bool) -> Resu
     .await?;
     let installation = installed.installation;
     still_verified(site, &store, &installation).await?;
-    portable::import_runs(&site.context, &history, &installation.index, &installation.name)?;
+    let (index, name) = (&installation.index, &installation.name);
+    portable::import_runs(&site.context, &store, history, index, name).await?;
     Ok(InstallReport {
         run: installed.run.as_ref().map(ActionRun::from),
         installation,

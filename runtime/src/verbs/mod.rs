@@ -51,7 +51,7 @@ pub use credentials::CredentialsGiven;
 pub use doctor::{DoctorCheck, DoctorReport, Verdict, doctor};
 pub use error::VerbError;
 pub use explain::{ExplainReport, ExplainRequest, ExplainedParameter, ExplainedVolume, explain};
-pub use export::{ExportReport, ExportRequest, export};
+pub use export::{CarriedReport, ExportReport, ExportRequest, LeftReport, export};
 pub use history::{ListReport, LogsReport, LogsRequest, ShowReport, ShowRequest, list, logs, show};
 pub use import::{ImportReport, ImportRequest, Imported, ImportedCopy, import};
 pub use inspect::{GraphNode, InspectReport, InspectRequest, inspect};

@@ -1,7 +1,10 @@
-//! Which runs travel along: `last:5`, `all`, `none`.
+//! What of past runs travels along: the runs (`last:5`, `all`, `none`), and of their files `all`, `none` or a size.
 
 use std::fmt;
 use std::str::FromStr;
+
+use crate::bundle::quantity::Quantity;
+use crate::limits;
 
 /// A choice of runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,3 +66,69 @@ impl fmt::Display for Runs {
 }
 
 crate::serde_as_text!(Runs);
+
+/// A choice of the files that runs left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunFiles {
+    /// None.
+    None,
+    /// All.
+    All,
+    /// Those that fit into so many bytes: of the newest runs first, and of a run the smallest first.
+    UpTo(u64),
+}
+
+/// A text that is no choice of files.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a choice of files (all, none, or a size such as 256Mi)")]
+pub struct RunFilesError {
+    text: String,
+}
+
+impl Default for RunFiles {
+    fn default() -> Self {
+        Self::UpTo(limits::CARRIED_OUTPUTS)
+    }
+}
+
+impl RunFiles {
+    /// How many bytes at most.
+    pub fn limit(self) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::All => u64::MAX,
+            Self::UpTo(bytes) => bytes,
+        }
+    }
+}
+
+impl FromStr for RunFiles {
+    type Err = RunFilesError;
+
+    fn from_str(text: &str) -> Result<Self, RunFilesError> {
+        let bytes = || {
+            let amount: Quantity = text.strip_suffix('B').unwrap_or(text).parse().ok()?;
+            u64::try_from(amount.thousandths() / 1_000).ok()
+        };
+        match text {
+            "none" => Ok(Self::None),
+            "all" => Ok(Self::All),
+            _ => bytes().map(Self::UpTo).ok_or_else(|| RunFilesError {
+                text: text.chars().take(40).collect(),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for RunFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::All => f.write_str("all"),
+            Self::UpTo(bytes) if bytes.is_multiple_of(1 << 20) => write!(f, "{}Mi", bytes >> 20),
+            Self::UpTo(bytes) => write!(f, "{bytes}"),
+        }
+    }
+}
+
+crate::serde_as_text!(RunFiles);

@@ -5,13 +5,16 @@ use std::path::PathBuf;
 
 use clap::Args;
 use samebundle_runtime::verbs::{self, ExportReport, ExportRequest};
-use samebundle_spec::authoring::Runs;
+use samebundle_spec::authoring::{RunFiles, Runs};
 
 use super::copy::files;
 use crate::args::{Named, VolumeOptions};
 use crate::error::CliError;
-use crate::render::{Report, size};
+use crate::render::{Report, safe, size};
 use crate::session::Session;
+
+/// The most files that are named which stay here.
+const LEFT: usize = 10;
 
 #[derive(Debug, Args)]
 pub(crate) struct Export {
@@ -24,6 +27,9 @@ pub(crate) struct Export {
     /// Which runs go along: all, none, or last:N
     #[arg(long, default_value = "last:5")]
     runs: Runs,
+    /// Which files of these runs go along: all, none, or as many as fit into SIZE, of the newest runs first
+    #[arg(long, value_name = "all|none|SIZE", default_value_t)]
+    outputs: RunFiles,
     /// Leave out what the other side has: an earlier export that it has imported, or the receipt that its import wrote
     #[arg(long, value_name = "FILE")]
     since: Option<PathBuf>,
@@ -42,6 +48,7 @@ impl Export {
             file: self.file,
             folder: session.settings.current_dir.clone(),
             runs: self.runs,
+            outputs: self.outputs,
             since: self.since.map(at),
             since_key: self.since_key.map(at),
             volumes: self.volumes.request(),
@@ -63,5 +70,41 @@ fn text(report: &ExportReport) -> Result<String, CliError> {
         let bytes = size::bytes(report.omitted.bytes);
         write!(text, "; {bytes} that the other side has are left out")?;
     }
+    text.push_str(&stayed(report));
     Ok(text)
+}
+
+/// Says which files of the runs stayed here.
+fn stayed(report: &ExportReport) -> String {
+    let left = &report.outputs.left;
+    let lines = left.iter().take(LEFT).map(|left| {
+        let why = match left.why.as_str() {
+            "absent" => ", which is not here any more",
+            "altered" => ", which is not what the run left",
+            _ => "",
+        };
+        let (run, output) = (&left.run, safe(&left.output));
+        format!(
+            "\n  {output} of run {run}, {}, {}{why}",
+            size::bytes(left.size),
+            left.digest
+        )
+    });
+    let lines: String = lines.collect();
+    match left.len() {
+        0 => String::new(),
+        count => {
+            let more = count.saturating_sub(LEFT);
+            let more = if more > 0 {
+                format!("\n  … and {more} more")
+            } else {
+                String::new()
+            };
+            let hint = match left.iter().any(|left| left.why == "size") {
+                true => "; --outputs all takes all along",
+                false => "",
+            };
+            format!("\nthese files of runs stay here, only their digests go along{hint}:{lines}{more}")
+        }
+    }
 }

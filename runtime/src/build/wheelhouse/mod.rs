@@ -22,12 +22,12 @@ use samebundle_spec::pipeline::Pipeline;
 use samebundle_spec::{Classify, ErrorKind, MediaType};
 
 use super::error::BuildError;
-use super::layer::Layer;
 use super::tarball::{Entry, Tarball};
 use super::tools::ToolError;
 use crate::context::Context;
 use crate::event::Event;
 use crate::image::Image;
+use crate::layer::Layer;
 pub(super) use lock::Wheel;
 use lock::{Lock, Resolution};
 use pip::Wanted;

@@ -59,8 +59,10 @@ impl Listed {
 ///
 /// # Errors
 /// If it cannot be read.
-pub(crate) fn output(outputs: &Path, path: &str) -> Result<Option<Listed>, TaskError> {
-    Folder::open(outputs, "")?.listed(path)
+pub(crate) fn output(outputs: &Path, path: &str) -> io::Result<Option<Listed>> {
+    let folder = Folder::open(outputs, "");
+    let listed = folder.and_then(|folder| folder.listed(path));
+    listed.map_err(io::Error::other)
 }
 
 const FLAGS: OFlags = OFlags::RDONLY

@@ -60,6 +60,7 @@ use facts::RunFacts;
 use wheelhouse::Wheelhouse;
 
 pub(crate) use data::Data;
+pub(crate) use folder::{Listed, output};
 pub(crate) use installed::kept_layer;
 pub(crate) use mounts::RUN_VOLUMES;
 

@@ -7,47 +7,43 @@ use std::fs::File;
 use std::io::{self, BufWriter, Seek, Write};
 use std::path::Path;
 
-use samebundle_registry::Store;
 use samebundle_registry::chunk::{Codec, Cutter};
+use samebundle_registry::store::{Sink, SinkExt};
+use samebundle_registry::{PathError, StoreError};
 use samebundle_spec::{Algorithm, ChunkIndex, Descriptor, Digest, Digester, MediaType, chunks, limits};
-
-use super::error::BuildError;
-use super::image;
 
 /// A layer in a temporary file.
 #[derive(Debug)]
-pub(super) struct Written {
+pub(crate) struct Written {
     file: File,
     /// The descriptor of the file.
-    pub(super) descriptor: Descriptor,
+    pub(crate) descriptor: Descriptor,
     /// The digest of the uncompressed stream (OCI: diff id).
-    pub(super) diff_id: Digest,
+    pub(crate) diff_id: Digest,
     /// Length of the uncompressed stream, bytes.
-    pub(super) plain_size: u64,
+    pub(crate) plain_size: u64,
     index: Option<ChunkIndex>,
 }
 
 /// A layer in the store.
 #[derive(Clone, Debug)]
-pub(super) struct Layer {
-    pub(super) layer: Descriptor,
+pub(crate) struct Layer {
+    pub(crate) layer: Descriptor,
     /// Its chunk index; none if the layer is too small or too large to have one.
-    pub(super) index: Option<Descriptor>,
+    pub(crate) index: Option<Descriptor>,
 }
 
 /// Writes the output of `content` as a layer to a temporary file in `scratch`, on a thread for blocking work.
-pub(super) async fn write_in(
+pub(crate) async fn write_in(
     scratch: &Path,
     media_type: MediaType,
     codec: Codec,
     content: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
-) -> Result<Written, BuildError> {
-    let scratch = scratch.to_owned();
-    let written = tokio::task::spawn_blocking(move || write(&scratch, media_type, codec, content)).await;
-    written.map_err(io::Error::other).flatten().map_err(|source| {
-        let operation = "write a layer".to_owned();
-        BuildError::Write { operation, source }
-    })
+) -> Result<Written, PathError> {
+    let folder = scratch.to_owned();
+    let written = tokio::task::spawn_blocking(move || write(&folder, media_type, codec, content)).await;
+    let written = written.map_err(io::Error::other).flatten();
+    written.map_err(PathError::of("write a layer in", scratch))
 }
 
 fn write(
@@ -78,13 +74,15 @@ fn write(
 
 impl Written {
     /// Moves the layer and its index into a store.
-    pub(super) async fn push(self, store: &dyn Store) -> Result<Layer, BuildError> {
+    pub(crate) async fn push<S: Sink + ?Sized>(self, store: &S) -> Result<Layer, StoreError> {
         let file = tokio::fs::File::from_std(self.file);
         store.push(&self.descriptor, Box::pin(file)).await?;
         let wanted = self.index.filter(|_| self.descriptor.size >= limits::RANGES_FROM);
         let index = match wanted {
             Some(index) => {
-                let index = image::push(store, MediaType::CHUNKS, index.to_bytes()).await?;
+                let index = store
+                    .push_bytes(MediaType::CHUNKS, index.to_bytes().into())
+                    .await?;
                 Some(index.with_annotation(chunks::LAYER, self.descriptor.digest.to_string()))
             }
             None => None,

@@ -1,0 +1,429 @@
+//! The files that runs left, on their way from one home to another.
+//!
+//! They travel as one layer beside the records: a tar with `folders/HEX`, the listing of each folder, and then `files/HEX`,
+//! each file once, however many runs have it. Every entry is named by the SHA-256 of its content. The layer is cut into
+//! chunks like data, so that the next export moves only what is new.
+//!
+//! What comes in is what nobody signed. An entry is taken only if a record in the same history names it by digest and size,
+//! its bytes are hashed while they are written to a scratch folder, and it gets its place in a run's folder last.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use samebundle_registry::archive::tar_entries::{Entries, Entry as TarEntry, Rules};
+use samebundle_registry::durable;
+use samebundle_spec::authoring::RunFiles;
+use samebundle_spec::record::{ArtifactRecord, OutputRecord, Run, RunId};
+use samebundle_spec::{Algorithm, Descriptor, Digest, Digester, limits};
+
+use super::PortableError;
+use crate::engine::native::{Listed, output};
+use crate::image::stream::TarStream;
+use crate::listing::{Entry, Listing};
+use crate::record::{RUN_OUTPUTS, Runs};
+
+#[cfg(test)]
+mod tests;
+
+const FOLDERS: &str = "folders";
+const FILES: &str = "files";
+
+/// An output whose file does not go along.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftBehind {
+    /// The run.
+    pub run: RunId,
+    /// Name of the output.
+    pub output: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its bytes.
+    pub size: u64,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why a file does not go along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It is not wanted, or does not fit.
+    TooLarge,
+    /// It is not here.
+    Absent,
+    /// It is not what the run left.
+    Altered,
+}
+
+impl Why {
+    /// The word used in documents.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::TooLarge => "size",
+            Self::Absent => "absent",
+            Self::Altered => "altered",
+        }
+    }
+}
+
+/// The files that go along.
+#[derive(Debug, Default)]
+pub(super) struct Parcel {
+    /// Listings by the digest of their folder.
+    folders: BTreeMap<Digest, Listing>,
+    /// Where the file of each digest is.
+    files: BTreeMap<Digest, (PathBuf, u64)>,
+    /// What stays behind.
+    pub(super) left: Vec<LeftBehind>,
+    /// How many artifacts go along, each once.
+    pub(super) artifacts: usize,
+    /// Bytes of the files.
+    pub(super) bytes: u64,
+}
+
+/// An artifact with a file, and the name of its output.
+struct Named<'a> {
+    name: String,
+    digest: Digest,
+    path: &'a str,
+    size: u64,
+}
+
+/// The artifacts of a run that have files, each once, under the names by which outputs are listed.
+fn artifacts(run: &Run) -> Vec<Named<'_>> {
+    let outputs = run.distinct_outputs().into_iter();
+    let named = outputs.flat_map(|(name, output)| {
+        let artifacts: &[ArtifactRecord] = match output {
+            OutputRecord::Value(_) => &[],
+            OutputRecord::Artifacts(artifacts) => artifacts,
+        };
+        artifacts.iter().filter_map(move |artifact| {
+            let (digest, path) = (artifact.digest?, artifact.path.as_deref()?);
+            let size = artifact.size;
+            let name = name.clone();
+            Some(Named {
+                name,
+                digest,
+                path,
+                size,
+            })
+        })
+    });
+    named.collect()
+}
+
+/// Tells whether a file that the record of a run names is not in its folder.
+pub(super) fn lacks_files(run: &Run, folder: &Path) -> bool {
+    let artifacts = artifacts(run);
+    artifacts
+        .iter()
+        .any(|artifact| folder.join(artifact.path).symlink_metadata().is_err())
+}
+
+impl Parcel {
+    /// Chooses the files of runs, of which the newest come first, and looks at each.
+    ///
+    /// # Errors
+    /// If a file is there and cannot be read.
+    pub(super) fn choose(runs: &[Run], records: &Runs<'_>, choice: RunFiles) -> Result<Self, PortableError> {
+        let mut parcel = Self::default();
+        for run in runs {
+            let mut artifacts = artifacts(run);
+            artifacts.sort_by_key(|artifact| artifact.size);
+            for artifact in artifacts {
+                if parcel.files.contains_key(&artifact.digest)
+                    || parcel.folders.contains_key(&artifact.digest)
+                {
+                    continue;
+                }
+                let fits =
+                    choice != RunFiles::None && parcel.bytes.saturating_add(artifact.size) <= choice.limit();
+                let kept = match fits {
+                    true => parcel.add(&records.folder(&run.id).join(RUN_OUTPUTS), &artifact)?,
+                    false => Err(Why::TooLarge),
+                };
+                if let Err(why) = kept {
+                    parcel.left.push(LeftBehind {
+                        run: run.id.clone(),
+                        output: artifact.name,
+                        digest: artifact.digest,
+                        size: artifact.size,
+                        why,
+                    });
+                }
+            }
+        }
+        Ok(parcel)
+    }
+
+    fn add(&mut self, outputs: &Path, artifact: &Named<'_>) -> Result<Result<(), Why>, PortableError> {
+        let Some(below) = artifact.path.strip_prefix("outputs/") else {
+            return Ok(Err(Why::Absent));
+        };
+        if !outputs.exists() {
+            return Ok(Err(Why::Absent));
+        }
+        let path = outputs.join(below);
+        let listed = output(outputs, below).map_err(PortableError::io("read", &path))?;
+        let Some(listed) = listed else {
+            return Ok(Err(Why::Absent));
+        };
+        if listed.content().digest != artifact.digest {
+            return Ok(Err(Why::Altered));
+        }
+        match listed {
+            Listed::File(content) => drop(self.files.insert(content.digest, (path, content.size))),
+            Listed::Folder(listing) => {
+                for (place, entry) in listing.entries() {
+                    if let Entry::File { digest, size } = entry {
+                        let file = path.join(std::ffi::OsStr::from_bytes(&place));
+                        self.files.entry(*digest).or_insert((file, *size));
+                    }
+                }
+                self.folders.insert(artifact.digest, listing);
+            }
+        }
+        self.artifacts += 1;
+        self.bytes = self.bytes.saturating_add(artifact.size);
+        Ok(Ok(()))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.artifacts == 0
+    }
+
+    /// Writes the tar: the same bytes for the same files.
+    ///
+    /// # Errors
+    /// If a file cannot be read, or is not any more what it was when it was chosen.
+    pub(super) fn write(&self, to: &mut dyn Write) -> io::Result<()> {
+        let mut tar = tar::Builder::new(to);
+        for (digest, listing) in &self.folders {
+            let text = listing.to_text();
+            append(&mut tar, FOLDERS, digest, text.len() as u64, text.as_bytes())?;
+        }
+        for (digest, (path, size)) in &self.files {
+            let mut file = Hashing::new(File::open(path)?.take(*size));
+            append(&mut tar, FILES, digest, *size, &mut file)?;
+            if file.digester.finish() != *digest {
+                let text = format!("{} was changed while it was read", path.display());
+                return Err(io::Error::other(text));
+            }
+        }
+        tar.into_inner()?.flush()
+    }
+}
+
+fn append(
+    tar: &mut tar::Builder<impl Write>,
+    kind: &str,
+    digest: &Digest,
+    size: u64,
+    content: impl Read,
+) -> io::Result<()> {
+    let mut header = tar::Header::new_ustar();
+    header.set_path(format!("{kind}/{}", digest.hex()))?;
+    header.set_size(size);
+    header.set_mode(0o644);
+    header.set_mtime(0);
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_cksum();
+    tar.append(&header, content)
+}
+
+/// Hashes the bytes that are read through it.
+struct Hashing<R> {
+    inner: R,
+    digester: Digester,
+}
+
+impl<R> Hashing<R> {
+    fn new(inner: R) -> Self {
+        let digester = Digester::new(Algorithm::Sha256);
+        Self { inner, digester }
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.digester.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// Files that came in, in a scratch folder that goes with this.
+#[derive(Debug)]
+pub(super) struct Unpacked {
+    folder: tempfile::TempDir,
+    folders: BTreeMap<Digest, Listing>,
+    files: BTreeMap<Digest, u64>,
+}
+
+impl Unpacked {
+    /// Unpacks a layer, of which only what `runs` name is taken.
+    ///
+    /// # Errors
+    /// If an entry is not what its name says or is not named by a run, or a file cannot be written.
+    pub(super) fn read(
+        layer: &Descriptor,
+        bytes: impl Read,
+        runs: &[Run],
+        scratch: &Path,
+    ) -> Result<Self, PortableError> {
+        let folder = tempfile::Builder::new().prefix("outputs-").tempdir_in(scratch);
+        let folder = folder.map_err(PortableError::io("make a folder in", scratch))?;
+        let mut unpacked = Self {
+            folder,
+            folders: BTreeMap::new(),
+            files: BTreeMap::new(),
+        };
+        let named = runs.iter().flat_map(artifacts);
+        let mut wanted: BTreeMap<Digest, u64> = named.map(|one| (one.digest, one.size)).collect();
+        let stream = TarStream::new(layer, None, bytes).map_err(|error| PortableError::History {
+            why: format!("the files of its runs: {error}"),
+        })?;
+        let rules = Rules {
+            entries: limits::OUTPUT_ENTRIES,
+            ..Rules::default()
+        };
+        let mut entries = Entries::new(stream, rules);
+        while let Some(entry) = entries.next_entry()? {
+            unpacked.take(&entry, &mut entries, &mut wanted)?;
+        }
+        Ok(unpacked)
+    }
+
+    fn take(
+        &mut self,
+        entry: &TarEntry,
+        content: &mut impl Read,
+        wanted: &mut BTreeMap<Digest, u64>,
+    ) -> Result<(), PortableError> {
+        let invalid = |why: &str| PortableError::History {
+            why: format!("{}: {why}", entry.path),
+        };
+        let (kind, name) = entry.path.as_str().split_once('/').unwrap_or_default();
+        let digest: Digest = format!("sha256:{name}")
+            .parse()
+            .map_err(|_| invalid("is no name of a file"))?;
+        let size = *wanted.get(&digest).ok_or_else(|| invalid("no run names it"))?;
+        match kind {
+            FOLDERS if entry.size <= limits::RUN_BYTES => {
+                let mut text = String::new();
+                content
+                    .read_to_string(&mut text)
+                    .map_err(|error| invalid(&error.to_string()))?;
+                let listing = Listing::parse(&text).map_err(|error| invalid(&error.to_string()))?;
+                if Digest::sha256(text.as_bytes()) != digest || listing.size() != size {
+                    return Err(invalid("it is not what the record says"));
+                }
+                for (_, entry) in listing.entries() {
+                    if let Entry::File { digest, size } = entry {
+                        wanted.insert(*digest, *size);
+                    }
+                }
+                self.folders.insert(digest, listing);
+            }
+            FILES if entry.size == size => {
+                let path = self.file(&digest);
+                let mut file = File::create(&path).map_err(PortableError::io("make", &path))?;
+                let mut content = Hashing::new(content);
+                io::copy(&mut content, &mut file).map_err(PortableError::io("write", &path))?;
+                if content.digester.finish() != digest {
+                    return Err(invalid("it is not what its name says"));
+                }
+                durable::sync(&file).map_err(PortableError::io("sync", &path))?;
+                self.files.insert(digest, size);
+            }
+            _ => return Err(invalid("it is not what the record says")),
+        }
+        Ok(())
+    }
+
+    fn file(&self, digest: &Digest) -> PathBuf {
+        self.folder.path().join(digest.hex())
+    }
+
+    /// Gives a run the files that its record names and that came in; what is there already stays. Returns how many it got.
+    ///
+    /// # Errors
+    /// If a path of the record leads out of the run's folder, or a file cannot be written.
+    pub(super) fn place(&self, run: &Run, folder: &Path) -> Result<usize, PortableError> {
+        let mut placed = 0;
+        let mut changed = BTreeSet::new();
+        for artifact in artifacts(run) {
+            let is_here =
+                self.files.contains_key(&artifact.digest) || self.folders.contains_key(&artifact.digest);
+            let place = is_here.then(|| place_of(folder, artifact.path)).transpose()?;
+            let Some(place) = place.filter(|place| place.symlink_metadata().is_err()) else {
+                continue;
+            };
+            let parent = durable::folder_of(&place).to_owned();
+            fs::create_dir_all(&parent).map_err(PortableError::io("make", &parent))?;
+            inside(folder, &parent)?;
+            match self.folders.get(&artifact.digest) {
+                None => link(&self.file(&artifact.digest), &place)?,
+                Some(listing) => self.put_together(listing, &place)?,
+            }
+            changed.insert(parent);
+            placed += 1;
+        }
+        for folder in changed {
+            durable::sync_folder(&folder).map_err(PortableError::io("sync", &folder))?;
+        }
+        Ok(placed)
+    }
+
+    /// Puts a folder together beside its place, and gives it its name.
+    fn put_together(&self, listing: &Listing, place: &Path) -> Result<(), PortableError> {
+        let parent = durable::folder_of(place);
+        let staged = tempfile::Builder::new().prefix(".new-").tempdir_in(parent);
+        let staged = staged.map_err(PortableError::io("make a folder in", parent))?;
+        for (path, entry) in listing.entries() {
+            // The listing was parsed: its names stay below, and no link is the folder of another entry.
+            let to = staged.path().join(std::ffi::OsStr::from_bytes(&path));
+            match entry {
+                Entry::Folder => fs::create_dir(&to).map_err(PortableError::io("make", &to))?,
+                Entry::Link(text) => {
+                    let text = std::ffi::OsStr::from_bytes(text);
+                    std::os::unix::fs::symlink(text, &to).map_err(PortableError::io("make", &to))?;
+                }
+                Entry::File { digest, .. } => link(&self.file(digest), &to)?,
+            }
+        }
+        let staged = staged.keep();
+        fs::rename(&staged, place).map_err(PortableError::io("write", place))
+    }
+}
+
+/// Gives a file another name; where the file system has no second names, it is copied.
+fn link(from: &Path, to: &Path) -> Result<(), PortableError> {
+    let linked = fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(drop));
+    linked.map_err(PortableError::io("write", to))
+}
+
+/// The place of an artifact in its run's folder. The path is from a record that nobody signed.
+fn place_of(folder: &Path, path: &str) -> Result<PathBuf, PortableError> {
+    let plain = |component: Component<'_>| matches!(component, Component::Normal(_));
+    let stays = path.starts_with("outputs/") && Path::new(path).components().all(plain);
+    match stays {
+        true => Ok(folder.join(path)),
+        false => Err(PortableError::History {
+            why: format!("an artifact lies at {path:?}, which is not below the outputs of its run"),
+        }),
+    }
+}
+
+/// Checks that a folder is below another one when links are followed: a folder that came in may hold links.
+fn inside(folder: &Path, parent: &Path) -> Result<(), PortableError> {
+    let real = |path: &Path| path.canonicalize().map_err(PortableError::io("read", path));
+    match real(parent)?.starts_with(real(folder)?) {
+        true => Ok(()),
+        false => Err(PortableError::History {
+            why: format!("{} leads out of the run's folder", parent.display()),
+        }),
+    }
+}
