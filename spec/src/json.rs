@@ -125,6 +125,12 @@ pub fn value_wide(bytes: &[u8], limit: u64) -> Result<Value, JsonError> {
     read(bytes, limit, u64::MAX, limits::DOCUMENT_DEPTH)
 }
 
+/// Puts quotes around `NaN`, `Infinity` and `-Infinity` where they stand for numbers, so that they are the strings that
+/// protobuf's JSON has for them. Python writes them bare, which is no JSON.
+pub fn quote_non_numbers(bytes: &[u8]) -> Vec<u8> {
+    scan::quote_non_numbers(bytes)
+}
+
 fn read(bytes: &[u8], limit: u64, largest: u64, deepest: usize) -> Result<Value, JsonError> {
     let size = bytes.len() as u64;
     if size > limit {

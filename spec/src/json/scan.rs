@@ -53,6 +53,27 @@ pub(super) fn not_a_number(bytes: &[u8]) -> Option<&'static str> {
     None
 }
 
+/// Copies a text, with quotes around every number that is none outside of strings.
+pub(super) fn quote_non_numbers(bytes: &[u8]) -> Vec<u8> {
+    let mut quoted = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let begins = |word: &&str| bytes[at..].starts_with(word.as_bytes());
+        let end = match ["NaN", "-Infinity", "Infinity"].into_iter().find(begins) {
+            Some(word) => {
+                quoted.extend_from_slice(format!("\"{word}\"").as_bytes());
+                at += word.len();
+                continue;
+            }
+            None if bytes[at] == b'"' => string_end(bytes, at + 1).min(bytes.len()),
+            None => at + 1,
+        };
+        quoted.extend_from_slice(&bytes[at..end]);
+        at = end;
+    }
+    quoted
+}
+
 /// Returns the offset after the string whose first character is at `at`.
 fn string_end(bytes: &[u8], mut at: usize) -> usize {
     while let Some(byte) = bytes.get(at) {

@@ -72,6 +72,9 @@ fn refuses_what_two_readers_read_differently() {
             "{text}"
         );
     }
+    let quoted = quote_non_numbers(br#"{"NaN": [NaN, -Infinity, "a\"Infinity", 1]}"#);
+    assert_eq!(quoted, br#"{"NaN": ["NaN", "-Infinity", "a\"Infinity", 1]}"#);
+    assert_eq!(quote_non_numbers(b"\"cut\\"), b"\"cut\\");
     assert!(matches!(fault("[\"NaN\", x]").fault, JsonFault::Syntax { .. }));
     assert_eq!(fault("\u{feff}{}").fault, JsonFault::ByteOrderMark);
     assert!(value(b"\"\xff\"", LIMIT).is_err());

@@ -58,7 +58,7 @@ impl ArtifactRecord {
         let found = match self.artifact_type.as_str() {
             "system.Metrics" => {
                 let numbers = self.metadata.iter();
-                let numbers = numbers.filter_map(|(name, value)| Some((name.clone(), value.as_f64()?)));
+                let numbers = numbers.filter_map(|(name, value)| Some((name.clone(), number(value)?)));
                 Metrics::Scalars(numbers.collect())
             }
             "system.ClassificationMetrics" => {
@@ -138,6 +138,16 @@ impl RocPoint {
             false_positive_rate: value.get("falsePositiveRate")?.as_f64()?,
             true_positive_rate: value.get("recall")?.as_f64()?,
         })
+    }
+}
+
+/// A number, or the string that stands for one that JSON does not have.
+fn number(value: &Value) -> Option<f64> {
+    match value.as_str() {
+        Some("NaN") => Some(f64::NAN),
+        Some("Infinity") => Some(f64::INFINITY),
+        Some("-Infinity") => Some(f64::NEG_INFINITY),
+        _ => value.as_f64(),
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use samebundle_spec::json::JsonFault;
 use samebundle_spec::pipeline::{Component, ParameterSpec, ParameterType, coerce, from_text};
 use samebundle_spec::{json, limits};
 use serde_json::{Map, Value};
@@ -181,8 +182,18 @@ impl ExecutorOutput {
             path: EXECUTOR_OUTPUT.to_owned(),
             why,
         };
-        let value =
-            json::value_wide(&bytes, limits::PARAMETER_BYTES).map_err(|error| broken(error.to_string()))?;
+        let value = match json::value_wide(&bytes, limits::PARAMETER_BYTES) {
+            // A loss that is no number, or the first threshold of a ROC curve, is worth more than a failed run. A parameter
+            // has a type.
+            Err(error)
+                if matches!(error.fault, JsonFault::NotANumber { .. })
+                    && error.place.pointer.starts_with("/artifacts") =>
+            {
+                json::value_wide(&json::quote_non_numbers(&bytes), limits::PARAMETER_BYTES)
+            }
+            read => read,
+        };
+        let value = value.map_err(|error| broken(error.to_string()))?;
         let part = |name: &str| match value.get(name) {
             None | Some(Value::Null) => Ok(Map::new()),
             Some(Value::Object(fields)) => Ok(fields.clone()),

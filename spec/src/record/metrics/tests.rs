@@ -30,6 +30,11 @@ fn numbers_of_metrics_are_scalars_and_the_rest_is_not() {
     );
     let wanted = BTreeMap::from([("accuracy".to_owned(), 0.9), ("epochs".to_owned(), 3.0)]);
     assert_eq!(metrics.metrics(), Some(Metrics::Scalars(wanted)));
+    let nan = artifact("system.Metrics", json!({"loss": "NaN", "best": "-Infinity"})).metrics();
+    let Some(Metrics::Scalars(nan)) = nan else {
+        panic!("none were read")
+    };
+    assert!(nan["loss"].is_nan() && nan["best"] == f64::NEG_INFINITY);
     assert_eq!(artifact("system.Model", json!({"accuracy": 0.9})).metrics(), None);
     assert_eq!(artifact("system.Metrics", json!({})).metrics(), None);
 }

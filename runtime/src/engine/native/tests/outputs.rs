@@ -185,7 +185,7 @@ async fn a_failed_task_leaves_its_artifacts() {
 }
 
 #[tokio::test]
-async fn a_number_that_is_none_is_named() {
+async fn a_number_that_is_none_is_named_where_it_is_a_parameter() {
     let said = r#"{"parameterValues": {"n": NaN}}"#;
     let message = refusal(move |container| {
         container.write(&format!("{FOLDER}/output_metadata.json"), said);
@@ -196,4 +196,23 @@ async fn a_number_that_is_none_is_named() {
         "{message}"
     );
     assert!(message.contains("/parameterValues/n"), "{message}");
+}
+
+#[tokio::test]
+async fn a_metric_that_is_no_number_is_kept_as_text() {
+    let said =
+        r#"{"artifacts": {"m": {"artifacts": [{"metadata": {"loss": NaN, "best": -Infinity, "ok": 0.5}}]}}}"#;
+    let outcome = outcome(move |container| {
+        write_parameters(container);
+        container.write(&format!("{FOLDER}/output_metadata.json"), said);
+        Outcome::Succeeded
+    });
+    let outcome = outcome.await;
+    assert_eq!(outcome.status, RunStatus::Succeeded, "{outcome:?}");
+    let metadata = &model(&outcome).metadata;
+    assert_eq!(
+        (&metadata["loss"], &metadata["best"]),
+        (&"NaN".into(), &"-Infinity".into())
+    );
+    assert_eq!(metadata["ok"], 0.5);
 }
