@@ -37,6 +37,8 @@ pub struct ExplainReport {
     pub parameters: BTreeMap<String, ExplainedParameter>,
     /// Its outputs by name.
     pub outputs: BTreeMap<String, Output>,
+    /// What its tasks leave, as `TASK.NAME`, each with its type; a run shows these as outputs too.
+    pub task_outputs: BTreeMap<String, String>,
     /// Its credentials by name.
     pub credentials: BTreeMap<String, Credential>,
     /// The environment variable in which a run looks for each credential that is not given.
@@ -107,8 +109,15 @@ pub async fn explain(site: &Site, request: ExplainRequest) -> Result<ExplainRepo
         (name.clone(), explained)
     });
     let requires = bundle.kind.requires().cloned();
-    let (needs, placement) = match &bundle.kind {
-        Kind::Program(program) => (program.pipeline.needs(), program.pipeline.placement_notes()),
+    let (needs, placement, task_outputs) = match &bundle.kind {
+        Kind::Program(program) => {
+            let pipeline = &program.pipeline;
+            (
+                pipeline.needs(),
+                pipeline.placement_notes(),
+                pipeline.task_outputs(),
+            )
+        }
         Kind::Environment | Kind::Addon | Kind::Foreign => Default::default(),
     };
     let notices = bundle.bundle.notices().iter().map(ToString::to_string);
@@ -123,6 +132,7 @@ pub async fn explain(site: &Site, request: ExplainRequest) -> Result<ExplainRepo
         description: view.description.clone(),
         parameters: parameters.collect(),
         outputs: view.outputs.clone(),
+        task_outputs,
         credentials: view.credentials.clone(),
         variables: variables.collect(),
         volumes: volumes(&needs),

@@ -26,6 +26,7 @@ mod read;
 mod read_executor;
 mod read_task;
 mod reader;
+mod task_outputs;
 mod types;
 mod unsupported;
 mod value;

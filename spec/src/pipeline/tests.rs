@@ -482,3 +482,34 @@ fn what_is_said_to_kubernetes_wrongly_is_refused_with_its_place() {
         "{list:?}"
     );
 }
+
+/// A pipeline that returns nothing leaves what its tasks leave.
+#[test]
+fn what_tasks_leave_has_their_names() {
+    let text = "
+schemaVersion: 2.1.0
+pipelineInfo: {name: p}
+root: {dag: {tasks: {outer: {componentRef: {name: comp-group}, taskInfo: {name: outer}}}}}
+components:
+  comp-group: {dag: {tasks: {train: {componentRef: {name: comp-train}, taskInfo: {name: train}}}}}
+  comp-train:
+    executorLabel: exec
+    outputDefinitions:
+      parameters: {loss: {parameterType: NUMBER_DOUBLE}}
+      artifacts: {model: {artifactType: {schemaTitle: system.Model, schemaVersion: 0.0.1}}}
+deploymentSpec: {executors: {exec: {container: {image: i, command: [c]}}}}
+";
+    let pipeline = Pipeline::parse("f", text.as_bytes()).unwrap();
+    let outputs = pipeline.task_outputs();
+    let outputs: Vec<_> = outputs
+        .iter()
+        .map(|(name, kind)| (name.as_str(), kind.as_str()))
+        .collect();
+    assert_eq!(
+        outputs,
+        [
+            ("outer/train.loss", "number"),
+            ("outer/train.model", "system.Model")
+        ]
+    );
+}

@@ -52,6 +52,14 @@ fn text(bundle: &ExplainReport) -> Result<String, CliError> {
         &["name", "type", "what for"],
         &outputs(bundle),
     )?;
+    let left = bundle.task_outputs.iter();
+    let left = left.map(|(name, kind)| vec![safe(name), safe(kind.strip_prefix("system.").unwrap_or(kind))]);
+    section(
+        &mut text,
+        "left by its tasks",
+        &["name", "type"],
+        &left.collect::<Vec<_>>(),
+    )?;
     section(&mut text, "actions", &["name", "what for"], &actions(bundle))?;
     let needs = bundle.requires.as_ref().map(needs).unwrap_or_default();
     section(&mut text, "needs", &["what", "how much"], &needs)?;
