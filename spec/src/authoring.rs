@@ -9,7 +9,8 @@ mod runs;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 #[cfg(any(test, feature = "schema"))]
@@ -89,8 +90,10 @@ pub struct ProgramManifest {
     /// Always [`Kind::Program`].
     pub kind: Kind,
     /// The bundle's name.
+    #[serde(deserialize_with = "name_as_written")]
     pub name: BundleName,
     /// The bundle's version.
+    #[serde(deserialize_with = "version_as_written")]
     pub version: Version,
     /// What it is, for people.
     #[serde(default)]
@@ -121,6 +124,9 @@ pub struct ProgramManifest {
     /// What of past runs travels along.
     #[serde(default, deserialize_with = "null_as_default")]
     pub history: History,
+    /// What was read otherwise than it is written, for people.
+    #[serde(skip)]
+    pub notes: Vec<String>,
 }
 
 /// What a program runs.
@@ -176,8 +182,10 @@ pub struct OtherManifest {
     /// [`Kind::Environment`] or [`Kind::Addon`].
     pub kind: Kind,
     /// The bundle's name.
+    #[serde(deserialize_with = "name_as_written")]
     pub name: BundleName,
     /// The bundle's version.
+    #[serde(deserialize_with = "version_as_written")]
     pub version: Version,
     /// What it is, for people.
     #[serde(default)]
@@ -251,6 +259,35 @@ impl TryFrom<Map<String, Value>> for Constraints {
 struct Header {
     api_version: String,
     kind: Kind,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
+    version: Option<String>,
+}
+
+impl Header {
+    /// Says what of the name and the version is read otherwise than it is written.
+    fn notes(&self, name: &BundleName, version: &Version) -> Vec<String> {
+        let said = |written: &Option<String>, read: String, what: &str, why: &str| {
+            let written = written.as_ref().filter(|written| **written != read)?;
+            Some(format!("{what} {written:?} of samebundle.yaml is read as {read}: {why}"))
+        };
+        [
+            said(&self.name, name.to_string(), "name", "names have no upper-case letters"),
+            said(&self.version, version.to_string(), "version", "versions have three numbers"),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+fn name_as_written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BundleName, D::Error> {
+    BundleName::as_written(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+}
+
+fn version_as_written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Version, D::Error> {
+    Version::as_written(&String::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
 /// Reads a `samebundle.yaml`.
@@ -266,7 +303,8 @@ pub fn parse(bytes: &[u8]) -> Result<Authored, AuthoringError> {
     }
     match header.kind {
         Kind::Program => {
-            let manifest: ProgramManifest = yaml::from_slice(bytes, limits::AUTHORING_BYTES)?;
+            let mut manifest: ProgramManifest = yaml::from_slice(bytes, limits::AUTHORING_BYTES)?;
+            manifest.notes = header.notes(&manifest.name, &manifest.version);
             let mut names = BTreeSet::new();
             match manifest.data.iter().find(|data| !names.insert(data.name())) {
                 Some(twice) => Err(AuthoringError::DataTwice {

@@ -78,6 +78,16 @@ impl FromStr for BundleName {
     }
 }
 
+impl BundleName {
+    /// Reads a name as people write it: upper-case letters are lowered.
+    ///
+    /// # Errors
+    /// As [`FromStr`].
+    pub fn as_written(text: &str) -> Result<Self, NameError> {
+        text.to_ascii_lowercase().parse()
+    }
+}
+
 /// A semantic version (SemVer 2.0) of at most 128 bytes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(semver::Version);
@@ -92,6 +102,37 @@ impl Version {
     pub fn as_tag(&self) -> String {
         self.0.to_string().replace('+', "_")
     }
+
+    /// Reads a version as people write it: `1` and `1.0` are `1.0.0`.
+    ///
+    /// # Errors
+    /// As [`FromStr`].
+    pub fn as_written(text: &str) -> Result<Self, NameError> {
+        match plain_numbers(text) {
+            Some(1) => format!("{text}.0.0").parse(),
+            Some(2) => format!("{text}.0").parse(),
+            _ => text.parse(),
+        }
+    }
+}
+
+/// Returns how many numbers stand in a text that is nothing but numbers with dots between them.
+fn plain_numbers(text: &str) -> Option<usize> {
+    let number = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());
+    text.split('.').all(number).then(|| text.split('.').count())
+}
+
+/// Returns the other ways to write a version that is nothing but numbers, the longer first: `1.0.0` and `1` for `1.0`.
+pub fn other_spellings(version: &str) -> Vec<String> {
+    let Some(count) = plain_numbers(version).filter(|count| *count <= 3) else {
+        return Vec::new();
+    };
+    let longer = (count..3).rev().map(|given| {
+        let zeros = ".0".repeat(given - count + 1);
+        format!("{version}{zeros}")
+    });
+    let shorter = std::iter::successors(version.strip_suffix(".0"), |text| text.strip_suffix(".0"));
+    longer.chain(shorter.map(str::to_owned)).collect()
 }
 
 impl FromStr for Version {
@@ -219,6 +260,27 @@ mod tests {
         assert_eq!("1.0.0+b1".parse::<Version>().unwrap().as_tag(), "1.0.0_b1");
         for bad in ["1.0", "v1.0.0", "../../x", "1.0.0+../../x", ""] {
             assert!(bad.parse::<Version>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_and_versions_are_read_as_people_write_them() {
+        for (text, name) in [("arXiv.1303.5778v1", "arxiv.1303.5778v1"), ("digits", "digits")] {
+            assert_eq!(BundleName::as_written(text).unwrap().as_str(), name);
+        }
+        assert!(BundleName::as_written("É").is_err());
+        for (text, version) in [("1", "1.0.0"), ("1.10", "1.10.0"), ("1.0.0-rc.1", "1.0.0-rc.1")] {
+            assert_eq!(Version::as_written(text).unwrap().to_string(), version);
+        }
+        for bad in ["", "1.", ".1", "1..2", "1.0.0.0", "v1", "01"] {
+            assert!(Version::as_written(bad).is_err(), "{bad}");
+        }
+        assert_eq!(other_spellings("1.1"), ["1.1.0"]);
+        assert_eq!(other_spellings("1"), ["1.0.0", "1.0"]);
+        assert_eq!(other_spellings("1.0"), ["1.0.0", "1"]);
+        assert_eq!(other_spellings("1.1.0"), ["1.1"]);
+        for other in ["latest", "1.0.0-rc.1", "1.0.0.0", "1.2.3", ""] {
+            assert_eq!(other_spellings(other), [""; 0], "{other}");
         }
     }
 

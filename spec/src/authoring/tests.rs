@@ -104,8 +104,9 @@ fn refuses_what_does_not_belong() {
         "a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\n";
     for (from, to) in [
         ("name: digits", "name: digits\nname: digits"),
-        ("name: digits", "name: Digits"),
-        ("version: 1.0.0", "version: 1.0"),
+        ("name: digits", "name: Chiffré"),
+        ("version: 1.0.0", "version: v1.0"),
+        ("version: 1.0.0", "version: 1.0.0.0"),
         ("samebundle.dev/v1", "samebundle.dev/v2"),
         ("kind: Program", "kind: Programm"),
         ("pipeline: pipeline.yaml", "pipeline: ../pipeline.yaml"),
@@ -145,6 +146,23 @@ fn refuses_what_does_not_belong() {
     assert!(parse(deep.as_bytes()).is_err());
     assert!(parse(&vec![b'#'; 2 << 20]).is_err());
     assert!(parse(b"").is_err());
+}
+
+/// An unquoted 1.10 is a number in YAML, and yet not 1.1.
+#[test]
+fn names_and_versions_are_read_as_people_write_them() {
+    assert_eq!(program(FULL).notes, [""; 0]);
+    for (written, version) in [("1.10", "1.10.0"), ("\"1.1\"", "1.1.0"), ("2", "2.0.0"), ("1.0", "1.0.0")] {
+        let manifest = program(&FULL.replacen("version: 1.0.0", &format!("version: {written}"), 1));
+        assert_eq!(manifest.version.to_string(), version);
+        let [note] = manifest.notes.as_slice() else {
+            panic!("{:?}", manifest.notes);
+        };
+        assert!(note.contains(&format!("read as {version}")), "{note}");
+    }
+    let manifest = program(&FULL.replacen("name: digits", "name: arXiv.1303.5778v1", 1));
+    assert_eq!(manifest.name.as_str(), "arxiv.1303.5778v1");
+    assert!(manifest.notes[0].contains("upper-case"), "{:?}", manifest.notes);
 }
 
 #[test]
