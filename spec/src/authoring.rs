@@ -270,11 +270,23 @@ impl Header {
     fn notes(&self, name: &BundleName, version: &Version) -> Vec<String> {
         let said = |written: &Option<String>, read: String, what: &str, why: &str| {
             let written = written.as_ref().filter(|written| **written != read)?;
-            Some(format!("{what} {written:?} of samebundle.yaml is read as {read}: {why}"))
+            Some(format!(
+                "{what} {written:?} of samebundle.yaml is read as {read}: {why}"
+            ))
         };
         [
-            said(&self.name, name.to_string(), "name", "names have no upper-case letters"),
-            said(&self.version, version.to_string(), "version", "versions have three numbers"),
+            said(
+                &self.name,
+                name.to_string(),
+                "name",
+                "names have no upper-case letters",
+            ),
+            said(
+                &self.version,
+                version.to_string(),
+                "version",
+                "versions have three numbers",
+            ),
         ]
         .into_iter()
         .flatten()

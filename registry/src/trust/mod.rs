@@ -9,6 +9,7 @@
 //! | [`discover`] | find what is signed about a bundle |
 //! | [`verify()`] | decide whether a bundle is trusted |
 //! | [`verified`] | the proof of that, which install and run require |
+//! | [`source`] | decide whether source in a git repository is trusted |
 //! | [`receipt`] | what a site holds of a bundle, for the receipt that it signs |
 //! | [`marks`] | the newest releases that were accepted, against rollback |
 //!
@@ -24,6 +25,7 @@ mod guard;
 pub mod keys;
 pub mod marks;
 pub mod receipt;
+pub mod source;
 pub mod trust_store;
 pub mod verified;
 pub mod verify;
@@ -34,6 +36,7 @@ pub use error::TrustError;
 pub use guard::GuardError;
 pub use keys::{KeyFileError, Passphrase};
 pub use marks::{Marks, MarksError};
+pub use source::TrustedSource;
 pub use trust_store::{TrustStore, TrustStoreError};
 pub use verified::{Basis, Open, Signer, Verified};
 pub use verify::{Request, verify};

@@ -258,7 +258,7 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn basis(
+pub(super) fn basis(
     decision: Decision,
     downgraded_from: Option<u64>,
     attested: Vec<attest::Attested>,

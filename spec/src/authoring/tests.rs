@@ -152,7 +152,12 @@ fn refuses_what_does_not_belong() {
 #[test]
 fn names_and_versions_are_read_as_people_write_them() {
     assert_eq!(program(FULL).notes, [""; 0]);
-    for (written, version) in [("1.10", "1.10.0"), ("\"1.1\"", "1.1.0"), ("2", "2.0.0"), ("1.0", "1.0.0")] {
+    for (written, version) in [
+        ("1.10", "1.10.0"),
+        ("\"1.1\"", "1.1.0"),
+        ("2", "2.0.0"),
+        ("1.0", "1.0.0"),
+    ] {
         let manifest = program(&FULL.replacen("version: 1.0.0", &format!("version: {written}"), 1));
         assert_eq!(manifest.version.to_string(), version);
         let [note] = manifest.notes.as_slice() else {

@@ -194,7 +194,7 @@ pub fn decide(
     }
 }
 
-fn unsigned(scope: &Scope, rule: &Rule, warnings: Vec<SignatureFault>) -> Decision {
+pub(super) fn unsigned(scope: &Scope, rule: &Rule, warnings: Vec<SignatureFault>) -> Decision {
     Decision {
         scope: scope.clone(),
         rule: rule.clone(),

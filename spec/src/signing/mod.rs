@@ -12,6 +12,7 @@
 //! | [`attestation`] | other statements about a bundle: provenance, bill of materials | SLSA v1, SPDX 2.3 |
 //! | [`receipt`] | the statement of a site about a bundle that reached it | SLSA verification summary v1 |
 //! | [`scope`], [`policy`] | whose signatures are trusted for which origin | |
+//! | [`source`] | what git signs: tags and commits | OpenSSH PROTOCOL.sshsig |
 //! | [`decide()`], [`refusal`] | the decision | |
 
 pub mod attestation;
@@ -27,6 +28,7 @@ pub mod receipt;
 pub mod refusal;
 pub mod scope;
 pub mod sigstore;
+pub mod source;
 pub mod statement;
 #[cfg(test)]
 mod vectors;
@@ -41,4 +43,5 @@ pub use receipt::{Outcome, Receipt, Summary};
 pub use refusal::{Refusal, SignatureFault};
 pub use scope::{BundleOrigin, Scope, ScopeError};
 pub use sigstore::{Bundle, BundleError};
+pub use source::{GitObject, SignedSource, decide_source, examine_source};
 pub use statement::{RELEASE_TYPE, Release, Statement, StatementError};
