@@ -256,6 +256,12 @@ pub const CARRIED_OUTPUTS: u64 = 256 << 20;
 pub const HISTORY_BYTES: u64 = 256 << 20;
 /// A disk that has fewer bytes left is full: the record of a run and what its first container needs take as many.
 pub const FULL_DISK_BYTES: u64 = 1 << 20;
+/// Most files of a commit that is built, as many as a large repository has.
+pub const GIT_FILES: usize = 100_000;
+/// Most bytes of all files of a commit that is built: source and small data, not models.
+pub const GIT_BYTES: u64 = 4 << 30;
+/// Longest list of names or files that git prints, bytes.
+pub const GIT_LISTING_BYTES: u64 = 64 << 20;
 /// How long a blob that nothing needs stays in a store by default, seconds: a day, in which a copy that was cut off can be
 /// resumed.
 pub const STORE_GRACE_SECONDS: u64 = 86_400;

@@ -158,6 +158,10 @@ fn reach(settings: &Settings) -> Result<Reach, CliError> {
             python: settings.path("SAMEBUNDLE_PYTHON").unwrap_or(tools.python),
             kfp_python: settings.path("SAMEBUNDLE_KFP_PYTHON"),
             pip_arguments: tools.pip_arguments,
+            git: settings.path("SAMEBUNDLE_GIT").unwrap_or(tools.git),
+            git_certificates: settings
+                .path("GIT_SSL_CAINFO")
+                .or_else(|| settings.path("SSL_CERT_FILE")),
         },
         runner: RUNNER,
     })

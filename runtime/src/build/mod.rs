@@ -20,6 +20,7 @@ mod data;
 mod declared;
 mod descriptor;
 mod error;
+pub(crate) mod git;
 mod image;
 mod images;
 mod imports;
@@ -50,6 +51,7 @@ use wheelhouse::ProjectPackages;
 
 pub use descriptor::MismatchError;
 pub use error::{BuildError, ImageError};
+pub use git::GitError;
 pub use images::Registries;
 pub use tools::ToolError;
 pub use wheelhouse::WheelhouseError;
@@ -89,6 +91,10 @@ pub struct BuildTools {
     pub kfp_python: Option<PathBuf>,
     /// Options for every pip, e.g. `--index-url`.
     pub pip_arguments: Vec<String>,
+    /// Git, which fetches source.
+    pub git: PathBuf,
+    /// The certificates that git trusts; none: those that it knows by itself.
+    pub git_certificates: Option<PathBuf>,
 }
 
 impl Default for BuildTools {
@@ -97,6 +103,8 @@ impl Default for BuildTools {
             python: PathBuf::from("python3"),
             kfp_python: None,
             pip_arguments: Vec::new(),
+            git: PathBuf::from("git"),
+            git_certificates: None,
         }
     }
 }
@@ -132,7 +140,7 @@ pub struct Built {
 /// [`BuildError`]: sources that are not valid or do not fit together, images or packages that cannot be had, tools that
 /// fail, a store that cannot be written.
 pub async fn build(inputs: &BuildInputs<'_>, context: &Context) -> Result<Built, BuildError> {
-    let manifest = manifest_of(inputs)?;
+    let manifest = manifest_of(inputs, context)?;
     let tags = tags(&manifest, inputs)?;
     let ReadPipeline {
         text,
@@ -232,7 +240,7 @@ pub struct Checked {
 /// # Errors
 /// [`BuildError`]: sources that are not valid or do not fit together, or a compiler that fails.
 pub async fn lint(inputs: &BuildInputs<'_>, context: &Context) -> Result<Checked, BuildError> {
-    let manifest = manifest_of(inputs)?;
+    let manifest = manifest_of(inputs, context)?;
     data::check(inputs.sources, &manifest.data)?;
     let ReadPipeline { pipeline, notes, .. } = read_pipeline(inputs, &manifest, context).await?;
     descriptor::check(&manifest, &pipeline)?;
@@ -243,11 +251,16 @@ pub async fn lint(inputs: &BuildInputs<'_>, context: &Context) -> Result<Checked
     })
 }
 
-fn manifest_of(inputs: &BuildInputs<'_>) -> Result<ProgramManifest, BuildError> {
-    match &inputs.manifest {
-        Some(manifest) => Ok(manifest.clone()),
-        None => read_manifest(inputs.sources),
+/// Returns the manifest, and says what of it is read otherwise than it is written.
+fn manifest_of(inputs: &BuildInputs<'_>, context: &Context) -> Result<ProgramManifest, BuildError> {
+    let manifest = match &inputs.manifest {
+        Some(manifest) => manifest.clone(),
+        None => read_manifest(inputs.sources)?,
+    };
+    for note in &manifest.notes {
+        notice(context, note.clone());
     }
+    Ok(manifest)
 }
 
 /// Reads and checks `samebundle.yaml` in a folder.
@@ -456,6 +469,10 @@ fn read_file(path: &Path, limit: u64) -> Result<Vec<u8>, BuildError> {
 /// Tells whether a path, with links followed, leads to something in a folder.
 fn is_inside(path: &Path, folder: &Path) -> std::io::Result<bool> {
     Ok(path.canonicalize()?.starts_with(folder.canonicalize()?))
+}
+
+fn notice(context: &Context, text: impl Into<String>) {
+    context.events.emit(Event::Notice { text: text.into() });
 }
 
 fn step(context: &Context, name: &str) {

@@ -238,7 +238,7 @@ async fn run_listening(
 }
 
 /// Ends a process and everything that it started.
-fn end_group(leader: Option<u32>) {
+pub(super) fn end_group(leader: Option<u32>) {
     let leader = leader
         .and_then(|id| i32::try_from(id).ok())
         .and_then(rustix::process::Pid::from_raw);
