@@ -8,7 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::signing::BundleOrigin;
-use crate::{EntryPath, Repository, limits};
+use crate::{Digest, EntryPath, Repository, limits};
 
 /// Why a text names no source in a git repository.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -109,16 +109,21 @@ impl GitReference {
 }
 
 impl GitPlace {
-    /// The place as the policy sees it: host and path of the repository, in lower case. None if no scope can name it.
-    pub fn origin(&self) -> Option<BundleOrigin> {
-        let (scheme, rest) = self.url.split_once("://")?;
-        if scheme == "file" {
-            return Some(BundleOrigin::Local);
-        }
+    /// The place as the policy sees it: host and path of the repository, in lower case. A path that no scope can name is
+    /// replaced by its digest, so that only rules for the whole host are about it.
+    pub fn origin(&self) -> BundleOrigin {
+        let (_, rest) = self.url.split_once("://").unwrap_or_default();
         let rest = rest.rsplit_once('@').map_or(rest, |(_, rest)| rest);
-        let (host, path) = rest.strip_suffix(".git").unwrap_or(rest).split_once('/')?;
-        let repository = Repository::new(host, &path.to_ascii_lowercase()).ok()?;
-        Some(BundleOrigin::Registry(repository))
+        let (host, path) = rest
+            .strip_suffix(".git")
+            .unwrap_or(rest)
+            .split_once('/')
+            .unwrap_or_default();
+        let digest = Digest::sha256(path.as_bytes()).hex();
+        // Only the address of a file has no host.
+        let repository =
+            Repository::new(host, &path.to_ascii_lowercase()).or_else(|_| Repository::new(host, &digest));
+        repository.map_or(BundleOrigin::Local, BundleOrigin::Registry)
     }
 }
 
@@ -448,8 +453,12 @@ mod tests {
             ("git+file:///srv/r#", "a local file or store"),
         ] {
             let places = source(text).places();
-            assert_eq!(places[0].origin().unwrap().to_string(), origin);
+            assert_eq!(places[0].origin().to_string(), origin);
         }
-        assert_eq!(source("git+https://h.example/~u/r#").places()[0].origin(), None);
+        let odd = source("git+https://h.example/~u/r#").places()[0].origin();
+        assert!(
+            odd.to_string().starts_with("h.example/") && !odd.to_string().contains("/u"),
+            "{odd}"
+        );
     }
 }

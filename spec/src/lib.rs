@@ -28,6 +28,7 @@ pub mod chunks;
 pub mod descriptor;
 pub mod digest;
 pub mod exit;
+#[cfg(feature = "full")]
 pub mod git;
 pub mod image_config;
 pub mod json;

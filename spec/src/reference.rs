@@ -27,6 +27,11 @@ pub struct Tag(String);
 text_type!(Tag);
 
 impl Tag {
+    /// Other ways to write the same version, if the tag is a version of nothing but numbers.
+    pub fn other_spellings(&self) -> impl Iterator<Item = Self> {
+        crate::name::other_spellings(&self.0).into_iter().map(Self)
+    }
+
     /// The fallback tag under which referrers of `subject` are listed where a registry has no referrers API.
     pub fn referrers(subject: &Digest) -> Self {
         Self(format!("{}-{}", subject.algorithm().name(), subject.hex()))

@@ -77,7 +77,7 @@ pub(crate) const WORDS: &str = "words";
 /// The id of the option that names one.
 pub(crate) const NAMED: &str = "named";
 
-/// Names an installation: NAME, the long spelling `program NAME`, or -n NAME.
+/// Names an installation: NAME, NAME:VERSION, the long spelling `program NAME`, or -n NAME.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Named {
     /// The installation; `program NAME` and -n NAME say the same
@@ -88,19 +88,11 @@ pub(crate) struct Named {
 }
 
 impl Named {
-    /// The installation.
-    ///
-    /// # Errors
-    /// If several are named, or it is no name.
-    pub(crate) fn installation(&self) -> Result<BundleName, CliError> {
-        Ok(self.text()?.parse().map_err(verbs::VerbError::Name)?)
-    }
-
     /// The installation, and the version that may follow it.
     ///
     /// # Errors
-    /// As [`Self::installation`].
-    pub(crate) fn local(&self) -> Result<LocalName, CliError> {
+    /// If several are named, or it is no name.
+    pub(crate) fn installation(&self) -> Result<LocalName, CliError> {
         Ok(self.text()?.parse().map_err(verbs::VerbError::Name)?)
     }
 

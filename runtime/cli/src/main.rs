@@ -14,6 +14,7 @@ mod render;
 mod session;
 mod settings;
 mod signals;
+mod spelling;
 mod values;
 
 use std::ffi::OsString;
@@ -21,8 +22,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use samebundle_runtime::Event;
 use samebundle_runtime::record::Installations;
-use samebundle_runtime::verbs::{self, BringRequest, Consent, RunSource, VerbError};
+use samebundle_runtime::verbs::{self, BringRequest, Consent, LocalName, RunSource, VerbError};
 use samebundle_spec::BundleName;
 use samebundle_spec::bundle::Bundle;
 use samebundle_spec::{Classify, ErrorKind};
@@ -149,6 +151,9 @@ fn brought(
         verbose: early.verbose,
     };
     let events = render::progress::events(output, early.verbose);
+    if let Some(text) = spelling::note(&named) {
+        events.emit(Event::Notice { text });
+    }
     let work = async {
         let session = Session::open(settings.clone(), &global, events)?;
         Ok(verbs::bring(&session.site, request).await?)
@@ -195,7 +200,8 @@ fn parse(words: &[OsString], early: &Early, settings: &Settings) -> Result<(Cli,
 fn bundle_of(words: &[String], settings: &Settings) -> Result<Option<Bundle>, CliError> {
     let (name, rest) = args::name_among(words, None);
     let words = name.into_iter().chain(rest.iter().map(String::as_str));
-    let names: Vec<BundleName> = words.filter_map(|word| word.parse().ok()).collect();
+    let names = words.filter_map(|word| word.parse::<LocalName>().ok());
+    let names: Vec<BundleName> = names.map(|local| local.name).collect();
     let home = samebundle_runtime::Home::open(settings.home()?)?;
     let installations = Installations::new(&home);
     for name in &names {
@@ -231,6 +237,9 @@ fn run(cli: Cli, matches: &ArgMatches, settings: Settings) -> ExitCode {
         false => log::Reader::User(Arc::clone(&events)),
     };
     log::show(filter, reader);
+    for text in spelling::notes(matches) {
+        events.emit(Event::Notice { text });
+    }
     let work = async {
         let session = Session::open(settings, &cli.global, events)?;
         let cancel = session.site.context.cancel.clone();

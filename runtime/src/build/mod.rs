@@ -51,7 +51,7 @@ use wheelhouse::ProjectPackages;
 
 pub use descriptor::MismatchError;
 pub use error::{BuildError, ImageError};
-pub use git::GitError;
+pub use git::{GitError, GitFault};
 pub use images::Registries;
 pub use tools::ToolError;
 pub use wheelhouse::WheelhouseError;

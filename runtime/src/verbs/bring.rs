@@ -10,12 +10,14 @@ use std::sync::Arc;
 use samebundle_registry::trust::Verified;
 use samebundle_registry::{Store, durable};
 use samebundle_spec::authoring::{self, Authored, ProgramManifest};
+use samebundle_spec::record::Installation;
 use samebundle_spec::{BundleName, Digest, Version, limits};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::author::{SiteRegistries, built, inputs, name_from_folder, template};
 use super::install::install;
+use super::resolve::installation;
 use super::{Consent, InstallRequest, LocalName, Location, LocationError, Site, VerbError};
 use crate::build::{self, BuildInputs};
 use crate::lifecycle;
@@ -55,6 +57,9 @@ impl RunSource {
     /// # Errors
     /// If it is a path or reference that names nothing.
     pub fn read(text: &str, folder: &Path) -> Result<Option<Self>, LocationError> {
+        if text.contains("://") {
+            return Ok(Some(Self::Bundle(text.parse::<Location>()?)));
+        }
         let path = folder.join(text);
         let is_path = text.starts_with(['.', '/']) || text.contains('/');
         if is_path && path.is_dir() {
@@ -111,6 +116,11 @@ pub struct BringReport {
 pub async fn bring(site: &Site, request: BringRequest) -> Result<BringReport, VerbError> {
     match request.source {
         RunSource::Bundle(from) => {
+            if let Location::Local(local) = &from
+                && Installations::new(site.home()).find(&local.name)?.is_some()
+            {
+                return reported(installation(site, local)?);
+            }
             let install_request = InstallRequest {
                 wanted: None,
                 from,
@@ -120,39 +130,42 @@ pub async fn bring(site: &Site, request: BringRequest) -> Result<BringReport, Ve
                 environment: None,
                 consent: request.consent,
             };
-            let installation = install(site, install_request).await?.installation;
-            Ok(BringReport {
-                version: installation.version.parse().map_err(VerbError::Name)?,
-                digest: installation.index.digest,
-                name: installation.name,
-            })
+            reported(install(site, install_request).await?.installation)
         }
         RunSource::Folder(folder) => {
-            let project = Project::of_folder(folder)?;
+            let project = Project::of_folder(folder, None)?;
             working_copy(site, project, request.pipeline.as_deref()).await
         }
         RunSource::File(file) => {
-            let project = Project::of_file(&file)?;
+            let project = Project::of_file(&file, None)?;
             working_copy(site, project, request.pipeline.as_deref()).await
         }
     }
 }
 
-/// What a working copy is built from.
-struct Project {
-    folder: PathBuf,
-    manifest: ProgramManifest,
+fn reported(installation: Installation) -> Result<BringReport, VerbError> {
+    Ok(BringReport {
+        version: installation.version.parse().map_err(VerbError::Name)?,
+        digest: installation.index.digest,
+        name: installation.name,
+    })
+}
+
+/// What a working copy, or source of a repository, is built from.
+pub(super) struct Project {
+    pub(super) folder: PathBuf,
+    pub(super) manifest: ProgramManifest,
 }
 
 impl Project {
-    /// A folder with `samebundle.yaml`, or with a single pipeline.
-    fn of_folder(folder: PathBuf) -> Result<Self, VerbError> {
+    /// A folder with `samebundle.yaml`, or with a single pipeline. What lies above `root` does not belong to it.
+    pub(super) fn of_folder(folder: PathBuf, root: Option<&Path>) -> Result<Self, VerbError> {
         if folder.join(build::MANIFEST).exists() {
             let manifest = build::read_manifest(&folder)?;
             return Ok(Self { folder, manifest });
         }
         match find_pipeline(&folder) {
-            Some(below) => Self::of_file(&folder.join(below)),
+            Some(below) => Self::of_file(&folder.join(below), root),
             None => Err(VerbError::Usage(format!(
                 "{} has neither samebundle.yaml nor pipeline.py: name the pipeline's file, or write a samebundle.yaml with \
                  `init {} --from FILE`",
@@ -163,11 +176,14 @@ impl Project {
     }
 
     /// A pipeline's file. The `samebundle.yaml` above it says the rest, if there is one.
-    fn of_file(file: &Path) -> Result<Self, VerbError> {
+    pub(super) fn of_file(file: &Path, root: Option<&Path>) -> Result<Self, VerbError> {
+        let root = root.map(|root| root.canonicalize().map_err(VerbError::io("read", root)));
+        let root = root.transpose()?;
         let file = file.canonicalize().map_err(VerbError::io("read", file))?;
         let own = file.parent().unwrap_or(Path::new("/"));
         let above = |names: &[&str]| {
-            let mut folders = own.ancestors();
+            let within = |folder: &&Path| root.as_ref().is_none_or(|root| folder.starts_with(root));
+            let mut folders = own.ancestors().take_while(within);
             folders.find(|folder| names.iter().any(|name| folder.join(name).exists()))
         };
         let described = above(&[build::MANIFEST]);
@@ -334,7 +350,15 @@ mod tests {
         assert!(matches!(read("."), Ok(Some(RunSource::Folder(_)))));
         assert!(matches!(read("train.py"), Ok(Some(RunSource::File(_)))));
         assert!(matches!(read("digits/p.ipynb"), Ok(Some(RunSource::File(_)))));
-        for text in ["x.tgz", "registry.example/a/b:1", "layout:l", "digits:1.0.0"] {
+        for text in [
+            "x.tgz",
+            "registry.example/a/b:1",
+            "layout:l",
+            "digits:1.0.0",
+            "arXiv.1303.5778v1:1.0",
+            "https://h.example/o/r/p:1.0",
+            "git+file:///srv/r@1.0#train.py",
+        ] {
             assert!(matches!(read(text), Ok(Some(RunSource::Bundle(_)))), "{text}");
         }
         assert!(read("./nosuch").is_err());

@@ -191,6 +191,9 @@ pub async fn copy(site: &Site, request: CopyRequest) -> Result<CopyReport, VerbE
             "an archive names its bundle by the bundle's own version: write archive:{} without :{tag}",
             path.display()
         ))),
+        Location::Git(source) => Err(VerbError::Usage(format!(
+            "{source} is a git repository, where no bundle goes: a registry is written without https://"
+        ))),
         Location::Local(name) => {
             step(&format!("the local store as {name}"));
             if let Some(version) = &name.version {

@@ -14,11 +14,11 @@ use samebundle_spec::bundle::BundleError;
 use samebundle_spec::bundle::definition::DefinitionError;
 use samebundle_spec::name::NameError;
 use samebundle_spec::reference::ReferenceError;
-use samebundle_spec::signing::{PolicyError, ScopeError, SignatureFault};
-use samebundle_spec::{Classify, Digest, ErrorKind, Timestamp};
+use samebundle_spec::signing::{PolicyError, Refusal, ScopeError, SignatureFault};
+use samebundle_spec::{BundleName, Classify, Digest, ErrorKind, Timestamp, Version};
 
 use super::{LocationError, PassphraseError};
-use crate::build::BuildError;
+use crate::build::{BuildError, GitError};
 use crate::driver::DriverError;
 use crate::lifecycle::LifecycleError;
 use crate::opened::OpenError;
@@ -203,8 +203,54 @@ pub enum VerbError {
     )]
     WorkingCopy {
         /// The name.
-        name: samebundle_spec::BundleName,
+        name: BundleName,
     },
+    /// The policy refuses source in a git repository.
+    #[error(
+        "{text} is not trusted: {refusal}; building it would execute its code here: read it first, and --allow-unsigned takes \
+         it, which is recorded"
+    )]
+    SourceRefused {
+        /// The source, with its commit.
+        text: String,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// Source is named where a bundle is wanted.
+    #[error(
+        "{text} is source in a git repository, which `install`, `create`, `run` and `upgrade` take: install it, and name the \
+         installation; if it is a registry, leave https:// out"
+    )]
+    OnlySource {
+        /// The source.
+        text: String,
+    },
+    /// An installation has another version than the one that was named.
+    #[error(
+        "{name} is installed with version {installed}, not {wanted}: `upgrade {name} {name}:{wanted}` changes that if the local \
+         store has it, and {name} alone names what is installed"
+    )]
+    OtherVersion {
+        /// The installation.
+        name: BundleName,
+        /// The version that it has.
+        installed: String,
+        /// The version that was asked for.
+        wanted: Version,
+    },
+    /// The local store does not have this version.
+    #[error("there is no {text} in the local store{}", versions(.name, .there))]
+    NoVersion {
+        /// The name and the version.
+        text: String,
+        /// The name.
+        name: BundleName,
+        /// The versions that are there.
+        there: Vec<String>,
+    },
+    /// Source could not be fetched.
+    #[error(transparent)]
+    Git(#[from] GitError),
     /// A run uses a volume.
     #[error("volume {name} is used by a run; wait until it has ended, or stop it")]
     VolumeInUse {
@@ -228,6 +274,13 @@ pub enum VerbError {
     Path(#[from] PathError),
 }
 
+fn versions(name: &BundleName, there: &[String]) -> String {
+    match there {
+        [] => format!(", nor another version of {name}"),
+        there => format!("; it has {name} in version {}", there.join(", ")),
+    }
+}
+
 impl VerbError {
     /// Makes the error of a failed file operation.
     pub(super) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
@@ -244,6 +297,7 @@ impl Classify for VerbError {
             | Self::Name(_)
             | Self::Scope(_)
             | Self::UnknownParameter { .. }
+            | Self::OnlySource { .. }
             | Self::Usage(_) => ErrorKind::Usage,
             Self::ParameterValue { .. } | Self::Policy(_) => ErrorKind::Input,
             Self::Store(error) => error.kind(),
@@ -263,10 +317,14 @@ impl Classify for VerbError {
             Self::TrustStore(error) => error.kind(),
             Self::Key(error) => error.kind(),
             Self::Secret(error) => error.kind(),
+            Self::Git(error) => error.kind(),
+            Self::SourceRefused { refusal, .. } => refusal.kind(),
             Self::Damaged(_) | Self::Receipt { .. } => ErrorKind::NotTrusted,
             Self::NoKey { .. }
             | Self::NoVolume { .. }
             | Self::WorkingCopy { .. }
+            | Self::OtherVersion { .. }
+            | Self::NoVersion { .. }
             | Self::NoFiles { .. }
             | Self::FilesRemoved { .. }
             | Self::NothingOf { .. }

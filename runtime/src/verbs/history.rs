@@ -1,11 +1,11 @@
 //! `list`, `show` and `logs`: installations, and what the tasks of runs printed.
 
-use samebundle_spec::BundleName;
 use samebundle_spec::record::{Installation, RunId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Site, VerbError};
+use super::resolve::installation;
+use super::{LocalName, Site, VerbError};
 use crate::record::{Installations, LogLine, Runs};
 
 /// All installations.
@@ -19,8 +19,8 @@ pub struct ListReport {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ShowRequest {
-    /// Its name.
-    pub name: BundleName,
+    /// Its name, and the version that it has to have.
+    pub name: LocalName,
 }
 
 /// One installation.
@@ -66,8 +66,8 @@ pub fn list(site: &Site) -> Result<ListReport, VerbError> {
 /// # Errors
 /// If there is none of that name, or a record cannot be read.
 pub fn show(site: &Site, request: &ShowRequest) -> Result<ShowReport, VerbError> {
-    let installation = Installations::new(site.home()).get(&request.name)?;
-    let runs = Runs::new(site.home()).list(Some(&request.name))?.len();
+    let installation = installation(site, &request.name)?;
+    let runs = Runs::new(site.home()).list(Some(&installation.name))?.len();
     Ok(ShowReport { installation, runs })
 }
 

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use samebundle_registry::trust::Verified;
+use samebundle_spec::git::CommitId;
 use samebundle_spec::record::{Installation, Run, RunStatus};
-use samebundle_spec::{BundleName, Version};
+use samebundle_spec::{BundleName, Descriptor, Version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::copy::verified_into_store;
 use super::credentials;
-use super::resolve::{ArchiveCheck, open_installed, resolve, still_verified};
-use super::{Consent, CredentialsGiven, Given, Location, Site, VerbError};
+use super::resolve::{ArchiveCheck, installation, open_installed, resolve, still_verified};
+use super::{Consent, CredentialsGiven, Given, LocalName, Location, ResolvedBundle, Site, VerbError, source};
 use crate::lifecycle::{self, LifecycleError};
 use crate::opened::{Kind, OpenedBundle};
 use crate::plan::RUN;
@@ -59,8 +61,8 @@ pub enum Wanted {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UpgradeRequest {
-    /// The installation.
-    pub name: BundleName,
+    /// The installation, and the version that it has to have now.
+    pub name: LocalName,
     /// Where the new bundle is; none: where the installed one came from.
     #[serde(default)]
     pub from: Option<Location>,
@@ -76,8 +78,8 @@ pub struct UpgradeRequest {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UninstallRequest {
-    /// The installation.
-    pub name: BundleName,
+    /// The installation, and the version that it has to have.
+    pub name: LocalName,
     /// Where a foreign bundle's own action runs; none: what works.
     #[serde(default)]
     pub environment: Option<String>,
@@ -135,10 +137,7 @@ pub async fn install(site: &Site, request: InstallRequest) -> Result<InstallRepo
 }
 
 async fn install_as(site: &Site, request: InstallRequest, replace: bool) -> Result<InstallReport, VerbError> {
-    let bundle = resolve(site, &request.from, ArchiveCheck::BeforeUse).await?;
-    site.step(format!("verify {}", bundle.index.digest));
-    let verified = bundle.verify_to_install(site, request.consent).await?;
-    site.step(format!("fetch {}", bundle.shown));
+    let (bundle, verified) = found(site, &request, replace).await?;
     let store = site.store().await?;
     let (_, opened) = verified_into_store(site, &bundle, verified, &store).await?;
     check_kind(request.wanted, opened.get())?;
@@ -182,6 +181,27 @@ async fn install_as(site: &Site, request: InstallRequest, replace: bool) -> Resu
         replaced: None,
         unchanged: false,
     })
+}
+
+/// Finds the bundle and the reason to trust it, or builds it of its source.
+async fn found(
+    site: &Site,
+    request: &InstallRequest,
+    replace: bool,
+) -> Result<(ResolvedBundle, Verified<Descriptor>), VerbError> {
+    if let Location::Git(git) = &request.from {
+        let replaced = match request.name.as_ref().filter(|_| replace) {
+            Some(name) => Installations::new(site.home()).find(name)?,
+            None => None,
+        };
+        let before = replaced.as_ref().and_then(source::of);
+        return source::built(site, git, request.consent, before.as_ref()).await;
+    }
+    let bundle = resolve(site, &request.from, ArchiveCheck::BeforeUse).await?;
+    site.step(format!("verify {}", bundle.index.digest));
+    let verified = bundle.verify_to_install(site, request.consent).await?;
+    site.step(format!("fetch {}", bundle.shown));
+    Ok((bundle, verified))
 }
 
 /// Reads the credentials of a foreign bundle's own action.
@@ -232,7 +252,7 @@ fn check_kind(wanted: Option<Wanted>, bundle: &OpenedBundle) -> Result<(), VerbE
 /// # Errors
 /// As [`install`], or if there is no such installation.
 pub async fn upgrade(site: &Site, request: UpgradeRequest) -> Result<InstallReport, VerbError> {
-    let before = Installations::new(site.home()).get(&request.name)?;
+    let before = installation(site, &request.name)?;
     let from = match request.from {
         Some(from) => from,
         None => origin(&before)?,
@@ -240,7 +260,7 @@ pub async fn upgrade(site: &Site, request: UpgradeRequest) -> Result<InstallRepo
     let install = InstallRequest {
         from,
         wanted: None,
-        name: Some(request.name),
+        name: Some(request.name.name),
         parameters: Given::default(),
         credentials: CredentialsGiven::default(),
         environment: request.environment,
@@ -254,6 +274,20 @@ pub async fn upgrade(site: &Site, request: UpgradeRequest) -> Result<InstallRepo
 
 /// Returns the location from which an installation came, without the digest to which it was pinned.
 fn origin(installation: &Installation) -> Result<Location, VerbError> {
+    if let Some(git) = source::of(installation) {
+        let begins = |commit: &CommitId| {
+            git.reference
+                .as_ref()
+                .is_none_or(|one| commit.as_str().starts_with(one.as_str()))
+        };
+        return match git.commit.as_ref().is_some_and(begins) {
+            true => Err(VerbError::Usage(format!(
+                "{} was installed from a commit, which does not change: name the tag that it is to have",
+                installation.name
+            ))),
+            false => Ok(Location::Git(git.unpinned())),
+        };
+    }
     let source = installation
         .source
         .rsplit_once('@')
@@ -275,8 +309,8 @@ fn origin(installation: &Installation) -> Result<Location, VerbError> {
 /// If there is no installation of that name, its bundle is not trusted any more, or a foreign bundle's own action
 /// fails. Then the installation stays.
 pub async fn uninstall(site: &Site, request: UninstallRequest) -> Result<UninstallReport, VerbError> {
-    let name = request.name;
-    let installation = Installations::new(site.home()).get(&name)?;
+    let installation = installation(site, &request.name)?;
+    let name = request.name.name;
     let store = site.store().await?;
     let bundle = open_installed(site, &store, &installation).await?;
     let machine = site.machine(&store, request.environment.as_deref()).await?;

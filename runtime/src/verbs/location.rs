@@ -1,5 +1,5 @@
 //! The location of a bundle, as a user writes it: `registry/repository:tag`, `@digest`, `archive:FILE[:TAG]`,
-//! `layout:DIR[:TAG]`, or a name in the local store.
+//! `layout:DIR[:TAG]`, a name in the local store, or the address of its source in a git repository.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use samebundle_registry::archive::volumes;
+use samebundle_spec::git::{GitSource, GitSourceError};
 use samebundle_spec::reference::ReferenceError;
 use samebundle_spec::{BundleName, Reference, Tag, Version};
 use schemars::JsonSchema;
@@ -23,6 +24,8 @@ pub enum Location {
     Layout(PathBuf, Option<Tag>),
     /// A bundle in the local store, newest or of one version.
     Local(LocalName),
+    /// Source in a git repository, which is built here.
+    Git(GitSource),
 }
 
 /// The name of a bundle in the local store: `NAME` or `NAME:VERSION`.
@@ -47,6 +50,20 @@ pub enum LocationError {
     /// It looks like a reference, but is not valid.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
+    /// It looks like source in a git repository, but is not valid.
+    #[error(transparent)]
+    Git(#[from] GitSourceError),
+    /// An address of plain HTTP.
+    #[error(
+        "{text:?}: http is not protected, and says neither registry nor git: write {rest} for a registry, or https://{rest} for \
+         source in a git repository"
+    )]
+    Http {
+        /// The text.
+        text: String,
+        /// The text without its scheme.
+        rest: String,
+    },
     /// A tag with a plus sign, as semantic versions have it.
     #[error("{text:?} has a tag with '+', which no registry takes: write '_' for '+'")]
     Plus {
@@ -55,7 +72,8 @@ pub enum LocationError {
     },
     /// An address or a file with a scheme that is not supported for bundles.
     #[error(
-        "{text:?} is no location: bundles do not come by {scheme}; give registry/repository:tag, archive:FILE or layout:DIR"
+        "{text:?} is no location: bundles do not come by {scheme}; give registry/repository:tag, archive:FILE, layout:DIR, or \
+         git+https://, git+ssh:// or git+file:// for source in a git repository"
     )]
     Scheme {
         /// The text.
@@ -136,8 +154,9 @@ const OTHER_ENDINGS: [&str; 13] = [
     ".sif", ".gz",
 ];
 
-/// Schemes that other tools write before a reference. They mean the same as no scheme.
-const SCHEMES: [&str; 4] = ["docker://", "oci://", "https://", "http://"];
+/// Schemes that other tools write before a reference. They mean the same as no scheme; `https` only before a digest, because
+/// other addresses of it are those of git repositories.
+const SCHEMES: [&str; 3] = ["docker://", "oci://", "https://"];
 
 impl FromStr for Location {
     type Err = LocationError;
@@ -148,6 +167,13 @@ impl FromStr for Location {
         }
         if let Some(rest) = text.strip_prefix("layout:") {
             return Self::layout(text, rest);
+        }
+        if GitSource::is_meant(text) {
+            return Ok(Self::Git(text.parse()?));
+        }
+        if let Some(rest) = text.strip_prefix("http://") {
+            let (text, rest) = (text.to_owned(), rest.to_owned());
+            return Err(LocationError::Http { text, rest });
         }
         if let Some(rest) = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme)) {
             return reference(rest);
@@ -325,6 +351,7 @@ impl fmt::Display for Location {
             Self::Archive(path, tag) => tagged(f, "archive", path, tag),
             Self::Layout(path, tag) => tagged(f, "layout", path, tag),
             Self::Local(name) => name.fmt(f),
+            Self::Git(source) => source.fmt(f),
         }
     }
 }
@@ -335,11 +362,11 @@ impl FromStr for LocalName {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once(':') {
             Some((name, version)) => Ok(Self {
-                name: name.parse()?,
-                version: Some(lenient_version(version)?),
+                name: BundleName::as_written(name)?,
+                version: Some(Version::as_written(version)?),
             }),
             None => Ok(Self {
-                name: text.parse()?,
+                name: BundleName::as_written(text)?,
                 version: None,
             }),
         }
@@ -374,18 +401,9 @@ macro_rules! text_schema {
 
 text_schema! {
     Location =
-        "registry/repository:tag, registry/repository@digest, archive:FILE[:TAG], layout:DIR[:TAG], or NAME[:VERSION]";
+        "registry/repository:tag, registry/repository@digest, archive:FILE[:TAG], layout:DIR[:TAG], NAME[:VERSION], or \
+         git+https://HOST/REPOSITORY@REF#PATH";
     LocalName = "NAME or NAME:VERSION";
-}
-
-/// Reads a version as people write it: `1.1` is `1.1.0`.
-fn lenient_version(text: &str) -> Result<Version, samebundle_spec::name::NameError> {
-    let short = text.chars().all(|c| c.is_ascii_digit() || c == '.');
-    match (short, text.matches('.').count()) {
-        (true, 0) => format!("{text}.0.0").parse(),
-        (true, 1) => format!("{text}.0").parse(),
-        _ => text.parse(),
-    }
 }
 
 /// Returns the name of an archive without its ending.
@@ -434,10 +452,19 @@ mod tests {
             panic!("local")
         };
         assert_eq!(local.version.unwrap().to_string(), "1.1.0");
-        for scheme in SCHEMES {
+        for scheme in ["docker://", "oci://"] {
             let text = format!("{scheme}127.0.0.1:7001/ref/x:1");
             assert_eq!(location(&text), location("127.0.0.1:7001/ref/x:1"), "{text}");
         }
+        let digest = format!("r.example/x@sha256:{}", "0".repeat(64));
+        assert_eq!(location(&format!("https://{digest}")), location(&digest));
+        for text in ["https://h.example/o/r/p:1.0", "git+file:///srv/r@1.0#p"] {
+            assert!(matches!(location(text), Location::Git(_)), "{text}");
+        }
+        assert_eq!(
+            location("arXiv.1303.5778v1:1.0"),
+            location("arxiv.1303.5778v1:1.0.0")
+        );
     }
 
     #[test]
@@ -449,6 +476,7 @@ mod tests {
             "layout:a/b:1.0",
             "digits",
             "digits:1.1.0",
+            "git+https://h.example/o/r@1.0#p",
         ] {
             assert_eq!(text.parse::<Location>().unwrap().to_string(), text);
         }
@@ -457,7 +485,10 @@ mod tests {
     #[test]
     fn says_what_is_wrong_with_a_text() {
         for (text, said) in [
-            ("Digits", "is no location"),
+            ("Dígits", "is no location"),
+            ("http://r.example/x:1", "https://r.example/x:1 for source"),
+            ("https://u:p@h.example/o/r", "credentials do not belong"),
+            ("ssh://git@h.example/r", "git+ssh://"),
             ("--x", "is no location"),
             ("ftp://x/y", "do not come by ftp"),
             ("out.tar.zst", ".tar.zst, a form"),

@@ -31,6 +31,7 @@ mod resolve;
 mod run;
 mod runs;
 mod site;
+mod source;
 mod store;
 mod trust;
 mod verify;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use samebundle_registry::StoreError;
 use samebundle_registry::store::Resolve;
-use samebundle_spec::{BundleName, Reference, Tag};
+use samebundle_spec::{BundleName, Reference, Tag, Version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -64,13 +64,16 @@ pub async fn publish(site: &Site, request: PublishRequest) -> Result<PublishRepo
     .await?;
     let version: Tag = built.version.as_tag().parse()?;
     let tag = to.tag.get_or_insert_with(|| version.clone()).clone();
-    if tag != version {
+    // The other ways to write it are taken, as everywhere, and what is published has the whole one.
+    let is_same = Version::as_written(tag.as_str()).is_ok_and(|tag| tag == built.version);
+    if tag != version && !is_same {
         return Err(VerbError::Usage(format!(
             "{} is version {}: publish it without a tag, or set `version` in samebundle.yaml to what {tag} says",
             built.name, built.version
         )));
     }
-    refuse_other_content(site, &to, &tag, &built).await?;
+    to.tag = Some(version.clone());
+    refuse_other_content(site, &to, &version, &built).await?;
     let bundle = Location::Local(LocalName {
         name: built.name.clone(),
         version: Some(built.version.clone()),

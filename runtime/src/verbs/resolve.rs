@@ -7,18 +7,19 @@ use std::sync::Arc;
 use samebundle_registry::StoreError;
 use samebundle_registry::archive;
 use samebundle_registry::layout::Layout;
-use samebundle_registry::layout::select;
+use samebundle_registry::layout::{SelectError, select};
+use samebundle_registry::remote::RemoteRepository;
 use samebundle_registry::store::{Origin, Resolve};
 use samebundle_registry::trust::{self, TrustError, TrustStore, Verified};
 use samebundle_spec::bundle::Bundle;
 use samebundle_spec::record::{Installation, Verification};
 use samebundle_spec::signing::{self, Expected, Refusal, SignatureFault};
-use samebundle_spec::{BundleName, Descriptor, Reference, Tag};
+use samebundle_spec::{BundleName, Descriptor, Reference, Tag, Version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::bring::WORKING_COPY;
-use super::{LocalName, Location, Site, VerbError};
+use super::{LocalName, Location, Site, VerbError, source};
 use crate::foreign;
 use crate::home::Home;
 use crate::opened::{OpenError, OpenedBundle};
@@ -87,7 +88,7 @@ pub(super) async fn resolve(
         }
         Location::Layout(dir, tag) => {
             let layout = Layout::open(dir).await?;
-            let (index, tag) = select(&layout.entries().await?, tag.as_ref())?;
+            let (index, tag) = select_written(site, &layout.entries().await?, tag.as_ref())?;
             let shown = format!("layout:{}", dir.display());
             Ok(local(Arc::new(layout), index, tag, &shown))
         }
@@ -100,11 +101,72 @@ pub(super) async fn resolve(
                         name: name.name.clone(),
                     });
                 }
+                Err(StoreError::NotFound { .. }) if name.version.is_some() => {
+                    return Err(no_version(&store, name).await?);
+                }
                 outcome => outcome?,
             };
             let shown = format!("store:{}", name.name);
             Ok(local(Arc::new(store), index, Some(tag), &shown))
         }
+        Location::Git(source) => Err(VerbError::OnlySource {
+            text: source.to_string(),
+        }),
+    }
+}
+
+/// Makes the error of a version that the local store does not have, with those that it has.
+async fn no_version(store: &Layout, local: &LocalName) -> Result<VerbError, VerbError> {
+    let tags = store.tags().await?;
+    let begin = format!("{}_", local.name);
+    let there = tags.iter().filter_map(|tag| tag.as_str().strip_prefix(&begin));
+    Ok(VerbError::NoVersion {
+        text: local.to_string(),
+        name: local.name.clone(),
+        there: there.map(str::to_owned).collect(),
+    })
+}
+
+/// Reads an installation. A version that stands behind its name has to be the one that is installed.
+///
+/// # Errors
+/// If there is none of that name, or it has another version.
+pub(super) fn installation(site: &Site, local: &LocalName) -> Result<Installation, VerbError> {
+    let installation = Installations::new(site.home()).get(&local.name)?;
+    match &local.version {
+        Some(version) if version.to_string() != installation.version => Err(VerbError::OtherVersion {
+            name: local.name.clone(),
+            installed: installation.version,
+            wanted: version.clone(),
+        }),
+        _ => Ok(installation),
+    }
+}
+
+/// Chooses an entry by its tag, or by another way to write the same version if nothing has just that tag.
+fn select_written(
+    site: &Site,
+    entries: &[Descriptor],
+    tag: Option<&Tag>,
+) -> Result<(Descriptor, Option<Tag>), VerbError> {
+    let missing = match (select(entries, tag), tag) {
+        (Err(missing @ SelectError::NoSuchTag { .. }), Some(_)) => missing,
+        (selected, _) => return Ok(selected?),
+    };
+    for other in tag.into_iter().flat_map(Tag::other_spellings) {
+        if let Ok(selected) = select(entries, Some(&other)) {
+            note_spelling(site, tag, &other);
+            return Ok(selected);
+        }
+    }
+    Err(missing.into())
+}
+
+fn note_spelling(site: &Site, tag: Option<&Tag>, other: &Tag) {
+    if let Some(tag) = tag {
+        site.notice(format!(
+            "there is no tag {tag}: {other} is taken, the same version"
+        ));
     }
 }
 
@@ -160,7 +222,7 @@ async fn in_file(
             for fault in archive.mended() {
                 site.notice(format!("{fault}; the other volumes make up for it"));
             }
-            let root = select(archive.entries(), tag)?;
+            let root = select_written(site, archive.entries(), tag)?;
             Ok((Arc::new(archive), root))
         }
         archive::OpenedArchive::Thick(thick) => {
@@ -172,9 +234,16 @@ async fn in_file(
 
 async fn in_registry(site: &Site, reference: &Reference) -> Result<ResolvedBundle, VerbError> {
     let remote = site.remote(&reference.repository)?;
+    let mut tag = reference.tag.clone();
     let (index, expected) = match (&reference.digest, &reference.tag) {
         (Some(digest), _) => (remote.resolve_digest(digest).await?, Expected::default()),
-        (None, Some(tag)) => (remote.resolve(tag).await?, Expected::of_tag(tag)),
+        (None, Some(asked)) => {
+            let (index, found) = resolve_written(site, &remote, asked).await?;
+            let promised = [asked, &found].map(Expected::of_tag);
+            let [asked, of_found] = promised;
+            tag = Some(found);
+            (index, if asked.version.is_some() { asked } else { of_found })
+        }
         (None, None) => return Err(VerbError::Usage(format!("{reference} needs a tag or a digest"))),
     };
     Ok(ResolvedBundle {
@@ -182,9 +251,38 @@ async fn in_registry(site: &Site, reference: &Reference) -> Result<ResolvedBundl
         shown: reference.pinned(index.digest).to_string(),
         place: signing::BundleOrigin::Registry(reference.repository.clone()),
         index,
-        tag: reference.tag.clone(),
+        tag,
         expected,
     })
+}
+
+/// Resolves a tag, or another way to write the same version if just that tag is absent. A shorter tag may name any version
+/// that begins so: it counts only if the bundle's own is the one that was asked for.
+async fn resolve_written(
+    site: &Site,
+    remote: &RemoteRepository,
+    tag: &Tag,
+) -> Result<(Descriptor, Tag), VerbError> {
+    let missing = match remote.resolve(tag).await {
+        Err(missing @ StoreError::NotFound { .. }) => missing,
+        resolved => return Ok((resolved?, tag.clone())),
+    };
+    let wanted = Version::as_written(tag.as_str()).ok();
+    for other in tag.other_spellings() {
+        let index = match remote.resolve(&other).await {
+            Err(StoreError::NotFound { .. }) => continue,
+            resolved => resolved?,
+        };
+        let own = match OpenedBundle::open(remote, &index).await {
+            Err(OpenError::Store(error)) => return Err(error.into()),
+            opened => opened.ok().map(|opened| opened.bundle.view().version.clone()),
+        };
+        if own == wanted {
+            note_spelling(site, Some(tag), &other);
+            return Ok((index, other));
+        }
+    }
+    Err(missing.into())
 }
 
 /// Makes the error of an archive. Nobody signed an archive that breaks the rules, so a damaged one is not trusted.
@@ -332,9 +430,11 @@ impl ResolvedBundle {
 /// Tells whether consent can replace what is missing: it covers a bundle that nobody trusted has signed, and never one
 /// that differs from what was signed.
 fn is_unsigned(error: &TrustError) -> bool {
-    let TrustError::Refused { refusal, .. } = error else {
-        return false;
-    };
+    matches!(error, TrustError::Refused { refusal, .. } if may_be_consented(refusal))
+}
+
+/// Tells the same of a refusal.
+pub(super) fn may_be_consented(refusal: &Refusal) -> bool {
     match refusal {
         Refusal::NoRule { .. } | Refusal::Unsigned | Refusal::TooFew { .. } => true,
         Refusal::Signature { fault, .. } => matches!(
@@ -362,6 +462,9 @@ pub(super) async fn still_verified(
 ) -> Result<Verified<Descriptor>, VerbError> {
     if let Verification::Consent { reason } = &installation.verification {
         return Ok(Verified::by_consent(installation.index.clone(), reason.clone()));
+    }
+    if let Some(source) = source::of(installation) {
+        return source::still_trusted(site, installation, &source);
     }
     let place = match installation.source.parse::<Reference>() {
         Ok(reference) => signing::BundleOrigin::Registry(reference.repository),

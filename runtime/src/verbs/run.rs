@@ -4,25 +4,24 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use samebundle_registry::layout::Layout;
-use samebundle_spec::BundleName;
 use samebundle_spec::record::{ParameterRecord, RunStatus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::credentials::{self, Chosen};
 use super::outputs::Results;
-use super::resolve::open_installed;
-use super::{CredentialsGiven, Given, Site, VerbError};
+use super::resolve::{installation, open_installed};
+use super::{CredentialsGiven, Given, LocalName, Site, VerbError};
 use crate::lifecycle::{self, Machine};
 use crate::plan::{self, Plan};
-use crate::record::{Installations, Runs};
+use crate::record::Runs;
 
 /// What to run, or to plan.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RunRequest {
-    /// The installation.
-    pub name: BundleName,
+    /// The installation, and the version that it has to have.
+    pub name: LocalName,
     /// Parameters that override those of the installation and the defaults.
     #[serde(default)]
     pub parameters: Given,
@@ -90,7 +89,7 @@ struct Planned {
 }
 
 async fn prepare(site: &Site, request: RunRequest) -> Result<Planned, VerbError> {
-    let installation = Installations::new(site.home()).get(&request.name)?;
+    let installation = installation(site, &request.name)?;
     let store = site.store().await?;
     let bundle = open_installed(site, &store, &installation).await?;
     let given = request.parameters.typed(bundle.get().bundle.view())?;

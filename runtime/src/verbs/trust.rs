@@ -224,7 +224,7 @@ pub async fn sign(site: &Site, request: SignRequest) -> Result<SignReport, VerbE
             trust::sign(&store, index, &statement, by).await?;
             trust::attest::sign_documents(&store, index, by).await?
         }
-        Location::Archive(..) => {
+        Location::Archive(..) | Location::Git(_) => {
             return Err(VerbError::Usage(
                 "an archive is not changed: sign in the store, then export".to_owned(),
             ));

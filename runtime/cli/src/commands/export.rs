@@ -44,7 +44,7 @@ impl Export {
     pub(crate) async fn run(self, session: &Session) -> Result<Report, CliError> {
         let at = |path: PathBuf| session.at(&path);
         let request = ExportRequest {
-            name: self.named.local()?,
+            name: self.named.installation()?,
             file: self.file,
             folder: session.settings.current_dir.clone(),
             runs: self.runs,

@@ -20,7 +20,7 @@ pub(crate) struct Import {
     /// The file, or one of its volumes
     file: PathBuf,
     /// Name of the installation [default: the one it was exported as]
-    #[arg(long)]
+    #[arg(long, value_parser = BundleName::as_written)]
     name: Option<BundleName>,
     /// Bring it into this registry instead of this home, as it is; nothing is installed [default tag: the bundle's version]
     #[arg(long, value_name = "REGISTRY/REPO[:TAG]", conflicts_with = "name", value_parser = values::location())]

@@ -19,7 +19,7 @@ pub(crate) struct Init {
     #[arg(long)]
     from: Option<PathBuf>,
     /// Name of the bundle [default: the folder's name]
-    #[arg(long)]
+    #[arg(long, value_parser = BundleName::as_written)]
     name: Option<BundleName>,
 }
 

@@ -23,7 +23,7 @@ pub(crate) struct Install {
 #[derive(Debug, Args)]
 pub(crate) struct InstallOptions {
     /// Name of the installation [default: the bundle's name]
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = BundleName::as_written)]
     name: Option<BundleName>,
     #[command(flatten)]
     params: Params,

@@ -174,7 +174,10 @@ async fn nothing_of_a_repository_runs_and_nothing_leads_outside() {
     let bench = Bench::with_versions(&["1.0.0"]);
     let ran = bench.folder.path().join("ran");
     let touch = format!("touch {}", ran.display());
-    bench.write(".gitattributes", "* filter=evil export-ignore text eol=crlf ident\n");
+    bench.write(
+        ".gitattributes",
+        "* filter=evil export-ignore text eol=crlf ident\n",
+    );
     bench.write("lines", "a $Id$\nb\n");
     bench.write("run.sh", "#!/bin/sh\n");
     bench.write(
