@@ -40,6 +40,7 @@ mod services;
 mod serving;
 mod signatures;
 mod site;
+mod sources;
 mod tamper;
 mod transfer;
 mod upkeep;
@@ -77,6 +78,7 @@ fn main() -> std::process::ExitCode {
         serving::TESTS,
         signatures::TESTS,
         site::TESTS,
+        sources::TESTS,
         tamper::TESTS,
         transfer::TESTS,
         upkeep::TESTS,

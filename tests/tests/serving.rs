@@ -215,7 +215,7 @@ fn skopeo_crane_and_we_log_in_for_a_token() {
 }
 
 /// A certificate for 127.0.0.1 that is its own root.
-fn certificate(folder: &Path) -> (PathBuf, PathBuf) {
+pub(crate) fn certificate(folder: &Path) -> (PathBuf, PathBuf) {
     std::fs::create_dir_all(folder).unwrap();
     let (certificate, key) = (folder.join("ca.crt"), folder.join("key.pem"));
     let _ = Ran::of(

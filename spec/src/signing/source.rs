@@ -150,7 +150,10 @@ pub fn decide_source(
             others: Vec::new(),
         },
     };
-    let altered = matches!(&refused, Refusal::Signature { fault, .. } if fault.is_integrity());
+    let other = |fault: &SignatureFault| {
+        fault.is_integrity() || matches!(fault, SignatureFault::BadStatement { .. })
+    };
+    let altered = matches!(&refused, Refusal::Signature { fault, .. } if other(fault));
     match rule.level {
         Level::Audit if !altered => Ok(unsigned(scope, rule, Vec::new())),
         _ => Err(refused),
