@@ -54,6 +54,7 @@ pub use error::{BuildError, ImageError};
 pub use git::{GitError, GitFault};
 pub use images::Registries;
 pub use tools::ToolError;
+pub(crate) use wheelhouse::LOCK;
 pub use wheelhouse::WheelhouseError;
 
 /// Name of the authoring manifest.

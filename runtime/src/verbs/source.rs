@@ -5,19 +5,19 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use samebundle_registry::Store;
 use samebundle_registry::trust::{TrustedSource, Verified};
+use samebundle_registry::{Store, durable};
 use samebundle_spec::git::{GitPlace, GitSource};
 use samebundle_spec::record::{Installation, Verification};
 use samebundle_spec::signing::{BundleOrigin, Expected, Refusal};
-use samebundle_spec::{Descriptor, Version};
+use samebundle_spec::{Descriptor, Version, limits};
 
 use super::author::{self, SiteRegistries, inputs};
 use super::bring::Project;
 use super::resolve::may_be_consented;
 use super::{Consent, ResolvedBundle, Site, VerbError};
 use crate::build::git::{self, Fetched};
-use crate::build::{BuildInputs, Built};
+use crate::build::{BuildInputs, Built, LOCK};
 
 /// Returns the source of an installation that was built of one.
 pub(super) fn of(installation: &Installation) -> Option<GitSource> {
@@ -50,7 +50,7 @@ pub(super) async fn built(
     for note in fetched.export(&folder).await?.notes {
         site.notice(note);
     }
-    let built = build(site, &folder, &fetched.place).await?;
+    let built = build(site, &folder, &fetched).await?;
     note_version(site, &pinned, &built.version);
     let bundle = ResolvedBundle {
         source: Arc::new(site.store().await?),
@@ -63,8 +63,9 @@ pub(super) async fn built(
     Ok((bundle, trusted.built(built.index)))
 }
 
-async fn build(site: &Site, folder: &Path, place: &GitPlace) -> Result<Built, VerbError> {
-    let below = place.path.as_ref().map(|path| folder.join(path.as_str()));
+/// Builds a project of the source. Where it has no choice of packages of its own, that of the first time holds.
+async fn build(site: &Site, folder: &Path, fetched: &Fetched) -> Result<Built, VerbError> {
+    let below = fetched.place.path.as_ref().map(|path| folder.join(path.as_str()));
     let project = match below {
         Some(file) if file.is_file() => Project::of_file(&file, Some(folder))?,
         below => Project::of_folder(below.unwrap_or_else(|| folder.to_owned()), Some(folder))?,
@@ -75,7 +76,16 @@ async fn build(site: &Site, folder: &Path, place: &GitPlace) -> Result<Built, Ve
         manifest: Some(project.manifest),
         ..inputs(site, &project.folder, &store, &[], &registries)
     };
-    author::built(site, &inputs).await
+    let (lock, kept) = (project.folder.join(LOCK), fetched.kept_lock());
+    if !lock.exists() && kept.exists() {
+        std::fs::copy(&kept, &lock).map_err(VerbError::io("read", &kept))?;
+    }
+    let built = author::built(site, &inputs).await?;
+    if lock.exists() {
+        let chosen = durable::read_named(&lock, limits::LOCK_BYTES).map_err(VerbError::io("read", &lock))?;
+        durable::write(&kept, &chosen, 0o600).map_err(VerbError::io("write", &kept))?;
+    }
+    Ok(built)
 }
 
 /// The name of the folder that the source is built in: that of the repository, by which a bundle without a

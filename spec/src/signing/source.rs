@@ -150,9 +150,8 @@ pub fn decide_source(
             others: Vec::new(),
         },
     };
-    let other = |fault: &SignatureFault| {
-        fault.is_integrity() || matches!(fault, SignatureFault::BadStatement { .. })
-    };
+    let other =
+        |fault: &SignatureFault| fault.is_integrity() || matches!(fault, SignatureFault::BadStatement { .. });
     let altered = matches!(&refused, Refusal::Signature { fault, .. } if other(fault));
     match rule.level {
         Level::Audit if !altered => Ok(unsigned(scope, rule, Vec::new())),

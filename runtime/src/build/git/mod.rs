@@ -146,6 +146,14 @@ impl Fetched {
         Ok(examine_source(GitObject::Commit(&object), keys))
     }
 
+    /// Where the cache keeps the choice of packages of a commit that has no `samebundle.lock`, so that a home makes the same
+    /// bundle of it again, without a network as well.
+    pub(crate) fn kept_lock(&self) -> PathBuf {
+        let path = self.place.path.as_ref().map_or("", |path| path.as_str());
+        let name = Digest::sha256(format!("{} {path}", self.commit).as_bytes()).short();
+        self.git.folder().join(format!("{name}.lock"))
+    }
+
     /// Writes the files of the commit into a folder.
     ///
     /// # Errors

@@ -76,6 +76,11 @@ impl Git {
         &self.url
     }
 
+    /// The bare repository of this machine; the current folder if there is none.
+    pub(super) fn folder(&self) -> &Path {
+        self.folder.as_deref().unwrap_or(Path::new("."))
+    }
+
     /// Makes the error of an answer that git never gives.
     pub(super) fn answer(&self, what: &'static str) -> GitError {
         let url = self.url.clone();

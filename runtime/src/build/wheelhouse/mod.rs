@@ -38,7 +38,7 @@ use target::Target;
 use super::BuildTools;
 
 /// Name of the lock file.
-const LOCK: &str = "samebundle.lock";
+pub(crate) const LOCK: &str = "samebundle.lock";
 
 /// Why packages cannot be collected.
 #[derive(Debug, thiserror::Error)]
