@@ -219,7 +219,7 @@ fn the_lines_of_the_seed_work() {
     );
     let home = papers.home("receiver");
     let refused = host.call(&home, create).exits(4);
-    said(&refused, &format!("trust add NAME FILE --scope SCOPE"));
+    said(&refused, "trust add NAME FILE --scope SCOPE");
     said(&refused, &format!("{}/uoftoronto/papers", host.address));
     papers.trust(&home, &format!("{}/uoftoronto", host.address));
     let created = host.call(&home, create).ok();

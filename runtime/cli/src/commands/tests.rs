@@ -50,6 +50,8 @@ fn answers_to_lines_that_are_wrong() {
         "same push greet 127.0.0.1:5000",
         "same push greet team/greet",
         "same inspect Digits",
+        "same inspect http://r.example/team/greet:1.0",
+        "same install https://user:secret@h.example/org/repo:1.0",
         "same pull r.example/team/greet:1.0+build",
         "same store gc --grace 5",
         "same export greet --parity 2",
