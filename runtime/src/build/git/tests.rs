@@ -313,14 +313,35 @@ fn key_of(path: &Path) -> PublicKey {
 fn what_git_says_is_understood() {
     for (said, fault) in [
         ("fatal: repository 'https://h/o/r/' not found", GitFault::Missing),
-        ("ERROR: Repository not found.\nfatal: Could not read from remote repository.", GitFault::Missing),
-        ("fatal: https://h/x/info/refs not valid: is this a git repository?", GitFault::Missing),
-        ("fatal: could not read Username for 'https://h': terminal prompts disabled", GitFault::Denied),
+        (
+            "ERROR: Repository not found.\nfatal: Could not read from remote repository.",
+            GitFault::Missing,
+        ),
+        (
+            "fatal: https://h/x/info/refs not valid: is this a git repository?",
+            GitFault::Missing,
+        ),
+        (
+            "fatal: could not read Username for 'https://h': terminal prompts disabled",
+            GitFault::Denied,
+        ),
         ("git@h: Permission denied (publickey).", GitFault::Denied),
-        ("Host key verification failed.\nfatal: Could not read from remote repository.", GitFault::HostKey),
-        ("fatal: unable to access 'https://h/': server certificate verification failed", GitFault::Certificate),
-        ("fatal: unable to access 'https://h/': Could not resolve host: h", GitFault::Name),
-        ("fatal: unable to access 'https://h/': Failed to connect to h port 443", GitFault::Other),
+        (
+            "Host key verification failed.\nfatal: Could not read from remote repository.",
+            GitFault::HostKey,
+        ),
+        (
+            "fatal: unable to access 'https://h/': server certificate verification failed",
+            GitFault::Certificate,
+        ),
+        (
+            "fatal: unable to access 'https://h/': Could not resolve host: h",
+            GitFault::Name,
+        ),
+        (
+            "fatal: unable to access 'https://h/': Failed to connect to h port 443",
+            GitFault::Other,
+        ),
     ] {
         assert_eq!(GitFault::of(said), fault, "{said}");
     }
