@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use samebundle_registry::store::Store;
 use samebundle_registry::trust::Verified;
-use samebundle_spec::BundleName;
 use samebundle_spec::record::{Format, Installation, Run, RunStatus};
 use samebundle_spec::time::Timestamp;
+use samebundle_spec::{BundleName, Version};
 use serde_json::Value;
 
 use super::{LifecycleError, run};
@@ -30,6 +30,8 @@ pub struct NewInstallation {
     pub name: Option<BundleName>,
     /// Where the bundle came from, for the record.
     pub source: String,
+    /// The version by which an export named it that brought it.
+    pub exported: Option<Version>,
     /// Parameters for all runs.
     pub parameters: BTreeMap<String, Value>,
     /// Where the credentials of its runs come from, to be remembered; none is a value.
@@ -72,6 +74,8 @@ pub async fn install(
 ) -> Result<Installed, LifecycleError> {
     let mut installation = describe(context, &bundle, request.name, request.source, request.parameters)?;
     installation.credentials = request.credentials;
+    let own = installation.version.clone();
+    installation.exported = request.exported.filter(|exported| exported.to_string() != own);
     let installations = Installations::new(&context.home);
     let _lock = installations.lock(&installation.name).await?;
     let before = installations.find(&installation.name)?;
@@ -86,7 +90,10 @@ pub async fn install(
         });
     }
     installation.previous = match &before {
-        Some(before) if before.index.digest == installation.index.digest => before.previous.clone(),
+        Some(before) if before.index.digest == installation.index.digest => {
+            installation.exported = installation.exported.or(before.exported.clone());
+            before.previous.clone()
+        }
         Some(before) => Some(before.index.clone()),
         None => None,
     };
@@ -112,7 +119,7 @@ pub async fn install(
     };
     installations.put(&installation)?;
     context.events.emit(Event::Step {
-        name: format!("installed {} {}", installation.name, installation.version),
+        name: format!("installed {} {}", installation.name, installation.known_version()),
     });
     Ok(Installed { installation, run })
 }
@@ -149,6 +156,7 @@ fn describe(
         name,
         bundle: view.name.clone(),
         version: view.version.to_string(),
+        exported: None,
         index: bundle.get().index.clone(),
         source,
         verification: bundle.verification(),

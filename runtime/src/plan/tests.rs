@@ -46,6 +46,7 @@ async fn bundle(version: &str, custom: Value) -> (Verified<OpenedBundle>, Instal
         parameters: BTreeMap::new(),
         credentials: BTreeMap::new(),
         installed: "2026-01-01T00:00:00Z".to_owned(),
+        exported: None,
         previous: None,
     };
     (verified.open(&store).await.unwrap(), installation)

@@ -84,8 +84,13 @@ pub async fn export(
     });
     let layout = Layout::create(&scratch.path().join("layout")).await?;
     let index = request.installation.index.clone();
+    let own = request.installation.version == request.version.to_string();
+    let installation = Installation {
+        exported: (!own).then(|| request.version.clone()),
+        ..request.installation.clone()
+    };
     let history = HistoryArtifact {
-        installation: &request.installation,
+        installation: &installation,
         runs: &runs,
         outputs: request.outputs,
     };

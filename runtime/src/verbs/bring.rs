@@ -299,6 +299,7 @@ async fn working_copy(
     let new = lifecycle::NewInstallation {
         name: Some(name.clone()),
         source: format!("{source}@{}", built.index.digest),
+        exported: None,
         parameters: std::collections::BTreeMap::new(),
         credentials: std::collections::BTreeMap::new(),
         secrets: std::collections::BTreeMap::new(),

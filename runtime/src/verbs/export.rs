@@ -122,7 +122,7 @@ pub async fn export(site: &Site, request: ExportRequest) -> Result<ExportReport,
     still_verified(site, &store, &installation).await?;
     let version = match request.name.version {
         Some(version) => version,
-        None => installation.version.parse()?,
+        None => installation.known_version().parse()?,
     };
     // The name and the version hold no character that a file system treats in its own way, except a colon, which does
     // not occur.

@@ -117,6 +117,7 @@ pub async fn import(site: &Site, request: ImportRequest) -> Result<ImportReport,
     let install = lifecycle::NewInstallation {
         name: request.name.or_else(|| Some(before.as_ref()?.name.clone())),
         source: bundle.shown.clone(),
+        exported: before.as_ref().and_then(|before| before.exported.clone()),
         parameters: BTreeMap::new(),
         credentials: BTreeMap::new(),
         secrets: credentials::of_own_action(site, opened.get(), "install").await?,

@@ -163,6 +163,7 @@ async fn install_as(site: &Site, request: InstallRequest, replace: bool) -> Resu
         lifecycle::NewInstallation {
             name: request.name,
             source: bundle.recorded(),
+            exported: history.installation().and_then(|before| before.exported.clone()),
             parameters,
             credentials: remembered.collect(),
             secrets,

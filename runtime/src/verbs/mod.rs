@@ -66,11 +66,11 @@ pub use key::{
 };
 pub use location::{LocalName, Location, LocationError, archive_stem};
 pub use outputs::{
-    AbsentOutput, ArtifactReport, OutputReport, OutputsReport, OutputsRequest, Results, Shown, ShownOutput,
-    WrittenOutput, outputs,
+    AbsentOutput, ArtifactReport, OutputReport, OutputsReport, OutputsRequest, Results, Shown, ShownArtifact,
+    ShownOutput, WrittenOutput, outputs,
 };
 pub use parameters::Given;
-pub use publish::{PublishReport, PublishRequest, publish};
+pub use publish::{PublishReport, PublishRequest, Published, publish};
 pub use receipt::{ReceiptOptions, ReceiptReport, ReceiptRequest, receipt};
 pub use registry_doctor::{RegistryDoctorReport, RegistryDoctorRequest, registry_doctor};
 pub use resolve::{Consent, ResolvedBundle, installed_bundle};

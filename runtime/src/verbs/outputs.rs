@@ -105,14 +105,18 @@ pub enum Shown {
     /// A value.
     Value(Value),
     /// An artifact.
-    Artifact {
-        /// What the record says of it.
-        report: ArtifactReport,
-        /// What it says that was measured.
-        metrics: Option<Metrics>,
-        /// Its rows, if it is a small table.
-        table: Option<Table>,
-    },
+    Artifact(Box<ShownArtifact>),
+}
+
+/// An artifact as it is shown.
+#[derive(Clone, Debug)]
+pub struct ShownArtifact {
+    /// What the record says of it.
+    pub report: ArtifactReport,
+    /// What it says that was measured.
+    pub metrics: Option<Metrics>,
+    /// Its rows, if it is a small table.
+    pub table: Option<Table>,
 }
 
 /// An output of a run.
@@ -212,11 +216,11 @@ impl Results {
         let table = file.filter(|_| here && artifact.size <= TABLE_BYTES);
         self.shown.push(ShownOutput {
             name: name.to_owned(),
-            what: Shown::Artifact {
+            what: Shown::Artifact(Box::new(ShownArtifact {
                 report: artifact.into(),
                 metrics: artifact.metrics(),
                 table: table.and_then(|file| small_table(artifact, &file)),
-            },
+            })),
         });
     }
 }

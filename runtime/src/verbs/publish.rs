@@ -1,17 +1,19 @@
-//! `publish`: a folder becomes a release in a registry: built, signed with an own key, and pushed.
+//! `publish`: a folder becomes a release: built, signed with an own key, and pushed to a registry or written to a file.
 
 use std::path::PathBuf;
 
 use samebundle_registry::StoreError;
 use samebundle_registry::store::Resolve;
+use samebundle_spec::authoring::{RunFiles, Runs};
 use samebundle_spec::{BundleName, Reference, Tag, Version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BuildReport, BuildRequest, CopyReport, CopyRequest, LocalName, Location, SignReport, SignRequest, Site,
-    VerbError, build, copy, key, sign,
+    BuildReport, BuildRequest, CopyReport, CopyRequest, ExportReport, ExportRequest, LocalName, Location,
+    SignReport, SignRequest, Site, VerbError, build, copy, export, key, sign,
 };
+use crate::record::Installations;
 
 /// Builds, signs and pushes a folder.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -22,7 +24,7 @@ pub struct PublishRequest {
     /// Which pipeline, where a Python file has several; none: what `samebundle.yaml` says.
     #[serde(default)]
     pub pipeline: Option<String>,
-    /// The registry and repository; a tag must be the version.
+    /// The registry and repository, where a tag must be the version; or a file.
     pub to: Location,
     /// Name of the key.
     pub key: BundleName,
@@ -36,20 +38,36 @@ pub struct PublishReport {
     /// What the signature says.
     pub signed: SignReport,
     /// Where it is now.
-    pub pushed: CopyReport,
+    #[serde(flatten)]
+    pub place: Published,
 }
 
-/// Builds, signs and pushes a folder. A version that is at the destination already is published again only with the same
+/// Where a release is.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Published {
+    /// In a registry.
+    Pushed(CopyReport),
+    /// In a file, with the runs of this home that it had.
+    Exported(ExportReport),
+}
+
+/// Builds and signs a folder, and pushes it or writes it to a file. A version that is at the destination already is published again only with the same
 /// content.
 ///
 /// # Errors
 /// As `build`, `sign` and `push`; [`VerbError::Released`] if the version is released with other content. Then nothing is
 /// signed or pushed.
 pub async fn publish(site: &Site, request: PublishRequest) -> Result<PublishReport, VerbError> {
-    let Location::Registry(mut to) = request.to else {
-        return Err(VerbError::Usage(
-            "a release goes to a registry: give REGISTRY/REPOSITORY; `export` writes a file".to_owned(),
-        ));
+    let to = match request.to {
+        Location::Registry(to) => Destination::Registry(to),
+        Location::Archive(file, None) => Destination::File(file),
+        _ => {
+            return Err(VerbError::Usage(
+                "a release goes to a registry or into a file: give REGISTRY/REPOSITORY or FILE.tgz"
+                    .to_owned(),
+            ));
+        }
     };
     // What can be refused is refused before the minutes that a build may take.
     key::check(site, &request.key)?;
@@ -62,9 +80,47 @@ pub async fn publish(site: &Site, request: PublishRequest) -> Result<PublishRepo
         },
     )
     .await?;
+    let to = match to {
+        Destination::Registry(to) => {
+            let (to, version) = tagged(to, &built)?;
+            refuse_other_content(site, &to, &version, &built).await?;
+            Destination::Registry(to)
+        }
+        file @ Destination::File(_) => file,
+    };
+    let bundle = LocalName {
+        name: built.name.clone(),
+        version: Some(built.version.clone()),
+    };
+    let signed = sign(
+        site,
+        SignRequest {
+            bundle: Location::Local(bundle.clone()),
+            key: request.key,
+            sequence: None,
+            expires_in_days: None,
+            repositories: Vec::new(),
+        },
+    )
+    .await?;
+    let place = match to {
+        Destination::Registry(to) => Published::Pushed(push(site, bundle, Location::Registry(to)).await?),
+        Destination::File(file) => write(site, bundle, &built, file).await?,
+    };
+    Ok(PublishReport { built, signed, place })
+}
+
+/// Where a release goes.
+enum Destination {
+    Registry(Reference),
+    File(PathBuf),
+}
+
+/// Gives the destination the version as its tag. The other ways to write a version are taken, as everywhere, and what is
+/// published has the whole one.
+fn tagged(mut to: Reference, built: &BuildReport) -> Result<(Reference, Tag), VerbError> {
     let version: Tag = built.version.as_tag().parse()?;
     let tag = to.tag.get_or_insert_with(|| version.clone()).clone();
-    // The other ways to write it are taken, as everywhere, and what is published has the whole one.
     let is_same = Version::as_written(tag.as_str()).is_ok_and(|tag| tag == built.version);
     if tag != version && !is_same {
         return Err(VerbError::Usage(format!(
@@ -73,36 +129,45 @@ pub async fn publish(site: &Site, request: PublishRequest) -> Result<PublishRepo
         )));
     }
     to.tag = Some(version.clone());
-    refuse_other_content(site, &to, &version, &built).await?;
-    let bundle = Location::Local(LocalName {
-        name: built.name.clone(),
-        version: Some(built.version.clone()),
-    });
-    let signed = sign(
-        site,
-        SignRequest {
-            bundle: bundle.clone(),
-            key: request.key,
-            sequence: None,
-            expires_in_days: None,
-            repositories: Vec::new(),
+    Ok((to, version))
+}
+
+async fn push(site: &Site, bundle: LocalName, to: Location) -> Result<CopyReport, VerbError> {
+    let request = CopyRequest {
+        from: Location::Local(bundle),
+        to,
+        volumes: None,
+    };
+    copy(site, request).await
+}
+
+/// Writes the release to a file, as an export with the runs that it had here; one that never ran here has none.
+async fn write(
+    site: &Site,
+    bundle: LocalName,
+    built: &BuildReport,
+    file: PathBuf,
+) -> Result<Published, VerbError> {
+    let installed = Installations::new(site.home()).find(&built.name)?;
+    if installed.is_none_or(|installed| installed.index.digest != built.digest) {
+        return Ok(Published::Pushed(
+            push(site, bundle, Location::Archive(file, None)).await?,
+        ));
+    }
+    let request = ExportRequest {
+        name: LocalName {
+            version: None,
+            ..bundle
         },
-    )
-    .await?;
-    let pushed = copy(
-        site,
-        CopyRequest {
-            from: bundle,
-            to: Location::Registry(to),
-            volumes: None,
-        },
-    )
-    .await?;
-    Ok(PublishReport {
-        built,
-        signed,
-        pushed,
-    })
+        file: Some(file),
+        folder: PathBuf::new(),
+        runs: Runs::Last(5),
+        outputs: RunFiles::default(),
+        since: None,
+        since_key: None,
+        volumes: None,
+    };
+    Ok(Published::Exported(export(site, request).await?))
 }
 
 async fn refuse_other_content(

@@ -134,11 +134,16 @@ async fn no_version(store: &Layout, local: &LocalName) -> Result<VerbError, Verb
 pub(super) fn installation(site: &Site, local: &LocalName) -> Result<Installation, VerbError> {
     let installation = Installations::new(site.home()).get(&local.name)?;
     match &local.version {
-        Some(version) if version.to_string() != installation.version => Err(VerbError::OtherVersion {
-            name: local.name.clone(),
-            installed: installation.version,
-            wanted: version.clone(),
-        }),
+        Some(version)
+            if version.to_string() != installation.version
+                && Some(version) != installation.exported.as_ref() =>
+        {
+            Err(VerbError::OtherVersion {
+                name: local.name.clone(),
+                installed: installation.known_version(),
+                wanted: version.clone(),
+            })
+        }
         _ => Ok(installation),
     }
 }

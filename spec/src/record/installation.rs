@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Format;
-use crate::{BundleName, Descriptor};
+use crate::{BundleName, Descriptor, Version};
 
 /// A bundle that was installed under a name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,6 +21,9 @@ pub struct Installation {
     pub bundle: String,
     /// Version of the bundle, as its `bundle.json` says.
     pub version: String,
+    /// The version by which an export named it that brought it here with its history, if it is another one. Nobody signed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exported: Option<Version>,
     /// The bundle's index, in the local store.
     pub index: Descriptor,
     /// Where it came from, as the user wrote it with the digest that it had.
@@ -38,6 +41,16 @@ pub struct Installation {
     /// The index that it had before the last upgrade, to go back to; its content is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous: Option<Descriptor>,
+}
+
+impl Installation {
+    /// The version by which people know it: that of the export that brought it, or the bundle's own.
+    pub fn known_version(&self) -> String {
+        match &self.exported {
+            Some(exported) => exported.to_string(),
+            None => self.version.clone(),
+        }
+    }
 }
 
 /// Why content was trusted.

@@ -1,6 +1,5 @@
 //! `export`.
 
-use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -54,24 +53,37 @@ impl Export {
             volumes: self.volumes.request(),
         };
         let report = verbs::export(&session.site, request).await?;
-        Ok(Report::new(text(&report)?, &report))
+        Ok(Report::new(what(&report), &report))
     }
 }
 
-fn text(report: &ExportReport) -> Result<String, CliError> {
-    let mut text = format!(
-        "exported {} as {} with {} runs to {}",
+/// What was exported, in a sentence, and what stayed here.
+pub(super) fn what(report: &ExportReport) -> String {
+    let omitted = match report.omitted.bytes {
+        0 => String::new(),
+        bytes => format!("; {} that the other side has are left out", size::bytes(bytes)),
+    };
+    format!(
+        "exported {} as {} with {} to {}{omitted}{}",
         report.installation,
         report.version,
-        report.runs.len(),
+        runs(report),
         files(&report.file, &report.written),
-    );
-    if report.omitted.bytes > 0 {
-        let bytes = size::bytes(report.omitted.bytes);
-        write!(text, "; {bytes} that the other side has are left out")?;
+        stayed(report)
+    )
+}
+
+/// The runs that went along, and their files.
+fn runs(report: &ExportReport) -> String {
+    let runs = size::count(report.runs.len(), "run");
+    match report.outputs.artifacts {
+        0 => runs,
+        artifacts => format!(
+            "{runs} and {} of outputs ({})",
+            size::count(artifacts, "file"),
+            size::bytes(report.outputs.bytes)
+        ),
     }
-    text.push_str(&stayed(report));
-    Ok(text)
 }
 
 /// Says which files of the runs stayed here.

@@ -11,7 +11,7 @@ use super::copy;
 use super::install::trusted_by;
 use crate::args::{Consent, Environment, ReceiptOptions};
 use crate::error::CliError;
-use crate::render::{Report, safe};
+use crate::render::{Report, safe, size};
 use crate::session::Session;
 use crate::values;
 
@@ -55,11 +55,11 @@ fn text(program: &str, report: &ImportReport) -> Result<String, CliError> {
         ImportReport::Installed(imported) => {
             let one = &imported.installation;
             let text = format!(
-                "imported {} {} ({}) with {} runs, trusted by {}\nrun it with: {program} run {}",
+                "imported {} {} ({}) with {}, trusted by {}\nrun it with: {program} run {}",
                 one.name,
-                safe(&one.version),
+                safe(&one.known_version()),
                 one.index.digest.short(),
-                imported.runs,
+                size::count(imported.runs, "run"),
                 trusted_by(&one.verification),
                 one.name,
             );

@@ -17,7 +17,7 @@ impl List {
         let rows = report.installations.iter().map(|one| {
             vec![
                 one.name.to_string(),
-                one.version.clone(),
+                one.known_version(),
                 trusted_by(&one.verification),
                 one.source.clone(),
             ]

@@ -111,10 +111,11 @@ fn row(output: &ShownOutput) -> Vec<String> {
     let name = safe(&output.name);
     match &output.what {
         Shown::Value(value) => vec![name, "value".to_owned(), safe(&value.to_string()), String::new()],
-        Shown::Artifact { report, metrics, .. } => {
+        Shown::Artifact(artifact) => {
+            let report = &artifact.report;
             let kind = report.artifact_type.strip_prefix("system.");
             let kind = safe(kind.unwrap_or(&report.artifact_type));
-            let value = match metrics {
+            let value = match &artifact.metrics {
                 Some(metrics) => safe(&measured(metrics)),
                 None => digest(report),
             };
@@ -181,14 +182,14 @@ pub(super) fn rounded(number: f64) -> String {
 
 /// The matrices and tables of an output as text, each under its name.
 fn figures(output: &ShownOutput) -> Vec<String> {
-    let Shown::Artifact {
-        metrics, table: rows, ..
-    } = &output.what
-    else {
+    let Shown::Artifact(artifact) = &output.what else {
         return Vec::new();
     };
     let name = &output.name;
-    let rows = rows.iter().filter(|table| table.header.len() <= COLUMNS);
+    let rows = artifact
+        .table
+        .iter()
+        .filter(|table| table.header.len() <= COLUMNS);
     let mut figures: Vec<String> = rows
         .map(|table| format!("{}\n{}", safe(name), indented(&text_of(table))))
         .collect();
@@ -199,7 +200,7 @@ fn figures(output: &ShownOutput) -> Vec<String> {
                 .and_then(|matrix| confusion(&title, matrix)),
         );
     };
-    match metrics {
+    match &artifact.metrics {
         Some(Metrics::Classification(one)) => add(name.clone(), one),
         Some(Metrics::Slices(slices)) => {
             for (slice, one) in slices {

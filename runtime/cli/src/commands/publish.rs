@@ -3,18 +3,19 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use samebundle_runtime::verbs::{self, Location, PublishRequest};
+use samebundle_runtime::verbs::{self, Location, PublishReport, PublishRequest, Published};
 use samebundle_spec::BundleName;
 
+use super::export;
 use crate::args::Passphrase;
 use crate::error::CliError;
-use crate::render::Report;
+use crate::render::{Report, safe};
 use crate::session::Session;
 use crate::values;
 
 #[derive(Debug, Args)]
 pub(crate) struct Publish {
-    /// Where to: REGISTRY/REPOSITORY [default tag: the bundle's version]
+    /// Where to: REGISTRY/REPOSITORY [default tag: the bundle's version], or FILE.tgz to carry
     #[arg(value_name = "DST", value_parser = values::location())]
     to: Location,
     /// Folder with samebundle.yaml
@@ -40,15 +41,25 @@ impl Publish {
             key: self.key,
         };
         let report = verbs::publish(&site, request).await?;
-        let text = format!(
-            "published {} {} ({}), signed with key {}\nothers install it with: {} install {}",
-            report.built.name,
-            report.built.version,
-            report.built.digest,
-            report.signed.key,
-            session.program(),
-            report.pushed.to
-        );
-        Ok(Report::new(text, &report))
+        Ok(Report::new(text(&report, session.program()), &report))
     }
+}
+
+fn text(report: &PublishReport, program: &str) -> String {
+    let mut text = format!(
+        "published {} {} ({}), signed with key {}",
+        report.built.name, report.built.version, report.built.digest, report.signed.key,
+    );
+    match &report.place {
+        Published::Pushed(copy) => text.push_str(&format!(
+            "\nothers install it with: {program} install {}",
+            copy.to
+        )),
+        Published::Exported(exported) => text.push_str(&format!(
+            "\n{}\nothers import it with: {program} import {}",
+            export::what(exported),
+            safe(&exported.file)
+        )),
+    }
+    text
 }

@@ -30,6 +30,7 @@ fn text(report: &ShowReport) -> Result<String, CliError> {
     let mut text = String::new();
     let lines = [
         ("name", one.name.to_string()),
+        ("version", safe(&one.known_version())),
         ("bundle", format!("{} {}", safe(&one.bundle), safe(&one.version))),
         ("digest", one.index.digest.to_string()),
         ("from", safe(&one.source)),

@@ -16,3 +16,11 @@ pub(crate) fn duration(took: Duration) -> String {
         _ => format!("{}h {}m", seconds / 3600, seconds % 3600 / 60),
     }
 }
+
+/// A number of things, in the words for one or for several.
+pub(crate) fn count(number: usize, what: &str) -> String {
+    match number {
+        1 => format!("1 {what}"),
+        _ => format!("{number} {what}s"),
+    }
+}
