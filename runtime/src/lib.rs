@@ -16,6 +16,7 @@ pub mod lifecycle;
 pub mod listing;
 mod meter;
 pub mod opened;
+pub mod page;
 pub mod plan;
 pub mod portable;
 pub mod record;

@@ -265,3 +265,29 @@ pub const GIT_LISTING_BYTES: u64 = 64 << 20;
 /// How long a blob that nothing needs stays in a store by default, seconds: a day, in which a copy that was cut off can be
 /// resumed.
 pub const STORE_GRACE_SECONDS: u64 = 86_400;
+/// Largest page that shows runs, bytes: a browser opens it at once, and mail carries it.
+pub const PAGE_BYTES: usize = 20 << 20;
+/// Largest file of a run that a page holds, bytes: a picture of a good camera.
+pub const PAGE_FILE_BYTES: u64 = 4 << 20;
+/// Most rows of a table on a page.
+pub const PAGE_TABLE_ROWS: usize = 20;
+/// Most columns of a table on a page.
+pub const PAGE_TABLE_COLUMNS: usize = 60;
+/// Most bytes of a table's file that a page reads.
+pub const PAGE_TABLE_BYTES: u64 = 256 << 10;
+/// Most lines of a task's log on a page; they are the last.
+pub const PAGE_LOG_LINES: usize = 1_000;
+/// Most bytes of one value or line of text on a page.
+pub const PAGE_TEXT_BYTES: usize = 4_000;
+/// Most classes of a confusion matrix on a page: a hundred rows of a hundred cells.
+pub const PAGE_CLASSES: usize = 100;
+/// Most slices of which a page shows the metrics.
+pub const PAGE_SLICES: usize = 50;
+/// Most points of a curve on a page: more than a screen has columns for it.
+pub const PAGE_CURVE_POINTS: usize = 1_000;
+/// Most inputs or outputs of a task that a page lists.
+pub const PAGE_OUTPUTS: usize = 200;
+/// Most tasks whose graph a page draws.
+pub const PAGE_TASKS: usize = 2_000;
+/// Most runs that a page compares.
+pub const PAGE_RUNS: usize = 12;

@@ -96,7 +96,11 @@ impl Named {
         Ok(self.text()?.parse().map_err(verbs::VerbError::Name)?)
     }
 
-    fn text(&self) -> Result<&str, CliError> {
+    /// The name as it was written.
+    ///
+    /// # Errors
+    /// If none or several are given.
+    pub(crate) fn text(&self) -> Result<&str, CliError> {
         match name_among(&self.words, self.named.as_deref()) {
             (Some(name), []) => Ok(name),
             (Some(_), [more, ..]) => Err(CliError::Usage(format!(

@@ -22,6 +22,7 @@ mod install;
 mod key;
 mod location;
 mod outputs;
+mod page;
 mod parameters;
 mod progress;
 mod publish;
@@ -69,6 +70,7 @@ pub use outputs::{
     AbsentOutput, ArtifactReport, OutputReport, OutputsReport, OutputsRequest, Results, Shown, ShownArtifact,
     ShownOutput, WrittenOutput, outputs,
 };
+pub use page::{PageReport, PageRequest, page};
 pub use parameters::Given;
 pub use publish::{PublishReport, PublishRequest, Published, publish};
 pub use receipt::{ReceiptOptions, ReceiptReport, ReceiptRequest, receipt};

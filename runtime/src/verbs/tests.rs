@@ -41,6 +41,7 @@ fn document() -> Value {
         "list_keys": () => KeysReport;
         "logs": LogsRequest => LogsReport;
         "outputs": OutputsRequest => OutputsReport;
+        "page": PageRequest => PageReport;
         "plan": RunRequest => PlanReport;
         "publish": PublishRequest => PublishReport;
         "pull": PullRequest => CopyReport;

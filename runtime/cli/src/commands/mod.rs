@@ -93,7 +93,7 @@ pub(crate) enum Command {
     Uninstall(uninstall::Uninstall),
     /// List installations
     List(list::List),
-    /// Show one installation
+    /// Show one installation, or write a page about a run
     Show(show::Show),
     /// Say what a run would do, and what this machine cannot give
     Plan(plan::Plan),
@@ -179,7 +179,7 @@ impl Command {
             Self::Upgrade(args) => args.run(session).await,
             Self::Uninstall(args) => args.run(session).await,
             Self::List(args) => args.run(session),
-            Self::Show(args) => args.run(session),
+            Self::Show(args) => args.run(session).await,
             Self::Plan(args) => args.run(session, matches).await,
             Self::Run(args) => args.run(session, matches).await,
             Self::Runs(args) => args.run(session).await,

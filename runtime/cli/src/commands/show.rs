@@ -1,24 +1,41 @@
 //! `show`.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use clap::Args;
-use samebundle_runtime::verbs::{self, ShowReport, ShowRequest};
+use samebundle_runtime::verbs::{self, PageRequest, ShowReport, ShowRequest};
 
 use super::install::trusted_by;
 use crate::args::Named;
 use crate::error::CliError;
-use crate::render::{Report, safe};
+use crate::render::{Report, safe, size};
 use crate::session::Session;
 
 #[derive(Debug, Args)]
 pub(crate) struct Show {
     #[command(flatten)]
     named: Named,
+    /// Write a page about a run to this file instead, and name the run: its id, the beginning of it, or `last`. The page holds all that it shows and needs no network
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Show these runs beside it, and mark what differs
+    #[arg(long, value_name = "RUN", num_args = 1.., requires = "html")]
+    compare: Vec<String>,
 }
 
 impl Show {
-    pub(crate) fn run(self, session: &Session) -> Result<Report, CliError> {
+    pub(crate) async fn run(self, session: &Session) -> Result<Report, CliError> {
+        if let Some(html) = &self.html {
+            let request = PageRequest {
+                run: self.named.text()?.to_owned(),
+                compare: self.compare,
+                file: session.at(html),
+            };
+            let report = verbs::page(&session.site, request).await?;
+            let text = format!("wrote {} ({})", safe(&report.file), size::bytes(report.size));
+            return Ok(Report::new(text, &report));
+        }
         let name = self.named.installation()?;
         let report = verbs::show(&session.site, &ShowRequest { name })?;
         Ok(Report::new(text(&report)?.trim_end(), &report))

@@ -1,0 +1,240 @@
+//! The artifacts of a run: what is said of each, and its content where a browser can show it.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Component, Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use maud::{Markup, html};
+use samebundle_spec::record::ArtifactRecord;
+use samebundle_spec::{Digest, limits};
+use serde_json::Value;
+
+use super::{charts, sandbox, text};
+use crate::results::{FileKind, Table};
+
+/// The metadata that a chart or a table of numbers shows.
+const MEASURED: [&str; 3] = ["confusionMatrix", "confidenceMetrics", "evaluationSlices"];
+
+const CHANGED: &str = "The file was changed after the run: it has another digest now, and is not shown.";
+
+/// Everything about one artifact. `name` names it in what is read aloud.
+pub(super) fn show(name: &str, artifact: &ArtifactRecord, folder: &Path) -> Markup {
+    let metrics = artifact.metrics();
+    html! {
+        p.muted.small.wrap { (line(artifact)) }
+        @if let Some(chart) = metrics.as_ref().and_then(charts::chart) { (chart) }
+        (metadata(artifact, metrics.is_some()))
+        @if artifact.path.is_some() { (content(name, artifact, folder)) }
+    }
+}
+
+/// The type, size and digest of an artifact.
+pub(super) fn line(artifact: &ArtifactRecord) -> Markup {
+    html! {
+        (artifact.artifact_type)
+        @if let Some(digest) = &artifact.digest {
+            ", " (text::bytes(artifact.size)) ", " code title=(digest) { (digest.short()) }
+        } @else { ", only metadata" }
+    }
+}
+
+fn metadata(artifact: &ArtifactRecord, measured: bool) -> Markup {
+    let shown = |(name, value): &(&String, &Value)| {
+        let number = measured && value.is_number();
+        !number && !MEASURED.contains(&name.as_str()) && name.as_str() != "display_name"
+    };
+    let fields: Vec<(&String, &Value)> = artifact.metadata.iter().filter(shown).collect();
+    html! {
+        @if !fields.is_empty() {
+            dl.facts.small {
+                @for (name, value) in fields.iter().take(limits::PAGE_TABLE_ROWS) {
+                    dt { (text::cut(name)) } dd { (text::value(value)) }
+                }
+            }
+            (charts::more(fields.len(), limits::PAGE_TABLE_ROWS, "fields"))
+        }
+    }
+}
+
+/// The content of an artifact's file, or why it is not here.
+fn content(name: &str, artifact: &ArtifactRecord, folder: &Path) -> Markup {
+    let left_out = |why: &str| html! { p.note.small { (why) } };
+    let Some(file) = artifact.path.as_deref().and_then(|path| beneath(folder, path)) else {
+        return left_out("The file is not here: it was removed, or it stayed where the run was.");
+    };
+    let shown = FileKind::of(artifact, &file).and_then(|kind| {
+        let whole = |show: &dyn Fn(&[u8]) -> Markup| {
+            Ok(match read(artifact, &file)? {
+                Content::Whole(bytes) => show(&bytes),
+                Content::TooLarge => left_out("The file is too large for this page."),
+                Content::Changed => left_out(CHANGED),
+            })
+        };
+        match kind {
+            FileKind::Html => whole(&|bytes| sandbox::html_frame(name, &String::from_utf8_lossy(bytes))),
+            FileKind::Markdown => {
+                whole(&|bytes| sandbox::markdown_frame(name, &String::from_utf8_lossy(bytes)))
+            }
+            FileKind::Image { media_type, .. } => whole(&|bytes| image(name, media_type, bytes)),
+            FileKind::Table { separator } => match read(artifact, &file)? {
+                Content::Changed => Ok(left_out(CHANGED)),
+                Content::Whole(_) | Content::TooLarge => table(name, &file, separator),
+            },
+            FileKind::Json | FileKind::Text => whole(&|bytes| plain(&String::from_utf8_lossy(bytes))),
+            FileKind::Folder | FileKind::Binary { .. } => Ok(html! {}),
+        }
+    });
+    shown.unwrap_or_else(|error| left_out(&format!("The file cannot be shown: {error}.")))
+}
+
+/// The place of a file below a folder; none if it is not there, or if the path leads out of the folder or over a link: the
+/// record of an imported run is a stranger's.
+fn beneath(folder: &Path, path: &str) -> Option<PathBuf> {
+    let mut place = folder.to_owned();
+    for part in Path::new(path).components() {
+        let Component::Normal(part) = part else {
+            return None;
+        };
+        place.push(part);
+        let metadata = place.symlink_metadata().ok()?;
+        if metadata.is_symlink() {
+            return None;
+        }
+    }
+    Some(place)
+}
+
+enum Content {
+    Whole(Vec<u8>),
+    TooLarge,
+    Changed,
+}
+
+/// Reads a file that is small enough and still is what the record says.
+fn read(artifact: &ArtifactRecord, file: &Path) -> io::Result<Content> {
+    let mut bytes = Vec::new();
+    File::open(file)?
+        .take(limits::PAGE_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limits::PAGE_FILE_BYTES {
+        return Ok(Content::TooLarge);
+    }
+    let same = match &artifact.digest {
+        Some(recorded) => Digest::of_reader(recorded.algorithm(), bytes.as_slice())?.0 == *recorded,
+        None => true,
+    };
+    Ok(if same {
+        Content::Whole(bytes)
+    } else {
+        Content::Changed
+    })
+}
+
+fn image(name: &str, media_type: &str, bytes: &[u8]) -> Markup {
+    let source = format!("data:{media_type};base64,{}", STANDARD.encode(bytes));
+    html! { figure { img src=(source) alt=(name); } }
+}
+
+fn plain(content: &str) -> Markup {
+    html! { pre tabindex="0" { (text::cut(content)) } }
+}
+
+fn table(name: &str, file: &Path, separator: u8) -> io::Result<Markup> {
+    let table = Table::read(file, separator, limits::PAGE_TABLE_ROWS, limits::PAGE_TABLE_BYTES)?;
+    let columns = table.header.len().min(limits::PAGE_TABLE_COLUMNS);
+    let numbers: Vec<bool> = (0..columns)
+        .map(|column| {
+            table
+                .rows
+                .iter()
+                .all(|row| row[column].is_empty() || row[column].parse::<f64>().is_ok())
+        })
+        .collect();
+    let class = |column: usize| if numbers[column] { "n" } else { "long" };
+    Ok(html! {
+        div.scroll tabindex="0" role="region" aria-label=(name) {
+            table {
+                thead { tr { @for (column, cell) in table.header[..columns].iter().enumerate() {
+                    th.n[numbers[column]] scope="col" { (text::cut(cell)) }
+                } } }
+                tbody { @for row in &table.rows {
+                    tr { @for (column, cell) in row[..columns].iter().enumerate() { td class=(class(column)) { (text::cut(cell)) } } }
+                } }
+            }
+        }
+        @if table.cut { p.muted.small { "The first " (table.rows.len()) " rows; the file has more." } }
+        (charts::more(table.header.len(), columns, "columns"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn artifact(artifact_type: &str, path: &str, content: &[u8]) -> ArtifactRecord {
+        ArtifactRecord {
+            artifact_type: artifact_type.to_owned(),
+            digest: Some(Digest::sha256(content)),
+            size: content.len() as u64,
+            path: Some(path.to_owned()),
+            metadata: [("by".to_owned(), Value::from("<i>"))].into(),
+        }
+    }
+
+    #[test]
+    fn each_kind_of_file_is_shown_as_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let cases: [(&str, &[u8], &str); 7] = [
+            ("system.HTML", b"<p>page</p>", "srcdoc="),
+            ("system.Markdown", b"# Title", "&lt;h1&gt;Title"),
+            (
+                "system.Artifact",
+                b"a,b\n1,<x>\n2,y\n",
+                "<td class=\"n\">1</td><td class=\"long\">&lt;x&gt;",
+            ),
+            (
+                "system.Artifact",
+                b"\x89PNG\r\n\x1a\n1234",
+                "<img src=\"data:image/png;base64,",
+            ),
+            ("system.Artifact", b"{\"a\": \"<b>\"}", "&lt;b&gt;"),
+            ("system.Model", b"\x80\x04\x95", "3 B"),
+            (
+                "system.Artifact",
+                b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+                "data:image/svg+xml;base64,",
+            ),
+        ];
+        for (artifact_type, content, shown) in cases {
+            std::fs::write(folder.path().join("file"), content).unwrap();
+            let page = show("name", &artifact(artifact_type, "file", content), folder.path()).into_string();
+            assert!(page.contains(shown) && page.contains("&lt;i&gt;"), "{page}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_the_runs_is_not_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path().join("run");
+        std::fs::create_dir(&run).unwrap();
+        std::fs::write(folder.path().join("secret"), "secret").unwrap();
+        std::os::unix::fs::symlink("../secret", run.join("link")).unwrap();
+        std::os::unix::fs::symlink("..", run.join("folder")).unwrap();
+        let absolute = folder.path().join("secret").display().to_string();
+        for path in ["../secret", "link", "folder/secret", &absolute, "nothing"] {
+            let page = show("name", &artifact("system.Artifact", path, b"secret"), &run).into_string();
+            assert!(
+                page.contains("is not here") && !page.contains("<pre"),
+                "{path}: {page}"
+            );
+        }
+        std::fs::write(run.join("own"), "other").unwrap();
+        let page = show("name", &artifact("system.Artifact", "own", b"secret"), &run).into_string();
+        assert!(page.contains("changed after the run"), "{page}");
+        std::fs::write(run.join("own"), vec![b'a'; limits::PAGE_FILE_BYTES as usize + 1]).unwrap();
+        let page = show("name", &artifact("system.HTML", "own", b"secret"), &run).into_string();
+        assert!(page.contains("too large"), "{page}");
+    }
+}

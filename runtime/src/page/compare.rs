@@ -1,0 +1,325 @@
+//! The page of several runs side by side: each has a column, and what differs is marked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use maud::{Markup, html};
+use samebundle_spec::limits;
+use samebundle_spec::record::{
+    ArtifactRecord, Classification, Metrics, OutputRecord, Run, RunStatus, TaskRecord, short_names,
+};
+
+use super::budget::Budget;
+use super::{Shown, charts, run, text};
+
+/// The title of the page.
+pub(super) fn title(runs: &[Shown]) -> String {
+    format!("{} runs compared", runs.len())
+}
+
+/// All that can be compared.
+pub(super) fn page(runs: &[Shown], budget: &mut Budget) -> Markup {
+    let sections = [
+        ("runs", "Runs", Some(facts(runs))),
+        ("metrics", "Metrics", metrics(runs)),
+        ("charts", "Charts", charts_of(runs, budget)),
+        ("parameters", "Parameters", parameters(runs)),
+        ("outputs", "Outputs", outputs(runs)),
+        ("tasks", "Durations of the tasks", tasks(runs)),
+    ];
+    let there = || sections.iter().filter(|section| section.2.is_some());
+    html! {
+        header {
+            h1 { (title(runs)) }
+            p { (verdict(runs)) }
+            nav aria-label="Sections" { @for (anchor, heading, _) in there() { a href=(format!("#{anchor}")) { (heading) } } }
+        }
+        main {
+            @for (anchor, heading, content) in there() {
+                section aria-labelledby=(anchor) {
+                    h2 id=(anchor) { (heading) }
+                    @if let Some(content) = content { (budget.take(heading, html! { (content) })) }
+                }
+            }
+        }
+    }
+}
+
+/// The names by which the columns are told apart: the ends of the ids, which differ also if the runs began at one time.
+fn names(runs: &[Shown]) -> Vec<String> {
+    let name = |shown: &Shown| {
+        let id = shown.run.id.as_str();
+        format!("…{}", &id[id.len().saturating_sub(6)..])
+    };
+    runs.iter().map(name).collect()
+}
+
+/// Says in a sentence whether the runs gave the same.
+fn verdict(runs: &[Shown]) -> &'static str {
+    let outputs = compared(runs);
+    let there = |row: &Row| row.cells.iter().all(Option::is_some);
+    if outputs.iter().all(|row| row.equal) && outputs.iter().all(there) && !outputs.is_empty() {
+        return "All outputs are equal.";
+    }
+    match outputs.iter().any(|row| row.equal) {
+        true => "Some outputs are equal, and some differ.",
+        false => "No output is equal.",
+    }
+}
+
+/// One row of a table: its name, a text for each run that has it, and whether all have the same.
+struct Row {
+    name: String,
+    cells: Vec<Option<String>>,
+    equal: bool,
+}
+
+impl Row {
+    fn new(name: &str, cells: Vec<Option<String>>) -> Self {
+        let equal = cells.windows(2).all(|pair| pair[0] == pair[1]);
+        Self {
+            name: name.to_owned(),
+            cells,
+            equal,
+        }
+    }
+}
+
+fn table(runs: &[Shown], what: &str, rows: &[Row], marked: bool) -> Markup {
+    html! {
+        div.scroll tabindex="0" role="region" aria-label=(what) { table {
+            thead { tr {
+                th scope="col" { (what) }
+                @for (name, shown) in names(runs).iter().zip(runs) { th scope="col" title=(shown.run.id) { (name) } }
+                @if marked { th scope="col" { "compared" } }
+            } }
+            tbody { @for row in rows {
+                tr {
+                    th scope="row" { (row.name) }
+                    @for cell in &row.cells { td.long {
+                        @match cell { Some(cell) => (text::cut(cell)), None => span.muted { "none" } }
+                    } }
+                    @if marked { td { @if row.equal { span.tag.equal { "equal" } } @else { span.tag.differs { "differs" } } } }
+                }
+            } }
+        } }
+    }
+}
+
+fn facts(runs: &[Shown]) -> Markup {
+    let row = |name: &str, of: &dyn Fn(&Shown) -> String| {
+        Row::new(name, runs.iter().map(|shown| Some(of(shown))).collect())
+    };
+    let rows = [
+        row("run", &|shown| shown.run.id.to_string()),
+        row("program", &|shown| {
+            format!("{} {}", shown.run.bundle, shown.run.version)
+        }),
+        row("bundle", &|shown| shown.run.bundle_digest.short()),
+        row("started", &|shown| text::time(shown.run.started)),
+        row("duration", &run::took),
+        row("driver", &|shown| shown.run.driver.clone()),
+        row("trusted by", &|shown| text::trusted_by(&shown.run.verification)),
+    ];
+    html! {
+        div.row { @for (name, shown) in names(runs).iter().zip(runs) { p { (name) " " (run::status(shown.run.status)) } } }
+        (table(runs, "fact", &rows, false))
+        @for (name, shown) in names(runs).iter().zip(runs) {
+            @if let (RunStatus::Failed, Some(message)) = (shown.run.status, &shown.run.message) {
+                h3 { (name) " failed" } pre tabindex="0" { (run::lines(message)) }
+            }
+        }
+    }
+}
+
+/// The names that any of the runs has.
+fn all_names<'a, T: 'a>(of_runs: &'a [BTreeMap<String, T>]) -> BTreeSet<&'a str> {
+    of_runs
+        .iter()
+        .flat_map(|of_run| of_run.keys().map(String::as_str))
+        .collect()
+}
+
+fn parameters(runs: &[Shown]) -> Option<Markup> {
+    let names: BTreeSet<&String> = runs
+        .iter()
+        .flat_map(|shown| shown.run.parameters.keys())
+        .collect();
+    let rows = names.iter().take(limits::PAGE_OUTPUTS).map(|name| {
+        let cells = runs
+            .iter()
+            .map(|shown| shown.run.parameters.get(*name).map(run::parameter_value));
+        Row::new(name, cells.collect())
+    });
+    // What differs comes first.
+    let mut rows: Vec<Row> = rows.collect();
+    rows.sort_by_key(|row| row.equal);
+    (!rows.is_empty()).then(|| table(runs, "parameter", &rows, true))
+}
+
+fn metrics(runs: &[Shown]) -> Option<Markup> {
+    let scalars: Vec<BTreeMap<String, f64>> = runs.iter().map(|shown| shown.run.scalars()).collect();
+    let all = all_names(&scalars);
+    let short = short_names(all.iter().copied());
+    let row = |name: &str| {
+        let cells: Vec<Option<f64>> = scalars.iter().map(|of_run| of_run.get(name).copied()).collect();
+        let there = || cells.iter().flatten();
+        let largest = there().fold(0.0_f64, |largest, number| largest.max(number.abs()));
+        let equal = cells.windows(2).all(|pair| pair[0] == pair[1]);
+        html! {
+            tr {
+                th scope="row" title=(name) { (short.get(name).copied().unwrap_or(name)) }
+                @for cell in &cells { td {
+                    @match cell {
+                        Some(number) => {
+                            span title=(number) { (text::number(*number)) }
+                            @if largest > 0.0 { br; (charts::bar(number.abs() / largest)) }
+                        }
+                        None => span.muted { "none" },
+                    }
+                } }
+                td { @if equal { span.tag.equal { "equal" } } @else { span.tag.differs { "differs" } } }
+            }
+        }
+    };
+    (!all.is_empty()).then(|| {
+        html! {
+            div.scroll tabindex="0" role="region" aria-label="Numbers" { table {
+                thead { tr {
+                    th scope="col" { "metric" }
+                    @for (name, shown) in names(runs).iter().zip(runs) { th scope="col" title=(shown.run.id) { (name) } }
+                    th scope="col" { "compared" }
+                } }
+                tbody { @for name in all.iter().take(limits::PAGE_OUTPUTS) { (row(name)) } }
+            } }
+            p.muted.small { "A bar compares a number with the largest of its row." }
+        }
+    })
+}
+
+/// Classifications by name: those of slices have the slice's name behind.
+fn classifications(of: &Run) -> BTreeMap<String, Classification> {
+    let mut found = BTreeMap::new();
+    for (name, artifact) in run::artifacts(of) {
+        match artifact.metrics() {
+            Some(Metrics::Classification(one)) => drop(found.insert(name, one)),
+            Some(Metrics::Slices(slices)) => {
+                let slices = slices.into_iter().take(limits::PAGE_SLICES);
+                found.extend(slices.map(|(slice, one)| (format!("{name}, slice {slice}"), one)));
+            }
+            Some(Metrics::Scalars(_)) | None => {}
+        }
+    }
+    found
+}
+
+fn charts_of(runs: &[Shown], budget: &mut Budget) -> Option<Markup> {
+    let of_runs: Vec<BTreeMap<String, Classification>> =
+        runs.iter().map(|shown| classifications(&shown.run)).collect();
+    let names = names(runs);
+    let mut parts = Vec::new();
+    for name in all_names(&of_runs) {
+        let there: Vec<(&String, &Classification)> = names
+            .iter()
+            .zip(&of_runs)
+            .filter_map(|(run, of_run)| Some((run, of_run.get(name)?)))
+            .collect();
+        let curves: Vec<(String, &Classification)> = there
+            .iter()
+            .filter(|(_, one)| !one.roc.is_empty())
+            .map(|(run, one)| ((*run).clone(), *one))
+            .collect();
+        let part = html! {
+            h3 { (name) }
+            @if !curves.is_empty() { (charts::roc(&curves)) }
+            div.row { @for (run, one) in &there { @if let Some(matrix) = &one.confusion { (charts::confusion(matrix, Some(run))) } } }
+        };
+        parts.push(budget.take(name, part));
+    }
+    (!parts.is_empty()).then(|| html! { @for part in &parts { (part) } })
+}
+
+/// The outputs of the runs by digest or value.
+fn compared(runs: &[Shown]) -> Vec<Row> {
+    let of_runs: Vec<BTreeMap<String, String>> = runs
+        .iter()
+        .map(|shown| {
+            shown
+                .run
+                .distinct_outputs()
+                .into_iter()
+                .map(|(name, output)| (name, said(output)))
+                .collect()
+        })
+        .collect();
+    let rows = all_names(&of_runs).into_iter().map(|name| {
+        Row::new(
+            name,
+            of_runs.iter().map(|of_run| of_run.get(name).cloned()).collect(),
+        )
+    });
+    let mut rows: Vec<Row> = rows.collect();
+    rows.sort_by_key(|row| row.equal);
+    rows
+}
+
+/// What of an output is compared: a value itself, files by their digest, and metadata where there is no file.
+fn said(output: &OutputRecord) -> String {
+    let artifact = |one: &ArtifactRecord| match &one.digest {
+        Some(digest) => format!("{} ({})", digest.short(), text::bytes(one.size)),
+        None => {
+            let metadata = serde_json::to_vec(&one.metadata).unwrap_or_default();
+            format!("metadata {}", samebundle_spec::Digest::sha256(&metadata).short())
+        }
+    };
+    match output {
+        OutputRecord::Value(value) => text::value(value),
+        OutputRecord::Artifacts(artifacts) => artifacts.iter().map(artifact).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn outputs(runs: &[Shown]) -> Option<Markup> {
+    let rows = compared(runs);
+    let shown = &rows[..rows.len().min(limits::PAGE_OUTPUTS)];
+    (!rows.is_empty()).then(|| {
+        html! {
+            p.muted.small { "Files are compared by their digests." }
+            (table(runs, "output", shown, true))
+            (charts::more(rows.len(), shown.len(), "outputs"))
+        }
+    })
+}
+
+fn tasks(runs: &[Shown]) -> Option<Markup> {
+    let took = |task: &TaskRecord| match (task.started, task.finished) {
+        (Some(started), Some(finished)) => {
+            let took = text::duration(text::seconds(started, finished));
+            match task.status {
+                RunStatus::Succeeded => took,
+                status => format!("{}, {took}", status.word()),
+            }
+        }
+        _ => task.status.word().to_owned(),
+    };
+    let of_runs: Vec<BTreeMap<String, String>> = runs
+        .iter()
+        .map(|shown| {
+            shown
+                .run
+                .tasks
+                .iter()
+                .map(|task| (task.name.clone(), took(task)))
+                .collect()
+        })
+        .collect();
+    let rows = all_names(&of_runs)
+        .into_iter()
+        .take(limits::PAGE_OUTPUTS)
+        .map(|name| {
+            Row::new(
+                name,
+                of_runs.iter().map(|of_run| of_run.get(name).cloned()).collect(),
+            )
+        });
+    let rows: Vec<Row> = rows.collect();
+    (!rows.is_empty()).then(|| table(runs, "task", &rows, false))
+}
