@@ -39,7 +39,7 @@ images:
 	@tests/setup/images --into bundles/digits/images python
 
 setup:
-	@tests/setup/packages world docker clients
+	@tests/setup/packages world docker clients browser
 	@tests/setup/images
 	@tests/setup/python
 	@tests/setup/peers

@@ -25,6 +25,7 @@ mod gap;
 mod layering;
 mod named;
 mod notebooks;
+mod pages;
 mod places;
 mod powercut;
 mod projects;
@@ -64,6 +65,7 @@ fn main() -> std::process::ExitCode {
         layering::TESTS,
         named::TESTS,
         notebooks::TESTS,
+        pages::TESTS,
         places::TESTS,
         powercut::TESTS,
         projects::TESTS,

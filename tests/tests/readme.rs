@@ -72,6 +72,7 @@ documents! {
     air_gap_works: "air-gap.md",
     registry_works: "registry.md",
     registries_work: "registries.md",
+    results_work: "results.md",
     disk_works: "disk.md",
 }
 

@@ -1,7 +1,7 @@
 //! The artifacts of a run: what is said of each, and its content where a browser can show it.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 use std::path::{Component, Path, PathBuf};
 
 use base64::Engine;
@@ -17,17 +17,50 @@ use crate::results::{FileKind, Table};
 /// The metadata that a chart or a table of numbers shows.
 const MEASURED: [&str; 3] = ["confusionMatrix", "confidenceMetrics", "evaluationSlices"];
 
-const CHANGED: &str = "The file was changed after the run: it has another digest now, and is not shown.";
+/// What a page has of one artifact.
+pub(super) enum Content {
+    /// Its file, as a browser shows it.
+    Shown(Markup),
+    /// A line of a table is enough; with why its file is not shown, where there is a reason.
+    Line(Option<String>),
+}
 
-/// Everything about one artifact. `name` names it in what is read aloud.
-pub(super) fn show(name: &str, artifact: &ArtifactRecord, folder: &Path) -> Markup {
-    let metrics = artifact.metrics();
-    html! {
-        p.muted.small.wrap { (line(artifact)) }
-        @if let Some(chart) = metrics.as_ref().and_then(charts::chart) { (chart) }
-        (metadata(artifact, metrics.is_some()))
-        @if artifact.path.is_some() { (content(name, artifact, folder)) }
+/// Reads one artifact. `name` names it in what is read aloud.
+pub(super) fn content(name: &str, artifact: &ArtifactRecord, folder: &Path) -> Content {
+    let Some(path) = &artifact.path else {
+        return Content::Line(None);
+    };
+    let Some(file) = beneath(folder, path) else {
+        return Content::Line(Some(
+            "not here: it was removed, or it stayed where the run was".to_owned(),
+        ));
+    };
+    let content = FileKind::of(artifact, &file).and_then(|kind| shown(name, artifact, &file, &kind));
+    content.unwrap_or_else(|error| Content::Line(Some(format!("cannot be shown: {error}"))))
+}
+
+fn shown(name: &str, artifact: &ArtifactRecord, file: &Path, kind: &FileKind) -> io::Result<Content> {
+    if matches!(kind, FileKind::Folder | FileKind::Binary { .. }) {
+        return Ok(Content::Line(None));
     }
+    let bytes = match (read(artifact, file)?, kind) {
+        (Read::Whole(bytes), _) => bytes,
+        // The first rows are read alone.
+        (Read::TooLarge, FileKind::Table { .. }) => Vec::new(),
+        (Read::TooLarge, _) => return Ok(Content::Line(Some("too large for this page".to_owned()))),
+        (Read::Changed, _) => {
+            let why = "not shown: it was changed after the run, and has another digest now";
+            return Ok(Content::Line(Some(why.to_owned())));
+        }
+    };
+    let text = || String::from_utf8_lossy(&bytes);
+    Ok(Content::Shown(match kind {
+        FileKind::Html => sandbox::html_frame(name, &text()),
+        FileKind::Markdown => sandbox::markdown_frame(name, &text()),
+        FileKind::Image { media_type, .. } => image(name, media_type, &bytes),
+        FileKind::Table { separator } => table(name, file, *separator)?,
+        _ => plain(&text()),
+    }))
 }
 
 /// The type, size and digest of an artifact.
@@ -40,7 +73,9 @@ pub(super) fn line(artifact: &ArtifactRecord) -> Markup {
     }
 }
 
-fn metadata(artifact: &ArtifactRecord, measured: bool) -> Markup {
+/// What the component said of an artifact, without what charts and numbers show.
+pub(super) fn metadata(artifact: &ArtifactRecord) -> Markup {
+    let measured = artifact.metrics().is_some();
     let shown = |(name, value): &(&String, &Value)| {
         let number = measured && value.is_number();
         !number && !MEASURED.contains(&name.as_str()) && name.as_str() != "display_name"
@@ -56,37 +91,6 @@ fn metadata(artifact: &ArtifactRecord, measured: bool) -> Markup {
             (charts::more(fields.len(), limits::PAGE_TABLE_ROWS, "fields"))
         }
     }
-}
-
-/// The content of an artifact's file, or why it is not here.
-fn content(name: &str, artifact: &ArtifactRecord, folder: &Path) -> Markup {
-    let left_out = |why: &str| html! { p.note.small { (why) } };
-    let Some(file) = artifact.path.as_deref().and_then(|path| beneath(folder, path)) else {
-        return left_out("The file is not here: it was removed, or it stayed where the run was.");
-    };
-    let shown = FileKind::of(artifact, &file).and_then(|kind| {
-        let whole = |show: &dyn Fn(&[u8]) -> Markup| {
-            Ok(match read(artifact, &file)? {
-                Content::Whole(bytes) => show(&bytes),
-                Content::TooLarge => left_out("The file is too large for this page."),
-                Content::Changed => left_out(CHANGED),
-            })
-        };
-        match kind {
-            FileKind::Html => whole(&|bytes| sandbox::html_frame(name, &String::from_utf8_lossy(bytes))),
-            FileKind::Markdown => {
-                whole(&|bytes| sandbox::markdown_frame(name, &String::from_utf8_lossy(bytes)))
-            }
-            FileKind::Image { media_type, .. } => whole(&|bytes| image(name, media_type, bytes)),
-            FileKind::Table { separator } => match read(artifact, &file)? {
-                Content::Changed => Ok(left_out(CHANGED)),
-                Content::Whole(_) | Content::TooLarge => table(name, &file, separator),
-            },
-            FileKind::Json | FileKind::Text => whole(&|bytes| plain(&String::from_utf8_lossy(bytes))),
-            FileKind::Folder | FileKind::Binary { .. } => Ok(html! {}),
-        }
-    });
-    shown.unwrap_or_else(|error| left_out(&format!("The file cannot be shown: {error}.")))
 }
 
 /// The place of a file below a folder; none if it is not there, or if the path leads out of the folder or over a link: the
@@ -106,30 +110,26 @@ fn beneath(folder: &Path, path: &str) -> Option<PathBuf> {
     Some(place)
 }
 
-enum Content {
+enum Read {
     Whole(Vec<u8>),
     TooLarge,
     Changed,
 }
 
 /// Reads a file that is small enough and still is what the record says.
-fn read(artifact: &ArtifactRecord, file: &Path) -> io::Result<Content> {
+fn read(artifact: &ArtifactRecord, file: &Path) -> io::Result<Read> {
     let mut bytes = Vec::new();
     File::open(file)?
         .take(limits::PAGE_FILE_BYTES + 1)
         .read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limits::PAGE_FILE_BYTES {
-        return Ok(Content::TooLarge);
+        return Ok(Read::TooLarge);
     }
     let same = match &artifact.digest {
         Some(recorded) => Digest::of_reader(recorded.algorithm(), bytes.as_slice())?.0 == *recorded,
         None => true,
     };
-    Ok(if same {
-        Content::Whole(bytes)
-    } else {
-        Content::Changed
-    })
+    Ok(if same { Read::Whole(bytes) } else { Read::Changed })
 }
 
 fn image(name: &str, media_type: &str, bytes: &[u8]) -> Markup {
@@ -154,7 +154,7 @@ fn table(name: &str, file: &Path, separator: u8) -> io::Result<Markup> {
         .collect();
     let class = |column: usize| if numbers[column] { "n" } else { "long" };
     Ok(html! {
-        div.scroll tabindex="0" role="region" aria-label=(name) {
+        div.scroll.data tabindex="0" role="region" aria-label=(name) {
             table {
                 thead { tr { @for (column, cell) in table.header[..columns].iter().enumerate() {
                     th.n[numbers[column]] scope="col" { (text::cut(cell)) }
@@ -183,6 +183,18 @@ mod tests {
         }
     }
 
+    fn said(name: &str, artifact: &ArtifactRecord, folder: &Path) -> String {
+        let content = match content(name, artifact, folder) {
+            Content::Shown(shown) => shown.into_string(),
+            Content::Line(why) => why.unwrap_or_default(),
+        };
+        format!(
+            "{}{}{content}",
+            line(artifact).into_string(),
+            metadata(artifact).into_string()
+        )
+    }
+
     #[test]
     fn each_kind_of_file_is_shown_as_what_it_is() {
         let folder = tempfile::tempdir().unwrap();
@@ -209,7 +221,7 @@ mod tests {
         ];
         for (artifact_type, content, shown) in cases {
             std::fs::write(folder.path().join("file"), content).unwrap();
-            let page = show("name", &artifact(artifact_type, "file", content), folder.path()).into_string();
+            let page = said("name", &artifact(artifact_type, "file", content), folder.path());
             assert!(page.contains(shown) && page.contains("&lt;i&gt;"), "{page}");
         }
     }
@@ -224,17 +236,17 @@ mod tests {
         std::os::unix::fs::symlink("..", run.join("folder")).unwrap();
         let absolute = folder.path().join("secret").display().to_string();
         for path in ["../secret", "link", "folder/secret", &absolute, "nothing"] {
-            let page = show("name", &artifact("system.Artifact", path, b"secret"), &run).into_string();
+            let page = said("name", &artifact("system.Artifact", path, b"secret"), &run);
             assert!(
-                page.contains("is not here") && !page.contains("<pre"),
+                page.contains("not here") && !page.contains("<pre"),
                 "{path}: {page}"
             );
         }
         std::fs::write(run.join("own"), "other").unwrap();
-        let page = show("name", &artifact("system.Artifact", "own", b"secret"), &run).into_string();
+        let page = said("name", &artifact("system.Artifact", "own", b"secret"), &run);
         assert!(page.contains("changed after the run"), "{page}");
         std::fs::write(run.join("own"), vec![b'a'; limits::PAGE_FILE_BYTES as usize + 1]).unwrap();
-        let page = show("name", &artifact("system.HTML", "own", b"secret"), &run).into_string();
+        let page = said("name", &artifact("system.HTML", "own", b"secret"), &run);
         assert!(page.contains("too large"), "{page}");
     }
 }

@@ -44,42 +44,79 @@ pub(super) fn page(runs: &[Shown], budget: &mut Budget) -> Markup {
     }
 }
 
-/// The names by which the columns are told apart: the ends of the ids, which differ also if the runs began at one time.
+/// Fewest characters of an id by which a column is named.
+const SHORTEST: usize = 8;
+
+/// The names of the columns: the beginnings of the ids, as long as they need to be to differ. A command takes them as well.
 fn names(runs: &[Shown]) -> Vec<String> {
-    let name = |shown: &Shown| {
-        let id = shown.run.id.as_str();
-        format!("…{}", &id[id.len().saturating_sub(6)..])
+    let ids: BTreeSet<&str> = runs.iter().map(|shown| shown.run.id.as_str()).collect();
+    let begin = |id: &str, length: usize| id[..length.min(id.len())].to_owned();
+    let differ = |length: &usize| {
+        ids.iter()
+            .map(|id| begin(id, *length))
+            .collect::<BTreeSet<_>>()
+            .len()
+            == ids.len()
     };
-    runs.iter().map(name).collect()
+    let length = (SHORTEST..).find(differ).unwrap_or(SHORTEST);
+    runs.iter()
+        .map(|shown| begin(shown.run.id.as_str(), length))
+        .collect()
 }
 
 /// Says in a sentence whether the runs gave the same.
 fn verdict(runs: &[Shown]) -> &'static str {
-    let outputs = compared(runs);
-    let there = |row: &Row| row.cells.iter().all(Option::is_some);
-    if outputs.iter().all(|row| row.equal) && outputs.iter().all(there) && !outputs.is_empty() {
-        return "All outputs are equal.";
-    }
-    match outputs.iter().any(|row| row.equal) {
+    let marks: Vec<Mark> = compared(runs).iter().map(|row| row.mark).collect();
+    match marks.iter().any(|mark| *mark == Mark::Equal) {
+        true if marks.iter().all(|mark| *mark == Mark::Equal) => "All outputs are equal.",
         true => "Some outputs are equal, and some differ.",
-        false => "No output is equal.",
+        false if marks.is_empty() => "There are no outputs to compare.",
+        false => "No output is equal in all runs.",
     }
 }
 
-/// One row of a table: its name, a text for each run that has it, and whether all have the same.
+/// What a comparison found; what differs comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Mark {
+    Differs,
+    /// Those that have it have the same, and others lack it.
+    Lacking,
+    Equal,
+}
+
+impl Mark {
+    fn of<T: PartialEq>(cells: &[Option<T>]) -> Self {
+        let there: Vec<&T> = cells.iter().flatten().collect();
+        match there.windows(2).all(|pair| pair[0] == pair[1]) {
+            true if there.len() == cells.len() => Self::Equal,
+            true => Self::Lacking,
+            false => Self::Differs,
+        }
+    }
+
+    fn show(self) -> Markup {
+        match self {
+            Self::Differs => html! { span.tag.differs { "differs" } },
+            Self::Lacking => html! { span.tag.muted { "not in all" } },
+            Self::Equal => html! { span.tag.equal { "equal" } },
+        }
+    }
+}
+
+/// One row of a table: its name, a text for each run that has it, and what the comparison found.
 struct Row {
     name: String,
     cells: Vec<Option<String>>,
-    equal: bool,
+    mark: Mark,
 }
 
 impl Row {
     fn new(name: &str, cells: Vec<Option<String>>) -> Self {
-        let equal = cells.windows(2).all(|pair| pair[0] == pair[1]);
+        let mark = Mark::of(&cells);
         Self {
             name: name.to_owned(),
             cells,
-            equal,
+            mark,
         }
     }
 }
@@ -98,7 +135,7 @@ fn table(runs: &[Shown], what: &str, rows: &[Row], marked: bool) -> Markup {
                     @for cell in &row.cells { td.long {
                         @match cell { Some(cell) => (text::cut(cell)), None => span.muted { "none" } }
                     } }
-                    @if marked { td { @if row.equal { span.tag.equal { "equal" } } @else { span.tag.differs { "differs" } } } }
+                    @if marked { td { (row.mark.show()) } }
                 }
             } }
         } }
@@ -152,7 +189,7 @@ fn parameters(runs: &[Shown]) -> Option<Markup> {
     });
     // What differs comes first.
     let mut rows: Vec<Row> = rows.collect();
-    rows.sort_by_key(|row| row.equal);
+    rows.sort_by_key(|row| row.mark);
     (!rows.is_empty()).then(|| table(runs, "parameter", &rows, true))
 }
 
@@ -164,7 +201,7 @@ fn metrics(runs: &[Shown]) -> Option<Markup> {
         let cells: Vec<Option<f64>> = scalars.iter().map(|of_run| of_run.get(name).copied()).collect();
         let there = || cells.iter().flatten();
         let largest = there().fold(0.0_f64, |largest, number| largest.max(number.abs()));
-        let equal = cells.windows(2).all(|pair| pair[0] == pair[1]);
+        let mark = Mark::of(&cells);
         html! {
             tr {
                 th scope="row" title=(name) { (short.get(name).copied().unwrap_or(name)) }
@@ -177,7 +214,7 @@ fn metrics(runs: &[Shown]) -> Option<Markup> {
                         None => span.muted { "none" },
                     }
                 } }
-                td { @if equal { span.tag.equal { "equal" } } @else { span.tag.differs { "differs" } } }
+                td { (mark.show()) }
             }
         }
     };
@@ -258,7 +295,7 @@ fn compared(runs: &[Shown]) -> Vec<Row> {
         )
     });
     let mut rows: Vec<Row> = rows.collect();
-    rows.sort_by_key(|row| row.equal);
+    rows.sort_by_key(|row| row.mark);
     rows
 }
 

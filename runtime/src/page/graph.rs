@@ -11,7 +11,7 @@ use samebundle_spec::record::{OutputRecord, Run, RunStatus, TaskRecord};
 use super::text;
 
 /// Size of a task's box, in units of the drawing, which are pixels of the page.
-const BOX: (f64, f64) = (176.0, 44.0);
+const BOX: (f64, f64) = (190.0, 44.0);
 /// Place between two boxes, across and down.
 const GAP: (f64, f64) = (18.0, 34.0);
 /// Place around the tasks of a frame, and its title.
@@ -123,7 +123,7 @@ pub(super) fn draw(run: &Run, edges: &Edges, target: impl Fn(&str) -> Option<Str
     let whole = drawing.lay_out("");
     let (width, height) = (whole.width + 4.0, whole.height + 4.0);
     html! {
-        div.scroll tabindex="0" role="region" aria-label="Graph of the tasks" {
+        div.scroll.drawing tabindex="0" role="region" aria-label="Graph of the tasks" {
             svg.graph width=(width) height=(height) viewBox=(format!("-2 -2 {width} {height}")) role="group" aria-label="Tasks; each stands below those that it waits for" {
                 (drawing.show(&whole, &target))
             }

@@ -8,9 +8,10 @@ use samebundle_spec::record::{
     ArtifactRecord, Metrics, OutputRecord, ParameterRecord, Run, RunStatus, SetBy, TaskRecord, short_names,
 };
 
+use super::artifact::{self, Content};
 use super::budget::Budget;
 use super::timeline::{self, Attempt};
-use super::{Shown, artifact, charts, graph, log, text};
+use super::{Shown, charts, graph, log, text};
 
 /// A section: the anchor of its heading, its heading, and what it holds; nothing if there is nothing to say.
 type Section = (&'static str, &'static str, Option<Markup>);
@@ -32,7 +33,7 @@ pub(super) fn page(shown: &Shown, budget: &mut Budget) -> Markup {
         ("tasks", "Tasks", tasks(shown, &attempts)),
         (
             "details",
-            "Tasks in detail, with their logs",
+            "Task details and logs",
             details(run, &attempts, &logs, budget),
         ),
     ];
@@ -194,10 +195,10 @@ fn metrics(run: &Run, budget: &mut Budget) -> Option<Markup> {
     }
     Some(html! {
         (budget.take("The numbers", table))
-        @for (name, artifact) in drawn {
+        div.row { @for (name, artifact) in drawn { div {
             h3 { (name) }
             (budget.take(name, html! { @if let Some(chart) = artifact.metrics().as_ref().and_then(charts::chart) { (chart) } }))
-        }
+        } } }
     })
 }
 
@@ -237,13 +238,40 @@ fn outputs(shown: &Shown, budget: &mut Budget) -> Option<Markup> {
     if values.is_empty() && artifacts.is_empty() {
         return None;
     }
-    Some(html! {
-        (budget.take("The values", table))
-        @for (name, artifact) in artifacts {
-            h3 { (name) }
-            (budget.take(&name, artifact::show(&name, artifact, &shown.folder)))
+    let mut parts = vec![budget.take("The values", table)];
+    let mut others: Vec<(&str, &ArtifactRecord, Option<String>)> = Vec::new();
+    for (name, artifact) in &artifacts {
+        match artifact::content(name, artifact, &shown.folder) {
+            Content::Shown(content) => parts.push(html! {
+                h3 { (name) }
+                p.muted.small.wrap { (artifact::line(artifact)) }
+                (artifact::metadata(artifact))
+                (budget.take(name, content))
+            }),
+            Content::Line(why) => others.push((name, artifact, why)),
         }
-    })
+    }
+    if !others.is_empty() {
+        parts.push(budget.take("The list of other files", files(&others)));
+    }
+    Some(html! { @for part in &parts { (part) } })
+}
+
+/// The artifacts of which a page has only a line each.
+fn files(files: &[(&str, &ArtifactRecord, Option<String>)]) -> Markup {
+    html! {
+        h3 { "Other files" }
+        div.scroll tabindex="0" role="region" aria-label="Other files" { table {
+            thead { tr { th scope="col" { "output" } th scope="col" { "file" } th scope="col" { "described as" } } }
+            tbody { @for (name, artifact, why) in files {
+                tr {
+                    th scope="row" { (name) }
+                    td.long { (artifact::line(artifact)) @if let Some(why) = why { div.muted.small { (why) } } }
+                    td.long { (artifact::metadata(artifact)) }
+                }
+            } }
+        } }
+    }
 }
 
 fn parameters(run: &Run) -> Option<Markup> {

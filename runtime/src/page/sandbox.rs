@@ -13,12 +13,10 @@ use super::document::POLICY;
 
 /// The elements that do not come into a frame: hints and style sheets of other hosts, refreshes, and another base of links.
 const RENAMED: [&str; 3] = ["link", "meta", "base"];
-/// Height of a frame, in pixels; a person may pull it larger.
-const HEIGHT: usize = 480;
-/// Least and largest height of a frame that is as high as its text.
-const HEIGHTS: (usize, usize) = (80, 640);
-/// Height of a line of text, and how many characters stand in it.
-const LINE: (usize, usize) = (28, 90);
+/// Least and largest height of a frame, in pixels; a person may pull it larger.
+const HEIGHTS: (usize, usize) = (90, 560);
+/// Height of a line of text in pixels, and how many characters stand in it.
+const LINE: (usize, usize) = (28, 100);
 
 /// The style of Markdown in its frame. HTML has its own.
 const STYLE: &str = "body{margin:.8rem 1rem;font:16px/1.5 system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','DejaVu Sans',sans-serif;\
@@ -35,7 +33,7 @@ pub(super) fn html_frame(name: &str, content: &str) -> Markup {
         @if scripts {
             p.note.small { "This page has scripts, which do not run here. Write the file to a folder with " code { "outputs --to" } " and open it to see all of it." }
         }
-        (frame(name, &harmless(content), HEIGHT))
+        (frame(name, &harmless(content), height(content)))
     }
 }
 
@@ -55,6 +53,26 @@ pub(super) fn markdown_frame(name: &str, content: &str) -> Markup {
     frame(name, &content.into_string(), height)
 }
 
+/// About as many pixels as a page has in lines of text; as many as a frame may have for one with pictures.
+fn height(content: &str) -> usize {
+    let tags = content.split('<').skip(1);
+    let names = tags.map(|tag| {
+        tag.split(|c: char| !c.is_ascii_alphanumeric())
+            .next()
+            .unwrap_or_default()
+    });
+    let mut lines = content.len() / LINE.1;
+    for name in names {
+        match name.to_ascii_lowercase().as_str() {
+            "p" | "li" | "tr" | "br" | "pre" => lines += 1,
+            "h1" | "h2" | "h3" | "table" => lines += 2,
+            "img" | "svg" | "canvas" | "script" | "iframe" => return HEIGHTS.1,
+            _ => {}
+        }
+    }
+    (lines * LINE.0 + 40).clamp(HEIGHTS.0, HEIGHTS.1)
+}
+
 fn frame(name: &str, content: &str, height: usize) -> Markup {
     let head = html! {
         meta charset="utf-8";
@@ -63,7 +81,7 @@ fn frame(name: &str, content: &str, height: usize) -> Markup {
     };
     let document = format!("<!DOCTYPE html>{}{content}", head.into_string());
     html! {
-        iframe sandbox="" referrerpolicy="no-referrer" loading="lazy" title=(name) height=(height) srcdoc=(document) {}
+        iframe sandbox="" referrerpolicy="no-referrer" title=(name) height=(height) srcdoc=(document) {}
     }
 }
 
