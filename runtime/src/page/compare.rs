@@ -9,15 +9,15 @@ use samebundle_spec::record::{
 };
 
 use super::budget::Budget;
-use super::{Shown, charts, run, text};
+use super::{Known, charts, run, text};
 
 /// The title of the page.
-pub(super) fn title(runs: &[Shown]) -> String {
+pub(super) fn title(runs: &[Known]) -> String {
     format!("{} runs compared", runs.len())
 }
 
 /// All that can be compared.
-pub(super) fn page(runs: &[Shown], budget: &mut Budget) -> Markup {
+pub(super) fn page(runs: &[Known], budget: &mut Budget) -> Markup {
     let sections = [
         ("runs", "Runs", Some(facts(runs))),
         ("metrics", "Metrics", metrics(runs)),
@@ -45,27 +45,27 @@ pub(super) fn page(runs: &[Shown], budget: &mut Budget) -> Markup {
 }
 
 /// Fewest characters of an id by which a column is named.
-const SHORTEST: usize = 8;
+const SHORTEST: usize = 6;
 
-/// The names of the columns: the beginnings of the ids, as long as they need to be to differ. A command takes them as well.
-fn names(runs: &[Shown]) -> Vec<String> {
+/// The names of the columns: the ends of the ids, as long as they need to be to differ. Ids of one day begin alike.
+fn names(runs: &[Known]) -> Vec<String> {
     let ids: BTreeSet<&str> = runs.iter().map(|shown| shown.run.id.as_str()).collect();
-    let begin = |id: &str, length: usize| id[..length.min(id.len())].to_owned();
+    let end = |id: &str, length: usize| id[id.len().saturating_sub(length)..].to_owned();
     let differ = |length: &usize| {
         ids.iter()
-            .map(|id| begin(id, *length))
+            .map(|id| end(id, *length))
             .collect::<BTreeSet<_>>()
             .len()
             == ids.len()
     };
     let length = (SHORTEST..).find(differ).unwrap_or(SHORTEST);
     runs.iter()
-        .map(|shown| begin(shown.run.id.as_str(), length))
+        .map(|shown| end(shown.run.id.as_str(), length))
         .collect()
 }
 
 /// Says in a sentence whether the runs gave the same.
-fn verdict(runs: &[Shown]) -> &'static str {
+fn verdict(runs: &[Known]) -> &'static str {
     let marks: Vec<Mark> = compared(runs).iter().map(|row| row.mark).collect();
     match marks.iter().any(|mark| *mark == Mark::Equal) {
         true if marks.iter().all(|mark| *mark == Mark::Equal) => "All outputs are equal.",
@@ -121,7 +121,7 @@ impl Row {
     }
 }
 
-fn table(runs: &[Shown], what: &str, rows: &[Row], marked: bool) -> Markup {
+fn table(runs: &[Known], what: &str, rows: &[Row], marked: bool) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-label=(what) { table {
             thead { tr {
@@ -142,8 +142,8 @@ fn table(runs: &[Shown], what: &str, rows: &[Row], marked: bool) -> Markup {
     }
 }
 
-fn facts(runs: &[Shown]) -> Markup {
-    let row = |name: &str, of: &dyn Fn(&Shown) -> String| {
+fn facts(runs: &[Known]) -> Markup {
+    let row = |name: &str, of: &dyn Fn(&Known) -> String| {
         Row::new(name, runs.iter().map(|shown| Some(of(shown))).collect())
     };
     let rows = [
@@ -176,7 +176,7 @@ fn all_names<'a, T: 'a>(of_runs: &'a [BTreeMap<String, T>]) -> BTreeSet<&'a str>
         .collect()
 }
 
-fn parameters(runs: &[Shown]) -> Option<Markup> {
+fn parameters(runs: &[Known]) -> Option<Markup> {
     let names: BTreeSet<&String> = runs
         .iter()
         .flat_map(|shown| shown.run.parameters.keys())
@@ -193,7 +193,7 @@ fn parameters(runs: &[Shown]) -> Option<Markup> {
     (!rows.is_empty()).then(|| table(runs, "parameter", &rows, true))
 }
 
-fn metrics(runs: &[Shown]) -> Option<Markup> {
+fn metrics(runs: &[Known]) -> Option<Markup> {
     let scalars: Vec<BTreeMap<String, f64>> = runs.iter().map(|shown| shown.run.scalars()).collect();
     let all = all_names(&scalars);
     let short = short_names(all.iter().copied());
@@ -249,7 +249,7 @@ fn classifications(of: &Run) -> BTreeMap<String, Classification> {
     found
 }
 
-fn charts_of(runs: &[Shown], budget: &mut Budget) -> Option<Markup> {
+fn charts_of(runs: &[Known], budget: &mut Budget) -> Option<Markup> {
     let of_runs: Vec<BTreeMap<String, Classification>> =
         runs.iter().map(|shown| classifications(&shown.run)).collect();
     let names = names(runs);
@@ -276,7 +276,7 @@ fn charts_of(runs: &[Shown], budget: &mut Budget) -> Option<Markup> {
 }
 
 /// The outputs of the runs by digest or value.
-fn compared(runs: &[Shown]) -> Vec<Row> {
+fn compared(runs: &[Known]) -> Vec<Row> {
     let of_runs: Vec<BTreeMap<String, String>> = runs
         .iter()
         .map(|shown| {
@@ -314,7 +314,7 @@ fn said(output: &OutputRecord) -> String {
     }
 }
 
-fn outputs(runs: &[Shown]) -> Option<Markup> {
+fn outputs(runs: &[Known]) -> Option<Markup> {
     let rows = compared(runs);
     let shown = &rows[..rows.len().min(limits::PAGE_OUTPUTS)];
     (!rows.is_empty()).then(|| {
@@ -326,7 +326,7 @@ fn outputs(runs: &[Shown]) -> Option<Markup> {
     })
 }
 
-fn tasks(runs: &[Shown]) -> Option<Markup> {
+fn tasks(runs: &[Known]) -> Option<Markup> {
     let took = |task: &TaskRecord| match (task.started, task.finished) {
         (Some(started), Some(finished)) => {
             let took = text::duration(text::seconds(started, finished));

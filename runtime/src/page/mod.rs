@@ -27,7 +27,7 @@ use budget::Budget;
 
 /// What is known of a run that a page shows.
 #[derive(Clone, Debug)]
-pub struct Shown {
+pub struct Known {
     /// The record.
     pub run: Run,
     /// The events of its log; none of a run that was imported.
@@ -44,7 +44,7 @@ pub struct Shown {
 
 /// Writes the page of a run, or of several side by side: a document of at most about [`limits::PAGE_BYTES`]. What there is no
 /// room for is named.
-pub fn page(runs: &[Shown]) -> String {
+pub fn page(runs: &[Known]) -> String {
     let mut budget = Budget::new(limits::PAGE_BYTES);
     let (title, content) = match runs {
         [one] => (run::title(&one.run), run::page(one, &mut budget)),

@@ -11,7 +11,7 @@ use samebundle_spec::record::{
 use super::artifact::{self, Content};
 use super::budget::Budget;
 use super::timeline::{self, Attempt};
-use super::{Shown, charts, graph, log, text};
+use super::{Known, charts, graph, log, text};
 
 /// A section: the anchor of its heading, its heading, and what it holds; nothing if there is nothing to say.
 type Section = (&'static str, &'static str, Option<Markup>);
@@ -22,7 +22,7 @@ pub(super) fn title(run: &Run) -> String {
 }
 
 /// All that is known of one run.
-pub(super) fn page(shown: &Shown, budget: &mut Budget) -> Markup {
+pub(super) fn page(shown: &Known, budget: &mut Budget) -> Markup {
     let run = &shown.run;
     let attempts = timeline::attempts(run, &shown.events);
     let logs = log::by_task(&shown.log);
@@ -61,7 +61,7 @@ pub(super) fn status(status: RunStatus) -> Markup {
     html! { span class=(format!("status {}", status.word())) { (status.word()) } }
 }
 
-fn facts(shown: &Shown) -> Markup {
+fn facts(shown: &Known) -> Markup {
     let run = &shown.run;
     html! {
         dl.facts {
@@ -77,7 +77,7 @@ fn facts(shown: &Shown) -> Markup {
 }
 
 /// How long a run took, or takes until now.
-pub(super) fn took(shown: &Shown) -> String {
+pub(super) fn took(shown: &Known) -> String {
     match shown.run.finished {
         Some(finished) => text::duration(text::seconds(shown.run.started, finished)),
         None => format!(
@@ -88,7 +88,7 @@ pub(super) fn took(shown: &Shown) -> String {
 }
 
 /// What a reader has to know first: why the run has no result, and why files are not here.
-fn state(shown: &Shown) -> Markup {
+fn state(shown: &Known) -> Markup {
     let run = &shown.run;
     let note = match run.status {
         RunStatus::Succeeded | RunStatus::Failed => None,
@@ -112,7 +112,7 @@ fn state(shown: &Shown) -> Markup {
     }
 }
 
-fn failure(shown: &Shown) -> Markup {
+fn failure(shown: &Known) -> Markup {
     let run = &shown.run;
     let failed: Vec<(usize, &TaskRecord)> = run
         .tasks
@@ -212,7 +212,7 @@ fn rank(artifact: &ArtifactRecord) -> u8 {
     }
 }
 
-fn outputs(shown: &Shown, budget: &mut Budget) -> Option<Markup> {
+fn outputs(shown: &Known, budget: &mut Budget) -> Option<Markup> {
     let outputs = shown.run.distinct_outputs();
     let values: Vec<_> = outputs
         .iter()
@@ -304,7 +304,7 @@ pub(super) fn parameter_value(parameter: &ParameterRecord) -> String {
     }
 }
 
-fn tasks(shown: &Shown, attempts: &BTreeMap<String, Vec<Attempt>>) -> Option<Markup> {
+fn tasks(shown: &Known, attempts: &BTreeMap<String, Vec<Attempt>>) -> Option<Markup> {
     let run = &shown.run;
     let edges = match &shown.pipeline {
         Some(pipeline) => graph::of_pipeline(pipeline),

@@ -110,7 +110,7 @@ fn run_of(text: &str, status: &str) -> Run {
     serde_json::from_value(run).unwrap()
 }
 
-fn shown(run: Run, text: &str, folder: &Path) -> Shown {
+fn shown(run: Run, text: &str, folder: &Path) -> Known {
     for name in ["page", "text"] {
         std::fs::write(folder.join(name), text).unwrap();
     }
@@ -123,7 +123,7 @@ fn shown(run: Run, text: &str, folder: &Path) -> Shown {
     let began = json!({"sequence": 1, "time": "2026-11-27T21:00:00Z", "event": "task-started", "task": text, "attempt": 1});
     let line =
         |task: &str| serde_json::from_value(json!({"task": task, "line": text, "stderr": true})).unwrap();
-    Shown {
+    Known {
         run,
         events: vec![
             serde_json::from_value(began).unwrap(),

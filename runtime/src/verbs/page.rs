@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Site, VerbError};
 use crate::opened::{Kind, OpenedBundle};
-use crate::page::{self, Shown};
+use crate::page::{self, Known};
 use crate::record::{RecordError, Runs};
 
 /// The permission bits of a page: its owner sends it to whom it is for.
@@ -76,14 +76,14 @@ pub async fn page(site: &Site, request: PageRequest) -> Result<PageReport, VerbE
     })
 }
 
-fn write(shown: &[Shown], file: &Path) -> Result<u64, VerbError> {
+fn write(shown: &[Known], file: &Path) -> Result<u64, VerbError> {
     let page = page::page(shown);
     durable::write(file, page.as_bytes(), MODE).map_err(VerbError::io("write", file))?;
     Ok(page.len() as u64)
 }
 
 /// Reads what is known of a run.
-async fn read(site: &Site, store: Option<&Layout>, text: &str) -> Result<Shown, VerbError> {
+async fn read(site: &Site, store: Option<&Layout>, text: &str) -> Result<Known, VerbError> {
     let runs = Runs::new(site.home());
     let id = runs.find_id(text)?;
     let run = runs.get(&id)?;
@@ -91,7 +91,7 @@ async fn read(site: &Site, store: Option<&Layout>, text: &str) -> Result<Shown, 
         Some(store) => pipeline(store, &run.bundle_digest).await,
         None => None,
     };
-    Ok(Shown {
+    Ok(Known {
         events: events(&runs, &id)?,
         log: runs.log(&id)?,
         pipeline,
