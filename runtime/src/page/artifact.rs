@@ -25,8 +25,8 @@ pub(super) enum Content {
     Line(Option<String>),
 }
 
-/// Reads one artifact. `name` names it in what is read aloud.
-pub(super) fn content(name: &str, artifact: &ArtifactRecord, folder: &Path) -> Content {
+/// Reads one artifact, whose file may have `room` bytes. `name` names it in what is read aloud.
+pub(super) fn content(name: &str, artifact: &ArtifactRecord, folder: &Path, room: u64) -> Content {
     let Some(path) = &artifact.path else {
         return Content::Line(None);
     };
@@ -35,15 +35,21 @@ pub(super) fn content(name: &str, artifact: &ArtifactRecord, folder: &Path) -> C
             "not here: it was removed, or it stayed where the run was".to_owned(),
         ));
     };
-    let content = FileKind::of(artifact, &file).and_then(|kind| shown(name, artifact, &file, &kind));
+    let content = FileKind::of(artifact, &file).and_then(|kind| shown(name, artifact, &file, &kind, room));
     content.unwrap_or_else(|error| Content::Line(Some(format!("cannot be shown: {error}"))))
 }
 
-fn shown(name: &str, artifact: &ArtifactRecord, file: &Path, kind: &FileKind) -> io::Result<Content> {
+fn shown(
+    name: &str,
+    artifact: &ArtifactRecord,
+    file: &Path,
+    kind: &FileKind,
+    room: u64,
+) -> io::Result<Content> {
     if matches!(kind, FileKind::Folder | FileKind::Binary { .. }) {
         return Ok(Content::Line(None));
     }
-    let bytes = match (read(artifact, file)?, kind) {
+    let bytes = match (read(artifact, file, room)?, kind) {
         (Read::Whole(bytes), _) => bytes,
         // The first rows are read alone.
         (Read::TooLarge, FileKind::Table { .. }) => Vec::new(),
@@ -117,12 +123,11 @@ enum Read {
 }
 
 /// Reads a file that is small enough and still is what the record says.
-fn read(artifact: &ArtifactRecord, file: &Path) -> io::Result<Read> {
+fn read(artifact: &ArtifactRecord, file: &Path, room: u64) -> io::Result<Read> {
+    let room = room.min(limits::PAGE_FILE_BYTES);
     let mut bytes = Vec::new();
-    File::open(file)?
-        .take(limits::PAGE_FILE_BYTES + 1)
-        .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limits::PAGE_FILE_BYTES {
+    File::open(file)?.take(room + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > room {
         return Ok(Read::TooLarge);
     }
     let same = match &artifact.digest {
@@ -143,28 +148,34 @@ fn plain(content: &str) -> Markup {
 
 fn table(name: &str, file: &Path, separator: u8) -> io::Result<Markup> {
     let table = Table::read(file, separator, limits::PAGE_TABLE_ROWS, limits::PAGE_TABLE_BYTES)?;
+    let is_number = |cell: &String| cell.is_empty() || cell.parse::<f64>().is_ok();
+    // A first row of numbers names no columns.
+    let headed = !table.header.iter().all(is_number);
+    let (header, first) = if headed {
+        (Some(&table.header), None)
+    } else {
+        (None, Some(&table.header))
+    };
+    let rows: Vec<&Vec<String>> = first.into_iter().chain(&table.rows).collect();
     let columns = table.header.len().min(limits::PAGE_TABLE_COLUMNS);
     let numbers: Vec<bool> = (0..columns)
-        .map(|column| {
-            table
-                .rows
-                .iter()
-                .all(|row| row[column].is_empty() || row[column].parse::<f64>().is_ok())
-        })
+        .map(|column| rows.iter().all(|row| is_number(&row[column])))
         .collect();
     let class = |column: usize| if numbers[column] { "n" } else { "long" };
     Ok(html! {
         div.scroll.data tabindex="0" role="region" aria-label=(name) {
             table {
-                thead { tr { @for (column, cell) in table.header[..columns].iter().enumerate() {
-                    th.n[numbers[column]] scope="col" { (text::cut(cell)) }
-                } } }
-                tbody { @for row in &table.rows {
+                @if let Some(header) = header {
+                    thead { tr { @for (column, cell) in header[..columns].iter().enumerate() {
+                        th.n[numbers[column]] scope="col" { (text::cut(cell)) }
+                    } } }
+                }
+                tbody { @for row in &rows {
                     tr { @for (column, cell) in row[..columns].iter().enumerate() { td class=(class(column)) { (text::cut(cell)) } } }
                 } }
             }
         }
-        @if table.cut { p.muted.small { "The first " (table.rows.len()) " rows; the file has more." } }
+        @if table.cut { p.muted.small { "The first " (rows.len()) " rows; the file has more." } }
         (charts::more(table.header.len(), columns, "columns"))
     })
 }
@@ -184,7 +195,7 @@ mod tests {
     }
 
     fn said(name: &str, artifact: &ArtifactRecord, folder: &Path) -> String {
-        let content = match content(name, artifact, folder) {
+        let content = match content(name, artifact, folder, u64::MAX) {
             Content::Shown(shown) => shown.into_string(),
             Content::Line(why) => why.unwrap_or_default(),
         };
@@ -198,7 +209,7 @@ mod tests {
     #[test]
     fn each_kind_of_file_is_shown_as_what_it_is() {
         let folder = tempfile::tempdir().unwrap();
-        let cases: [(&str, &[u8], &str); 7] = [
+        let cases: [(&str, &[u8], &str); 8] = [
             ("system.HTML", b"<p>page</p>", "srcdoc="),
             ("system.Markdown", b"# Title", "&lt;h1&gt;Title"),
             (

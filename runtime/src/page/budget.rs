@@ -15,6 +15,11 @@ impl Budget {
         Self { left: bytes }
     }
 
+    /// The bytes that are left.
+    pub(super) fn room(&self) -> u64 {
+        self.left as u64
+    }
+
     /// Returns a part of the page, or says that there is no room for it.
     pub(super) fn take(&mut self, name: &str, part: Markup) -> Markup {
         let size = part.0.len();

@@ -214,15 +214,17 @@ fn rank(artifact: &ArtifactRecord) -> u8 {
 
 fn outputs(shown: &Known, budget: &mut Budget) -> Option<Markup> {
     let outputs = shown.run.distinct_outputs();
+    let measured = shown.run.scalars();
     let values: Vec<_> = outputs
         .iter()
         .filter_map(|(name, output)| match output {
             OutputRecord::Value(value) => Some((name, value)),
             OutputRecord::Artifacts(_) => None,
         })
+        .filter(|(name, _)| !measured.contains_key(*name))
         .collect();
     let mut artifacts = artifacts(&shown.run);
-    // Numbers and charts stand above, and their artifacts have nothing else.
+    // Numbers and charts stand above, and their artifacts have nothing else; so do numbers that tasks return.
     artifacts.retain(|(_, artifact)| {
         artifact.metrics().is_none() || artifact.digest.is_some_and(|_| artifact.size > 0)
     });
@@ -241,7 +243,7 @@ fn outputs(shown: &Known, budget: &mut Budget) -> Option<Markup> {
     let mut parts = vec![budget.take("The values", table)];
     let mut others: Vec<(&str, &ArtifactRecord, Option<String>)> = Vec::new();
     for (name, artifact) in &artifacts {
-        match artifact::content(name, artifact, &shown.folder) {
+        match artifact::content(name, artifact, &shown.folder, budget.room()) {
             Content::Shown(content) => parts.push(html! {
                 h3 { (name) }
                 p.muted.small.wrap { (artifact::line(artifact)) }

@@ -266,7 +266,7 @@ fn a_page_is_not_larger_than_its_limit() {
     }
     let page = page(&[one]);
     assert!(page.len() < limits::PAGE_BYTES + (1 << 20), "{}", page.len());
-    assert!(page.contains("is left out: it takes") && page.contains("data:image/png"));
+    assert!(page.contains("too large for this page") && page.contains("data:image/png"));
 }
 
 #[test]
