@@ -17,6 +17,9 @@ use crate::results::{FileKind, Table};
 /// The metadata that a chart or a table of numbers shows.
 const MEASURED: [&str; 3] = ["confusionMatrix", "confidenceMetrics", "evaluationSlices"];
 
+/// Most bytes and lines of text that is not folded.
+const SHORT: (usize, usize) = (1_000, 12);
+
 /// What a page has of one artifact.
 pub(super) enum Content {
     /// Its file, as a browser shows it.
@@ -46,7 +49,7 @@ fn shown(
     kind: &FileKind,
     room: u64,
 ) -> io::Result<Content> {
-    if matches!(kind, FileKind::Folder | FileKind::Binary { .. }) {
+    if matches!(kind, FileKind::Folder | FileKind::Binary) {
         return Ok(Content::Line(None));
     }
     let bytes = match (read(artifact, file, room)?, kind) {
@@ -142,8 +145,14 @@ fn image(name: &str, media_type: &str, bytes: &[u8]) -> Markup {
     html! { figure { img src=(source) alt=(name); } }
 }
 
+/// Text as it is; more than a few lines are folded.
 fn plain(content: &str) -> Markup {
-    html! { pre tabindex="0" { (text::cut(content)) } }
+    let short = content.len() <= SHORT.0 && content.lines().count() <= SHORT.1;
+    html! {
+        @if short { pre tabindex="0" { (text::cut(content)) } } @else {
+            details { summary.small { "Its text" } pre tabindex="0" { (text::cut(content)) } }
+        }
+    }
 }
 
 fn table(name: &str, file: &Path, separator: u8) -> io::Result<Markup> {
@@ -223,6 +232,11 @@ mod tests {
                 "<img src=\"data:image/png;base64,",
             ),
             ("system.Artifact", b"{\"a\": \"<b>\"}", "&lt;b&gt;"),
+            (
+                "system.Dataset",
+                b"1,2\n3,4\n",
+                "<table><tbody><tr><td class=\"n\">1</td>",
+            ),
             ("system.Model", b"\x80\x04\x95", "3 B"),
             (
                 "system.Artifact",

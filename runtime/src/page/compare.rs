@@ -67,7 +67,7 @@ fn names(runs: &[Known]) -> Vec<String> {
 /// Says in a sentence whether the runs gave the same.
 fn verdict(runs: &[Known]) -> &'static str {
     let marks: Vec<Mark> = compared(runs).iter().map(|row| row.mark).collect();
-    match marks.iter().any(|mark| *mark == Mark::Equal) {
+    match marks.contains(&Mark::Equal) {
         true if marks.iter().all(|mark| *mark == Mark::Equal) => "All outputs are equal.",
         true => "Some outputs are equal, and some differ.",
         false if marks.is_empty() => "There are no outputs to compare.",

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use maud::{Markup, html};
 use samebundle_spec::limits;
 use samebundle_spec::pipeline::{Dag, Implementation, Pipeline};
-use samebundle_spec::record::{OutputRecord, Run, RunStatus, TaskRecord};
+use samebundle_spec::record::{ArtifactRecord, OutputRecord, Run, RunStatus, TaskRecord};
 
 use super::text;
 
@@ -53,10 +53,12 @@ fn add_dag(pipeline: &Pipeline, dag: &Dag, path: &str, edges: &mut Edges) {
 
 /// Reads the edges from the record alone: a task waits for those whose artifacts it read.
 pub(super) fn of_record(run: &Run) -> Edges {
-    let mut made: BTreeMap<&str, &str> = BTreeMap::new();
+    // None where several tasks made the same: then the record does not say whose it was.
+    let mut made: BTreeMap<String, Option<&str>> = BTreeMap::new();
     for task in run.working_tasks() {
-        for path in paths(&task.outputs) {
-            made.insert(path, &task.name);
+        for artifact in artifacts(&task.outputs) {
+            let by = made.entry(identity(artifact)).or_insert(Some(&task.name));
+            *by = by.filter(|by| *by == task.name);
         }
     }
     let mut edges = Edges::new();
@@ -64,9 +66,9 @@ pub(super) fn of_record(run: &Run) -> Edges {
         edges.entry(task.name.clone()).or_default();
     }
     for task in run.working_tasks() {
-        let makers = paths(&task.inputs).filter_map(|path| made.get(path));
-        for maker in makers.filter(|maker| **maker != task.name) {
-            if let Some((before, after)) = siblings(maker, &task.name) {
+        for artifact in artifacts(&task.inputs) {
+            let maker = made.get(&identity(artifact)).copied().flatten();
+            if let Some((before, after)) = maker.and_then(|maker| siblings(maker, &task.name)) {
                 edges
                     .entry(after.to_owned())
                     .or_default()
@@ -77,14 +79,20 @@ pub(super) fn of_record(run: &Run) -> Edges {
     edges
 }
 
-fn paths(values: &BTreeMap<String, OutputRecord>) -> impl Iterator<Item = &str> {
+fn artifacts(values: &BTreeMap<String, OutputRecord>) -> impl Iterator<Item = &ArtifactRecord> {
     let artifacts = values.values().filter_map(|value| match value {
         OutputRecord::Artifacts(artifacts) => Some(artifacts),
         OutputRecord::Value(_) => None,
     });
-    artifacts
-        .flatten()
-        .filter_map(|artifact| artifact.path.as_deref())
+    artifacts.flatten()
+}
+
+/// What tells an artifact from the others of a run: the path of its file, or all that it says where it has none.
+fn identity(artifact: &ArtifactRecord) -> String {
+    match &artifact.path {
+        Some(path) => path.clone(),
+        None => serde_json::to_string(artifact).unwrap_or_default(),
+    }
 }
 
 /// The two tasks, or DAGs around them, that stand in the same DAG.

@@ -96,7 +96,7 @@ fn harmless(content: &str) -> String {
             tag.get(..name.len())
                 .is_some_and(|begin| begin.eq_ignore_ascii_case(name))
         };
-        if RENAMED.iter().any(|name| named(&name)) {
+        if RENAMED.iter().any(named) {
             harmless.push_str("no-");
         }
         rest = tag;

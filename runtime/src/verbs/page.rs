@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{Site, VerbError};
 use crate::opened::{Kind, OpenedBundle};
 use crate::page::{self, Known};
-use crate::record::{RecordError, Runs};
+use crate::record::{Installations, RecordError, Runs};
 
 /// The permission bits of a page: its owner sends it to whom it is for.
 const MODE: u32 = 0o666;
@@ -88,7 +88,7 @@ async fn read(site: &Site, store: Option<&Layout>, text: &str) -> Result<Known, 
     let id = runs.find_id(text)?;
     let run = runs.get(&id)?;
     let pipeline = match store {
-        Some(store) => pipeline(store, &run.bundle_digest).await,
+        Some(store) => pipeline(site, store, &run.bundle_digest).await,
         None => None,
     };
     Ok(Known {
@@ -116,10 +116,13 @@ fn events(runs: &Runs<'_>, id: &RunId) -> Result<Vec<RunEvent>, VerbError> {
 }
 
 /// The pipeline of a run, if its bundle is in the store. The page says less without it, and is written all the same.
-async fn pipeline(store: &Layout, bundle: &Digest) -> Option<Arc<Pipeline>> {
-    let entries = store.entries().await.ok()?;
-    let index = entries.iter().find(|entry| entry.digest == *bundle)?;
-    match OpenedBundle::open(store, index).await.ok()?.kind {
+async fn pipeline(site: &Site, store: &Layout, bundle: &Digest) -> Option<Arc<Pipeline>> {
+    // The store does not list a working copy, which its installation names.
+    let installed = Installations::new(site.home()).list().ok()?;
+    let installed = installed.into_iter().map(|one| one.index);
+    let all = installed.chain(store.entries().await.ok()?);
+    let index = all.into_iter().find(|index| index.digest == *bundle)?;
+    match OpenedBundle::open(store, &index).await.ok()?.kind {
         Kind::Program(program) => Some(Arc::clone(&program.pipeline)),
         Kind::Environment | Kind::Addon | Kind::Foreign => None,
     }
