@@ -13,17 +13,28 @@ use samebundle_spec::{Classify, ErrorKind};
 pub enum RecordError {
     /// No such installation.
     #[error(
-        "nothing is installed as {name}; `list` shows what is, and a bundle that is only built runs from its folder: `run DIR`"
+        "nothing is installed as {name}{}; `list` shows what is, and a bundle that is only built runs from its folder: `run DIR`",
+        did_you_mean(.near.as_ref())
     )]
     NoInstallation {
         /// The name that was asked for.
         name: String,
+        /// The nearest one that exists.
+        near: Option<String>,
     },
     /// No such run.
-    #[error("there is no run {id}")]
+    #[error("there is no run {id}{}; `runs` lists them", did_you_mean(.near.as_ref()))]
     NoRun {
-        /// The id, or the beginning of one, that was asked for.
+        /// The id, or the part of one, that was asked for.
         id: String,
+        /// The nearest one that exists.
+        near: Option<String>,
+    },
+    /// The last run was asked for, and there is none.
+    #[error("there are no runs{} yet; `run {}` makes one", .of.as_ref().map_or_else(String::new, |of| format!(" of {of}")), .of.as_deref().unwrap_or("NAME"))]
+    NoRunYet {
+        /// The installation that was asked for; none: any.
+        of: Option<String>,
     },
     /// The run was imported, or is of a version that kept no log of events.
     #[error("run {id} has a record and no log of its events: it was imported, or an earlier version did it")]
@@ -31,8 +42,8 @@ pub enum RecordError {
         /// Its id.
         id: String,
     },
-    /// Several runs begin so.
-    #[error("{id} is the beginning of {count} runs; give more of it")]
+    /// Several runs begin or end so.
+    #[error("{id} is the beginning or the end of {count} runs; give more of it, as `runs` shows it")]
     AmbiguousRun {
         /// The beginning that was asked for.
         id: String,
@@ -61,6 +72,11 @@ pub enum RecordError {
     Path(#[from] PathError),
 }
 
+/// Asks for the nearest name, if there is one.
+pub(crate) fn did_you_mean(near: Option<&String>) -> String {
+    near.map_or_else(String::new, |near| format!(" (did you mean {near}?)"))
+}
+
 impl RecordError {
     pub(crate) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         PathError::into(operation, path)
@@ -82,7 +98,10 @@ impl RecordError {
 impl Classify for RecordError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoInstallation { .. } | Self::NoRun { .. } | Self::NoLog { .. } => ErrorKind::NotFound,
+            Self::NoInstallation { .. }
+            | Self::NoRun { .. }
+            | Self::NoRunYet { .. }
+            | Self::NoLog { .. } => ErrorKind::NotFound,
             Self::AmbiguousRun { .. } => ErrorKind::Usage,
             Self::Damaged { .. } | Self::Format { .. } => ErrorKind::Input,
             Self::Path(error) => error.kind(),

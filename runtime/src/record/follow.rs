@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use samebundle_registry::durable;
 use samebundle_spec::limits;
-use samebundle_spec::record::{self, Format, Run, RunEvent, RunEventKind};
+use samebundle_spec::record::{self, Format, LogLine, Run, RunEvent, RunEventKind};
 use serde::{Deserialize, Serialize};
 
-use super::lines::RunEvents;
+use super::lines::{Lines, RunEvents};
 use super::runs::LOCK;
 use super::{RecordError, runs};
 
@@ -46,6 +46,60 @@ impl Follow {
             if let Some(event) = self.events.next_event()? {
                 self.ended = matches!(event.kind, RunEventKind::RunFinished(_));
                 return Ok(Some(event));
+            }
+            match held {
+                true => tokio::time::sleep(PAUSE).await,
+                false => self.ended = true,
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What the tasks of a run print, as it is printed.
+#[derive(Debug)]
+pub struct FollowLog {
+    lines: Option<Lines>,
+    folder: PathBuf,
+    ended: bool,
+}
+
+impl FollowLog {
+    pub(super) fn new(folder: PathBuf) -> Self {
+        Self {
+            lines: None,
+            folder,
+            ended: false,
+        }
+    }
+
+    /// Reads the next line that was printed until now; none if there is no other.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub fn line(&mut self) -> Result<Option<LogLine>, RecordError> {
+        if self.lines.is_none() {
+            // A run that has just begun has no file yet.
+            self.lines = Lines::open(&self.folder.join(runs::LOG))?;
+        }
+        let line = match &mut self.lines {
+            Some(lines) => lines.next()?,
+            None => None,
+        };
+        // A power cut leaves a last line that is none, and nothing follows it.
+        Ok(line.and_then(|line| serde_json::from_slice(&line).ok()))
+    }
+
+    /// Waits for the next line; none after the last of a run that ended or whose process is gone.
+    ///
+    /// # Errors
+    /// If the file cannot be read.
+    pub async fn next_line(&mut self) -> Result<Option<LogLine>, RecordError> {
+        while !self.ended {
+            // In this order for the same reason as with events.
+            let held = is_held(&self.folder.join(LOCK))?;
+            if let Some(line) = self.line()? {
+                return Ok(Some(line));
             }
             match held {
                 true => tokio::time::sleep(PAUSE).await,

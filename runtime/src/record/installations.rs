@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use samebundle_registry::durable;
+use samebundle_spec::bundle::parameter::nearest;
 use samebundle_spec::record::{self, Installation};
 use samebundle_spec::{BundleName, limits};
 
@@ -32,9 +33,17 @@ impl<'a> Installations<'a> {
     pub fn get(&self, name: &BundleName) -> Result<Installation, RecordError> {
         match self.find(name)? {
             Some(installation) => Ok(installation),
-            None => Err(RecordError::NoInstallation {
-                name: name.to_string(),
-            }),
+            None => Err(self.none_as(name)),
+        }
+    }
+
+    fn none_as(&self, name: &BundleName) -> RecordError {
+        let name = name.to_string();
+        let names = self.list().unwrap_or_default().into_iter();
+        let names: Vec<String> = names.map(|one| one.name.to_string()).collect();
+        RecordError::NoInstallation {
+            near: nearest(&name, &names),
+            name,
         }
     }
 
@@ -104,9 +113,7 @@ impl<'a> Installations<'a> {
             Ok(()) => {
                 durable::sync_folder(&self.home.installations()).map_err(RecordError::io("sync", &path))
             }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(RecordError::NoInstallation {
-                name: name.to_string(),
-            }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(self.none_as(name)),
             Err(error) => Err(RecordError::io("remove", &path)(error)),
         }
     }

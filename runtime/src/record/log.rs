@@ -217,26 +217,27 @@ impl RunLog {
 
     /// Shows a state of a line that a task replaces again. It is not kept.
     pub fn replaced(&self, task: &str, line: &str, stderr: bool) {
-        let line = LogLine {
-            task: task.to_owned(),
-            line: self.mask.text(line).into_owned(),
-            stderr,
-        };
+        let line = self.of_task(task, line, stderr);
         self.watcher.logged(Logged::Replaced(&line));
     }
 
     /// Appends to what the tasks printed. A line that cannot be written does not stop the run.
     pub fn line(&self, task: &str, line: &str, stderr: bool) {
-        let line = LogLine {
-            task: task.to_owned(),
-            line: self.mask.text(line).into_owned(),
-            stderr,
-        };
+        let line = self.of_task(task, line, stderr);
         let mut bytes = serde_json::to_vec(&line).expect("a struct of texts serializes");
         bytes.push(b'\n');
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         drop(lines.write_all(&bytes));
         self.watcher.logged(Logged::Line(&line));
+    }
+
+    fn of_task(&self, task: &str, line: &str, stderr: bool) -> LogLine {
+        LogLine {
+            task: task.to_owned(),
+            line: self.mask.text(line).into_owned(),
+            stderr,
+            time: Some(Timestamp::from(self.clock.now())),
+        }
     }
 
     /// Writes a document into the run's folder, e.g. `claim.json`.

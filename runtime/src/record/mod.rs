@@ -1,23 +1,27 @@
 //! History on disk: installations, and runs with their logs.
 
 mod error;
+mod find;
 mod follow;
 mod forms;
 mod installations;
 mod lines;
 mod log;
 mod mask;
+mod noise;
 mod runs;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 pub use error::RecordError;
-pub use follow::{Cursor, Follow};
+pub use follow::{Cursor, Follow, FollowLog};
 pub use installations::Installations;
 pub use lines::RunEvents;
 pub use log::RunLog;
 pub(crate) use log::TaskLines;
 pub use mask::Mask;
+pub use noise::Noise;
+pub(crate) use noise::OfTask as NoiseOfTask;
 pub use runs::{Held, Runs};
 pub(crate) use runs::{RUN_OUTPUTS, write_run};
 pub use samebundle_spec::record::LogLine;

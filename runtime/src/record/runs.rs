@@ -22,8 +22,8 @@ use samebundle_spec::record::{self, LogLine, Run, RunId, RunStarted, RunStatus};
 use samebundle_spec::{BundleName, limits};
 use serde::Serialize;
 
-use super::follow::{Cursor, Follow};
-use super::lines::{self, Lines, RunEvents};
+use super::follow::{Cursor, Follow, FollowLog};
+use super::lines::{self, RunEvents};
 use super::{Mask, RecordError, RunLog};
 use crate::context::Context;
 use crate::home::Home;
@@ -50,6 +50,10 @@ impl<'a> Runs<'a> {
     /// Opens them.
     pub fn new(home: &'a Home) -> Self {
         Self { home }
+    }
+
+    pub(super) fn home(&self) -> &'a Home {
+        self.home
     }
 
     /// The folder of a run.
@@ -84,7 +88,10 @@ impl<'a> Runs<'a> {
     /// # Errors
     /// [`RecordError::NoRun`] if there is none; otherwise why it cannot be read.
     pub fn get(&self, id: &RunId) -> Result<Run, RecordError> {
-        let no_run = || RecordError::NoRun { id: id.to_string() };
+        let no_run = || RecordError::NoRun {
+            id: id.to_string(),
+            near: None,
+        };
         match self.written(id)? {
             Some(run) if run.status != RunStatus::Running => Ok(run),
             written => match lines::prefix(&self.folder(id).join(EVENTS))? {
@@ -100,33 +107,6 @@ impl<'a> Runs<'a> {
         let bytes = durable::read(&path, limits::RUN_BYTES).map_err(RecordError::io("read", &path))?;
         let run = bytes.map(|bytes| record::parse(&bytes, limits::RUN_BYTES));
         run.transpose().map_err(RecordError::unreadable(&path))
-    }
-
-    /// Finds a run by its id, the beginning of it, or `last`.
-    ///
-    /// # Errors
-    /// [`RecordError::NoRun`] or [`RecordError::AmbiguousRun`].
-    pub fn find_id(&self, text: &str) -> Result<RunId, RecordError> {
-        if text.is_empty() {
-            return Err(RecordError::NoRun {
-                id: "\"\"".to_owned(),
-            });
-        }
-        let wanted = text.to_ascii_uppercase();
-        let ids = self.ids()?;
-        let no_run = || RecordError::NoRun { id: text.to_owned() };
-        if text == "last" {
-            return ids.into_iter().next_back().ok_or_else(no_run);
-        }
-        let mut matching = ids.into_iter().filter(|id| id.starts_with(&wanted));
-        let first = matching.next().ok_or_else(no_run)?;
-        match matching.count() {
-            0 => Ok(first),
-            more => Err(RecordError::AmbiguousRun {
-                id: text.to_owned(),
-                count: more + 1,
-            }),
-        }
     }
 
     /// Lists runs, newest first; with `installation`, only its own.
@@ -219,22 +199,18 @@ impl<'a> Runs<'a> {
         events.ok_or_else(|| RecordError::NoLog { id: id.to_string() })
     }
 
+    /// What the tasks of a run print, from the first line.
+    pub fn follow_log(&self, id: &RunId) -> FollowLog {
+        FollowLog::new(self.folder(id))
+    }
+
     /// Reads what the tasks of a run printed; a last line that was cut is left out.
     ///
     /// # Errors
     /// If the file cannot be read.
     pub fn log(&self, id: &RunId) -> Result<Vec<LogLine>, RecordError> {
-        let mut log = Vec::new();
-        let Some(mut lines) = Lines::open(&self.folder(id).join(LOG))? else {
-            return Ok(log);
-        };
-        while let Some(line) = lines.next()? {
-            match serde_json::from_slice(&line) {
-                Ok(line) => log.push(line),
-                Err(_) => break,
-            }
-        }
-        Ok(log)
+        let mut printed = self.follow_log(id);
+        std::iter::from_fn(|| printed.line().transpose()).collect()
     }
 
     /// All ids, oldest first: a ULID sorts by time.

@@ -222,4 +222,7 @@ pub struct LogLine {
     /// Whether it came by standard error.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stderr: bool,
+    /// When it was read, RFC 3339 in UTC; absent in the logs of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time: Option<Timestamp>,
 }

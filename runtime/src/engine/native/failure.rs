@@ -2,7 +2,8 @@
 //!
 //! A program's two outputs are two pipes, so the order of their lines is random. Both are read to their ends before a
 //! driver returns the outcome, and the last lines of each are kept separately: what the program prints on standard
-//! output does not displace a traceback on standard error.
+//! output does not displace a traceback on standard error. What the KFP executor prints of itself is left out, and the last
+//! exception of Python is in the message however much is printed after it.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,7 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use super::artifact::Values;
 use super::hint::Hints;
 use crate::driver::LogSink;
-use crate::record::{RunLog, TaskLines};
+use crate::record::{NoiseOfTask, RunLog, TaskLines};
 
 /// Why an attempt failed, as a sentence with the last lines that were printed.
 #[derive(Debug)]
@@ -37,7 +38,27 @@ impl fmt::Display for AttemptFailure {
 pub(super) struct LastLines {
     stderr: VecDeque<String>,
     stdout: VecDeque<String>,
+    exceptions: [Exception; 2],
+    noise: NoiseOfTask,
     hints: Hints,
+}
+
+/// The last exception that Python reported on one of the outputs: the first line after the indented ones of a traceback.
+#[derive(Clone, Debug, Default)]
+struct Exception {
+    traced: bool,
+    last: Option<String>,
+}
+
+impl Exception {
+    fn line(&mut self, line: &str) {
+        if line.ends_with("Traceback (most recent call last):") {
+            self.traced = true;
+        } else if self.traced && !line.starts_with([' ', '\t']) {
+            self.traced = false;
+            self.last = Some(line.to_owned());
+        }
+    }
 }
 
 impl LastLines {
@@ -46,6 +67,10 @@ impl LastLines {
 
     fn add(&mut self, line: &str, stderr: bool) {
         self.hints.line(line);
+        if self.noise.takes(line, stderr) {
+            return;
+        }
+        self.exceptions[usize::from(stderr)].line(line);
         let last = if stderr {
             &mut self.stderr
         } else {
@@ -67,6 +92,14 @@ impl fmt::Display for LastLines {
                 last.iter().try_for_each(|line| write!(f, "\n    {line}"))?;
                 begin = "\nIts last lines";
             }
+        }
+        // What is written to standard error ends a program more often than what is logged.
+        let [output, error] = &self.exceptions;
+        if let Some(exception) = error.last.as_ref().or(output.last.as_ref())
+            && !self.stderr.contains(exception)
+            && !self.stdout.contains(exception)
+        {
+            write!(f, "\nThe last exception before them was:\n    {exception}")?;
         }
         self.hints.fmt(f)
     }
@@ -106,5 +139,42 @@ impl LogSink for TaskLog<'_> {
 
     fn replaced(&self, line: &str, stderr: bool) {
         self.lines.replaced(line, stderr);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exception_is_in_the_message_whatever_is_printed_around_it() {
+        let mut last = LastLines::default();
+        last.add("[KFP Executor 2026-11-27 21:03:58,824 INFO]: Got executor_input:", false);
+        for line in ["{", "    \"inputs\": {}", "}", "epoch 1"] {
+            last.add(line, false);
+        }
+        let traceback = [
+            "Traceback (most recent call last):",
+            "  File \"x.py\", line 1, in <module>",
+            "    read(path)",
+            "           ^^^^",
+            "ValueError: no rows",
+        ];
+        for line in traceback {
+            last.add(line, true);
+        }
+        let text = last.to_string();
+        assert!(text.contains("\n    ValueError: no rows\n"), "{text}");
+        assert!(text.ends_with("standard output were:\n    epoch 1"), "{text}");
+        assert!(!text.contains("inputs") && !text.contains("before them"), "{text}");
+        for number in 0..20 {
+            last.add(&format!("Exception ignored in thread {number}"), true);
+        }
+        let text = last.to_string();
+        assert!(text.contains("thread 19"), "{text}");
+        assert!(
+            text.ends_with("\nThe last exception before them was:\n    ValueError: no rows"),
+            "{text}"
+        );
     }
 }
