@@ -14,6 +14,7 @@ mod runs;
 pub mod testing;
 
 pub use error::RecordError;
+pub(crate) use error::did_you_mean;
 pub use follow::{Cursor, Follow, FollowLog};
 pub use installations::Installations;
 pub use lines::RunEvents;

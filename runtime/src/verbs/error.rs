@@ -24,7 +24,7 @@ use crate::lifecycle::LifecycleError;
 use crate::opened::OpenError;
 use crate::plan::PlanError;
 use crate::portable::PortableError;
-use crate::record::RecordError;
+use crate::record::{RecordError, did_you_mean};
 use crate::secret::SecretError;
 
 /// Why a verb failed.
@@ -146,19 +146,26 @@ pub enum VerbError {
     },
     /// A text is neither the name of an installation nor a run.
     #[error(
-        "there is neither an installation nor a run {text}; `list` shows installations and `runs` shows runs"
+        "there is neither an installation nor a run {text}{}; `list` shows installations and `runs` shows runs",
+        did_you_mean(.near.as_ref())
     )]
     NothingOf {
         /// The text.
         text: String,
+        /// The nearest one that exists.
+        near: Option<String>,
     },
     /// The run has no such task.
-    #[error("run {run} has no task {task:?}; `logs {run}` shows all that its tasks printed")]
+    #[error("run {run} has no task {task:?}{}; its tasks are {tasks}", did_you_mean(.near.as_ref()))]
     NoTask {
         /// The run.
         run: String,
         /// The name that was asked for.
         task: String,
+        /// The nearest name that exists.
+        near: Option<String>,
+        /// The names of all, as text.
+        tasks: String,
     },
     /// The bundle has no such parameter.
     #[error("the bundle has no parameter {name:?}{}", .nearest.as_ref().map_or_else(String::new, |near| format!("; did you mean {near:?}?")))]

@@ -1,12 +1,12 @@
-//! `list`, `show` and `logs`: installations, and what the tasks of runs printed.
+//! `list` and `show`: installations.
 
-use samebundle_spec::record::{Installation, RunId};
+use samebundle_spec::record::Installation;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::resolve::installation;
 use super::{LocalName, Site, VerbError};
-use crate::record::{Installations, LogLine, Runs};
+use crate::record::{Installations, Runs};
 
 /// All installations.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -32,26 +32,6 @@ pub struct ShowReport {
     pub runs: usize,
 }
 
-/// Asks for what a run's tasks printed.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct LogsRequest {
-    /// The run: its id, the beginning of it, or `last`.
-    pub run: String,
-    /// Only this task.
-    #[serde(default)]
-    pub task: Option<String>,
-}
-
-/// What a run's tasks printed.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct LogsReport {
-    /// The run.
-    pub run: RunId,
-    /// The lines in the order in which they came.
-    pub log: Vec<LogLine>,
-}
-
 /// Lists installations.
 ///
 /// # Errors
@@ -69,22 +49,4 @@ pub fn show(site: &Site, request: &ShowRequest) -> Result<ShowReport, VerbError>
     let installation = installation(site, &request.name)?;
     let runs = Runs::new(site.home()).list(Some(&installation.name))?.len();
     Ok(ShowReport { installation, runs })
-}
-
-/// Reads what a run's tasks printed.
-///
-/// # Errors
-/// If there is no such run or task, or its log cannot be read.
-pub fn logs(site: &Site, request: &LogsRequest) -> Result<LogsReport, VerbError> {
-    let runs = Runs::new(site.home());
-    let run = runs.find_id(&request.run)?;
-    let mut log = runs.log(&run)?;
-    if let Some(task) = &request.task {
-        log.retain(|line| *task == line.task);
-        if log.is_empty() && !runs.get(&run)?.tasks.iter().any(|one| one.name == *task) {
-            let (run, task) = (run.to_string(), task.clone());
-            return Err(VerbError::NoTask { run, task });
-        }
-    }
-    Ok(LogsReport { run, log })
 }

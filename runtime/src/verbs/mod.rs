@@ -7,6 +7,7 @@
 //!
 //! Requests and reports are JSON documents; their schemas are in `spec/schema/verbs.schema.json`.
 
+mod aspect;
 mod author;
 mod bring;
 mod copy;
@@ -21,6 +22,7 @@ mod inspect;
 mod install;
 mod key;
 mod location;
+mod logs;
 mod outputs;
 mod page;
 mod parameters;
@@ -31,9 +33,11 @@ mod registry_doctor;
 mod resolve;
 mod run;
 mod runs;
+mod runs_remove;
 mod site;
 mod source;
 mod store;
+mod summary;
 mod trust;
 mod verify;
 mod volume;
@@ -54,7 +58,7 @@ pub use doctor::{DoctorCheck, DoctorReport, Verdict, doctor};
 pub use error::VerbError;
 pub use explain::{ExplainReport, ExplainRequest, ExplainedParameter, ExplainedVolume, explain};
 pub use export::{CarriedReport, ExportReport, ExportRequest, LeftReport, export};
-pub use history::{ListReport, LogsReport, LogsRequest, ShowReport, ShowRequest, list, logs, show};
+pub use history::{ListReport, ShowReport, ShowRequest, list, show};
 pub use import::{ImportReport, ImportRequest, Imported, ImportedCopy, import};
 pub use inspect::{GraphNode, InspectReport, InspectRequest, inspect};
 pub use install::{
@@ -66,6 +70,7 @@ pub use key::{
     ListedKey, export_key, generate_key, import_key, list_keys,
 };
 pub use location::{LocalName, Location, LocationError, archive_stem};
+pub use logs::{LogsReport, LogsRequest, follow_logs, logs};
 pub use outputs::{
     AbsentOutput, ArtifactReport, OutputReport, OutputsReport, OutputsRequest, Results, Shown, ShownArtifact,
     ShownOutput, WrittenOutput, outputs,
@@ -77,13 +82,15 @@ pub use receipt::{ReceiptOptions, ReceiptReport, ReceiptRequest, receipt};
 pub use registry_doctor::{RegistryDoctorReport, RegistryDoctorRequest, registry_doctor};
 pub use resolve::{Consent, ResolvedBundle, installed_bundle};
 pub use run::{PlanReport, RunReport, RunRequest, plan, run};
-pub use runs::{RemoveRunsReport, RemoveRunsRequest, RemovedRun, RunsReport, RunsRequest, runs, runs_remove};
+pub use runs::{MetricName, RunsReport, RunsRequest, runs};
+pub use runs_remove::{RemoveRunsReport, RemoveRunsRequest, RemovedRun, runs_remove};
 pub use site::{Drivers, Network, NoPassphrases, PassphraseError, Passphrases, Reach, Site};
 pub use store::{
     BundleUsage, RemovedContent, RemovedFile, StoreCheckReport, StoreCheckRequest, StoreForgetReport,
     StoreForgetRequest, StoreGcReport, StoreGcRequest, StoreUsageReport, Young, store_check, store_forget,
     store_gc, store_usage,
 };
+pub use summary::{OutputSummary, RunSummary, TaskSummary};
 pub use trust::{
     AddTrustReport, AddTrustRequest, ExplainTrustReport, ExplainTrustRequest, RemoveTrustReport,
     RemoveTrustRequest, ScopeRule, SignReport, SignRequest, TrustReport, sign, trust_add, trust_explain,

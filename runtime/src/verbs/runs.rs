@@ -1,86 +1,72 @@
-//! `runs` and `runs remove`: the runs of a home, and those that are not wanted any more.
+//! `runs`: the runs of a home, chosen and sorted by what went in and what was measured.
 
-use std::collections::BTreeSet;
+use std::cmp::Ordering;
 
-use samebundle_spec::BundleName;
-use samebundle_spec::authoring::Runs as Choice;
-use samebundle_spec::record::{Run, RunId, RunStatus};
+use samebundle_spec::bundle::parameter::nearest;
+use samebundle_spec::record::{Run, RunId, RunStatus, short_names};
+use samebundle_spec::{BundleName, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::aspect::{Aspect, Condition, Value};
+use super::summary::{RunSummary, TaskSummary};
 use super::{Site, VerbError};
-use crate::driver::Candidate;
-use crate::lifecycle::end_rest;
-use crate::record::{Held, Installations, RecordError, Runs};
-use crate::upkeep::{self, Newest};
+use crate::record::{Installations, RecordError, Runs};
 
 /// Asks for runs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RunsRequest {
-    /// Only runs of this installation, or one run: its id, the beginning of it, or `last`.
+    /// Only runs of this installation, or one run: its id, the beginning or end of it, or `last`.
     #[serde(default)]
     pub of: Option<String>,
+    /// Only runs of this installation.
+    #[serde(default)]
+    pub program: Option<BundleName>,
+    /// Only runs of which one of these came; none: all.
+    #[serde(default)]
+    pub status: Vec<RunStatus>,
+    /// Only runs that began at this time or later.
+    #[serde(default)]
+    pub since: Option<Timestamp>,
+    /// Only runs that meet all of these: `NAME=VALUE`, or `!=`, `<`, `<=`, `>`, `>=` between them.
+    #[serde(default)]
+    pub conditions: Vec<String>,
+    /// Only the newest, so many of those that are left.
+    #[serde(default)]
+    pub last: Option<usize>,
+    /// What they are sorted by, with a `-` before it for the largest first: `started`, `duration`, `status`, `parameters.NAME`,
+    /// `metrics.NAME`. None: the newest first.
+    #[serde(default)]
+    pub sort: Option<String>,
+    /// The metrics to name in the report, in this order; none: all.
+    #[serde(default)]
+    pub metrics: Vec<String>,
 }
 
-/// Runs, newest first.
+/// Runs, newest first or sorted.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct RunsReport {
-    /// Their records.
-    pub runs: Vec<Run>,
+    /// Each in short.
+    pub runs: Vec<RunSummary>,
+    /// The metrics that were asked for, or all that one of the runs has.
+    pub metrics: Vec<MetricName>,
+    /// The tasks, if one run was asked for, in the order in which they began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<Vec<TaskSummary>>,
 }
 
-/// Removes runs.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RemoveRunsRequest {
-    /// Runs, each by its id, the beginning of it, or `last`; or names of installations. None: the runs of all
-    /// installations.
-    #[serde(default)]
-    pub runs: Vec<String>,
-    /// How many of the newest runs of each installation stay.
-    #[serde(default)]
-    pub keep: Option<u32>,
-    /// Only runs that failed, or that did not finish.
-    #[serde(default)]
-    pub failed: bool,
-    /// Remove only the files of the outputs; records and logs stay.
-    #[serde(default)]
-    pub outputs_only: bool,
-    /// Only say what would be removed.
-    #[serde(default)]
-    pub dry_run: bool,
-}
-
-/// What was removed, or would be.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RemoveRunsReport {
-    /// Nothing was removed.
-    pub dry_run: bool,
-    /// Only the files of outputs were removed.
-    pub outputs_only: bool,
-    /// Bytes of all that is gone.
-    pub bytes: u64,
-    /// The runs, newest first.
-    pub removed: Vec<RemovedRun>,
-}
-
-/// A run that was removed.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-pub struct RemovedRun {
-    /// Its id.
-    pub run: RunId,
-    /// The installation that it ran.
-    pub installation: BundleName,
-    /// What came of it.
-    pub status: RunStatus,
-    /// Bytes that were removed.
-    pub bytes: u64,
+/// The name of a metric.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct MetricName {
+    /// The whole name.
+    pub name: String,
+    /// The shortest end of it that no other has.
+    pub short: String,
 }
 
 /// What a word of a person means.
-enum Meant {
+pub(super) enum Meant {
     Installation(BundleName),
     Run(RunId),
 }
@@ -88,25 +74,104 @@ enum Meant {
 /// Lists runs.
 ///
 /// # Errors
-/// If the text names neither an installation nor a run, or a record cannot be read.
+/// If the text names neither an installation nor a run, a name of a parameter or metric is not known, or a record cannot be
+/// read.
 pub fn runs(site: &Site, request: &RunsRequest) -> Result<RunsReport, VerbError> {
-    let mut runs = Runs::new(site.home()).list(None)?;
-    match request
-        .of
-        .as_deref()
-        .map(|text| meant(site, &runs, text))
-        .transpose()?
-    {
+    let home = Runs::new(site.home());
+    let mut runs = home.list(None)?;
+    let of = request.of.as_deref();
+    let mut one = false;
+    match of.map(|text| meant(site, &runs, text)).transpose()? {
         None => {}
         Some(Meant::Installation(name)) => runs.retain(|run| run.installation == name),
-        Some(Meant::Run(id)) => runs.retain(|run| run.id == id),
+        Some(Meant::Run(id)) => {
+            one = true;
+            runs.retain(|run| run.id == id);
+        }
     }
-    Ok(RunsReport { runs })
+    if let Some(program) = &request.program {
+        if !runs.iter().any(|run| run.installation == *program) {
+            Installations::new(site.home()).get(program)?;
+        }
+        runs.retain(|run| run.installation == *program);
+    }
+    let tasks = one.then(|| runs.iter().flat_map(|run| &run.tasks).map(TaskSummary::from));
+    let tasks = tasks.map(Iterator::collect);
+    let short = home.short_ids()?;
+    let now = site.context.clock.now();
+    let summary = |run: &Run| {
+        let short = short.get(&run.id).cloned();
+        RunSummary::of(run, short.unwrap_or_else(|| run.id.to_string()), now)
+    };
+    let mut runs: Vec<RunSummary> = runs.iter().map(summary).collect();
+    choose(&mut runs, request)?;
+    let metrics = metric_names(&runs, &request.metrics)?;
+    Ok(RunsReport {
+        runs,
+        metrics,
+        tasks,
+    })
+}
+
+/// Leaves out the runs that were not asked for, and sorts the others. Names are those of all runs before that, so that a
+/// condition that no run meets is no error.
+fn choose(runs: &mut Vec<RunSummary>, request: &RunsRequest) -> Result<(), VerbError> {
+    let conditions = request.conditions.iter();
+    let conditions = conditions.map(|text| Condition::read(text, runs));
+    let conditions: Vec<Condition> = conditions.collect::<Result<_, _>>()?;
+    let sort = match request.sort.as_deref() {
+        None => None,
+        Some(text) => {
+            let down = text.starts_with('-');
+            let name = text.strip_prefix('-').unwrap_or(text);
+            Some((Aspect::read(name, runs)?, down))
+        }
+    };
+    runs.retain(|run| {
+        let status = request.status.is_empty() || request.status.contains(&run.status);
+        let since = request.since.is_none_or(|since| run.started >= since);
+        status && since && conditions.iter().all(|condition| condition.holds(run))
+    });
+    runs.truncate(request.last.unwrap_or(usize::MAX));
+    if let Some((aspect, down)) = sort {
+        let key = |run: &RunSummary| aspect.of(run);
+        runs.sort_by(|a, b| match (key(a), key(b)) {
+            (Some(a), Some(b)) if down => Value::compare(&b, &a),
+            (Some(a), Some(b)) => Value::compare(&a, &b),
+            (a, b) => match (a.is_none(), b.is_none()) {
+                (true, false) => Ordering::Greater,
+                (false, true) => Ordering::Less,
+                _ => Ordering::Equal,
+            },
+        });
+    }
+    Ok(())
+}
+
+/// The metrics of runs, or those that were asked for.
+pub(super) fn metric_names(runs: &[RunSummary], wanted: &[String]) -> Result<Vec<MetricName>, VerbError> {
+    let mut all: Vec<&str> = Vec::new();
+    for name in runs.iter().flat_map(|run| run.metrics.keys()) {
+        if !all.contains(&name.as_str()) {
+            all.push(name);
+        }
+    }
+    let short = short_names(all.iter().copied());
+    let named = |name: &str| MetricName {
+        name: name.to_owned(),
+        short: short.get(name).copied().unwrap_or(name).to_owned(),
+    };
+    if wanted.is_empty() {
+        return Ok(all.into_iter().map(named).collect());
+    }
+    let wanted = wanted.iter().map(|text| Aspect::metric(text, runs));
+    let wanted: Vec<String> = wanted.collect::<Result<_, _>>()?;
+    Ok(wanted.iter().map(|name| named(name)).collect())
 }
 
 /// Finds what a text names. A whole name goes before the beginning of an id, and an installation that is gone may have left
 /// runs.
-fn meant(site: &Site, runs: &[Run], text: &str) -> Result<Meant, VerbError> {
+pub(super) fn meant(site: &Site, runs: &[Run], text: &str) -> Result<Meant, VerbError> {
     if text != "last"
         && let Ok(name) = text.parse::<BundleName>()
         && (runs.iter().any(|run| run.installation == name) || is_installed(site, &name)?)
@@ -115,9 +180,13 @@ fn meant(site: &Site, runs: &[Run], text: &str) -> Result<Meant, VerbError> {
     }
     match Runs::new(site.home()).find_id(text) {
         Ok(id) => Ok(Meant::Run(id)),
-        Err(RecordError::NoRun { .. }) if text != "last" => Err(VerbError::NothingOf {
-            text: text.to_owned(),
-        }),
+        Err(RecordError::NoRun { near, .. }) => {
+            let names: Vec<String> = runs.iter().map(|run| run.installation.to_string()).collect();
+            Err(VerbError::NothingOf {
+                text: text.to_owned(),
+                near: nearest(text, &names).or(near),
+            })
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -128,132 +197,4 @@ fn is_installed(site: &Site, name: &BundleName) -> Result<bool, VerbError> {
         Err(RecordError::NoInstallation { .. }) => Ok(false),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Removes runs with their outputs, logs and records, or only the files of their outputs. Runs that go on stay: it is an
-/// error to ask for one by its id.
-///
-/// # Errors
-/// If the request names nothing or something that is not there, or a run goes on: then nothing was removed. Otherwise if
-/// something cannot be removed.
-pub async fn runs_remove(site: &Site, request: RemoveRunsRequest) -> Result<RemoveRunsReport, VerbError> {
-    let store = site.store_for_upkeep().await?;
-    let drivers = site.drivers(&store);
-    site.resolve_or_make_room(&drivers).await?;
-    let chosen = choose(site, &request)?;
-    let runs = Runs::new(site.home());
-    for run in chosen
-        .iter()
-        .filter(|chosen| chosen.by_id)
-        .map(|chosen| &chosen.run)
-    {
-        if runs.hold(&run.id)?.is_none() {
-            let run = run.id.to_string();
-            return Err(VerbError::RunGoesOn { run });
-        }
-    }
-    let mut removed = Vec::new();
-    for Chosen { run, .. } in chosen {
-        let Some(held) = runs.hold(&run.id)? else {
-            site.notice(format!("run {} goes on and stays", run.id));
-            continue;
-        };
-        if request.outputs_only && run.status == RunStatus::Running {
-            site.notice(format!(
-                "run {} was interrupted, which cannot be recorded on a full disk: its files stay; remove it whole",
-                run.id
-            ));
-            continue;
-        }
-        let bytes = remove(site, &drivers, &request, &run, held).await?;
-        removed.push(RemovedRun {
-            run: run.id,
-            installation: run.installation,
-            status: run.status,
-            bytes,
-        });
-    }
-    Ok(RemoveRunsReport {
-        dry_run: request.dry_run,
-        outputs_only: request.outputs_only,
-        bytes: removed.iter().map(|run| run.bytes).sum(),
-        removed,
-    })
-}
-
-/// A run that is to be removed, and whether its id was given.
-struct Chosen {
-    run: Run,
-    by_id: bool,
-}
-
-fn choose(site: &Site, request: &RemoveRunsRequest) -> Result<Vec<Chosen>, VerbError> {
-    let usage = |text: String| Err(VerbError::Usage(text));
-    let selects = request.keep.is_some() || request.failed;
-    if request.runs.is_empty() && !selects {
-        return usage(
-            "say which runs: their ids, or --keep N for all but the newest N of each installation, or --failed".to_owned(),
-        );
-    }
-    let all = Runs::new(site.home()).list(None)?;
-    let (mut names, mut ids) = (BTreeSet::new(), BTreeSet::new());
-    for text in &request.runs {
-        match meant(site, &all, text)? {
-            Meant::Installation(name) if !selects => {
-                return usage(format!(
-                    "{name} is an installation: give --keep N, how many of its newest runs stay (0 for none), or --failed"
-                ));
-            }
-            Meant::Installation(name) => drop(names.insert(name)),
-            Meant::Run(id) if request.keep.is_some() => {
-                return usage(format!(
-                    "--keep goes with names of installations, and {id} is a run"
-                ));
-            }
-            Meant::Run(id) => drop(ids.insert(id)),
-        }
-    }
-    let mut newest = Newest::of(request.keep.map_or(Choice::None, Choice::Last));
-    let mut chosen = Vec::new();
-    for run in all {
-        let kept = newest.keeps(&run);
-        let by_id = ids.contains(&run.id);
-        let named = request.runs.is_empty() || by_id || names.contains(&run.installation);
-        let finished = matches!(run.status, RunStatus::Succeeded | RunStatus::Skipped);
-        if named && !kept && !(request.failed && finished) {
-            chosen.push(Chosen { run, by_id });
-        }
-    }
-    Ok(chosen)
-}
-
-/// Removes one run, or its files, and returns the bytes that this frees. `_held` keeps the run from being used meanwhile.
-async fn remove(
-    site: &Site,
-    drivers: &[Candidate],
-    request: &RemoveRunsRequest,
-    run: &Run,
-    _held: Held,
-) -> Result<u64, VerbError> {
-    let home = site.home();
-    if request.dry_run {
-        return Ok(match request.outputs_only {
-            true => upkeep::size_of_files(home, &run.id),
-            false => upkeep::size_of(&Runs::new(home).folder(&run.id)),
-        });
-    }
-    if run.status == RunStatus::Running {
-        // Its process was killed, and the disk has no room to record that.
-        end_rest(drivers, run, &Runs::new(home).folder(&run.id)).await?;
-    }
-    let (home, id, now, outputs_only) = (home.clone(), run.id.clone(), site.now(), request.outputs_only);
-    let removed = tokio::task::spawn_blocking(move || match outputs_only {
-        true => upkeep::remove_files(&home, &id, now),
-        false => upkeep::remove_run(&home, &id),
-    });
-    let folder = site.home().runs();
-    let removed = removed
-        .await
-        .map_err(|error| VerbError::io("remove", &folder)(error.into()))?;
-    Ok(removed?)
 }

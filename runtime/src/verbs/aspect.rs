@@ -1,0 +1,218 @@
+//! What a person names of a run to sort or to choose by: when it began, how long it took, a parameter, a metric.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::time::SystemTime;
+
+use samebundle_spec::bundle::parameter::nearest;
+use samebundle_spec::record::ends_with;
+use serde_json::Value as Json;
+
+use super::VerbError;
+use super::summary::RunSummary;
+
+/// The aspects that every run has.
+const OF_EVERY_RUN: [&str; 7] = [
+    "started", "finished", "duration", "status", "program", "version", "driver",
+];
+
+/// An aspect of runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Aspect {
+    /// One of [`OF_EVERY_RUN`].
+    Own(&'static str),
+    Parameter(String),
+    /// A metric, by its whole name.
+    Metric(String),
+}
+
+/// What an aspect is in one run.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Value {
+    Number(f64),
+    Text(String),
+}
+
+impl Value {
+    /// Numbers stand before texts.
+    pub(super) fn compare(a: &Self, b: &Self) -> Ordering {
+        match (a, b) {
+            (Self::Number(a), Self::Number(b)) => a.total_cmp(b),
+            (Self::Text(a), Self::Text(b)) => a.cmp(b),
+            (Self::Number(_), Self::Text(_)) => Ordering::Less,
+            (Self::Text(_), Self::Number(_)) => Ordering::Greater,
+        }
+    }
+
+    fn of(json: &Json) -> Option<Self> {
+        match json {
+            Json::Null => None,
+            Json::String(text) => Some(Self::Text(text.clone())),
+            other => Some(match other.as_f64() {
+                Some(number) => Self::Number(number),
+                None => Self::Text(other.to_string()),
+            }),
+        }
+    }
+}
+
+impl Aspect {
+    /// Reads a name: `parameters.NAME`, `metrics.NAME`, one that every run has, or NAME of a parameter or metric.
+    ///
+    /// # Errors
+    /// If no run has it, or several aspects have the name.
+    pub(super) fn read(name: &str, runs: &[RunSummary]) -> Result<Self, VerbError> {
+        if let Some(parameter) = name.strip_prefix("parameters.") {
+            return match runs.iter().any(|run| run.parameters.contains_key(parameter)) {
+                true => Ok(Self::Parameter(parameter.to_owned())),
+                false => Err(unknown("parameter", parameter, &parameters(runs))),
+            };
+        }
+        if let Some(metric) = name.strip_prefix("metrics.") {
+            return Self::metric(metric, runs).map(Self::Metric);
+        }
+        if let Some(own) = OF_EVERY_RUN.into_iter().find(|own| *own == name) {
+            return Ok(Self::Own(own));
+        }
+        let parameter = runs.iter().any(|run| run.parameters.contains_key(name));
+        let metric = match ending(name, runs).is_empty() {
+            true => None,
+            false => Some(Self::metric(name, runs)?),
+        };
+        match (parameter, metric) {
+            (true, None) => Ok(Self::Parameter(name.to_owned())),
+            (false, Some(metric)) => Ok(Self::Metric(metric)),
+            (true, Some(_)) => Err(VerbError::Usage(format!(
+                "{name} is a parameter and a metric: write parameters.{name} or metrics.{name}"
+            ))),
+            (false, None) => {
+                let own = OF_EVERY_RUN.iter().map(|own| (*own).to_owned());
+                let all: BTreeSet<String> = own.chain(parameters(runs)).chain(metrics(runs)).collect();
+                Err(unknown("parameter or metric", name, &all))
+            }
+        }
+    }
+
+    /// Finds the whole name of a metric by its end.
+    ///
+    /// # Errors
+    /// If no run has such a metric, or several end so.
+    pub(super) fn metric(name: &str, runs: &[RunSummary]) -> Result<String, VerbError> {
+        let name = name.strip_prefix("metrics.").unwrap_or(name);
+        let ending = ending(name, runs);
+        match ending.iter().next() {
+            None => Err(unknown("metric", name, &metrics(runs))),
+            Some(one) if ending.len() == 1 => Ok(one.clone()),
+            Some(_) if ending.contains(name) => Ok(name.to_owned()),
+            Some(_) => Err(VerbError::Usage(format!(
+                "{name} is the end of several metrics: write one of {}",
+                listed(&ending)
+            ))),
+        }
+    }
+
+    /// What it is in a run; none if the run has no such thing.
+    pub(super) fn of(&self, run: &RunSummary) -> Option<Value> {
+        let text = |text: &dyn fmt::Display| Some(Value::Text(text.to_string()));
+        let time = |time: SystemTime| {
+            let since = time.duration_since(SystemTime::UNIX_EPOCH);
+            Some(Value::Number(since.unwrap_or_default().as_secs_f64()))
+        };
+        match self {
+            Self::Parameter(name) => Value::of(run.parameters.get(name)?),
+            Self::Metric(name) => run.metrics.get(name).copied().map(Value::Number),
+            Self::Own("started") => time(run.started.into()),
+            Self::Own("finished") => time(run.finished?.into()),
+            Self::Own("duration") => Some(Value::Number(run.seconds)),
+            Self::Own("status") => text(&run.status.word()),
+            Self::Own("program") => text(&run.installation),
+            Self::Own("version") => text(&run.version),
+            Self::Own(_) => text(&run.driver),
+        }
+    }
+}
+
+fn parameters(runs: &[RunSummary]) -> BTreeSet<String> {
+    runs.iter().flat_map(|run| run.parameters.keys().cloned()).collect()
+}
+
+fn metrics(runs: &[RunSummary]) -> BTreeSet<String> {
+    runs.iter().flat_map(|run| run.metrics.keys().cloned()).collect()
+}
+
+/// The metrics that are, or end in, a name.
+fn ending(name: &str, runs: &[RunSummary]) -> BTreeSet<String> {
+    let mut all = metrics(runs);
+    all.retain(|metric| ends_with(metric, name));
+    all
+}
+
+fn listed(names: &BTreeSet<String>) -> String {
+    names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn unknown(what: &str, name: &str, names: &BTreeSet<String>) -> VerbError {
+    let near = nearest(name, names).map_or_else(String::new, |near| format!(" (did you mean {near}?)"));
+    let all = match names.is_empty() {
+        true => "they have none".to_owned(),
+        false => format!("there are {}", listed(names)),
+    };
+    VerbError::Usage(format!("the runs have no {what} {name}{near}; {all}"))
+}
+
+/// A condition that a run meets or not: `epochs>=100`.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Condition {
+    aspect: Aspect,
+    operator: &'static str,
+    value: Value,
+}
+
+impl Condition {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// If it has no operator, or names nothing that a run has.
+    pub(super) fn read(text: &str, runs: &[RunSummary]) -> Result<Self, VerbError> {
+        // The longer ones first, where two begin at the same place.
+        let operators = ["!=", ">=", "<=", "==", "=", ">", "<"];
+        let found = operators.into_iter().filter_map(|one| Some((text.find(one)?, one)));
+        let Some((at, operator)) = found.min_by_key(|(at, one)| (*at, std::cmp::Reverse(one.len()))) else {
+            return Err(VerbError::Usage(format!(
+                "{text:?} is no condition: write NAME=VALUE, or !=, <, <=, > or >= between them"
+            )));
+        };
+        let (name, value) = (text[..at].trim(), text[at + operator.len()..].trim());
+        let number = value.parse().ok().filter(|number: &f64| number.is_finite());
+        Ok(Self {
+            aspect: Aspect::read(name, runs)?,
+            operator,
+            value: number.map_or_else(|| Value::Text(value.to_owned()), Value::Number),
+        })
+    }
+
+    /// Tells whether a run meets it. A run without such a thing meets only `!=`.
+    pub(super) fn holds(&self, run: &RunSummary) -> bool {
+        let Some(value) = self.aspect.of(run) else {
+            return self.operator == "!=";
+        };
+        let order = match (&value, &self.value) {
+            // A text that looks like a number is compared as what the run has.
+            (Value::Text(text), Value::Number(_)) => match text.parse() {
+                Ok(number) => Value::compare(&Value::Number(number), &self.value),
+                Err(_) => return self.operator == "!=",
+            },
+            (Value::Number(_), Value::Text(_)) => return self.operator == "!=",
+            (value, wanted) => Value::compare(value, wanted),
+        };
+        match self.operator {
+            "!=" => order.is_ne(),
+            ">=" => order.is_ge(),
+            "<=" => order.is_le(),
+            ">" => order.is_gt(),
+            "<" => order.is_lt(),
+            _ => order.is_eq(),
+        }
+    }
+}
