@@ -68,6 +68,8 @@ pub struct Program {
     pub extension: ProgramExtension,
     /// The pipeline, checked.
     pub pipeline: Arc<Pipeline>,
+    /// The layer of the pipeline's file.
+    pub pipeline_layer: Descriptor,
     /// Every image that the pipeline names, and the component that holds it.
     pub images: BTreeMap<String, Descriptor>,
     /// The wheelhouse, a tar layer, if it has one.
@@ -217,6 +219,7 @@ impl Program {
         Ok(Some(Self {
             extension,
             pipeline: Arc::new(pipeline),
+            pipeline_layer: pipeline_layer.bare(),
             images,
             wheelhouse,
             data,

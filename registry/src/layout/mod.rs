@@ -46,7 +46,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use samebundle_spec::{Descriptor, MediaType, Tag, limits};
+use samebundle_spec::{Descriptor, Digest, MediaType, Tag, limits};
 
 pub use check::{Finding, Report, check, check_held};
 pub use collect::{Collected, Limits, Removed, Why, collect};
@@ -114,6 +114,15 @@ impl Layout {
     /// If `index.json` cannot be read or is not valid.
     pub async fn entries(&self) -> Result<Vec<Descriptor>, StoreError> {
         self.run(|disk| Ok(disk.index()?.entries().to_vec())).await
+    }
+
+    /// The descriptor of a manifest or index of which only the digest is known; none if it is not there.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is no manifest.
+    pub async fn identify(&self, digest: &Digest) -> Result<Option<Descriptor>, StoreError> {
+        let digest = *digest;
+        self.run(move |disk| reach::identify(disk, &digest)).await
     }
 
     async fn run<T: Send + 'static>(

@@ -198,7 +198,7 @@ fn subject_of(tag: &str) -> Option<Digest> {
 }
 
 /// Finds the descriptor of a digest whose record does not have it.
-fn identify(disk: &Disk, digest: &Digest) -> Result<Option<Descriptor>, StoreError> {
+pub(super) fn identify(disk: &Disk, digest: &Digest) -> Result<Option<Descriptor>, StoreError> {
     let (_, size) = match disk.open(digest) {
         Ok(found) => found,
         Err(StoreError::NotFound { .. }) => return Ok(None),

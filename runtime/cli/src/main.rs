@@ -150,7 +150,7 @@ fn brought(
         offline: early.offline,
         verbose: early.verbose,
     };
-    let events = render::progress::events(output, early.verbose);
+    let events = render::progress::events(settings, output, early.verbose);
     if let Some(text) = spelling::note(&named) {
         events.emit(Event::Notice { text });
     }
@@ -231,7 +231,7 @@ fn run(cli: Cli, matches: &ArgMatches, settings: Settings) -> ExitCode {
         Ok(filter) => filter,
         Err(source) => return fail(&CliError::LogFilter { source }, output),
     };
-    let events = render::progress::events(output, cli.global.verbose);
+    let events = render::progress::events(&settings, output, cli.global.verbose);
     let reader = match serves {
         true => log::Reader::Operator,
         false => log::Reader::User(Arc::clone(&events)),

@@ -15,9 +15,10 @@ use samebundle_runtime::{Clock, Context, Events, Home, upkeep};
 use tokio_util::sync::CancellationToken;
 
 use crate::answers::EnvironmentAndTerminal;
-use crate::args::{Global, Passphrase};
+use crate::args::{Global, Output, Passphrase};
 use crate::error::CliError;
 use crate::passphrase::FileOrTerminal;
+use crate::render::screen::Screen;
 use crate::settings::{Settings, SystemClock};
 use crate::signals;
 
@@ -34,6 +35,12 @@ pub(crate) struct Session {
     pub(crate) settings: Settings,
     /// The site of its verb.
     pub(crate) site: Site,
+    /// What standard output is.
+    pub(crate) screen: Screen,
+    /// How standard output is printed.
+    pub(crate) output: Output,
+    /// Whether more is printed about what is done.
+    pub(crate) verbose: bool,
     /// Is cancelled by the thread that runs the command when it sees that the command is cancelled.
     pub(crate) answered: CancellationToken,
 }
@@ -96,6 +103,9 @@ impl Session {
         };
         let site = Site::new(context, reach(&settings)?).with_answers(Arc::new(answers));
         Ok(Self {
+            screen: Screen::output(&settings, global.output),
+            output: global.output,
+            verbose: global.verbose > 0,
             settings,
             site,
             answered,

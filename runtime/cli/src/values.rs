@@ -1,13 +1,14 @@
 //! Values of options as people write them.
 
 use std::ffi::OsStr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use samebundle_runtime::verbs::{Location, LocationError};
 use samebundle_spec::bundle::quantity::Quantity;
+use samebundle_spec::record::RunStatus;
 use samebundle_spec::reference::ReferenceError;
-use samebundle_spec::{Reference, Repository};
+use samebundle_spec::{Reference, Repository, Timestamp};
 
 /// Reads the location of a bundle; a path need not be UTF-8.
 pub(crate) fn location() -> impl TypedValueParser<Value = Location> {
@@ -44,6 +45,48 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
     let count = count.map_err(|error| error.to_string())?;
     let seconds = count.checked_mul(seconds).ok_or("it is too long")?;
     Ok(Duration::from_secs(seconds))
+}
+
+/// Since when: for so long, or from a point in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Since {
+    Ago(Duration),
+    At(Timestamp),
+}
+
+impl Since {
+    /// The point in time, if it is `now`.
+    pub(crate) fn before(self, now: SystemTime) -> Timestamp {
+        match self {
+            Self::Ago(ago) => now.checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH).into(),
+            Self::At(time) => time,
+        }
+    }
+}
+
+/// Reads since when: `2h`, or a point in time in RFC 3339.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub(crate) fn since(text: &str) -> Result<Since, String> {
+    let at = text.parse().map(Since::At);
+    at.or_else(|_| time(text).map(Since::Ago)).map_err(|_| {
+        "give a number and a unit (s, m, h or d), or a point in time such as 2026-11-22T05:06:13Z".to_owned()
+    })
+}
+
+/// Reads what came of a run.
+///
+/// # Errors
+/// The words that there are.
+pub(crate) fn status(text: &str) -> Result<RunStatus, String> {
+    use RunStatus::{Cancelled, Failed, Interrupted, Running, Skipped, Succeeded};
+    let all = [Running, Succeeded, Failed, Cancelled, Skipped, Interrupted];
+    let found = all.iter().find(|status| status.word() == text);
+    found.copied().ok_or_else(|| {
+        let words: Vec<&str> = all.iter().map(|status| status.word()).collect();
+        format!("it is one of {}", words.join(", "))
+    })
 }
 
 /// Reads a repository; a tag or digest after it is passed over.

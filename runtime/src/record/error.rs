@@ -98,10 +98,9 @@ impl RecordError {
 impl Classify for RecordError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoInstallation { .. }
-            | Self::NoRun { .. }
-            | Self::NoRunYet { .. }
-            | Self::NoLog { .. } => ErrorKind::NotFound,
+            Self::NoInstallation { .. } | Self::NoRun { .. } | Self::NoRunYet { .. } | Self::NoLog { .. } => {
+                ErrorKind::NotFound
+            }
             Self::AmbiguousRun { .. } => ErrorKind::Usage,
             Self::Damaged { .. } | Self::Format { .. } => ErrorKind::Input,
             Self::Path(error) => error.kind(),

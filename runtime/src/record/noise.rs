@@ -13,7 +13,10 @@ use samebundle_spec::record::LogLine;
 /// The sentences that the KFP executor logs, by their beginnings and ends.
 const EXECUTOR: [(&str, &str); 6] = [
     ("Looking for component `", ""),
-    ("--component_module_path is not specified. Looking for component `", " instead"),
+    (
+        "--component_module_path is not specified. Looking for component `",
+        " instead",
+    ),
     ("Loading KFP component \"", ")"),
     (INPUT, INPUT),
     ("Wrote executor output file to ", "."),
@@ -128,7 +131,8 @@ fn of_executor(line: &str) -> Option<&str> {
 fn warns_of_the_sdk(line: &str) -> bool {
     let place = line.split_once("Warning: ").map(|(place, _)| place);
     place.is_some_and(|place| {
-        let of_sdk = place.starts_with('/') && place.contains("/site-packages/kfp/") && place.contains(".py:");
+        let of_sdk =
+            place.starts_with('/') && place.contains("/site-packages/kfp/") && place.contains(".py:");
         of_sdk && !place.contains("Traceback")
     })
 }
@@ -137,7 +141,8 @@ fn warns_of_the_sdk(line: &str) -> bool {
 fn collects(line: &str) -> bool {
     let rest = line.strip_prefix("Collecting ");
     rest.is_some_and(|rest| !rest.contains(' ') && rest.contains("==") || rest.contains(" (from "))
-        || (line.starts_with("  Downloading ") || line.starts_with("  Using cached ")) && line.contains(".whl")
+        || (line.starts_with("  Downloading ") || line.starts_with("  Using cached "))
+            && line.contains(".whl")
 }
 
 #[cfg(test)]
@@ -226,9 +231,6 @@ mod tests {
     #[test]
     fn warnings_about_the_sdk_are_noise_with_their_line_of_code() {
         let text = "!/usr/lib/python3/site-packages/kfp/dsl/component_decorator.py:131: FutureWarning: The default base_image will switch\n!  return component_factory.create(\n!/app/train.py:3: UserWarning: mine\n!  code()";
-        assert_eq!(
-            shown(text),
-            ["!/app/train.py:3: UserWarning: mine", "!  code()"]
-        );
+        assert_eq!(shown(text), ["!/app/train.py:3: UserWarning: mine", "!  code()"]);
     }
 }

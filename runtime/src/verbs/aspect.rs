@@ -134,7 +134,9 @@ impl Aspect {
 }
 
 fn parameters(runs: &[RunSummary]) -> BTreeSet<String> {
-    runs.iter().flat_map(|run| run.parameters.keys().cloned()).collect()
+    runs.iter()
+        .flat_map(|run| run.parameters.keys().cloned())
+        .collect()
 }
 
 fn metrics(runs: &[RunSummary]) -> BTreeSet<String> {
@@ -177,7 +179,9 @@ impl Condition {
     pub(super) fn read(text: &str, runs: &[RunSummary]) -> Result<Self, VerbError> {
         // The longer ones first, where two begin at the same place.
         let operators = ["!=", ">=", "<=", "==", "=", ">", "<"];
-        let found = operators.into_iter().filter_map(|one| Some((text.find(one)?, one)));
+        let found = operators
+            .into_iter()
+            .filter_map(|one| Some((text.find(one)?, one)));
         let Some((at, operator)) = found.min_by_key(|(at, one)| (*at, std::cmp::Reverse(one.len()))) else {
             return Err(VerbError::Usage(format!(
                 "{text:?} is no condition: write NAME=VALUE, or !=, <, <=, > or >= between them"

@@ -141,7 +141,7 @@ pub fn logs(site: &Site, request: &LogsRequest) -> Result<LogsReport, VerbError>
 }
 
 /// Gives what a run's tasks print to `show`, until the run has ended: what was printed before as [`logs`] would, then each
-/// line as it is printed. Returns what came of the run.
+/// line as it is printed. Returns the run and what came of it.
 ///
 /// # Errors
 /// If there is no such run, or its log cannot be read. A task may still begin, so a name that no task has is no error while
@@ -150,7 +150,7 @@ pub async fn follow_logs(
     site: &Site,
     request: &LogsRequest,
     mut show: impl FnMut(&LogLine),
-) -> Result<RunStatus, VerbError> {
+) -> Result<(RunId, RunStatus), VerbError> {
     let (id, mut choice) = choose(site, request)?;
     let runs = Runs::new(site.home());
     let mut printed = runs.follow_log(&id);
@@ -172,7 +172,7 @@ pub async fn follow_logs(
     let run = runs.get(&id)?;
     match &request.task {
         Some(task) if !run.tasks.iter().any(|one| names(&one.name, task)) => Err(no_task(&run, task)),
-        _ => Ok(run.status),
+        _ => Ok((id, run.status)),
     }
 }
 
@@ -191,7 +191,11 @@ mod tests {
         ] {
             assert!(names(task, name), "{task} {name}");
         }
-        for (task, name) in [("train", "rain"), ("train-2", "train"), ("loop/10/train", "0/train")] {
+        for (task, name) in [
+            ("train", "rain"),
+            ("train-2", "train"),
+            ("loop/10/train", "0/train"),
+        ] {
             assert!(!names(task, name), "{task} {name}");
         }
     }

@@ -12,6 +12,7 @@ mod author;
 mod bring;
 mod copy;
 mod credentials;
+mod diff;
 mod doctor;
 mod error;
 mod explain;
@@ -54,6 +55,7 @@ pub use copy::{
     copy, pull,
 };
 pub use credentials::CredentialsGiven;
+pub use diff::{CodeDifference, DiffReport, DiffRequest, Difference, MetricDifference, diff};
 pub use doctor::{DoctorCheck, DoctorReport, Verdict, doctor};
 pub use error::VerbError;
 pub use explain::{ExplainReport, ExplainRequest, ExplainedParameter, ExplainedVolume, explain};

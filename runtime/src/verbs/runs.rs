@@ -14,7 +14,7 @@ use super::{Site, VerbError};
 use crate::record::{Installations, RecordError, Runs};
 
 /// Asks for runs.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RunsRequest {
     /// Only runs of this installation, or one run: its id, the beginning or end of it, or `last`.
@@ -106,11 +106,7 @@ pub fn runs(site: &Site, request: &RunsRequest) -> Result<RunsReport, VerbError>
     let mut runs: Vec<RunSummary> = runs.iter().map(summary).collect();
     choose(&mut runs, request)?;
     let metrics = metric_names(&runs, &request.metrics)?;
-    Ok(RunsReport {
-        runs,
-        metrics,
-        tasks,
-    })
+    Ok(RunsReport { runs, metrics, tasks })
 }
 
 /// Leaves out the runs that were not asked for, and sorts the others. Names are those of all runs before that, so that a

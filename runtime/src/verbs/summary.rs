@@ -84,7 +84,10 @@ impl RunSummary {
     pub(super) fn of(run: &Run, short: String, now: SystemTime) -> Self {
         let values = run.parameters.iter();
         let values = values.map(|(name, one)| (name.clone(), one.value.clone().unwrap_or_default()));
-        let changed = run.parameters.iter().filter(|(_, one)| one.set_by != SetBy::Default);
+        let changed = run
+            .parameters
+            .iter()
+            .filter(|(_, one)| one.set_by != SetBy::Default);
         let outputs = run.distinct_outputs().into_iter();
         Self {
             id: run.id.clone(),

@@ -26,6 +26,7 @@ fn document() -> Value {
         "bring": BringRequest => BringReport;
         "build": BuildRequest => BuildReport;
         "copy": CopyRequest => CopyReport;
+        "diff": DiffRequest => DiffReport;
         "doctor": () => DoctorReport;
         "explain": ExplainRequest => ExplainReport;
         "export": ExportRequest => ExportReport;

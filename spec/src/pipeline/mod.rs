@@ -86,6 +86,15 @@ pub struct Pipeline {
     pub notes: Vec<PipelineFault>,
 }
 
+/// Reads the documents of a pipeline's file as they are, without looking at what they say.
+///
+/// # Errors
+/// [`PipelineError`] with line and column if the bytes are no YAML.
+pub fn documents(file_name: &str, bytes: &[u8]) -> Result<Vec<Value>, PipelineError> {
+    let documents = node::documents(file_name, bytes)?;
+    Ok(documents.iter().map(node::Node::to_value).collect())
+}
+
 impl Pipeline {
     /// Reads a pipeline file. `file_name` is only used in errors.
     ///

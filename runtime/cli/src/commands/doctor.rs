@@ -4,7 +4,10 @@ use clap::Args;
 use samebundle_runtime::verbs;
 
 use crate::error::CliError;
-use crate::render::{Report, table::table};
+use crate::render::{
+    Report,
+    table::{Column, table},
+};
 use crate::session::Session;
 
 #[derive(Debug, Args)]
@@ -21,7 +24,12 @@ impl Doctor {
             ]
         });
         let rows: Vec<_> = rows.collect();
-        let shown = Report::new(table(&["what", "verdict", "detail"], &rows), &report);
+        let text = table(
+            session.screen,
+            ["what".into(), Column::whole("verdict"), Column::prose("detail")],
+            &rows,
+        );
+        let shown = Report::new(text, &report);
         match report.works {
             true => Ok(shown),
             false => Err(CliError::NothingRuns {

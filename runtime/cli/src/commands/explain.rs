@@ -8,7 +8,11 @@ use samebundle_spec::bundle::program::Requirements;
 use serde_json::Value;
 
 use crate::error::CliError;
-use crate::render::{Report, safe, table::table};
+use crate::render::{
+    Report, safe,
+    screen::Screen,
+    table::{Column, table},
+};
 use crate::session::Session;
 use crate::values;
 
@@ -23,31 +27,34 @@ impl Explain {
     pub(crate) async fn run(self, session: &Session) -> Result<Report, CliError> {
         let bundle = session.location(self.bundle);
         let report = verbs::explain(&session.site, ExplainRequest { bundle }).await?;
-        Ok(Report::new(text(&report)?.trim_end(), &report))
+        Ok(Report::new(text(&report, session.screen)?.trim_end(), &report))
     }
 }
 
-fn text(bundle: &ExplainReport) -> Result<String, CliError> {
+fn text(bundle: &ExplainReport, screen: Screen) -> Result<String, CliError> {
     let mut text = format!("{} {}\n", safe(&bundle.name), bundle.version);
     if let Some(description) = &bundle.description {
         writeln!(text, "{}", safe(description))?;
     }
     let header = ["name", "type", "default", "what for"];
-    section(&mut text, "parameters", &header, &parameters(bundle))?;
+    section(&mut text, screen, "parameters", &header, &parameters(bundle))?;
     section(
         &mut text,
+        screen,
         "credentials",
         &["name", "required", "variable", "what for"],
         &credentials(bundle),
     )?;
     section(
         &mut text,
+        screen,
         "volumes",
         &["name", "lives", "tasks"],
         &volumes(bundle),
     )?;
     section(
         &mut text,
+        screen,
         "outputs",
         &["name", "type", "what for"],
         &outputs(bundle),
@@ -56,22 +63,42 @@ fn text(bundle: &ExplainReport) -> Result<String, CliError> {
     let left = left.map(|(name, kind)| vec![safe(name), safe(kind.strip_prefix("system.").unwrap_or(kind))]);
     section(
         &mut text,
+        screen,
         "left by its tasks",
         &["name", "type"],
         &left.collect::<Vec<_>>(),
     )?;
-    section(&mut text, "actions", &["name", "what for"], &actions(bundle))?;
+    section(
+        &mut text,
+        screen,
+        "actions",
+        &["name", "what for"],
+        &actions(bundle),
+    )?;
     let needs = bundle.requires.as_ref().map(needs).unwrap_or_default();
-    section(&mut text, "needs", &["what", "how much"], &needs)?;
+    section(&mut text, screen, "needs", &["what", "how much"], &needs)?;
     for notice in &bundle.notices {
         writeln!(text, "\nnote: {}", safe(notice))?;
     }
     Ok(text)
 }
 
-fn section(text: &mut String, title: &str, header: &[&str], rows: &[Vec<String>]) -> Result<(), CliError> {
+fn section(
+    text: &mut String,
+    screen: Screen,
+    title: &str,
+    header: &[&str],
+    rows: &[Vec<String>],
+) -> Result<(), CliError> {
     if !rows.is_empty() {
-        let table = table(header, rows).replace('\n', "\n  ");
+        let columns = header
+            .iter()
+            .enumerate()
+            .map(|(at, name)| match at + 1 == header.len() {
+                true => Column::prose(name),
+                false => Column::from(*name),
+            });
+        let table = table(screen.indented(2), columns, rows).replace('\n', "\n  ");
         write!(text, "\n{title}\n  {table}\n")?;
     }
     Ok(())

@@ -7,7 +7,12 @@ use samebundle_runtime::verbs::{self, GraphNode, InspectRequest, Location};
 use samebundle_spec::bundle::index;
 
 use crate::error::CliError;
-use crate::render::{Report, safe, size, table::table};
+use crate::render::{
+    Report, safe,
+    screen::Screen,
+    size,
+    table::{Column, table},
+};
 use crate::session::Session;
 use crate::values;
 
@@ -22,8 +27,20 @@ impl Inspect {
     pub(crate) async fn run(self, session: &Session) -> Result<Report, CliError> {
         let bundle = session.location(self.bundle);
         let report = verbs::inspect(&session.site, InspectRequest { bundle }).await?;
-        let rows: Vec<_> = report.nodes.iter().map(row).collect();
-        let mut text = table(&["content", "digest", "size"], &rows);
+        let rows: Vec<_> = report
+            .nodes
+            .iter()
+            .map(|node| row(node, session.screen))
+            .collect();
+        let mut text = table(
+            session.screen,
+            [
+                Column::from("content"),
+                Column::whole("digest"),
+                Column::number("size"),
+            ],
+            &rows,
+        );
         for referrer in &report.referrers {
             let kind = referrer.artifact_type.as_ref().unwrap_or(&referrer.media_type);
             write!(text, "\nreferrer: {kind} {}", referrer.digest)?;
@@ -36,7 +53,7 @@ impl Inspect {
     }
 }
 
-fn row(node: &GraphNode) -> Vec<String> {
+fn row(node: &GraphNode, screen: Screen) -> Vec<String> {
     let descriptor = &node.descriptor;
     let name = descriptor.annotations.get(index::COMPONENT);
     let kind = descriptor.annotations.get(index::TYPE);
@@ -47,7 +64,7 @@ fn row(node: &GraphNode) -> Vec<String> {
     };
     vec![
         format!("{}{label}", "  ".repeat(node.depth)),
-        descriptor.digest.to_string(),
+        screen.digest(&descriptor.digest),
         size::bytes(descriptor.size),
     ]
 }

@@ -5,7 +5,10 @@ use samebundle_runtime::verbs;
 
 use super::install::trusted_by;
 use crate::error::CliError;
-use crate::render::{Report, table::table};
+use crate::render::{
+    Report,
+    table::{Column, table},
+};
 use crate::session::Session;
 
 #[derive(Debug, Args)]
@@ -25,7 +28,16 @@ impl List {
         let rows: Vec<_> = rows.collect();
         let text = match rows.is_empty() {
             true => "nothing is installed; `install BUNDLE` installs something".to_owned(),
-            false => table(&["name", "version", "trusted by", "from"], &rows),
+            false => table(
+                session.screen,
+                [
+                    Column::from("name"),
+                    Column::whole("version"),
+                    "trusted by".into(),
+                    Column::path("from"),
+                ],
+                &rows,
+            ),
         };
         Ok(Report::new(text, &report))
     }

@@ -4,6 +4,7 @@ mod build;
 mod completions;
 mod copy;
 mod create;
+mod diff;
 mod doctor;
 mod explain;
 mod export;
@@ -101,6 +102,8 @@ pub(crate) enum Command {
     Run(run::Run),
     /// List runs, newest first, or remove some
     Runs(runs::Runs),
+    /// Say in what runs differ, and whether their outputs are equal
+    Diff(diff::Diff),
     /// Print what a run's tasks printed
     Logs(logs::Logs),
     /// List a run's outputs, or write them to a folder
@@ -183,7 +186,8 @@ impl Command {
             Self::Plan(args) => args.run(session, matches).await,
             Self::Run(args) => args.run(session, matches).await,
             Self::Runs(args) => args.run(session).await,
-            Self::Logs(args) => args.run(session),
+            Self::Diff(args) => args.run(session).await,
+            Self::Logs(args) => args.run(session).await,
             Self::Outputs(args) => args.run(session),
             Self::Export(args) => args.run(session).await,
             Self::Import(args) => args.run(session).await,

@@ -10,7 +10,8 @@ use samebundle_runtime::verbs::{
 use samebundle_spec::record::{Classification, ConfusionMatrix, Metrics, RunStatus};
 
 use crate::error::CliError;
-use crate::render::{Report, safe, size, table::table};
+use crate::render::screen::Screen;
+use crate::render::{Report, safe, size, table::Column, table::table};
 use crate::session::Session;
 
 /// The most classes of a confusion matrix, and the most columns of a table, that are shown as text.
@@ -41,20 +42,20 @@ impl Outputs {
             to: self.to.map(|to| session.at(&to)),
         };
         let report = verbs::outputs(&session.site, &request)?;
-        Ok(Report::new(text(&report), &report))
+        Ok(Report::new(text(&report, session.screen), &report))
     }
 }
 
-fn text(report: &OutputsReport) -> String {
+fn text(report: &OutputsReport, screen: Screen) -> String {
     let mut parts = match (report.results.shown.is_empty(), report.status) {
         (true, RunStatus::Succeeded) => vec![format!("run {} has no outputs", report.run)],
         (true, status) => vec![format!("run {} {} and left nothing", report.run, status.word())],
-        (false, RunStatus::Succeeded) => vec![left(&report.results, usize::MAX)],
+        (false, RunStatus::Succeeded) => vec![left(&report.results, usize::MAX, screen)],
         (false, status) => vec![format!(
             "run {} {}; its tasks left:\n{}",
             report.run,
-            status.word(),
-            left(&report.results, usize::MAX)
+            screen.status(status),
+            left(&report.results, usize::MAX, screen)
         )],
     };
     if !report.written.is_empty() {
@@ -63,15 +64,15 @@ fn text(report: &OutputsReport) -> String {
     }
     match report.files_removed {
         Some(removed) => parts.push(format!("the files were removed at {removed} to free space")),
-        None => parts.extend(absent(&report.results.absent)),
+        None => parts.extend(absent(&report.results.absent, screen)),
     }
     parts.join("\n\n")
 }
 
 /// Says which files are not here.
-fn absent(absent: &[AbsentOutput]) -> Option<String> {
+fn absent(absent: &[AbsentOutput], screen: Screen) -> Option<String> {
     let rows = absent.iter().map(|one| {
-        let digest = one.digest.map(|digest| digest.to_string());
+        let digest = one.digest.map(|digest| screen.digest(&digest));
         vec![
             safe(&one.output),
             size::bytes(one.size),
@@ -82,19 +83,27 @@ fn absent(absent: &[AbsentOutput]) -> Option<String> {
     (!rows.is_empty()).then(|| {
         format!(
             "these files are not here, they stayed where the run was:\n{}",
-            table(&["output", "size", "digest"], &rows)
+            table(
+                screen,
+                [Column::from("output"), Column::number("size"), "digest".into()],
+                &rows
+            )
         )
     })
 }
 
 /// What a run left: at most so many outputs in a table, and small matrices and tables below.
-pub(super) fn left(results: &Results, most: usize) -> String {
-    let rows: Vec<_> = results.shown.iter().take(most).map(row).collect();
-    let mut text = table(&["output", "type", "value", "size"], &rows);
+pub(super) fn left(results: &Results, most: usize, screen: Screen) -> String {
+    let rows: Vec<_> = results.shown.iter().take(most).map(|one| row(one, screen)).collect();
+    let mut text = table(
+        screen,
+        ["output".into(), Column::whole("type"), "value".into(), Column::number("size")],
+        &rows,
+    );
     if results.shown.len() > most {
         text.push_str(&format!("\n… {} more outputs", results.shown.len() - most));
     }
-    let figures: Vec<String> = results.shown.iter().flat_map(figures).collect();
+    let figures: Vec<String> = results.shown.iter().flat_map(|one| figures(one, screen)).collect();
     for figure in figures.iter().take(FIGURES) {
         text.push_str(&format!("\n\n{figure}"));
     }
@@ -107,7 +116,7 @@ pub(super) fn left(results: &Results, most: usize) -> String {
     text
 }
 
-fn row(output: &ShownOutput) -> Vec<String> {
+fn row(output: &ShownOutput, screen: Screen) -> Vec<String> {
     let name = safe(&output.name);
     match &output.what {
         Shown::Value(value) => vec![name, "value".to_owned(), safe(&value.to_string()), String::new()],
@@ -117,7 +126,7 @@ fn row(output: &ShownOutput) -> Vec<String> {
             let kind = safe(kind.unwrap_or(&report.artifact_type));
             let value = match &artifact.metrics {
                 Some(metrics) => safe(&measured(metrics)),
-                None => digest(report),
+                None => digest(report, screen),
             };
             let size = if report.digest.is_some() {
                 size::bytes(report.size)
@@ -129,9 +138,9 @@ fn row(output: &ShownOutput) -> Vec<String> {
     }
 }
 
-fn digest(report: &ArtifactReport) -> String {
+fn digest(report: &ArtifactReport, screen: Screen) -> String {
     match report.digest {
-        Some(digest) => digest.to_string(),
+        Some(digest) => screen.digest(&digest),
         None if report.metadata.is_empty() => "nothing was written".to_owned(),
         None => "only metadata".to_owned(),
     }
@@ -143,7 +152,7 @@ fn measured(metrics: &Metrics) -> String {
         Metrics::Scalars(scalars) => {
             let shown = scalars.iter().take(METRICS);
             let mut shown: Vec<String> = shown
-                .map(|(name, number)| format!("{name}={}", rounded(*number)))
+                .map(|(name, number)| format!("{name}={}", size::number(*number)))
                 .collect();
             if scalars.len() > METRICS {
                 shown.push(format!("… {} more", scalars.len() - METRICS));
@@ -159,29 +168,14 @@ fn classified(one: &Classification) -> String {
     let matrix = one.confusion.as_ref();
     let matrix = matrix.map(|matrix| format!("confusion matrix of {} classes", matrix.labels.len()));
     let curve = match one.area_under_curve() {
-        Some(area) => Some(format!("ROC area {}", rounded(area))),
+        Some(area) => Some(format!("ROC area {}", size::number(area))),
         None => (!one.roc.is_empty()).then(|| format!("ROC of {} points", one.roc.len())),
     };
     matrix.into_iter().chain(curve).collect::<Vec<_>>().join(", ")
 }
 
-/// A number as a person reads it: whole ones whole, others with six significant digits.
-pub(super) fn rounded(number: f64) -> String {
-    let whole = number.fract() == 0.0 && number.abs() < 1e15;
-    let plain = number.abs() >= 1e-4 && number.abs() < 1e9;
-    match (whole, plain) {
-        (true, _) => format!("{number:.0}"),
-        (false, true) => {
-            let before = number.abs().log10().floor().max(0.0) as usize + 1;
-            let text = format!("{number:.*}", 6_usize.saturating_sub(before).max(1));
-            text.trim_end_matches('0').trim_end_matches('.').to_owned()
-        }
-        (false, false) => format!("{number:.5e}"),
-    }
-}
-
 /// The matrices and tables of an output as text, each under its name.
-fn figures(output: &ShownOutput) -> Vec<String> {
+fn figures(output: &ShownOutput, screen: Screen) -> Vec<String> {
     let Shown::Artifact(artifact) = &output.what else {
         return Vec::new();
     };
@@ -191,13 +185,13 @@ fn figures(output: &ShownOutput) -> Vec<String> {
         .iter()
         .filter(|table| table.header.len() <= COLUMNS);
     let mut figures: Vec<String> = rows
-        .map(|table| format!("{}\n{}", safe(name), indented(&text_of(table))))
+        .map(|table| format!("{}\n{}", safe(name), indented(&text_of(table, screen))))
         .collect();
     let mut add = |title: String, one: &Classification| {
         figures.extend(
             one.confusion
                 .as_ref()
-                .and_then(|matrix| confusion(&title, matrix)),
+                .and_then(|matrix| confusion(&title, matrix, screen)),
         );
     };
     match &artifact.metrics {
@@ -212,26 +206,26 @@ fn figures(output: &ShownOutput) -> Vec<String> {
     figures
 }
 
-fn text_of(rows: &Table) -> String {
+fn text_of(rows: &Table, screen: Screen) -> String {
     let header: Vec<String> = rows.header.iter().map(|cell| safe(cell)).collect();
-    let header: Vec<&str> = header.iter().map(String::as_str).collect();
     let cells = |row: &Vec<String>| row.iter().map(|cell| safe(cell)).collect::<Vec<_>>();
-    table(&header, &rows.rows.iter().map(cells).collect::<Vec<_>>())
+    let columns = header.iter().map(String::as_str);
+    table(screen.indented(2), columns, &rows.rows.iter().map(cells).collect::<Vec<_>>())
 }
 
 /// A confusion matrix with a row for each actual class; none if it has too many for a terminal.
-fn confusion(title: &str, matrix: &ConfusionMatrix) -> Option<String> {
+fn confusion(title: &str, matrix: &ConfusionMatrix, screen: Screen) -> Option<String> {
     if matrix.labels.len() > COLUMNS {
         return None;
     }
     let labels: Vec<String> = matrix.labels.iter().map(|label| safe(label)).collect();
-    let mut header = vec!["actual \\ predicted"];
-    header.extend(labels.iter().map(String::as_str));
+    let columns = labels.iter().map(|label| Column::number(label));
+    let columns = std::iter::once("actual \\ predicted".into()).chain(columns);
     let rows = labels.iter().zip(&matrix.rows).map(|(label, row)| {
-        let numbers = row.iter().map(|number| rounded(*number));
+        let numbers = row.iter().map(|number| size::number(*number));
         std::iter::once(label.clone()).chain(numbers).collect()
     });
-    let text = table(&header, &rows.collect::<Vec<_>>());
+    let text = table(screen.indented(2), columns, &rows.collect::<Vec<_>>());
     Some(format!("{}\n{}", safe(title), indented(&text)))
 }
 
@@ -245,31 +239,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_have_six_digits_and_no_zeros_behind() {
-        let cases = [
-            (3.0, "3"),
-            (0.957_777_777, "0.95778"),
-            (0.5, "0.5"),
-            (123.456_789, "123.457"),
-            (-2.25, "-2.25"),
-            (0.000_012_345_67, "1.23457e-5"),
-            (1e20, "1.00000e20"),
-            (0.0, "0"),
-        ];
-        for (number, text) in cases {
-            assert_eq!(rounded(number), text);
-        }
-    }
-
-    #[test]
     fn a_matrix_has_a_row_for_each_actual_class() {
         let matrix = ConfusionMatrix {
             labels: vec!["cat".to_owned(), "dog".to_owned()],
             rows: vec![vec![3.0, 1.0], vec![0.0, 40.0]],
         };
         assert_eq!(
-            confusion("eval.confusion", &matrix).unwrap(),
-            "eval.confusion\n  ACTUAL \\ PREDICTED  CAT  DOG\n  cat                 3    1\n  dog                 0    40"
+            confusion("eval.confusion", &matrix, Screen::default()).unwrap(),
+            "eval.confusion\n  ACTUAL \\ PREDICTED  CAT  DOG\n  cat                   3    1\n  dog                   0   40"
         );
     }
 }

@@ -16,7 +16,7 @@ use super::outputs;
 use crate::args::{CredentialOptions, Environment, Named, Params};
 use crate::error::CliError;
 use crate::flags;
-use crate::render::{Report, safe, size};
+use crate::render::{Report, safe, screen::Screen, size};
 use crate::session::Session;
 
 /// The most outputs that are listed after a run.
@@ -94,7 +94,7 @@ impl Run {
         let request = self.args.request(session, matches)?;
         let run = verbs::run(&session.site, request).await?;
         let program = session.program();
-        let report = Report::new(text(program, &run)?.trim_end(), &run);
+        let report = Report::new(text(program, &run, session.screen)?.trim_end(), &run);
         match run.status {
             RunStatus::Succeeded => Ok(report),
             RunStatus::Cancelled => Err(CliError::Interrupted(format!(
@@ -115,16 +115,16 @@ impl Run {
     }
 }
 
-fn text(program: &str, run: &RunReport) -> Result<String, CliError> {
+fn text(program: &str, run: &RunReport, screen: Screen) -> Result<String, CliError> {
     let took = size::duration(Duration::from_secs_f64(run.seconds));
     let mut text = format!(
         "run {} {} in {took} with the {} driver\n",
         run.run,
-        run.status.word(),
+        screen.status(run.status),
         run.driver
     );
     if !run.results.shown.is_empty() {
-        writeln!(text, "{}", outputs::left(&run.results, OUTPUTS))?;
+        writeln!(text, "{}", outputs::left(&run.results, OUTPUTS, screen))?;
         if let Some(folder) = &run.results.folder {
             writeln!(text, "\nfiles are in {}", safe(folder))?;
         }

@@ -4,7 +4,12 @@ use clap::{Args, Subcommand};
 use samebundle_runtime::verbs::{self, RemoveVolumeRequest, VolumesReport};
 
 use crate::error::CliError;
-use crate::render::{Report, safe, size, table::table};
+use crate::render::{
+    Report, safe,
+    screen::Screen,
+    size,
+    table::{Column, table},
+};
 use crate::session::Session;
 
 #[derive(Debug, Subcommand)]
@@ -30,7 +35,7 @@ impl Volume {
         match self {
             Self::List(_) => {
                 let report = verbs::volume_list(&session.site)?;
-                Ok(Report::new(text(&report), &report))
+                Ok(Report::new(text(&report, session.screen), &report))
             }
             Self::Remove(Remove { name }) => {
                 let report = verbs::volume_remove(&session.site, RemoveVolumeRequest { name })?;
@@ -41,7 +46,7 @@ impl Volume {
     }
 }
 
-fn text(report: &VolumesReport) -> String {
+fn text(report: &VolumesReport, screen: Screen) -> String {
     let rows = report.volumes.iter().map(|volume| {
         let changed = volume.changed.map(|time| time.to_string());
         vec![
@@ -52,6 +57,14 @@ fn text(report: &VolumesReport) -> String {
     });
     match report.volumes.as_slice() {
         [] => "there are no volumes".to_owned(),
-        _ => table(&["volume", "size", "changed"], &rows.collect::<Vec<_>>()),
+        _ => table(
+            screen,
+            [
+                Column::from("volume"),
+                Column::number("size"),
+                Column::whole("changed"),
+            ],
+            &rows.collect::<Vec<_>>(),
+        ),
     }
 }

@@ -5,6 +5,7 @@
 
 pub(crate) mod error;
 pub(crate) mod progress;
+pub(crate) mod screen;
 pub(crate) mod size;
 pub(crate) mod table;
 

@@ -7,13 +7,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use samebundle_runtime::record::Noise;
 use samebundle_runtime::{Amount, Event, Events, Logged, Working};
 use samebundle_spec::Digest;
 use samebundle_spec::record::{LogLine, RunEvent, RunEventKind, TaskFinished};
 use serde_json::{Value, json};
 
+use super::screen::Screen;
 use super::{safe, safe_lines, size};
 use crate::args::Output;
+use crate::settings::Settings;
 
 /// A transfer of fewer bytes shows no bar: it ends before a person could read it.
 const BAR_FROM: u64 = 4 << 20;
@@ -28,11 +31,15 @@ const TICK: Duration = Duration::from_millis(250);
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Makes the reader of events that fits the output and standard error.
-pub(crate) fn events(output: Output, verbose: u8) -> std::sync::Arc<dyn Events> {
+pub(crate) fn events(settings: &Settings, output: Output, verbose: u8) -> std::sync::Arc<dyn Events> {
+    let run = RunLines {
+        screen: Screen::error(settings, output),
+        noise: (verbose == 0).then(Mutex::default),
+    };
     match output {
         Output::Json => std::sync::Arc::new(JsonLines),
-        _ if std::io::stderr().is_terminal() => std::sync::Arc::new(Terminal::new(verbose)),
-        _ => std::sync::Arc::new(Lines::new(verbose)),
+        _ if std::io::stderr().is_terminal() => std::sync::Arc::new(Terminal::new(verbose, run)),
+        _ => std::sync::Arc::new(Lines::new(verbose, run)),
     }
 }
 
@@ -55,30 +62,44 @@ fn line(event: &Event, verbose: u8) -> Option<String> {
     }
 }
 
-/// Makes a line for an event of a run.
-fn logged_line(logged: Logged<'_>) -> Option<String> {
-    let event = match logged {
-        Logged::Line(line) => return Some(format!("  {} | {}", safe(&line.task), safe(&line.line))),
-        Logged::Replaced(_) => return None,
-        Logged::Event(event) => event,
-    };
-    match &event.kind {
-        RunEventKind::TaskStarted(started) => Some(match started.attempt {
-            1 => format!("task {} started", safe(&started.task)),
-            attempt => format!("task {} started again, attempt {attempt}", safe(&started.task)),
-        }),
-        RunEventKind::TaskFinished(finished) if finished.will_retry => Some(format!(
-            "note: task {} failed in attempt {} and is tried again",
-            safe(&finished.task),
-            finished.attempt
-        )),
-        RunEventKind::TaskFinished(finished) => Some(format!(
-            "task {} {} in {}",
-            safe(&finished.task),
-            finished.status.word(),
-            size::duration(took(event, finished))
-        )),
-        _ => None,
+/// Makes the lines for the events of a run.
+#[derive(Debug, Default)]
+struct RunLines {
+    screen: Screen,
+    /// Finds what the KFP executor prints of itself; none if that is shown too.
+    noise: Option<Mutex<Noise>>,
+}
+
+impl RunLines {
+    fn line(&self, logged: Logged<'_>) -> Option<String> {
+        let event = match logged {
+            Logged::Line(line) => {
+                let noise = self.noise.as_ref();
+                let noise = noise
+                    .is_some_and(|noise| noise.lock().unwrap_or_else(PoisonError::into_inner).takes(line));
+                return (!noise).then(|| format!("  {} | {}", safe(&line.task), safe(&line.line)));
+            }
+            Logged::Replaced(_) => return None,
+            Logged::Event(event) => event,
+        };
+        match &event.kind {
+            RunEventKind::TaskStarted(started) => Some(match started.attempt {
+                1 => format!("task {} started", safe(&started.task)),
+                attempt => format!("task {} started again, attempt {attempt}", safe(&started.task)),
+            }),
+            RunEventKind::TaskFinished(finished) if finished.will_retry => Some(format!(
+                "note: task {} failed in attempt {} and is tried again",
+                safe(&finished.task),
+                finished.attempt
+            )),
+            RunEventKind::TaskFinished(finished) => Some(format!(
+                "task {} {} in {}",
+                safe(&finished.task),
+                self.screen.status(finished.status),
+                size::duration(took(event, finished))
+            )),
+            _ => None,
+        }
     }
 }
 
@@ -135,14 +156,16 @@ fn worked(working: &Working) -> String {
 #[derive(Debug)]
 struct Lines {
     verbose: u8,
+    run: RunLines,
     /// When the progress of a copy was last printed. Nothing is printed in its first moments.
     said: Mutex<Instant>,
 }
 
 impl Lines {
-    fn new(verbose: u8) -> Self {
+    fn new(verbose: u8, run: RunLines) -> Self {
         Self {
             verbose,
+            run,
             said: Mutex::new(Instant::now()),
         }
     }
@@ -169,7 +192,7 @@ impl Events for Lines {
     }
 
     fn logged(&self, logged: Logged<'_>) {
-        if let Some(line) = logged_line(logged) {
+        if let Some(line) = self.run.line(logged) {
             drop(writeln!(std::io::stderr().lock(), "{line}"));
         }
     }
@@ -250,6 +273,7 @@ fn as_json(event: &Event) -> Value {
 #[derive(Debug)]
 struct Terminal {
     verbose: u8,
+    run: RunLines,
     bars: MultiProgress,
     /// The tasks that run, by name.
     tasks: Mutex<HashMap<String, ProgressBar>>,
@@ -259,9 +283,10 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn new(verbose: u8) -> Self {
+    fn new(verbose: u8, run: RunLines) -> Self {
         Self {
             verbose,
+            run,
             bars: MultiProgress::new(),
             tasks: Mutex::default(),
             open: Mutex::default(),
@@ -404,7 +429,7 @@ impl Events for Terminal {
             Logged::Replaced(line) => self.replaced(line, &line.line),
             Logged::Line(line) => self.replaced(line, ""),
         }
-        if let Some(line) = logged_line(logged) {
+        if let Some(line) = self.run.line(logged) {
             drop(self.bars.println(line));
         }
     }
@@ -435,7 +460,7 @@ mod tests {
                 "event": "moved", "done": 3 << 20, "total": 1 << 30, "bytes_per_second": 35 << 20, "seconds_left": 29,
             })
         );
-        let lines = Lines::new(0);
+        let lines = Lines::new(0, RunLines::default());
         assert_eq!(lines.line(&event()), None, "not all the time");
     }
 

@@ -149,7 +149,10 @@ mod tests {
     #[test]
     fn the_exception_is_in_the_message_whatever_is_printed_around_it() {
         let mut last = LastLines::default();
-        last.add("[KFP Executor 2026-11-27 21:03:58,824 INFO]: Got executor_input:", false);
+        last.add(
+            "[KFP Executor 2026-11-27 21:03:58,824 INFO]: Got executor_input:",
+            false,
+        );
         for line in ["{", "    \"inputs\": {}", "}", "epoch 1"] {
             last.add(line, false);
         }
@@ -166,7 +169,10 @@ mod tests {
         let text = last.to_string();
         assert!(text.contains("\n    ValueError: no rows\n"), "{text}");
         assert!(text.ends_with("standard output were:\n    epoch 1"), "{text}");
-        assert!(!text.contains("inputs") && !text.contains("before them"), "{text}");
+        assert!(
+            !text.contains("inputs") && !text.contains("before them"),
+            "{text}"
+        );
         for number in 0..20 {
             last.add(&format!("Exception ignored in thread {number}"), true);
         }

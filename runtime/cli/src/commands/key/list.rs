@@ -4,7 +4,10 @@ use clap::Args;
 use samebundle_runtime::verbs;
 
 use crate::error::CliError;
-use crate::render::{Report, table::table};
+use crate::render::{
+    Report,
+    table::{Column, table},
+};
 use crate::session::Session;
 
 #[derive(Debug, Args)]
@@ -25,7 +28,16 @@ impl List {
         let rows: Vec<_> = rows.collect();
         let text = match rows.is_empty() {
             true => "there is no key; `key generate` makes one".to_owned(),
-            false => table(&["key", "id", "algorithm", "encrypted"], &rows),
+            false => table(
+                session.screen,
+                [
+                    Column::from("key"),
+                    Column::whole("id"),
+                    "algorithm".into(),
+                    Column::whole("encrypted"),
+                ],
+                &rows,
+            ),
         };
         Ok(Report::new(text, &report))
     }

@@ -7,7 +7,11 @@ use samebundle_runtime::verbs::{self, RegistryDoctorReport, RegistryDoctorReques
 use samebundle_spec::Repository;
 
 use crate::error::CliError;
-use crate::render::{Report, safe, table::table};
+use crate::render::{
+    Report, safe,
+    screen::Screen,
+    table::{Column, table},
+};
 use crate::session::Session;
 use crate::values;
 
@@ -28,11 +32,11 @@ impl Doctor {
             upload_hosts: self.upload_hosts.into_iter().collect(),
         };
         let report = verbs::registry_doctor(&session.site, request).await?;
-        Ok(Report::new(text(&report)?, &report))
+        Ok(Report::new(text(&report, session.screen)?, &report))
     }
 }
 
-fn text(report: &RegistryDoctorReport) -> Result<String, CliError> {
+fn text(report: &RegistryDoctorReport, screen: Screen) -> Result<String, CliError> {
     let rows = report.checks.iter().map(|check| {
         let verdict = match check.works {
             Some(true) => "yes",
@@ -42,7 +46,11 @@ fn text(report: &RegistryDoctorReport) -> Result<String, CliError> {
         vec![check.what.to_owned(), verdict.to_owned(), check.detail.clone()]
     });
     let rows: Vec<_> = rows.collect();
-    let mut text = table(&["what", "verdict", "detail"], &rows);
+    let mut text = table(
+        screen,
+        ["what".into(), Column::whole("verdict"), Column::prose("detail")],
+        &rows,
+    );
     for digest in &report.left {
         write!(text, "\nstays in {}: {digest}", report.repository)?;
     }

@@ -4,7 +4,12 @@ use clap::Args;
 use samebundle_runtime::verbs::{self, RemoveRunsReport, RemoveRunsRequest};
 
 use crate::error::CliError;
-use crate::render::{Report, size, table::table};
+use crate::render::{
+    Report,
+    screen::Screen,
+    size,
+    table::{Column, table},
+};
 use crate::session::Session;
 
 #[derive(Debug, Args)]
@@ -36,11 +41,14 @@ impl Remove {
             dry_run: self.dry_run,
         };
         let report = verbs::runs_remove(&session.site, request).await?;
-        Ok(Report::new(text(&report, session.program()), &report))
+        Ok(Report::new(
+            text(&report, session.program(), session.screen),
+            &report,
+        ))
     }
 }
 
-fn text(report: &RemoveRunsReport, program: &str) -> String {
+fn text(report: &RemoveRunsReport, program: &str, screen: Screen) -> String {
     if report.removed.is_empty() {
         return "there are no such runs".to_owned();
     }
@@ -68,7 +76,16 @@ fn text(report: &RemoveRunsReport, program: &str) -> String {
     };
     format!(
         "{}\n{verb} {what}{runs}, {}{next}",
-        table(&["run", "installation", "status", "size"], &rows),
+        table(
+            screen,
+            [
+                Column::whole("run"),
+                "program".into(),
+                super::status(),
+                Column::number("size")
+            ],
+            &rows
+        ),
         size::bytes(report.bytes)
     )
 }

@@ -8,7 +8,12 @@ use samebundle_runtime::verbs::{self, StoreGcReport, StoreGcRequest};
 use samebundle_spec::authoring::Runs;
 
 use crate::error::CliError;
-use crate::render::{Report, safe, size, table::table};
+use crate::render::{
+    Report, safe,
+    screen::Screen,
+    size,
+    table::{Column, table},
+};
 use crate::session::Session;
 use crate::values;
 
@@ -34,14 +39,14 @@ impl Gc {
         };
         let report = verbs::store_gc(&session.site, request).await?;
         let home = session.site.home().root();
-        Ok(Report::new(text(&report, home), &report))
+        Ok(Report::new(text(&report, home, session.screen), &report))
     }
 }
 
-fn text(report: &StoreGcReport, home: &Path) -> String {
+fn text(report: &StoreGcReport, home: &Path, screen: Screen) -> String {
     let contents = report.contents.iter().map(|one| {
         let why = format!("{}; untouched for {}", one.why, size::duration(one.age));
-        vec![one.digest.to_string(), size::bytes(one.bytes), why]
+        vec![screen.digest(&one.digest), size::bytes(one.bytes), why]
     });
     let files = report.files.iter().map(|one| {
         let path = Path::new(&one.path);
@@ -55,7 +60,14 @@ fn text(report: &StoreGcReport, home: &Path) -> String {
     let rows: Vec<_> = contents.chain(files).collect();
     let listed = match rows.is_empty() {
         true => String::new(),
-        false => format!("{}\n", table(&["what", "size", "why"], &rows)),
+        false => format!(
+            "{}\n",
+            table(
+                screen,
+                [Column::path("what"), Column::number("size"), Column::prose("why")],
+                &rows,
+            )
+        ),
     };
     let verb = if report.dry_run { "would remove" } else { "removed" };
     let young = match report.young.contents {

@@ -4,7 +4,12 @@ use clap::Args;
 use samebundle_runtime::verbs::{self, StoreUsageReport};
 
 use crate::error::CliError;
-use crate::render::{Report, safe, size, table::table};
+use crate::render::{
+    Report, safe,
+    screen::Screen,
+    size,
+    table::{Column, table},
+};
 use crate::session::Session;
 
 /// Folders of a home in the order in which they are shown.
@@ -16,11 +21,11 @@ pub(crate) struct Usage {}
 impl Usage {
     pub(crate) async fn run(self, session: &Session) -> Result<Report, CliError> {
         let report = verbs::store_usage(&session.site).await?;
-        Ok(Report::new(text(&report), &report))
+        Ok(Report::new(text(&report, session.screen), &report))
     }
 }
 
-fn text(report: &StoreUsageReport) -> String {
+fn text(report: &StoreUsageReport, screen: Screen) -> String {
     let bundles = report.bundles.iter().map(|bundle| {
         vec![
             safe(&short(&bundle.names)),
@@ -37,10 +42,20 @@ fn text(report: &StoreUsageReport) -> String {
     format!(
         "{}\n\n{}\n\nstore gc would free {} of the store; {} are not needed but younger than a day",
         table(
-            &["bundle", "digest", "own", "shared"],
+            screen,
+            [
+                Column::from("bundle"),
+                Column::whole("digest"),
+                Column::number("own"),
+                Column::number("shared"),
+            ],
             &bundles.collect::<Vec<_>>()
         ),
-        table(&["folder", "size"], &folders.chain([total]).collect::<Vec<_>>()),
+        table(
+            screen,
+            [Column::from("folder"), Column::number("size")],
+            &folders.chain([total]).collect::<Vec<_>>()
+        ),
         size::bytes(report.reclaimable),
         size::bytes(report.young),
     )

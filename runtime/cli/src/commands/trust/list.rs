@@ -4,7 +4,10 @@ use clap::Args;
 use samebundle_runtime::verbs;
 
 use crate::error::CliError;
-use crate::render::{Report, table::table};
+use crate::render::{
+    Report,
+    table::{Column, table},
+};
 use crate::session::Session;
 
 #[derive(Debug, Args)]
@@ -27,7 +30,16 @@ impl List {
         let rows: Vec<_> = rows.collect();
         let text = match rows.is_empty() {
             true => "nobody is trusted; `trust add NAME FILE` adds a key".to_owned(),
-            false => table(&["scope", "key", "id", "threshold"], &rows),
+            false => table(
+                session.screen,
+                [
+                    Column::path("scope"),
+                    "key".into(),
+                    Column::whole("id"),
+                    Column::number("threshold"),
+                ],
+                &rows,
+            ),
         };
         Ok(Report::new(text, &report))
     }

@@ -1,0 +1,134 @@
+//! One run as text: what went in, what its tasks did, what was measured, and what came out.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use samebundle_runtime::verbs::{OutputSummary, RunSummary, RunsReport, TaskSummary};
+
+use super::{ago, measured, status, took};
+use crate::error::CliError;
+use crate::render::screen::Screen;
+use crate::render::{safe, safe_lines, size, table::Column, table::table};
+
+/// The text of one run.
+pub(super) fn text(run: &RunSummary, report: &RunsReport, screen: Screen) -> Result<String, CliError> {
+    let action = match run.action.as_str() {
+        "run" => String::new(),
+        action => format!(", action {}", safe(action)),
+    };
+    let mut text = format!(
+        "run {} of {} ({} {}{action}): {} with the {} driver\n",
+        run.id,
+        run.installation,
+        safe(&run.bundle),
+        run.version,
+        screen.status(run.status),
+        safe(&run.driver)
+    );
+    write!(
+        text,
+        "started {} ({}), took {}",
+        ago(run.started),
+        run.started.whole_seconds(),
+        took(run)
+    )?;
+    if run.imported_with.is_some() {
+        write!(text, "; imported")?;
+    }
+    let parameters = run.parameters.iter().map(|(name, value)| {
+        let value = match value {
+            serde_json::Value::Null => "***".to_owned(),
+            value => value.to_string(),
+        };
+        let by = match run.changed.contains(name) {
+            true => "set",
+            false => "default",
+        };
+        vec![safe(name), safe(&value), by.to_owned()]
+    });
+    section(
+        &mut text,
+        screen,
+        ["parameter".into(), "value".into(), Column::whole("by")],
+        parameters,
+    )?;
+    let tasks = report.tasks.iter().flatten().map(task);
+    let columns = [
+        Column::from("task"),
+        status(),
+        Column::number("took"),
+        Column::number("attempts"),
+        Column::number("exit code"),
+    ];
+    section(&mut text, screen, columns, tasks)?;
+    let metrics = run
+        .metrics
+        .iter()
+        .map(|(name, number)| vec![safe(name), measured(*number, screen)]);
+    section(
+        &mut text,
+        screen,
+        ["metric".into(), Column::number("value")],
+        metrics,
+    )?;
+    let outputs = run
+        .outputs
+        .iter()
+        .filter(|(name, _)| !run.metrics.contains_key(*name));
+    let outputs = outputs.map(|(name, one)| vec![safe(name), output(one, screen)]);
+    section(
+        &mut text,
+        screen,
+        [Column::from("output"), "value".into()],
+        outputs,
+    )?;
+    if let Some(message) = &run.message {
+        write!(text, "\n\n{}", safe_lines(message))?;
+    }
+    if let Some(removed) = run.files_removed {
+        write!(text, "\n\nthe files of its outputs were removed at {removed}")?;
+    }
+    Ok(text)
+}
+
+fn section(
+    text: &mut String,
+    screen: Screen,
+    columns: impl IntoIterator<Item = Column>,
+    rows: impl Iterator<Item = Vec<String>>,
+) -> Result<(), CliError> {
+    let rows: Vec<_> = rows.collect();
+    if !rows.is_empty() {
+        write!(text, "\n\n{}", table(screen, columns, &rows))?;
+    }
+    Ok(())
+}
+
+fn task(task: &TaskSummary) -> Vec<String> {
+    let took = task.seconds.map(|seconds| {
+        let took = Duration::try_from_secs_f64(seconds);
+        size::duration(took.unwrap_or_default())
+    });
+    let code = task.exit_code.map(|code| code.to_string());
+    vec![
+        safe(&task.name),
+        task.status.word().to_owned(),
+        took.unwrap_or_default(),
+        task.attempts.to_string(),
+        code.unwrap_or_default(),
+    ]
+}
+
+/// A value, or the digests of artifacts.
+fn output(output: &OutputSummary, screen: Screen) -> String {
+    match output {
+        OutputSummary::Value(value) => safe(&value.to_string()),
+        OutputSummary::Digests(digests) => {
+            let digests = digests.iter().map(|digest| match digest {
+                Some(digest) => screen.digest(digest),
+                None => "only metadata".to_owned(),
+            });
+            digests.collect::<Vec<_>>().join(" ")
+        }
+    }
+}
