@@ -12,6 +12,7 @@ mod bench;
 mod budget;
 mod clients;
 mod cnab;
+mod comparing;
 mod concurrency;
 mod conformance;
 mod cosign;
@@ -52,6 +53,7 @@ fn main() -> std::process::ExitCode {
         budget::TESTS,
         clients::TESTS,
         cnab::TESTS,
+        comparing::TESTS,
         concurrency::TESTS,
         conformance::TESTS,
         cosign::TESTS,
