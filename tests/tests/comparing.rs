@@ -140,7 +140,8 @@ impl Bench {
 
 fn shorts(report: &Value) -> Vec<String> {
     let runs = report["runs"].as_array().unwrap().iter();
-    runs.map(|run| run["short"].as_str().unwrap().to_owned()).collect()
+    runs.map(|run| run["short"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 fn epochs(report: &Value) -> Vec<i64> {
@@ -161,7 +162,10 @@ fn runs_are_listed_with_what_was_measured() {
     let newest = &report["runs"][1];
     assert_eq!(newest["metrics"]["train.metrics.accuracy"], 0.5);
     assert_eq!(newest["changed"], serde_json::json!(["epochs"]));
-    assert!(newest["outputs"]["train.model"]["digests"][0].is_string(), "{newest}");
+    assert!(
+        newest["outputs"]["train.model"]["digests"][0].is_string(),
+        "{newest}"
+    );
     assert_eq!(report["metrics"][0]["short"], "accuracy");
     let size = serde_json::to_string_pretty(newest).unwrap().lines().count();
     assert!(size < 80, "{size} lines a run");
@@ -190,13 +194,22 @@ fn runs_are_listed_with_what_was_measured() {
     }
     let table = bench.ok("runs fit --metrics loss");
     let header = table.lines().next().unwrap();
-    assert!(header.contains("LOSS") && !header.contains("ACCURACY") && !header.contains("PROGRAM"), "{table}");
+    assert!(
+        header.contains("LOSS") && !header.contains("ACCURACY") && !header.contains("PROGRAM"),
+        "{table}"
+    );
     assert!(table.contains("epochs=5") && table.contains("2.5"), "{table}");
     assert!(!table.contains('\u{1b}'), "a pipe has no colours");
     let one = bench.ok("runs last");
-    assert!(one.contains("ValueError: no rows") && one.contains("EXIT CODE"), "{one}");
+    assert!(
+        one.contains("ValueError: no rows") && one.contains("EXIT CODE"),
+        "{one}"
+    );
     for (line, says) in [
-        ("runs --sort metrics.accurac", "did you mean train.metrics.accuracy?"),
+        (
+            "runs --sort metrics.accurac",
+            "did you mean train.metrics.accuracy?",
+        ),
         ("runs --sort nothing", "there are"),
         ("runs --metrics los", "the runs have no metric los"),
         ("runs --where epochs", "is no condition"),
@@ -224,7 +237,10 @@ fn runs_are_compared_from_what_went_in_to_what_came_out() {
     let text = bench.ok(&format!("diff {first} {same} --exit-code"));
     assert!(text.ends_with("\nequal: all 2 outputs are the same\n"), "{text}");
     let report = bench.json(&format!("diff {first} fit"));
-    assert_eq!((&report["equal"], &report["compared"]), (&false.into(), &2.into()));
+    assert_eq!(
+        (&report["equal"], &report["compared"]),
+        (&false.into(), &2.into())
+    );
     assert_eq!(names(&report, "parameters"), ["epochs"]);
     assert_eq!(report["parameters"][0]["values"], serde_json::json!([3, 7]));
     assert_eq!(names(&report, "outputs"), ["train.metrics", "train.model"]);
@@ -232,7 +248,11 @@ fn runs_are_compared_from_what_went_in_to_what_came_out() {
     assert!((report["metrics"][0]["difference"].as_f64().unwrap() - 0.4).abs() < 1e-9);
     assert!(report["code"].as_array().unwrap().is_empty() && report["bundle"].as_array().unwrap().is_empty());
     let differing = bench.home.run(["diff", first, seven, "--exit-code"]).exits(1);
-    assert!(differing.stdout.contains("not equal: 2 of 2 outputs differ"), "{}", differing.stdout);
+    assert!(
+        differing.stdout.contains("not equal: 2 of 2 outputs differ"),
+        "{}",
+        differing.stdout
+    );
     assert!(differing.stdout.contains("+0.4"), "{}", differing.stdout);
     let _ = bench.home.run(["diff", first, seven]).exits(0);
 
@@ -263,7 +283,11 @@ fn logs_are_what_the_program_said() {
         return skip(NO_IMAGE);
     };
     let ran = bench.try_run("--epochs=3").ok();
-    assert!(ran.stderr.contains("train | epoch 3") && !ran.stderr.contains("KFP Executor"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("train | epoch 3") && !ran.stderr.contains("KFP Executor"),
+        "{}",
+        ran.stderr
+    );
     let said = "train | epoch 1\ntrain | epoch 2\ntrain | epoch 3\n";
     assert_eq!(bench.ok("logs"), said);
     assert_eq!(bench.ok("logs fit --task train"), said);
@@ -272,7 +296,10 @@ fn logs_are_what_the_program_said() {
     assert_eq!(bench.ok("logs --since 2100-01-01T00:00:00Z"), "");
     assert_eq!(bench.ok("logs -f"), said, "it has ended");
     let all = bench.ok("logs -v");
-    assert!(all.contains("Got executor_input") && all.contains("parameterValues"), "{all}");
+    assert!(
+        all.contains("Got executor_input") && all.contains("parameterValues"),
+        "{all}"
+    );
     let report = bench.json("logs");
     assert_eq!(report["hidden"], 7);
     assert!(report["log"][0]["time"].is_string(), "{report}");
@@ -291,7 +318,11 @@ fn the_logs_of_a_run_of_another_process_are_followed() {
         std::thread::sleep(Duration::from_millis(50));
     }
     let followed = bench.home.run(["logs", "-f"]).ok();
-    assert!(followed.stdout.ends_with("train | epoch 20\n"), "{}", followed.stdout);
+    assert!(
+        followed.stdout.ends_with("train | epoch 20\n"),
+        "{}",
+        followed.stdout
+    );
     assert_eq!(followed.stdout.lines().count(), 20, "{}", followed.stdout);
     assert!(followed.stderr.contains("succeeded"), "{}", followed.stderr);
     let _ = going.finish().ok();
@@ -306,11 +337,18 @@ fn a_failure_says_its_exception_every_time() {
         let ran = bench.try_run("--epochs=2 --fail=yes --output json").exits(3);
         let message = ran.json()["error"]["message"].as_str().unwrap().to_owned();
         assert!(message.contains("\n    ValueError: no rows\n"), "{message}");
-        assert!(message.contains("cleaning up 40") && !message.contains("parameterValues"), "{message}");
+        assert!(
+            message.contains("cleaning up 40") && !message.contains("parameterValues"),
+            "{message}"
+        );
         assert!(!message.contains("\\n"), "{message}");
     }
     let ran = bench.try_run("--epochs=2 --fail=yes").exits(3);
-    assert!(ran.stderr.contains("\n    ValueError: no rows\n"), "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("\n    ValueError: no rows\n"),
+        "{}",
+        ran.stderr
+    );
 }
 
 fn what_is_not_there_is_answered_with_what_is() {
@@ -327,9 +365,17 @@ fn what_is_not_there_is_answered_with_what_is() {
     assert!(bench.ok("runs").contains("there are no runs yet"));
     bench.run("--epochs=1");
     let short = shorts(&bench.json("runs"))[0].clone();
-    let slip = format!("{}{}", &short[..short.len() - 1], if short.ends_with('Z') { 'Y' } else { 'Z' });
+    let slip = format!(
+        "{}{}",
+        &short[..short.len() - 1],
+        if short.ends_with('Z') { 'Y' } else { 'Z' }
+    );
     refused(&format!("logs {slip}"), 5, &format!("did you mean {short}?"));
-    refused("logs --task trian", 5, "(did you mean train?); its tasks are train");
+    refused(
+        "logs --task trian",
+        5,
+        "(did you mean train?); its tasks are train",
+    );
     refused("logs --task trian", 5, "has no task");
     refused("runs fot", 5, "(did you mean fit?)");
     refused("show fot", 5, "(did you mean fit?)");

@@ -12,7 +12,9 @@ use samebundle_registry::trust::{KeyFileError, TrustError, TrustStoreError};
 use samebundle_registry::{PathError, StoreError};
 use samebundle_spec::bundle::BundleError;
 use samebundle_spec::bundle::definition::DefinitionError;
+use samebundle_spec::bundle::parameter::nearest;
 use samebundle_spec::name::NameError;
+use samebundle_spec::record::Run;
 use samebundle_spec::reference::ReferenceError;
 use samebundle_spec::signing::{PolicyError, Refusal, ScopeError, SignatureFault};
 use samebundle_spec::{BundleName, Classify, Digest, ErrorKind, Timestamp, Version};
@@ -289,6 +291,17 @@ fn versions(name: &BundleName, there: &[String]) -> String {
 }
 
 impl VerbError {
+    /// Makes the error of a task that a run does not have.
+    pub(super) fn no_task(run: &Run, name: &str) -> Self {
+        let tasks: Vec<String> = run.tasks.iter().map(|task| task.name.clone()).collect();
+        Self::NoTask {
+            run: run.id.to_string(),
+            task: name.to_owned(),
+            near: nearest(name, &tasks),
+            tasks: tasks.join(", "),
+        }
+    }
+
     /// Makes the error of a failed file operation.
     pub(super) fn io(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         PathError::into(operation, path)

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 use samebundle_spec::Timestamp;
-use samebundle_spec::bundle::parameter::nearest;
 use samebundle_spec::record::{Run, RunId, RunStatus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -98,17 +97,6 @@ fn choose<'a>(site: &Site, request: &'a LogsRequest) -> Result<(RunId, Choice<'a
     Ok((id, choice))
 }
 
-/// The error of a task that neither has a record nor printed a line.
-fn no_task(run: &Run, name: &str) -> VerbError {
-    let tasks: Vec<String> = run.tasks.iter().map(|task| task.name.clone()).collect();
-    VerbError::NoTask {
-        run: run.id.to_string(),
-        task: name.to_owned(),
-        near: nearest(name, &tasks),
-        tasks: tasks.join(", "),
-    }
-}
-
 /// Reads what a run's tasks printed.
 ///
 /// # Errors
@@ -131,7 +119,7 @@ pub fn logs(site: &Site, request: &LogsRequest) -> Result<LogsReport, VerbError>
         && !of_task
         && !choice.run.tasks.iter().any(|one| names(&one.name, task))
     {
-        return Err(no_task(&choice.run, task));
+        return Err(VerbError::no_task(&choice.run, task));
     }
     Ok(LogsReport {
         run: id,
@@ -171,7 +159,9 @@ pub async fn follow_logs(
     }
     let run = runs.get(&id)?;
     match &request.task {
-        Some(task) if !run.tasks.iter().any(|one| names(&one.name, task)) => Err(no_task(&run, task)),
+        Some(task) if !run.tasks.iter().any(|one| names(&one.name, task)) => {
+            Err(VerbError::no_task(&run, task))
+        }
         _ => Ok((id, run.status)),
     }
 }

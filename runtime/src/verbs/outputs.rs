@@ -266,8 +266,7 @@ pub fn outputs(site: &Site, request: &OutputsRequest) -> Result<OutputsReport, V
     if let Some(task) = task
         && !run.tasks.iter().any(|one| one.name == task)
     {
-        let (run, task) = (run.id.to_string(), task.to_owned());
-        return Err(VerbError::NoTask { run, task });
+        return Err(VerbError::no_task(&run, task));
     }
     let results = Results::of(&run, &folder, task);
     let written = match &request.to {

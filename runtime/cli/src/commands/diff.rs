@@ -137,6 +137,19 @@ fn shown(value: Option<&Value>, screen: Screen) -> String {
             let all = all.iter().map(|one| shown(Some(one), screen));
             all.collect::<Vec<_>>().join(" ")
         }
+        // What says that an artifact is the same, where its digest alone does not.
+        Some(Value::Object(artifact)) if artifact.keys().all(|key| key == "digest" || key == "metadata") => {
+            let digest = artifact.get("digest").map(|digest| shown(Some(digest), screen));
+            let said = artifact.get("metadata").and_then(Value::as_object);
+            let said = said.into_iter().flatten().map(|(name, value)| {
+                let value = match value.as_f64() {
+                    Some(number) => measured(number, screen),
+                    None => value.to_string(),
+                };
+                format!("{}={}", safe(name), safe(&value))
+            });
+            digest.into_iter().chain(said).collect::<Vec<_>>().join(" ")
+        }
         Some(value) => safe(&value.to_string()),
     }
 }
@@ -188,7 +201,7 @@ fn code(
             Some(b'@') => screen.paint(Colour::Grey, &line),
             _ => line,
         };
-        write!(text, "\n  {line}")?;
+        write!(text, "\n{}", format!("  {line}").trim_end())?;
     }
     Ok(())
 }

@@ -94,16 +94,30 @@ fn absent(absent: &[AbsentOutput], screen: Screen) -> Option<String> {
 
 /// What a run left: at most so many outputs in a table, and small matrices and tables below.
 pub(super) fn left(results: &Results, most: usize, screen: Screen) -> String {
-    let rows: Vec<_> = results.shown.iter().take(most).map(|one| row(one, screen)).collect();
+    let rows: Vec<_> = results
+        .shown
+        .iter()
+        .take(most)
+        .map(|one| row(one, screen))
+        .collect();
     let mut text = table(
         screen,
-        ["output".into(), Column::whole("type"), "value".into(), Column::number("size")],
+        [
+            "output".into(),
+            Column::whole("type"),
+            "value".into(),
+            Column::number("size"),
+        ],
         &rows,
     );
     if results.shown.len() > most {
         text.push_str(&format!("\n… {} more outputs", results.shown.len() - most));
     }
-    let figures: Vec<String> = results.shown.iter().flat_map(|one| figures(one, screen)).collect();
+    let figures: Vec<String> = results
+        .shown
+        .iter()
+        .flat_map(|one| figures(one, screen))
+        .collect();
     for figure in figures.iter().take(FIGURES) {
         text.push_str(&format!("\n\n{figure}"));
     }
@@ -210,7 +224,11 @@ fn text_of(rows: &Table, screen: Screen) -> String {
     let header: Vec<String> = rows.header.iter().map(|cell| safe(cell)).collect();
     let cells = |row: &Vec<String>| row.iter().map(|cell| safe(cell)).collect::<Vec<_>>();
     let columns = header.iter().map(String::as_str);
-    table(screen.indented(2), columns, &rows.rows.iter().map(cells).collect::<Vec<_>>())
+    table(
+        screen.indented(2),
+        columns,
+        &rows.rows.iter().map(cells).collect::<Vec<_>>(),
+    )
 }
 
 /// A confusion matrix with a row for each actual class; none if it has too many for a terminal.
