@@ -201,9 +201,10 @@ mod tests {
     /// A task that is killed while it prints its input leaves half of the JSON, and is started again.
     #[test]
     fn an_input_that_is_cut_hides_nothing_after_it() {
-        let cut = BEGIN.rsplit_once("    \"outputs\"").unwrap().0;
-        let text = format!("{cut}Killed\n    by whom\n{BEGIN}\nown");
-        assert_eq!(shown(&text)[1..], ["Killed", "    by whom", "!", "own"]);
+        let begin = &BEGIN[BEGIN.find("[KFP").unwrap()..];
+        let cut = begin.rsplit_once("    \"outputs\"").unwrap().0;
+        let text = format!("{cut}Killed\n    by whom\n{begin}\nown");
+        assert_eq!(shown(&text), ["Killed", "    by whom", "own"]);
     }
 
     #[test]
