@@ -208,7 +208,7 @@ fn runs_are_listed_with_what_was_measured() {
     for (line, says) in [
         (
             "runs --sort metrics.accurac",
-            "did you mean train.metrics.accuracy?",
+            "did you mean accuracy?",
         ),
         ("runs --sort nothing", "there are"),
         ("runs --metrics los", "the runs have no metric los"),

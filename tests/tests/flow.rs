@@ -221,7 +221,7 @@ fn past_results_travel_where_the_author_asks_for_them() {
     let runs = runs.as_array().or_else(|| runs["runs"].as_array()).unwrap();
     let who: Vec<&Value> = runs
         .iter()
-        .map(|run| &run["parameters"]["who"]["value"])
+        .map(|run| &run["parameters"]["who"])
         .collect();
     assert_eq!(who, ["c", "b"], "{runs:?}");
 }

@@ -179,7 +179,7 @@ fn runs_are_removed_by_id_by_name_and_by_how_they_ended() {
         ("runs remove", 2, "say which runs"),
         ("runs remove greet", 2, "greet is an installation: give --keep N"),
         ("runs remove last --keep 2", 2, "--keep goes with names"),
-        ("runs remove 01", 2, "is the beginning of 6 runs"),
+        ("runs remove 01", 2, "is the beginning or the end of 6 runs"),
     ] {
         let ran = home.run(line.split(' ')).exits(code);
         assert!(ran.stderr.contains(says), "{line}: {}", ran.stderr);

@@ -22,7 +22,7 @@ const TABLE_BYTES: u64 = 4 << 10;
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OutputsRequest {
-    /// The run: its id, the beginning of it, or `last`.
+    /// The run: its id, the beginning or end of it, `last`, or an installation for its last run.
     pub run: String,
     /// Only the outputs of this task.
     #[serde(default)]

@@ -19,7 +19,7 @@ use crate::upkeep::{self, Newest};
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RemoveRunsRequest {
-    /// Runs, each by its id, the beginning of it, or `last`; or names of installations. None: the runs of all
+    /// Runs, each by its id, the beginning or end of it, or `last`; or names of installations. None: the runs of all
     /// installations.
     #[serde(default)]
     pub runs: Vec<String>,

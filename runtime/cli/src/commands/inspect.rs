@@ -43,7 +43,11 @@ impl Inspect {
         );
         for referrer in &report.referrers {
             let kind = referrer.artifact_type.as_ref().unwrap_or(&referrer.media_type);
-            write!(text, "\nreferrer: {kind} {}", referrer.digest)?;
+            write!(
+                text,
+                "\nreferrer: {kind} {}",
+                session.screen.digest(&referrer.digest)
+            )?;
             // The annotations of a sigstore bundle are shown as its manifest has them, and not verified.
             if let Some(says) = referrer.annotations.get("dev.sigstore.bundle.predicateType") {
                 write!(text, " {}", safe(says))?;

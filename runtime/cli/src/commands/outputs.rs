@@ -23,7 +23,7 @@ const FIGURES: usize = 6;
 
 #[derive(Debug, Args)]
 pub(crate) struct Outputs {
-    /// The run: its id, the beginning of it, or `last`
+    /// The run: its id, the beginning or end of it, `last`, or an installation for its last run
     #[arg(default_value = "last")]
     run: String,
     /// Only the outputs of this task

@@ -92,6 +92,9 @@ impl Runs {
     }
 }
 
+/// How many characters of parameters are shown rather than another metric.
+const PARAMETERS: usize = 24;
+
 /// A row of the list, in the order of the columns.
 type Cell = fn(&RunSummary, Screen) -> String;
 
@@ -101,19 +104,20 @@ fn list(request: &RunsRequest, report: &RunsReport, screen: Screen) -> String {
     let mut cells: Vec<(Column, Cell)> =
         vec![(Column::whole("run"), |run, screen| screen.id(&run.short, &run.id))];
     if !of_one || screen.wide {
-        cells.push(("program".into(), |run, _| run.installation.to_string()));
+        let program = Column::from("program").optional();
+        cells.push((program, |run, _| run.installation.to_string()));
     }
     if screen.wide {
         cells.push((Column::whole("version"), |run, _| run.version.to_string()));
         cells.push(("action".into(), |run, _| safe(&run.action)));
         cells.push(("driver".into(), |run, _| safe(&run.driver)));
     }
-    cells.push((Column::whole("started"), started));
-    cells.push((Column::number("took"), |run, _| took(run)));
+    cells.push((Column::whole("started").optional(), started));
+    cells.push((Column::number("took").optional(), |run, _| took(run)));
     cells.push((status(), |run, _| run.status.word().to_owned()));
-    let parameters = Column::from("parameters");
-    let parameters = if chosen { parameters.optional() } else { parameters };
-    cells.push((parameters, |run, _| changed(run)));
+    // Some metrics fewer, so that the parameters can be read.
+    let parameters = Column::from("parameters").at_least(PARAMETERS);
+    cells.push((parameters.optional(), |run, _| changed(run)));
     if screen.wide {
         cells.push((Column::whole("bundle"), |run, _| run.bundle_digest.to_string()));
     }

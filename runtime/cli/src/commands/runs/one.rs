@@ -16,10 +16,13 @@ pub(super) fn text(run: &RunSummary, report: &RunsReport, screen: Screen) -> Res
         "run" => String::new(),
         action => format!(", action {}", safe(action)),
     };
+    let of = match run.bundle == run.installation.as_str() {
+        true => String::new(),
+        false => format!("{}, ", run.installation),
+    };
     let mut text = format!(
-        "run {} of {} ({} {}{action}): {} with the {} driver\n",
+        "run {} of {of}{} {}{action}\n{} with the {} driver\n",
         run.id,
-        run.installation,
         safe(&run.bundle),
         run.version,
         screen.status(run.status),
@@ -74,7 +77,7 @@ pub(super) fn text(run: &RunSummary, report: &RunsReport, screen: Screen) -> Res
     let outputs = run
         .outputs
         .iter()
-        .filter(|(name, _)| !run.metrics.contains_key(*name));
+        .filter(|(name, one)| !is_measured(run, name, one));
     let outputs = outputs.map(|(name, one)| vec![safe(name), output(one, screen)]);
     section(
         &mut text,
@@ -102,6 +105,19 @@ fn section(
         write!(text, "\n\n{}", table(screen, columns, &rows))?;
     }
     Ok(())
+}
+
+/// Tells whether an output is no more than what stands among the metrics.
+fn is_measured(run: &RunSummary, name: &str, output: &OutputSummary) -> bool {
+    let of_output = |metric: &String| {
+        let rest = metric.strip_prefix(name);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let only_metadata = match output {
+        OutputSummary::Value(_) => true,
+        OutputSummary::Digests(digests) => digests.iter().all(Option::is_none),
+    };
+    only_metadata && run.metrics.keys().any(of_output)
 }
 
 fn task(task: &TaskSummary) -> Vec<String> {

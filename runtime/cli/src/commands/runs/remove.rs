@@ -14,7 +14,7 @@ use crate::session::Session;
 
 #[derive(Debug, Args)]
 pub(crate) struct Remove {
-    /// Runs, by their ids, the beginnings of them, or `last`; or names of installations, with --keep or --failed
+    /// Runs, by their ids, the beginnings or ends of them, or `last`; or names of installations, with --keep or --failed
     #[arg(value_name = "RUN|NAME")]
     runs: Vec<String>,
     /// Keep the newest N runs of each installation
