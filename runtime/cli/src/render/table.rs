@@ -324,7 +324,7 @@ mod tests {
             (
                 40,
                 "RUN     PROGRAM          FROM\n\
-                 01M8FC  a-program-with…  registry…s:1.0.0",
+                 01M8FC  a-program-with…  registr…s:1.0.0",
             ),
         ] {
             let text = table(of(width), columns(), &rows);
