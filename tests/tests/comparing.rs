@@ -206,10 +206,7 @@ fn runs_are_listed_with_what_was_measured() {
         "{one}"
     );
     for (line, says) in [
-        (
-            "runs --sort metrics.accurac",
-            "did you mean accuracy?",
-        ),
+        ("runs --sort metrics.accurac", "did you mean accuracy?"),
         ("runs --sort nothing", "there are"),
         ("runs --metrics los", "the runs have no metric los"),
         ("runs --where epochs", "is no condition"),

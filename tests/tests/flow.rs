@@ -219,10 +219,7 @@ fn past_results_travel_where_the_author_asks_for_them() {
     let _ = reader.ok(["install", &place]);
     let runs = reader.ok(["runs", "greet", "--output", "json"]).json();
     let runs = runs.as_array().or_else(|| runs["runs"].as_array()).unwrap();
-    let who: Vec<&Value> = runs
-        .iter()
-        .map(|run| &run["parameters"]["who"])
-        .collect();
+    let who: Vec<&Value> = runs.iter().map(|run| &run["parameters"]["who"]).collect();
     assert_eq!(who, ["c", "b"], "{runs:?}");
 }
 

@@ -156,7 +156,9 @@ fn listed(names: &BTreeSet<String>) -> String {
 
 fn unknown(what: &str, name: &str, names: &BTreeSet<String>) -> VerbError {
     // A metric is named by its end more often than whole.
-    let ends = names.iter().filter_map(|name| Some(name.rsplit_once('.')?.1.to_owned()));
+    let ends = names
+        .iter()
+        .filter_map(|name| Some(name.rsplit_once('.')?.1.to_owned()));
     let known: BTreeSet<String> = ends.chain(names.iter().cloned()).collect();
     let near = nearest(name, &known).map_or_else(String::new, |near| format!(" (did you mean {near}?)"));
     let all = match names.is_empty() {
