@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use samebundle_tests::{Greet, Home, Sandbox, Test, greet, skip, tests};
+use samebundle_tests::{Greet, Home, Ran, Sandbox, Test, greet, skip, tests};
 use serde_json::Value;
 
 use crate::flow::find;
 
 pub(crate) const TESTS: &[Test] = tests![
     every_output_of_every_task_has_a_name,
+    a_page_is_opened_in_the_browser,
     the_files_of_past_runs_travel_and_what_stays_is_said
 ];
 
@@ -64,6 +65,25 @@ fn every_output_of_every_task_has_a_name() {
             .stderr
             .contains("nope")
     );
+}
+
+fn a_page_is_opened_in_the_browser() {
+    let sandbox = Sandbox::new();
+    let Some((_, home)) = with_a_run(&sandbox, "results") else {
+        return;
+    };
+    let open = |browser: &str| {
+        let mut command = home.command(["outputs", "--open"]);
+        Ran::of(command.env("BROWSER", browser))
+    };
+    // The browser is a program that shows that the page is there.
+    let shown = open("cat").ok().stdout;
+    assert!(
+        shown.contains("<!DOCTYPE html>") && shown.contains("hello"),
+        "{shown}"
+    );
+    let refused = open("/nothing/browser").exits(8);
+    assert!(refused.stderr.contains("set BROWSER"), "{}", refused.stderr);
 }
 
 fn the_files_of_past_runs_travel_and_what_stays_is_said() {

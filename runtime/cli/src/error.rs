@@ -1,7 +1,7 @@
 //! What can go wrong with a command: the errors of its verb, and those of the command line.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use samebundle_registry::{PathError, StoreError};
 use samebundle_runtime::home::HomeError;
@@ -69,6 +69,14 @@ pub(crate) enum CliError {
     /// A file could not be read or written.
     #[error(transparent)]
     Path(#[from] PathError),
+    /// A page could not be shown.
+    #[error("{browser} could not open {}: open it yourself, or set BROWSER to a program that can", file.display())]
+    NoBrowser {
+        /// The program.
+        browser: String,
+        /// The page.
+        file: PathBuf,
+    },
     /// The output could not be laid out or printed.
     #[error("the output could not be written")]
     Output(#[from] std::fmt::Error),
@@ -97,9 +105,11 @@ impl Classify for CliError {
             Self::Verb(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Path(error) => error.kind(),
-            Self::NoHome(_) | Self::Home(_) | Self::NothingRuns { .. } | Self::Output(_) => {
-                ErrorKind::Environment
-            }
+            Self::NoHome(_)
+            | Self::Home(_)
+            | Self::NothingRuns { .. }
+            | Self::NoBrowser { .. }
+            | Self::Output(_) => ErrorKind::Environment,
             Self::Passphrase(error) => error.kind(),
             Self::LogFilter { .. } | Self::Usage(_) => ErrorKind::Usage,
             Self::Faulty { .. } => ErrorKind::Input,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{Site, VerbError};
+use crate::page;
 use crate::record::{RUN_OUTPUTS, Runs};
 use crate::results::{FileKind, Table};
 
@@ -346,6 +347,12 @@ impl Writer {
         if !artifact.metadata.is_empty() {
             let text = serde_json::to_string_pretty(&artifact.metadata).unwrap_or_default();
             self.write(name, "metadata.json", &text)?;
+        }
+        if let Some(figure) = artifact
+            .metrics()
+            .and_then(|metrics| page::figure(&metrics, name))
+        {
+            self.write(name, "html", &figure)?;
         }
         let Some(from) = artifact.path.as_ref().map(|path| folder.join(path)) else {
             return Ok(());

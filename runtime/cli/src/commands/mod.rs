@@ -188,7 +188,7 @@ impl Command {
             Self::Runs(args) => args.run(session).await,
             Self::Diff(args) => args.run(session).await,
             Self::Logs(args) => args.run(session).await,
-            Self::Outputs(args) => args.run(session),
+            Self::Outputs(args) => args.run(session).await,
             Self::Export(args) => args.run(session).await,
             Self::Import(args) => args.run(session).await,
             Self::Receipt(args) => args.run(session),

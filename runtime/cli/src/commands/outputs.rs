@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use samebundle_runtime::results::Table;
 use samebundle_runtime::verbs::{
-    self, AbsentOutput, ArtifactReport, OutputsReport, OutputsRequest, Results, Shown, ShownOutput,
+    self, AbsentOutput, ArtifactReport, OutputsReport, OutputsRequest, PageRequest, Results, Shown,
+    ShownOutput,
 };
 use samebundle_spec::record::{Classification, ConfusionMatrix, Metrics, RunStatus};
 
@@ -32,10 +33,16 @@ pub(crate) struct Outputs {
     /// Write the outputs to this folder
     #[arg(long, value_name = "DIR")]
     to: Option<PathBuf>,
+    /// Show a page about the run in the browser
+    #[arg(long)]
+    open: bool,
 }
 
 impl Outputs {
-    pub(crate) fn run(self, session: &Session) -> Result<Report, CliError> {
+    pub(crate) async fn run(self, session: &Session) -> Result<Report, CliError> {
+        if self.open {
+            open(session, &self.run).await?;
+        }
         let request = OutputsRequest {
             run: self.run,
             task: self.task,
@@ -43,6 +50,28 @@ impl Outputs {
         };
         let report = verbs::outputs(&session.site, &request)?;
         Ok(Report::new(text(&report, session.screen), &report))
+    }
+}
+
+/// Writes the page about a run and opens it. It lies in the cache, because a browser reads it after this process has ended.
+async fn open(session: &Session, run: &str) -> Result<(), CliError> {
+    let folder = session.site.home().cache().join("pages");
+    std::fs::create_dir_all(&folder).map_err(CliError::io("make", &folder))?;
+    let file = folder.join("run.html");
+    let request = PageRequest {
+        run: run.to_owned(),
+        compare: Vec::new(),
+        file: file.clone(),
+    };
+    verbs::page(&session.site, request).await?;
+    let browser = session.settings.variable("BROWSER").unwrap_or("xdg-open");
+    let opened = std::process::Command::new(browser).arg(&file).status();
+    match opened {
+        Ok(status) if status.success() => Ok(()),
+        _ => Err(CliError::NoBrowser {
+            browser: browser.to_owned(),
+            file,
+        }),
     }
 }
 
@@ -223,7 +252,7 @@ fn figures(output: &ShownOutput, screen: Screen) -> Vec<String> {
 fn text_of(rows: &Table, screen: Screen) -> String {
     let header: Vec<String> = rows.header.iter().map(|cell| safe(cell)).collect();
     let cells = |row: &Vec<String>| row.iter().map(|cell| safe(cell)).collect::<Vec<_>>();
-    let columns = header.iter().map(String::as_str);
+    let columns = header.iter().map(|name| Column::named(name));
     table(
         screen.indented(2),
         columns,
@@ -237,8 +266,8 @@ fn confusion(title: &str, matrix: &ConfusionMatrix, screen: Screen) -> Option<St
         return None;
     }
     let labels: Vec<String> = matrix.labels.iter().map(|label| safe(label)).collect();
-    let columns = labels.iter().map(|label| Column::number(label));
-    let columns = std::iter::once("actual \\ predicted".into()).chain(columns);
+    let columns = labels.iter().map(|label| Column::named(label).right());
+    let columns = std::iter::once(Column::named("actual \\ predicted")).chain(columns);
     let rows = labels.iter().zip(&matrix.rows).map(|(label, row)| {
         let numbers = row.iter().map(|number| size::number(*number));
         std::iter::once(label.clone()).chain(numbers).collect()
@@ -264,7 +293,7 @@ mod tests {
         };
         assert_eq!(
             confusion("eval.confusion", &matrix, Screen::default()).unwrap(),
-            "eval.confusion\n  ACTUAL \\ PREDICTED  CAT  DOG\n  cat                   3    1\n  dog                   0   40"
+            "eval.confusion\n  actual \\ predicted  cat  dog\n  cat                   3    1\n  dog                   0   40"
         );
     }
 }

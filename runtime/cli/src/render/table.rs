@@ -46,6 +46,14 @@ impl From<&str> for Column {
 }
 
 impl Column {
+    /// The name of a column in a table of somebody else, as it is.
+    pub(crate) fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..name.into()
+        }
+    }
+
     /// Numbers, with their ends below each other. They are never shortened.
     pub(crate) fn number(name: &str) -> Self {
         Self {
@@ -77,6 +85,11 @@ impl Column {
             prose: true,
             ..name.into()
         }
+    }
+
+    /// Its cells stand at the right.
+    pub(crate) fn right(self) -> Self {
+        Self { right: true, ..self }
     }
 
     /// The column may be left out where the screen is too narrow; the last one first.
