@@ -291,3 +291,5 @@ pub const PAGE_OUTPUTS: usize = 200;
 pub const PAGE_TASKS: usize = 2_000;
 /// Most runs that a page compares.
 pub const PAGE_RUNS: usize = 12;
+/// Largest answer of a service that is no registry, bytes: what a tracking server knows of one run.
+pub const SERVICE_ANSWER_BYTES: u64 = 16 << 20;

@@ -7,6 +7,7 @@
 //!   range           pulls a blob or a range of it, and resumes after a break
 //!   manifest        manifests and tags, hashed and read strictly
 //!   referrers       the API, or the fallback tag
+//!   web             services that are no registries, by the same rules
 //!   mirror, registries  endpoints that are asked first, and registries.conf, which names them
 //!     wire          one request: authentication, redirects, retries
 //!       auth, credentials   credentials, and which hosts receive them
@@ -47,6 +48,7 @@ mod tests;
 mod tls;
 mod upload;
 mod upload_record;
+pub mod web;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -127,6 +129,14 @@ pub enum ClientError {
         /// The reason.
         why: String,
     },
+    /// A service that is no registry may not be contacted as things are set up.
+    #[error("{place} cannot be contacted: {why}")]
+    Service {
+        /// The service.
+        place: String,
+        /// The reason.
+        why: String,
+    },
     /// The measured profile of a registry cannot be read.
     #[error(transparent)]
     Profile(#[from] ProfileError),
@@ -138,6 +148,7 @@ impl Classify for ClientError {
             Self::Offline => ErrorKind::Unreachable,
             Self::Proxy { .. } => ErrorKind::Environment,
             Self::Address { .. } => ErrorKind::Input,
+            Self::Service { .. } => ErrorKind::Unreachable,
             Self::Profile(error) => error.kind(),
         }
     }
