@@ -14,6 +14,7 @@ pub mod image;
 mod layer;
 pub mod lifecycle;
 pub mod listing;
+pub mod metadata;
 mod meter;
 pub mod opened;
 pub mod page;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, ValueEnum};
+use samebundle_runtime::metadata::Destination;
 use samebundle_runtime::secret::CredentialSource;
-use samebundle_runtime::verbs::{self, CredentialsGiven, Given, LocalName};
+use samebundle_runtime::verbs::{self, CredentialsGiven, Given, LocalName, MetadataGiven};
 use samebundle_spec::BundleName;
 
 use crate::commands::Command;
@@ -194,6 +195,51 @@ impl CredentialOptions {
         Ok(CredentialsGiven {
             sources,
             sets: sets.collect(),
+        })
+    }
+}
+
+/// Where runs are sent to.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct MetadataOptions {
+    /// Send the run to mlflow=URL, openlineage=URL or openlineage=file:PATH; may be given several times
+    ///
+    /// Names and passwords come from the variables that the clients of these services read: MLFLOW_TRACKING_TOKEN, or
+    /// MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; OPENLINEAGE_API_KEY.
+    #[arg(long, env = "SAME_METADATA", value_name = "KIND=PLACE")]
+    metadata: Vec<String>,
+    /// Take the token for it from env:VARIABLE, file:PATH, prompt:, pass:ENTRY, age:FILE, vault:PATH#FIELD or
+    /// kubernetes:NAMESPACE/SECRET#KEY
+    #[arg(long, value_name = "SOURCE")]
+    metadata_token: Option<String>,
+}
+
+impl MetadataOptions {
+    /// Where runs are sent to, with files below the folder that the process was started in.
+    ///
+    /// # Errors
+    /// If a place is none, or the token has no source.
+    pub(crate) fn given(&self, session: &Session) -> Result<MetadataGiven, CliError> {
+        let folder = &session.settings.current_dir;
+        let token = self.metadata_token.as_ref().map(|text| {
+            // What stands there may be the token itself, so it is not repeated.
+            let source: CredentialSource = text.parse().map_err(|_| {
+                CliError::Usage(
+                    "--metadata-token names no source; give env:VARIABLE, file:PATH, prompt:, pass:ENTRY, age:FILE, \
+                     vault:PATH#FIELD or kubernetes:NAMESPACE/SECRET#KEY, never the token itself"
+                        .to_owned(),
+                )
+            })?;
+            Ok::<_, CliError>(source.below(folder))
+        });
+        // They are read here and not by clap, which repeats what it refuses, with the password that may stand in it.
+        let to = self.metadata.iter().map(|text| {
+            let to: Destination = text.parse().map_err(verbs::VerbError::Metadata)?;
+            Ok::<_, CliError>(to.below(folder))
+        });
+        Ok(MetadataGiven {
+            to: to.collect::<Result<_, _>>()?,
+            token: token.transpose()?,
         })
     }
 }

@@ -23,6 +23,7 @@ use super::{LocationError, PassphraseError};
 use crate::build::{BuildError, GitError};
 use crate::driver::DriverError;
 use crate::lifecycle::LifecycleError;
+use crate::metadata::MetadataError;
 use crate::opened::OpenError;
 use crate::plan::PlanError;
 use crate::portable::PortableError;
@@ -72,6 +73,9 @@ pub enum VerbError {
     /// Exporting or importing.
     #[error(transparent)]
     Portable(#[from] PortableError),
+    /// Sending a run to others, or describing it for them.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
     /// A registry client could not be made.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -329,6 +333,7 @@ impl Classify for VerbError {
             Self::Open(error) => error.kind(),
             Self::Build(error) => error.kind(),
             Self::Portable(error) => error.kind(),
+            Self::Metadata(error) => error.kind(),
             Self::Client(error) => error.kind(),
             Self::Profile(error) => error.kind(),
             Self::Registries(error) => error.kind(),

@@ -24,6 +24,7 @@ mod install;
 mod key;
 mod location;
 mod logs;
+mod metadata;
 mod outputs;
 mod page;
 mod parameters;
@@ -73,6 +74,10 @@ pub use key::{
 };
 pub use location::{LocalName, Location, LocationError, archive_stem};
 pub use logs::{LogsReport, LogsRequest, follow_logs, logs};
+pub use metadata::{
+    CrateReport, CrateRequest, MetadataGiven, PushRunsReport, PushRunsRequest, PushedRun, runs_crate,
+    runs_push,
+};
 pub use outputs::{
     AbsentOutput, ArtifactReport, OutputReport, OutputsReport, OutputsRequest, Results, Shown, ShownArtifact,
     ShownOutput, WrittenOutput, outputs,

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::credentials::{self, Chosen};
+use super::metadata::{self, MetadataGiven, PushedRun};
 use super::outputs::Results;
 use super::resolve::{installation, open_installed};
 use super::{CredentialsGiven, Given, LocalName, Site, VerbError};
@@ -34,6 +35,9 @@ pub struct RunRequest {
     /// The action: `run`, or one of a foreign bundle.
     #[serde(default = "run_action")]
     pub action: String,
+    /// Where the run is sent to when it has ended.
+    #[serde(default)]
+    pub metadata: MetadataGiven,
 }
 
 fn run_action() -> String {
@@ -75,6 +79,9 @@ pub struct RunReport {
     /// What it left.
     #[serde(flatten)]
     pub results: Results,
+    /// Where it was sent to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sent: Vec<PushedRun>,
     /// Why it failed.
     #[serde(skip)]
     pub message: Option<String>,
@@ -141,6 +148,7 @@ pub async fn plan(site: &Site, request: RunRequest) -> Result<PlanReport, VerbEr
 /// # Errors
 /// As [`plan`]; or if the run could not be done or recorded.
 pub async fn run(site: &Site, request: RunRequest) -> Result<RunReport, VerbError> {
+    let metadata = request.metadata.clone();
     let Planned {
         store,
         machine,
@@ -151,6 +159,7 @@ pub async fn run(site: &Site, request: RunRequest) -> Result<RunReport, VerbErro
     plan.secrets = credentials::read(site, credentials).await?;
     let run = lifecycle::run(&site.context, Arc::new(store), machine.driver, plan).await?;
     Ok(RunReport {
+        sent: metadata::send_ended(site, &run, &metadata).await,
         results: Results::of(&run, &Runs::new(site.home()).folder(&run.id), None),
         seconds: run
             .finished

@@ -266,18 +266,9 @@ impl Site {
         let client = RemoteClient::new(RemoteConfig {
             credentials: Credentials::load(&paths)?,
             insecure,
-            secure: network.secure.clone(),
-            proxies: network.proxies.clone(),
-            certificates: network.certificates.clone(),
-            offline: self.context.offline,
             uploads: Some(self.home().uploads()),
             profiles,
-            retry: RetryPolicy {
-                clock: network.clock,
-                waits: Some(Arc::new(WaitReporter(Arc::clone(&self.context.events)))),
-                ..RetryPolicy::default()
-            },
-            ..RemoteConfig::default()
+            ..self.web_config()
         })?;
         let client = Arc::new(client);
         let mirrors = located.mirrors.into_iter().map(|mirror| {
@@ -286,6 +277,24 @@ impl Site {
         });
         let mirrors = mirrors.collect::<Result<Vec<_>, VerbError>>()?;
         Ok(RemoteRepository::new(client, located.repository)?.with_mirrors(mirrors))
+    }
+
+    /// How services that are no registries are reached: as registries are, without their credentials.
+    pub(super) fn web_config(&self) -> RemoteConfig {
+        let network = &self.reach.network;
+        RemoteConfig {
+            insecure: network.insecure.clone(),
+            secure: network.secure.clone(),
+            proxies: network.proxies.clone(),
+            certificates: network.certificates.clone(),
+            offline: self.context.offline,
+            retry: RetryPolicy {
+                clock: network.clock,
+                waits: Some(Arc::new(WaitReporter(Arc::clone(&self.context.events)))),
+                ..RetryPolicy::default()
+            },
+            ..RemoteConfig::default()
+        }
     }
 
     /// All drivers, in order of preference.

@@ -50,6 +50,8 @@ fn document() -> Value {
         "registry_doctor": RegistryDoctorRequest => RegistryDoctorReport;
         "run": RunRequest => RunReport;
         "runs": RunsRequest => RunsReport;
+        "runs_crate": CrateRequest => CrateReport;
+        "runs_push": PushRunsRequest => PushRunsReport;
         "runs_remove": RemoveRunsRequest => RemoveRunsReport;
         "show": ShowRequest => ShowReport;
         "sign": SignRequest => SignReport;

@@ -13,7 +13,7 @@ use samebundle_spec::record::RunStatus;
 use serde_json::Value;
 
 use super::outputs;
-use crate::args::{CredentialOptions, Environment, Named, Params};
+use crate::args::{CredentialOptions, Environment, MetadataOptions, Named, Params};
 use crate::error::CliError;
 use crate::flags;
 use crate::render::{Report, safe, screen::Screen, size};
@@ -72,6 +72,7 @@ impl RunArgs {
             credentials: self.credentials.given(session)?,
             environment: self.environment.env,
             action: self.action,
+            metadata: verbs::MetadataGiven::default(),
         })
     }
 }
@@ -87,11 +88,15 @@ fn from_file(path: &Path) -> Result<BTreeMap<String, Value>, CliError> {
 pub(crate) struct Run {
     #[command(flatten)]
     args: RunArgs,
+    #[command(flatten)]
+    metadata: MetadataOptions,
 }
 
 impl Run {
     pub(crate) async fn run(self, session: &Session, matches: &ArgMatches) -> Result<Report, CliError> {
-        let request = self.args.request(session, matches)?;
+        let metadata = self.metadata.given(session)?;
+        let mut request = self.args.request(session, matches)?;
+        request.metadata = metadata;
         let run = verbs::run(&session.site, request).await?;
         let program = session.program();
         let report = Report::new(text(program, &run, session.screen)?.trim_end(), &run);

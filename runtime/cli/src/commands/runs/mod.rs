@@ -1,7 +1,9 @@
 //! `runs`: the list of runs, one run, and the removal of runs.
 
 mod one;
+mod push;
 mod remove;
+mod ro_crate;
 
 use std::time::{Duration, SystemTime};
 
@@ -62,12 +64,22 @@ pub(crate) enum Verb {
     /// A run that goes on stays. What bundles need is removed by `store gc`.
     #[command(visible_alias = "rm")]
     Remove(remove::Remove),
+    /// Send runs to a metadata store: an MLflow tracking server or a receiver of OpenLineage events
+    ///
+    /// What is there already is not sent again, so that the command may be repeated. Without --metadata it completes what
+    /// could not be sent before.
+    Push(push::Push),
+    /// Write a run with its files as a Workflow Run RO-Crate, a folder that describes itself
+    Crate(ro_crate::Crate),
 }
 
 impl Runs {
     pub(crate) async fn run(self, session: &Session) -> Result<Report, CliError> {
-        if let Some(Verb::Remove(args)) = self.verb {
-            return args.run(session).await;
+        match self.verb {
+            Some(Verb::Remove(args)) => return args.run(session).await,
+            Some(Verb::Push(args)) => return args.run(session).await,
+            Some(Verb::Crate(args)) => return args.run(session),
+            None => {}
         }
         let request = RunsRequest {
             of: self.of,
