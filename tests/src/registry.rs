@@ -111,7 +111,7 @@ impl Registry {
     }
 }
 
-fn quiet(command: &mut Command, log: &std::path::Path) {
+pub(crate) fn quiet(command: &mut Command, log: &std::path::Path) {
     if let Ok(file) = File::create(log) {
         if let Ok(second) = file.try_clone() {
             command.stdout(Stdio::from(second));
@@ -122,7 +122,7 @@ fn quiet(command: &mut Command, log: &std::path::Path) {
 
 /// A port that was free a moment ago.
 #[expect(clippy::panic, reason = "a machine without a loopback port cannot run tests")]
-fn free_port() -> SocketAddr {
+pub(crate) fn free_port() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     listener.unwrap_or_else(|error| panic!("no free port: {error}"))
 }

@@ -55,3 +55,9 @@ pub fn kfp() -> Option<PathBuf> {
     let folder = cache().join("python/bin");
     folder.join("kfp").is_file().then_some(folder)
 }
+
+/// The folder with the Python programs that judge what runs are sent as, which `tests/setup/judges` made.
+pub fn judges() -> Option<PathBuf> {
+    let folder = cache().join("judges/bin");
+    folder.join("mlflow").is_file().then_some(folder)
+}

@@ -24,6 +24,7 @@ mod faults;
 mod flow;
 mod gap;
 mod layering;
+mod metadata;
 mod named;
 mod notebooks;
 mod pages;
@@ -65,6 +66,7 @@ fn main() -> std::process::ExitCode {
         flow::TESTS,
         gap::TESTS,
         layering::TESTS,
+        metadata::TESTS,
         named::TESTS,
         notebooks::TESTS,
         pages::TESTS,

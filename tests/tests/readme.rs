@@ -73,6 +73,7 @@ documents! {
     registry_works: "registry.md",
     registries_work: "registries.md",
     results_work: "results.md",
+    metadata_works: "metadata.md",
     disk_works: "disk.md",
 }
 

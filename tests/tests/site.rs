@@ -11,8 +11,8 @@ use samebundle_runtime::driver::embedded::{EmbeddedDriver, Helper};
 use samebundle_runtime::driver::{Candidate, Driver};
 use samebundle_runtime::event::Silent;
 use samebundle_runtime::verbs::{
-    self, Consent, CredentialsGiven, Drivers, ExportRequest, Given, InstallRequest, Network, Reach,
-    RunRequest, Site, UninstallRequest,
+    self, Consent, CredentialsGiven, Drivers, ExportRequest, Given, InstallRequest, MetadataGiven, Network,
+    Reach, RunRequest, Site, UninstallRequest,
 };
 use samebundle_runtime::{Clock, Context, Events, Home};
 use samebundle_spec::authoring::Runs;
@@ -106,6 +106,7 @@ fn run(who: &str) -> RunRequest {
         },
         environment: None,
         action: "run".to_owned(),
+        metadata: MetadataGiven::default(),
     }
 }
 
