@@ -19,6 +19,7 @@ mod cosign;
 mod crash;
 mod delta;
 mod disks;
+mod dist;
 mod docker;
 mod faults;
 mod flow;
@@ -61,6 +62,7 @@ fn main() -> std::process::ExitCode {
         crash::TESTS,
         delta::TESTS,
         disks::TESTS,
+        dist::TESTS,
         docker::TESTS,
         faults::TESTS,
         flow::TESTS,

@@ -69,6 +69,7 @@ pub async fn sign_documents<S: Store + ?Sized>(
         };
         let predicate = json::value(document, limits::ATTESTATION_BYTES);
         let attestation = Attestation {
+            name: String::new(),
             subject: subject.digest,
             kind,
             predicate: predicate.map_err(|error| invalid(error.to_string()))?,

@@ -7,7 +7,7 @@ use clap::{Args, Parser, ValueEnum};
 use samebundle_runtime::metadata::Destination;
 use samebundle_runtime::secret::CredentialSource;
 use samebundle_runtime::verbs::{self, CredentialsGiven, Given, LocalName, MetadataGiven};
-use samebundle_spec::BundleName;
+use samebundle_spec::{BundleName, signing};
 
 use crate::commands::Command;
 use crate::error::CliError;
@@ -291,6 +291,24 @@ impl ReceiptOptions {
         verbs::ReceiptOptions {
             file: self.receipt.as_ref().map(|file| session.at(file)),
             key: self.receipt_key.clone(),
+        }
+    }
+}
+
+/// What is attested of a bundle or a file.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Predicate {
+    /// SLSA provenance: of what it was built
+    Slsa,
+    /// SPDX bill of materials: what is in it
+    Spdx,
+}
+
+impl From<Predicate> for signing::Predicate {
+    fn from(predicate: Predicate) -> Self {
+        match predicate {
+            Predicate::Slsa => Self::Slsa,
+            Predicate::Spdx => Self::Spdx,
         }
     }
 }

@@ -9,6 +9,7 @@ mod early;
 mod error;
 mod flags;
 mod log;
+mod name_service;
 mod passphrase;
 mod render;
 mod session;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         // A container is started by a process with one thread, so nothing may run before this.
         return exit_code(samebundle_runtime::driver::embedded::helper_main());
     }
+    name_service::confine();
     let words: Vec<OsString> = std::env::args_os().collect();
     let early = early::read(&words);
     let words = match (early.output.is_document(), early.help_at) {

@@ -115,6 +115,17 @@ pub enum VerbError {
         #[source]
         fault: SignatureFault,
     },
+    /// The signature of a file is not that of a known key, or not about this file.
+    #[error("{file} is not what was signed: the signature {signature} does not count")]
+    FileSignature {
+        /// The file.
+        file: String,
+        /// Its signature.
+        signature: String,
+        /// Why.
+        #[source]
+        fault: SignatureFault,
+    },
     /// There is no private key of that name.
     #[error("there is no key {name}; `key generate --name {name}` makes one")]
     NoKey {
@@ -344,7 +355,7 @@ impl Classify for VerbError {
             Self::Secret(error) => error.kind(),
             Self::Git(error) => error.kind(),
             Self::SourceRefused { refusal, .. } => refusal.kind(),
-            Self::Damaged(_) | Self::Receipt { .. } => ErrorKind::NotTrusted,
+                        Self::Damaged(_) | Self::Receipt { .. } | Self::FileSignature { .. } => ErrorKind::NotTrusted,
             Self::NoKey { .. }
             | Self::NoVolume { .. }
             | Self::WorkingCopy { .. }

@@ -17,6 +17,7 @@ mod doctor;
 mod error;
 mod explain;
 mod export;
+mod file;
 mod history;
 mod import;
 mod inspect;
@@ -61,6 +62,9 @@ pub use doctor::{DoctorCheck, DoctorReport, Verdict, doctor};
 pub use error::VerbError;
 pub use explain::{ExplainReport, ExplainRequest, ExplainedParameter, ExplainedVolume, explain};
 pub use export::{CarriedReport, ExportReport, ExportRequest, LeftReport, export};
+pub use file::{
+    SignFileReport, SignFileRequest, VerifyFileReport, VerifyFileRequest, sign_file, verify_file,
+};
 pub use history::{ListReport, ShowReport, ShowRequest, list, show};
 pub use import::{ImportReport, ImportRequest, Imported, ImportedCopy, import};
 pub use inspect::{GraphNode, InspectReport, InspectRequest, inspect};

@@ -55,6 +55,7 @@ fn document() -> Value {
         "runs_remove": RemoveRunsRequest => RemoveRunsReport;
         "show": ShowRequest => ShowReport;
         "sign": SignRequest => SignReport;
+        "sign_file": SignFileRequest => SignFileReport;
         "store_check": StoreCheckRequest => StoreCheckReport;
         "store_forget": StoreForgetRequest => StoreForgetReport;
         "store_gc": StoreGcRequest => StoreGcReport;
@@ -66,6 +67,7 @@ fn document() -> Value {
         "uninstall": UninstallRequest => UninstallReport;
         "upgrade": UpgradeRequest => InstallReport;
         "verify": VerifyRequest => VerifyReport;
+        "verify_file": VerifyFileRequest => VerifyFileReport;
         "volume_list": () => VolumesReport;
         "volume_remove": RemoveVolumeRequest => RemoveVolumeReport;
     };

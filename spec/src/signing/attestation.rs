@@ -1,4 +1,5 @@
-//! Attestations about a bundle: where it comes from (SLSA provenance) and what is in it (an SPDX bill of materials).
+//! Attestations about a bundle or a file: where it comes from (SLSA provenance) and what is in it (an SPDX bill of
+//! materials).
 //!
 //! The same envelope as a release, another predicate type. None of them says that this is a release, so none counts as one;
 //! each is asked for by its type.
@@ -50,10 +51,12 @@ impl Predicate {
     }
 }
 
-/// A statement about a bundle.
+/// A statement about a bundle or a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attestation {
-    /// SHA-256 digest of the bundle's index.
+    /// Name of the file; empty for a bundle.
+    pub name: String,
+    /// SHA-256 digest of the bundle's index, or of the file.
     pub subject: Digest,
     /// What kind of statement.
     pub kind: Predicate,
@@ -70,7 +73,7 @@ impl Attestation {
         let wire = Wire {
             kind: STATEMENT_TYPE.to_owned(),
             subject: vec![WireSubject {
-                name: String::new(),
+                name: self.name.clone(),
                 digest: WireDigest {
                     sha256: self.subject.hex(),
                 },
@@ -112,10 +115,12 @@ pub fn attested(
         return Err(SignatureFault::OtherPredicate { found });
     }
     let subject = any.only_subject().map_err(bad)?;
+    let name = any.only_name().to_owned();
     let predicate = any.predicate;
     Ok((
         key,
         Attestation {
+            name,
             subject,
             kind,
             predicate,
@@ -135,6 +140,7 @@ mod tests {
         let key = SigningKey::from_seed(&Zeroizing::new([1; 32]));
         let keys = KeyRing::from([("alice".parse().unwrap(), key.public())]);
         let made = Attestation {
+            name: "a file".to_owned(),
             subject: Digest::sha256(b"index"),
             kind: Predicate::Slsa,
             predicate: serde_json::json!({"buildDefinition": {}}),

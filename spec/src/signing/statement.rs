@@ -108,6 +108,8 @@ pub(super) struct AnyStatement {
 #[derive(Deserialize)]
 struct AnySubject {
     #[serde(default)]
+    name: String,
+    #[serde(default)]
     digest: BTreeMap<String, String>,
 }
 
@@ -131,6 +133,11 @@ impl AnyStatement {
             return Err(form("its subject has no sha256 digest"));
         };
         format!("sha256:{hex}").parse().map_err(form)
+    }
+
+    /// The name of the one thing that the statement is about; empty if it has none.
+    pub(super) fn only_name(&self) -> &str {
+        self.subject.first().map_or("", |subject| &subject.name)
     }
 
     /// The predicate type as a message shows it.

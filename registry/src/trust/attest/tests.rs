@@ -161,6 +161,7 @@ async fn an_attestation_by_another_key_or_about_other_content_is_none() {
     let error = world.verify(&[], NOW).await.unwrap_err();
     assert!(matches!(error, TrustError::NotAttested { .. }), "{error}");
     let elsewhere = Attestation {
+        name: String::new(),
         subject: samebundle_spec::Digest::sha256(b"elsewhere"),
         kind: Predicate::Spdx,
         predicate: Value::Null,

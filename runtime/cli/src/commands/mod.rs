@@ -8,6 +8,7 @@ mod diff;
 mod doctor;
 mod explain;
 mod export;
+mod file;
 mod import;
 mod init;
 mod inspect;
@@ -69,6 +70,9 @@ pub(crate) enum Command {
     Trust(trust::Trust),
     /// Sign a bundle
     Sign(sign::Sign),
+    /// Sign a file that is no bundle, and check such a signature
+    #[command(subcommand)]
+    File(file::File),
     /// Check who signed a bundle and what the signature covers
     Verify(verify::Verify),
     /// Build, sign and push a folder: a release in one command
@@ -170,6 +174,7 @@ impl Command {
             Self::Key(key) => key.run(session),
             Self::Trust(trust) => trust.run(session).await,
             Self::Sign(args) => args.run(session).await,
+            Self::File(file) => file.run(session),
             Self::Verify(args) => args.run(session).await,
             Self::Publish(args) => args.run(session).await,
             Self::Push(args) => args.run(session).await,

@@ -3,33 +3,15 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use samebundle_runtime::verbs::{self, Location, VerifyRequest};
 use samebundle_spec::signing;
 
-use crate::args::{Consent, ReceiptOptions};
+use crate::args::{Consent, Predicate, ReceiptOptions};
 use crate::error::CliError;
 use crate::render::{Report, safe};
 use crate::session::Session;
 use crate::values;
-
-/// What is attested of a bundle.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Predicate {
-    /// SLSA provenance: of what it was built
-    Slsa,
-    /// SPDX bill of materials: what is in it
-    Spdx,
-}
-
-impl From<Predicate> for signing::Predicate {
-    fn from(predicate: Predicate) -> Self {
-        match predicate {
-            Predicate::Slsa => Self::Slsa,
-            Predicate::Spdx => Self::Spdx,
-        }
-    }
-}
 
 #[derive(Debug, Args)]
 pub(crate) struct Verify {

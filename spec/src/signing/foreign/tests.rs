@@ -209,6 +209,7 @@ fn only_what_cosign_calls_a_signature_is_one() {
         );
     }
     let made = Attestation {
+        name: String::new(),
         subject: subject().digest,
         kind: Predicate::Spdx,
         predicate: serde_json::json!({}),
