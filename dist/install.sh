@@ -175,6 +175,7 @@ main() {
     set -eu
     umask 022
     version=${SAME_VERSION:-$VERSION}
+    version=${version#v}
     from=${SAME_INSTALL_FROM:-$FROM}
     from=${from%/}
     [ -n "$from" ] || fail 'say where the release is served: SAME_INSTALL_FROM=URL'
