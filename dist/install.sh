@@ -129,9 +129,11 @@ check_sums() {
     esac
 }
 
-check_archive() {
+# fetch_signed NAME: a file that the signed sums name.
+fetch_signed() {
     wanted=$(awk -v name="$1" '$2 == name { print $1 }' "$work/SHA256SUMS")
     [ -n "$wanted" ] || fail "the release at $from has no $1; nothing was installed"
+    fetch "$1"
     [ "$(digest "$work/$1")" = "$wanted" ] ||
         fail "$1 from $from was altered or cut on its way; nothing was installed. Try again"
 }
@@ -194,8 +196,7 @@ main() {
     fetch SHA256SUMS
     fetch SHA256SUMS.sigstore.json
     check_sums
-    fetch "$name.tar.gz"
-    check_archive "$name.tar.gz"
+    fetch_signed "$name.tar.gz"
     tar -xzf "$work/$name.tar.gz" -C "$work" </dev/null || fail "could not unpack $name.tar.gz; nothing was installed"
 
     same=same
