@@ -63,6 +63,8 @@ fn main() -> std::process::ExitCode {
         delta::TESTS,
         disks::TESTS,
         dist::TESTS,
+        dist::debian::TESTS,
+        dist::tampering::TESTS,
         docker::TESTS,
         faults::TESTS,
         flow::TESTS,
