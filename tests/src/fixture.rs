@@ -24,7 +24,7 @@ pub fn greet() -> Option<&'static Greet> {
 
 impl Greet {
     fn build(busybox: &Path) -> Self {
-        let sandbox = Sandbox::new();
+        let sandbox = Sandbox::shared();
         let folder = Self::sources_in(&sandbox, busybox);
         let home = sandbox.home("publisher");
         let built = home.ok(["build", text(&folder), "-t", "greet"]);

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -32,6 +33,17 @@ pub fn command_under_test() -> PathBuf {
     })
 }
 
+/// The folders of sandboxes that are never dropped.
+static SHARED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Throws away the sandboxes that tests shared.
+pub(crate) fn remove_shared() {
+    for folder in SHARED.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        // A folder that cannot be removed is in nobody's way.
+        let _ = std::fs::remove_dir_all(folder);
+    }
+}
+
 /// A folder that is thrown away with the test.
 #[derive(Debug)]
 pub struct Sandbox {
@@ -55,6 +67,17 @@ impl Sandbox {
         let folder = tempfile::Builder::new().prefix("samebundle-test-").tempdir();
         let folder = folder.unwrap_or_else(|error| panic!("cannot make a temporary folder: {error}"));
         Self { folder }
+    }
+
+    /// One that several tests share, in a static: it is thrown away when all tests have ended.
+    ///
+    /// # Panics
+    /// As [`Self::new`].
+    pub fn shared() -> Self {
+        let sandbox = Self::new();
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.push(sandbox.path().to_path_buf());
+        sandbox
     }
 
     /// The sandbox's folder.

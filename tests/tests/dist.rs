@@ -51,7 +51,7 @@ impl Release {
             return Err("dpkg-deb is not installed".to_owned());
         }
         static_command()?;
-        let sandbox = Sandbox::new();
+        let sandbox = Sandbox::shared();
         let maintainer = sandbox.home("maintainer");
         for name in ["release", "other"] {
             let _ = maintainer.ok(["key", "generate", "--name", name, "--no-passphrase"]);

@@ -115,7 +115,7 @@ struct Begun {
 fn quick_start() -> Result<&'static Begun, &'static str> {
     static DONE: OnceLock<Result<Begun, String>> = OnceLock::new();
     let made = DONE.get_or_init(|| {
-        let sandbox = Sandbox::new();
+        let sandbox = Sandbox::shared();
         // `bundles/digits` with its base image, and the command by both of its names.
         let sources = digits(&sandbox)?;
         let bundles = sandbox.path().join("bundles");
@@ -162,7 +162,7 @@ fn follow(file: &str) {
 }
 
 fn copy_of(begun: &Sandbox) -> Sandbox {
-    let sandbox = Sandbox::new();
+    let sandbox = Sandbox::shared();
     // Files in a home are replaced and never changed, so that hard links are copies.
     let mut copy = Command::new("cp");
     copy.arg("-al").arg(begun.path().join(".")).arg(sandbox.path());

@@ -25,7 +25,7 @@ struct Demo {
 fn demo() -> Result<&'static Demo, &'static str> {
     static MADE: OnceLock<Result<Demo, String>> = OnceLock::new();
     let made = MADE.get_or_init(|| {
-        let sandbox = Sandbox::new();
+        let sandbox = Sandbox::shared();
         let sources = digits(&sandbox)?;
         let author = sandbox.home("author");
         let _ = author.ok(["build", sources.to_str().unwrap(), "-t", "digits"]);
