@@ -355,7 +355,7 @@ impl Classify for VerbError {
             Self::Secret(error) => error.kind(),
             Self::Git(error) => error.kind(),
             Self::SourceRefused { refusal, .. } => refusal.kind(),
-                        Self::Damaged(_) | Self::Receipt { .. } | Self::FileSignature { .. } => ErrorKind::NotTrusted,
+            Self::Damaged(_) | Self::Receipt { .. } | Self::FileSignature { .. } => ErrorKind::NotTrusted,
             Self::NoKey { .. }
             | Self::NoVolume { .. }
             | Self::WorkingCopy { .. }

@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use samebundle_registry::durable;
-use samebundle_registry::trust::keys;
+use samebundle_registry::trust::{TrustError, keys};
 use samebundle_spec::signing::{Attestation, KeyRing, Predicate, SignatureFault, attested};
 use samebundle_spec::{Algorithm, BundleName, Digest, Digester, json, limits};
 use schemars::JsonSchema;
@@ -87,8 +87,9 @@ pub struct VerifyFileReport {
 pub fn sign_file(site: &Site, request: SignFileRequest) -> Result<SignFileReport, VerbError> {
     let file = request.file;
     let named = |path: &Path| path.display().to_string();
-    let invalid =
-        |why: String| VerbError::Usage(format!("{} cannot be stated: {why}", named(&request.document)));
+    let invalid = |why: String| TrustError::Statement {
+        why: format!("{}: {why}", named(&request.document)),
+    };
     let document = durable::read_named(&request.document, limits::ATTESTATION_BYTES)
         .map_err(VerbError::io("read", &request.document))?;
     let predicate = json::value(&document, limits::ATTESTATION_BYTES);
