@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use samebundle_tests::{Ran, Sandbox, Test, command_under_test, digits, repository, skip, tell, tests};
+use samebundle_tests::{
+    Ran, Registry, Sandbox, Test, command_under_test, digits, repository, skip, tell, tests,
+};
 
 /// The blocks to run, and the reasons of those that are not.
 fn blocks(text: &str) -> (Vec<String>, Vec<String>) {
@@ -109,6 +111,8 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 struct Begun {
     sandbox: Sandbox,
     ran: Ran,
+    /// Stands for the registry that a pipeline's image comes from.
+    _mirror: Registry,
 }
 
 /// Runs the README's quick start, once; says why where it cannot be run here.
@@ -126,10 +130,38 @@ fn quick_start() -> Result<&'static Begun, &'static str> {
         for name in ["samebundle", "same"] {
             std::os::unix::fs::symlink(command_under_test(), bin.join(name)).unwrap();
         }
+        let wine = bundles.join("wine");
+        std::fs::create_dir(&wine).unwrap();
+        std::fs::copy(
+            repository().join("bundles/wine/pipeline.py"),
+            wine.join("pipeline.py"),
+        )
+        .unwrap();
+        let mirror = mirror_of_the_base_image(&sandbox, &bundles.join("digits/images/python"));
         let ran = run(&sandbox, &repository().join("README.md"));
-        Ok(Begun { sandbox, ran })
+        Ok(Begun {
+            sandbox,
+            ran,
+            _mirror: mirror,
+        })
     });
     made.as_ref().map_err(String::as_str)
+}
+
+/// Serves `python:3.11`, and tells the user's tools to take it from there.
+fn mirror_of_the_base_image(sandbox: &Sandbox, image: &Path) -> Registry {
+    let home = sandbox.home("mirror");
+    let registry = Registry::own(sandbox, &home);
+    let place = registry.reference("library/python:3.11");
+    let _ = home.ok(["copy", &format!("layout:{}", image.display()), &place]);
+    let host = place.split('/').next().unwrap();
+    let folder = sandbox.path().join("user/.config/containers");
+    std::fs::create_dir_all(&folder).unwrap();
+    let text = format!(
+        "[[registry]]\nprefix = \"docker.io\"\nlocation = \"docker.io\"\n\n[[registry.mirror]]\nlocation = \"{host}\"\ninsecure = true\n"
+    );
+    std::fs::write(folder.join("registries.conf"), text).unwrap();
+    registry
 }
 
 fn documents_are_run_in_the_order_of_the_readme() {

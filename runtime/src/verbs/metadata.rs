@@ -176,8 +176,9 @@ fn chosen(site: &Site, texts: &[String]) -> Result<Vec<Run>, VerbError> {
         match name.filter(|name| text != "last" && all.iter().any(|run| run.installation == *name)) {
             Some(name) => names.push(name),
             None => match runs.find_id(text) {
-                Err(RecordError::NoRun { .. }) if text != "last" => {
-                    return Err(VerbError::NothingOf { text: text.clone() });
+                Err(RecordError::NoRun { near, .. }) if text != "last" => {
+                    let text = text.clone();
+                    return Err(VerbError::NothingOf { text, near });
                 }
                 id => ids.push(id?),
             },

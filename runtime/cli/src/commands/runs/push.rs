@@ -6,7 +6,8 @@ use samebundle_runtime::verbs::{self, PushRunsReport, PushRunsRequest, PushedRun
 
 use crate::args::MetadataOptions;
 use crate::error::CliError;
-use crate::render::{Report, safe, size, table::table};
+use crate::render::screen::Screen;
+use crate::render::{Report, safe, size, table::Column, table::table};
 use crate::session::Session;
 
 #[derive(Debug, Args)]
@@ -25,15 +26,22 @@ impl Push {
             metadata: self.metadata.given(session)?,
         };
         let report = verbs::runs_push(&session.site, request).await?;
-        Ok(Report::new(text(&report), &report))
+        Ok(Report::new(text(&report, session.screen), &report))
     }
 }
 
-fn text(report: &PushRunsReport) -> String {
+fn text(report: &PushRunsReport, screen: Screen) -> String {
     match report.pushed.as_slice() {
         [] => "there is nothing to send; --metadata mlflow=URL says where to".to_owned(),
         pushed => table(
-            &["run", "to", "state", "sent", "size"],
+            screen,
+            [
+                Column::whole("run"),
+                Column::path("to"),
+                Column::whole("state"),
+                Column::number("sent"),
+                Column::number("size"),
+            ],
             &pushed.iter().map(row).collect::<Vec<_>>(),
         ),
     }
