@@ -157,7 +157,7 @@ fn assert_harmless(page: &str) {
                 "<{inside}>"
             );
             let value = inside.split('"').nth(at + 1).unwrap_or_default();
-            match names().last() {
+            match names().next_back() {
                 Some("src=") => assert!(value.starts_with("data:image/"), "<{inside}>"),
                 Some("href=") => assert!(value.starts_with('#'), "<{inside}>"),
                 _ => {}
@@ -178,7 +178,7 @@ fn text_of_strangers_stays_text() {
         "skipped",
     ] {
         let one = shown(run_of(HOSTILE, status), HOSTILE, folder.path());
-        let page = page(&[one.clone()]);
+        let page = page(std::slice::from_ref(&one));
         assert_harmless(&page);
         assert!(page.contains("&lt;script&gt;alert(1)"), "{page}");
         assert!(!page.contains("s3cret") && page.contains("secret: not kept"));

@@ -86,8 +86,8 @@ const TAMPERED: &[Tampering] = &[
         "a line appended to the sums",
         |folder, _| {
             change(&folder.join("SHA256SUMS"), |bytes| {
-                bytes.extend_from_slice(b"x  y\n")
-            })
+                bytes.extend_from_slice(b"x  y\n");
+            });
         },
         "is not what was signed",
     ),
@@ -110,8 +110,8 @@ const TAMPERED: &[Tampering] = &[
         "signature of another form",
         |folder, _| {
             change(&folder.join("SHA256SUMS.sigstore.json"), |bytes| {
-                bytes.insert(1, b' ')
-            })
+                bytes.insert(1, b' ');
+            });
         },
         "is no signature",
     ),
