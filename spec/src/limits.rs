@@ -254,6 +254,9 @@ pub const ACCOUNT_FILE_BYTES: u64 = 1 << 20;
 pub const CARRIED_OUTPUTS: u64 = 256 << 20;
 /// Largest history that an export carries, bytes.
 pub const HISTORY_BYTES: u64 = 256 << 20;
+
+/// Bundles, how many of those that were installed under a name before are remembered. The list is part of a small document.
+pub const INSTALLATION_HISTORY: usize = 20;
 /// A disk that has fewer bytes left is full: the record of a run and what its first container needs take as many.
 pub const FULL_DISK_BYTES: u64 = 1 << 20;
 /// Most files of a commit that is built, as many as a large repository has.

@@ -43,6 +43,10 @@ pub(super) enum Action {
     Pull,
     Push,
     Delete,
+    /// Nothing of a repository: only whether the registry knows the user.
+    Login,
+    /// The names of the registry's repositories.
+    Catalog,
 }
 
 /// The scopes of a token: a repository and an action, and repositories that blobs are mounted from.
@@ -67,11 +71,21 @@ impl Scope {
         self
     }
 
+    /// What the scope is of, in messages.
+    fn place(&self) -> String {
+        match self.action {
+            Action::Login | Action::Catalog => self.repository.registry().to_owned(),
+            _ => self.repository.to_string(),
+        }
+    }
+
     fn texts(&self) -> Vec<String> {
         let actions = match self.action {
             Action::Pull => "pull",
             Action::Push => "pull,push",
             Action::Delete => "pull,push,delete",
+            Action::Login => return Vec::new(),
+            Action::Catalog => return vec!["registry:catalog:*".to_owned()],
         };
         let own = format!("repository:{}:{actions}", self.repository.path());
         let from = self.from.as_ref().map(|from| format!("repository:{from}:pull"));
@@ -153,9 +167,9 @@ impl Auth {
         }
         grants.remove(scope);
         let context = RequestContext {
-            place: scope.repository.to_string(),
+            place: scope.place(),
             operation: "log in to",
-            subject: scope.repository.to_string(),
+            subject: scope.place(),
             digest: None,
         };
         let credential = self

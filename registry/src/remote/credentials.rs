@@ -7,6 +7,7 @@
 
 mod file;
 mod helper;
+mod login;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,6 +18,7 @@ use samebundle_spec::{Classify, ErrorKind, Repository, limits, reference};
 use zeroize::Zeroizing;
 
 pub use helper::{CredentialHelper, ProcessHelper};
+pub use login::{KeptBy, forget, keep};
 
 use file::{AuthFile, Source};
 
@@ -53,6 +55,15 @@ pub enum CredentialError {
     /// A file cannot be read.
     #[error("could not read the credentials file {path}")]
     Read {
+        /// The file.
+        path: PathBuf,
+        /// The system's answer.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file cannot be written.
+    #[error("could not write the credentials file {path}")]
+    Write {
         /// The file.
         path: PathBuf,
         /// The system's answer.
@@ -105,7 +116,7 @@ pub enum CredentialError {
 impl Classify for CredentialError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Read { .. } | Self::HelperStart { .. } => ErrorKind::Environment,
+            Self::Read { .. } | Self::Write { .. } | Self::HelperStart { .. } => ErrorKind::Environment,
             Self::Format { .. } | Self::HelperName { .. } => ErrorKind::Input,
             Self::Helper { .. } | Self::HelperTime { .. } => ErrorKind::Denied,
         }

@@ -14,7 +14,7 @@ use samebundle_spec::{Descriptor, Digest, Digester, MediaType, Tag, limits};
 use serde::de::IgnoredAny;
 
 use super::RemoteRepository;
-use super::answer::{RequestContext, compare, header, is_page, next};
+use super::answer::{RequestContext, compare, header, is_page};
 use super::wire::Call;
 use crate::StoreError;
 use crate::store::{ByteStream, Sink, Source, read_all};
@@ -318,46 +318,28 @@ impl RemoteRepository {
 
     /// Lists all tags, page by page. A repository that does not exist has none.
     pub(super) async fn list_tags(&self) -> Result<Vec<Tag>, StoreError> {
+        self.tags_if_any().await.map(Option::unwrap_or_default)
+    }
+
+    /// Lists all tags, page by page; none if there is no such repository.
+    ///
+    /// # Errors
+    /// If the registry cannot be asked, or denies it.
+    pub async fn tags_if_any(&self) -> Result<Option<Vec<Tag>>, StoreError> {
         #[derive(serde::Deserialize)]
         struct Page {
             #[serde(default)]
             tags: Option<Vec<Tag>>,
         }
-        let mut call = Call::new(
+        let call = Call::new(
             &self.endpoint,
             Method::GET,
             "tags/list",
             "list the tags of",
             "tags",
         );
-        let mut tags: Vec<Tag> = Vec::new();
-        loop {
-            let response = self.send(&call).await?;
-            match response.status() {
-                StatusCode::OK => {}
-                StatusCode::NOT_FOUND if tags.is_empty() => return Ok(tags),
-                _ => return Err(call.context.refused(response).await),
-            }
-            let following = next(response.headers())
-                .map(|address| self.endpoint.own(&call.url, address, &call.context))
-                .transpose()?;
-            let body = call.context.read(response, limits::LISTING_BYTES).await?;
-            let page: Page =
-                serde_json::from_slice(&body).map_err(|error| call.context.broken(error.to_string()))?;
-            let page = page.tags.unwrap_or_default();
-            let empty = page.is_empty();
-            tags.extend(page);
-            if tags.len() > limits::TAGS {
-                return Err(call.context.invalid(format!("more than {} tags", limits::TAGS)));
-            }
-            match following {
-                Some(url) if !empty && url != call.url => call.url = url,
-                _ => break,
-            }
-        }
-        tags.sort_unstable();
-        tags.dedup();
-        Ok(tags)
+        self.pages(call, "tags", |page: Page| page.tags.unwrap_or_default())
+            .await
     }
 }
 

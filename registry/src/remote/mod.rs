@@ -33,6 +33,7 @@ mod auth;
 mod blob;
 pub mod credentials;
 mod http;
+mod listing;
 mod manifest;
 mod mirror;
 pub mod network;

@@ -104,6 +104,15 @@ impl Settings {
         .collect()
     }
 
+    /// The credentials file that `login` writes: REGISTRY_AUTH_FILE, or docker's.
+    pub(crate) fn login_file(&self) -> Option<PathBuf> {
+        self.path("REGISTRY_AUTH_FILE").or_else(|| {
+            let docker = self.path("DOCKER_CONFIG");
+            let folder = docker.or_else(|| Some(self.user_home.as_ref()?.join(".docker")));
+            folder.map(|folder| folder.join("config.json"))
+        })
+    }
+
     /// The proxies of the environment. In capitals `HTTP_PROXY` is not read: servers set it from a header of their clients.
     pub(crate) fn proxies(&self) -> Proxies {
         let first = |names: [&str; 2]| names.into_iter().find_map(|name| self.variable(name));

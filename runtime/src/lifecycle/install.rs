@@ -89,14 +89,6 @@ pub async fn install(
             version: before.version.clone(),
         });
     }
-    installation.previous = match &before {
-        Some(before) if before.index.digest == installation.index.digest => {
-            installation.exported = installation.exported.or(before.exported.clone());
-            before.previous.clone()
-        }
-        Some(before) => Some(before.index.clone()),
-        None => None,
-    };
     let known = &bundle.get().bundle.view().credentials;
     for (name, source) in before.iter().flat_map(|before| &before.credentials) {
         if known.contains_key(name) {
@@ -108,6 +100,7 @@ pub async fn install(
     }
     let runs_its_own = bundle.get().kind.runs_when_installed();
     let action = if before.is_some() { "upgrade" } else { "install" };
+    let installation = installation.after(before);
     let mut plan = plan(bundle, &installation, action, &BTreeMap::new(), &machine.offers)?;
     plan.admit()?;
     plan.secrets = request.secrets;
@@ -164,6 +157,7 @@ fn describe(
         credentials: BTreeMap::new(),
         installed: Timestamp::from(context.clock.now()).to_string(),
         previous: None,
+        earlier: Vec::new(),
     })
 }
 

@@ -48,6 +48,7 @@ async fn bundle(version: &str, custom: Value) -> (Verified<OpenedBundle>, Instal
         installed: "2026-01-01T00:00:00Z".to_owned(),
         exported: None,
         previous: None,
+        earlier: Vec::new(),
     };
     (verified.open(&store).await.unwrap(), installation)
 }

@@ -17,7 +17,7 @@ use samebundle_spec::name::NameError;
 use samebundle_spec::record::Run;
 use samebundle_spec::reference::ReferenceError;
 use samebundle_spec::signing::{PolicyError, Refusal, ScopeError, SignatureFault};
-use samebundle_spec::{BundleName, Classify, Digest, ErrorKind, Timestamp, Version};
+use samebundle_spec::{BundleName, Classify, Digest, ErrorKind, Repository, Timestamp, Version};
 
 use super::{LocationError, PassphraseError};
 use crate::build::{BuildError, GitError};
@@ -262,6 +262,16 @@ pub enum VerbError {
         /// The version that was asked for.
         wanted: Version,
     },
+    /// An installation had no other bundle before, or not this one.
+    #[error("{}", nothing_earlier(.name, .wanted.as_ref(), .there))]
+    NothingEarlier {
+        /// The installation.
+        name: BundleName,
+        /// The version that was asked for.
+        wanted: Option<Version>,
+        /// The versions that it had.
+        there: Vec<String>,
+    },
     /// The local store does not have this version.
     #[error("there is no {text} in the local store{}", versions(.name, .there))]
     NoVersion {
@@ -275,6 +285,21 @@ pub enum VerbError {
     /// Source could not be fetched.
     #[error(transparent)]
     Git(#[from] GitError),
+    /// A registry does not list its repositories.
+    #[error(
+        "{registry} does not list its repositories, as many registries do not: `registry tags {registry}/REPOSITORY` lists the \
+         tags of one that you know"
+    )]
+    NoCatalog {
+        /// The registry.
+        registry: String,
+    },
+    /// A registry has no such repository.
+    #[error("there is no repository {repository}; `registry ls {}` lists those that there are", .repository.registry())]
+    NoRepository {
+        /// The repository.
+        repository: Repository,
+    },
     /// A run uses a volume.
     #[error("volume {name} is used by a run; wait until it has ended, or stop it")]
     VolumeInUse {
@@ -296,6 +321,17 @@ pub enum VerbError {
     /// A file could not be read or written.
     #[error(transparent)]
     Path(#[from] PathError),
+}
+
+fn nothing_earlier(name: &BundleName, wanted: Option<&Version>, there: &[String]) -> String {
+    match (wanted, there) {
+        (_, []) => format!("{name} had no other bundle before: there is nothing to go back to"),
+        (None, _) => format!("{name} has nothing to go back to"),
+        (Some(wanted), there) => format!(
+            "{name} never had version {wanted}, or so long ago that it is forgotten; it had {}, as `history {name}` shows",
+            there.join(", ")
+        ),
+    }
 }
 
 fn versions(name: &BundleName, there: &[String]) -> String {
@@ -361,6 +397,9 @@ impl Classify for VerbError {
             | Self::WorkingCopy { .. }
             | Self::OtherVersion { .. }
             | Self::NoVersion { .. }
+            | Self::NothingEarlier { .. }
+            | Self::NoCatalog { .. }
+            | Self::NoRepository { .. }
             | Self::NoFiles { .. }
             | Self::FilesRemoved { .. }
             | Self::NothingOf { .. }

@@ -145,7 +145,7 @@ async fn install_as(site: &Site, request: InstallRequest, replace: bool) -> Resu
     let view = opened.get().bundle.view();
     let runs = view.action(RUN).is_some();
     credentials::check_known(opened.get(), &request.credentials)?;
-    let secrets = own_secrets(site, opened.get(), &request).await?;
+    let secrets = own_secrets(site, opened.get(), request.name.as_ref(), &request.credentials).await?;
     let parameters = request.parameters.typed(view)?;
     let mut remembered = BTreeMap::new();
     for set in &request.credentials.sets {
@@ -206,23 +206,23 @@ async fn found(
 }
 
 /// Reads the credentials of a foreign bundle's own action.
-async fn own_secrets(
+pub(super) async fn own_secrets(
     site: &Site,
     bundle: &OpenedBundle,
-    request: &InstallRequest,
+    name: Option<&BundleName>,
+    given: &CredentialsGiven,
 ) -> Result<BTreeMap<String, SecretValue>, VerbError> {
     if !bundle.kind.runs_when_installed() {
         return Ok(BTreeMap::new());
     }
-    let named = request.name.clone();
-    let name = named.or_else(|| bundle.bundle.view().name.parse().ok());
+    let name = name.cloned().or_else(|| bundle.bundle.view().name.parse().ok());
     let before = match &name {
         Some(name) => Installations::new(site.home()).find(name)?,
         None => None,
     };
     let action = if before.is_some() { "upgrade" } else { "install" };
     let remembered = before.map(|before| before.credentials).unwrap_or_default();
-    let chosen = credentials::choose(site, bundle, action, &request.credentials, &remembered)?;
+    let chosen = credentials::choose(site, bundle, action, given, &remembered)?;
     credentials::read(site, chosen).await
 }
 
@@ -274,7 +274,7 @@ pub async fn upgrade(site: &Site, request: UpgradeRequest) -> Result<InstallRepo
 }
 
 /// Returns the location from which an installation came, without the digest to which it was pinned.
-fn origin(installation: &Installation) -> Result<Location, VerbError> {
+pub(super) fn origin(installation: &Installation) -> Result<Location, VerbError> {
     if let Some(git) = source::of(installation) {
         let begins = |commit: &CommitId| {
             git.reference

@@ -32,13 +32,16 @@ mod parameters;
 mod progress;
 mod publish;
 mod receipt;
+mod registry;
 mod registry_doctor;
 mod resolve;
+mod rollback;
 mod run;
 mod runs;
 mod runs_remove;
 mod site;
 mod source;
+mod status;
 mod store;
 mod summary;
 mod trust;
@@ -90,12 +93,18 @@ pub use page::{PageReport, PageRequest, page};
 pub use parameters::Given;
 pub use publish::{PublishReport, PublishRequest, Published, publish};
 pub use receipt::{ReceiptOptions, ReceiptReport, ReceiptRequest, receipt};
+pub use registry::{
+    ListRepositoriesRequest, ListTagsRequest, LoginReport, LoginRequest, LogoutReport, LogoutRequest,
+    RepositoriesReport, TagsReport, login, logout, registry_ls, registry_tags,
+};
 pub use registry_doctor::{RegistryDoctorReport, RegistryDoctorRequest, registry_doctor};
 pub use resolve::{Consent, ResolvedBundle, installed_bundle};
+pub use rollback::{HistoryReport, HistoryRequest, InstalledBundle, RollbackRequest, history, rollback};
 pub use run::{PlanReport, RunReport, RunRequest, plan, run};
 pub use runs::{MetricName, RunsReport, RunsRequest, runs};
 pub use runs_remove::{RemoveRunsReport, RemoveRunsRequest, RemovedRun, runs_remove};
 pub use site::{Drivers, Network, NoPassphrases, PassphraseError, Passphrases, Reach, Site};
+pub use status::{AtOrigin, InstallationStatus, LastRun, StatusReport, StatusRequest, status};
 pub use store::{
     BundleUsage, RemovedContent, RemovedFile, StoreCheckReport, StoreCheckRequest, StoreForgetReport,
     StoreForgetRequest, StoreGcReport, StoreGcRequest, StoreUsageReport, Young, store_check, store_forget,

@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use samebundle_registry::Source;
 use samebundle_registry::durable::NotAFile;
 use samebundle_registry::layout::Layout;
-use samebundle_registry::remote::credentials::{CredentialPaths, Credentials};
+use samebundle_registry::remote::credentials::{Credential, CredentialPaths, Credentials};
 use samebundle_registry::remote::network::Proxies;
 use samebundle_registry::remote::registries::Registries;
 use samebundle_registry::remote::{Mirror, RemoteClient, RemoteConfig, RemoteRepository, RetryPolicy};
@@ -236,7 +236,7 @@ impl Site {
     /// # Errors
     /// If the site is offline, or credentials or configuration cannot be read.
     pub fn remote(&self, repository: &Repository) -> Result<RemoteRepository, VerbError> {
-        self.remote_with(repository, Some(self.home().registries()))
+        self.remote_with(repository, Some(self.home().registries()), None)
     }
 
     /// A repository of a registry, without a profile.
@@ -244,13 +244,26 @@ impl Site {
     /// # Errors
     /// As [`Site::remote`].
     pub(super) fn remote_unprofiled(&self, repository: &Repository) -> Result<RemoteRepository, VerbError> {
-        self.remote_with(repository, None)
+        self.remote_with(repository, None, None)
+    }
+
+    /// A repository of a registry, as a user whose credentials are given.
+    ///
+    /// # Errors
+    /// As [`Site::remote`].
+    pub(super) fn remote_as(
+        &self,
+        repository: &Repository,
+        credential: Credential,
+    ) -> Result<RemoteRepository, VerbError> {
+        self.remote_with(repository, None, Some(credential))
     }
 
     fn remote_with(
         &self,
         repository: &Repository,
         profiles: Option<PathBuf>,
+        credential: Option<Credential>,
     ) -> Result<RemoteRepository, VerbError> {
         let network = &self.reach.network;
         let paths = CredentialPaths {
@@ -263,8 +276,12 @@ impl Site {
         if located.insecure {
             insecure.insert(located.repository.registry().to_owned());
         }
+        let credentials = match credential {
+            Some(given) => Credentials::default().with(located.repository.registry(), given),
+            None => Credentials::load(&paths)?,
+        };
         let client = RemoteClient::new(RemoteConfig {
-            credentials: Credentials::load(&paths)?,
+            credentials,
             insecure,
             uploads: Some(self.home().uploads()),
             profiles,

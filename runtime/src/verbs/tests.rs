@@ -37,10 +37,12 @@ fn document() -> Value {
         "init": InitRequest => InitReport;
         "inspect": InspectRequest => InspectReport;
         "install": InstallRequest => InstallReport;
+        "history": HistoryRequest => HistoryReport;
         "lint": LintRequest => LintReport;
         "list": () => ListReport;
         "list_keys": () => KeysReport;
         "logs": LogsRequest => LogsReport;
+        "logout": LogoutRequest => LogoutReport;
         "outputs": OutputsRequest => OutputsReport;
         "page": PageRequest => PageReport;
         "plan": RunRequest => PlanReport;
@@ -48,6 +50,9 @@ fn document() -> Value {
         "pull": PullRequest => CopyReport;
         "receipt": ReceiptRequest => ReceiptReport;
         "registry_doctor": RegistryDoctorRequest => RegistryDoctorReport;
+        "registry_ls": ListRepositoriesRequest => RepositoriesReport;
+        "registry_tags": ListTagsRequest => TagsReport;
+        "rollback": RollbackRequest => InstallReport;
         "run": RunRequest => RunReport;
         "runs": RunsRequest => RunsReport;
         "runs_crate": CrateRequest => CrateReport;
@@ -56,6 +61,7 @@ fn document() -> Value {
         "show": ShowRequest => ShowReport;
         "sign": SignRequest => SignReport;
         "sign_file": SignFileRequest => SignFileReport;
+        "status": StatusRequest => StatusReport;
         "store_check": StoreCheckRequest => StoreCheckReport;
         "store_forget": StoreForgetRequest => StoreForgetReport;
         "store_gc": StoreGcRequest => StoreGcReport;

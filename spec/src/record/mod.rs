@@ -16,7 +16,7 @@ pub use claim::{CLAIMS_VERSION, Claim, ClaimOutput, ClaimResult, ClaimStatus};
 pub use event::{RunEvent, RunEventKind, RunFinished, RunStarted, TaskFinished, TaskStarted};
 pub use format::{Format, FormatError};
 pub use id::{RunId, RunIdError};
-pub use installation::{Installation, Verification};
+pub use installation::{EarlierBundle, Installation, Verification};
 pub use metrics::{Classification, ConfusionMatrix, Metrics, RocPoint, ends_with, short_names};
 pub use read::{ReadError, parse};
 pub use run::{ArtifactRecord, LogLine, OutputRecord, ParameterRecord, Run, RunStatus, SetBy, TaskRecord};

@@ -163,7 +163,7 @@ impl AuthFile {
 }
 
 /// A key without scheme and docker's version path.
-fn bare(key: &str) -> &str {
+pub(super) fn bare(key: &str) -> &str {
     let key = key.strip_prefix("https://").unwrap_or(key);
     let key = key.strip_prefix("http://").unwrap_or(key);
     let key = key.trim_end_matches('/');

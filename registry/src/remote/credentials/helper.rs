@@ -60,25 +60,106 @@ const TOKEN: &str = "<token>";
 #[async_trait]
 impl CredentialHelper for ProcessHelper {
     async fn get(&self, name: &str, server: &str) -> Result<Option<Credential>, CredentialError> {
-        let valid = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if name.is_empty() || name.len() > limits::NAME_BYTES || !name.chars().all(valid) {
-            return Err(CredentialError::HelperName {
-                name: name.chars().take(40).collect(),
-            });
-        }
-        let program = format!("docker-credential-{name}");
+        let program = program(name)?;
         ask_program(program.as_ref(), name, server, self.timeout).await
     }
 }
 
-/// Runs a helper and waits for its answer, no longer than `limit`.
+impl ProcessHelper {
+    /// Has a helper keep the credentials of a server.
+    ///
+    /// # Errors
+    /// If it cannot be run or fails.
+    pub async fn store(
+        &self,
+        name: &str,
+        server: &str,
+        username: &str,
+        secret: &str,
+    ) -> Result<(), CredentialError> {
+        let kept = Kept {
+            server_url: server,
+            username,
+            secret,
+        };
+        let input = serde_json::to_vec(&kept).map_err(|error| CredentialError::Helper {
+            name: name.to_owned(),
+            why: error.to_string(),
+        })?;
+        let input = Zeroizing::new(input);
+        let program = program(name)?;
+        run(program.as_ref(), name, "store", &input, self.timeout)
+            .await
+            .map(drop)
+    }
+
+    /// Has a helper forget the credentials of a server; it returns false if it has none.
+    ///
+    /// # Errors
+    /// If it cannot be run or fails.
+    pub async fn erase(&self, name: &str, server: &str) -> Result<bool, CredentialError> {
+        let program = program(name)?;
+        let erased = run(program.as_ref(), name, "erase", server.as_bytes(), self.timeout).await?;
+        Ok(erased.is_some())
+    }
+}
+
+/// What `store` reads.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Kept<'a> {
+    #[serde(rename = "ServerURL")]
+    server_url: &'a str,
+    username: &'a str,
+    secret: &'a str,
+}
+
+fn program(name: &str) -> Result<String, CredentialError> {
+    let valid = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if name.is_empty() || name.len() > limits::NAME_BYTES || !name.chars().all(valid) {
+        return Err(CredentialError::HelperName {
+            name: name.chars().take(40).collect(),
+        });
+    }
+    Ok(format!("docker-credential-{name}"))
+}
+
+/// Runs a helper and waits for the credentials that it gives, no longer than `limit`.
 pub(super) async fn ask_program(
     program: &OsStr,
     name: &str,
     server: &str,
     limit: Duration,
 ) -> Result<Option<Credential>, CredentialError> {
-    match tokio::time::timeout(limit, ask(program, name, server)).await {
+    let Some(output) = run(program, name, "get", server.as_bytes(), limit).await? else {
+        return Ok(None);
+    };
+    let answer: Answer = serde_json::from_slice(&output).map_err(|_| CredentialError::Helper {
+        name: name.to_owned(),
+        why: "it printed something else than credentials".to_owned(),
+    })?;
+    if answer.username.is_empty() && answer.secret.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(if answer.username == TOKEN {
+        Credential::Identity(answer.secret)
+    } else {
+        Credential::Basic {
+            username: answer.username,
+            password: answer.secret,
+        }
+    }))
+}
+
+/// Runs a helper and waits for what it prints, no longer than `limit`; none if it has no credentials.
+async fn run(
+    program: &OsStr,
+    name: &str,
+    action: &str,
+    input: &[u8],
+    limit: Duration,
+) -> Result<Option<Zeroizing<Vec<u8>>>, CredentialError> {
+    match tokio::time::timeout(limit, converse(program, name, action, input)).await {
         Ok(answer) => answer,
         Err(_) => Err(CredentialError::HelperTime {
             name: name.to_owned(),
@@ -87,7 +168,12 @@ pub(super) async fn ask_program(
     }
 }
 
-async fn ask(program: &OsStr, name: &str, server: &str) -> Result<Option<Credential>, CredentialError> {
+async fn converse(
+    program: &OsStr,
+    name: &str,
+    action: &str,
+    input: &[u8],
+) -> Result<Option<Zeroizing<Vec<u8>>>, CredentialError> {
     let start = |source| CredentialError::HelperStart {
         name: name.to_owned(),
         source,
@@ -97,16 +183,16 @@ async fn ask(program: &OsStr, name: &str, server: &str) -> Result<Option<Credent
         why,
     };
     let mut child = Command::new(program)
-        .arg("get")
+        .arg(action)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .map_err(start)?;
-    if let Some(mut input) = child.stdin.take() {
+    if let Some(mut pipe) = child.stdin.take() {
         // A helper that does not read its input may still answer.
-        let _ = input.write_all(server.as_bytes()).await;
+        let _ = pipe.write_all(input).await;
     }
     // Both pipes at once: a helper that fills one waits for its reader.
     let complaint = tokio::spawn(read(child.stderr.take()));
@@ -130,19 +216,7 @@ async fn ask(program: &OsStr, name: &str, server: &str) -> Result<Option<Credent
         let said = said.unwrap_or_else(|| format!("it said nothing and ended with {status}"));
         return Err(failed(said.chars().take(SHOWN).collect()));
     }
-    let answer: Answer = serde_json::from_slice(&output)
-        .map_err(|_| failed("it printed something else than credentials".to_owned()))?;
-    if answer.username.is_empty() && answer.secret.is_empty() {
-        return Ok(None);
-    }
-    Ok(Some(if answer.username == TOKEN {
-        Credential::Identity(answer.secret)
-    } else {
-        Credential::Basic {
-            username: answer.username,
-            password: answer.secret,
-        }
-    }))
+    Ok(Some(output))
 }
 
 /// Reads what a helper prints, at most one byte more than is allowed; the rest is read and dropped, so that it can end.

@@ -68,6 +68,11 @@ impl InstallOptions {
 
 /// What was installed, in words.
 pub(super) fn text(program: &str, report: &InstallReport) -> String {
+    changed(program, report, "upgraded")
+}
+
+/// The same, with the word for what was done to an installation that was there.
+pub(super) fn changed(program: &str, report: &InstallReport, did: &str) -> String {
     let one = &report.installation;
     let (version, digest) = (safe(&one.version), one.index.digest.short());
     let by = trusted_by(&one.verification);
@@ -80,7 +85,7 @@ pub(super) fn text(program: &str, report: &InstallReport) -> String {
         }
         Some(before) if before.to_string() != one.version => {
             format!(
-                "upgraded {} from {before} to {version} ({digest}), trusted by {by}",
+                "{did} {} from {before} to {version} ({digest}), trusted by {by}",
                 one.name
             )
         }

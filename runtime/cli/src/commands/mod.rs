@@ -9,6 +9,7 @@ mod doctor;
 mod explain;
 mod export;
 mod file;
+mod history;
 mod import;
 mod init;
 mod inspect;
@@ -16,6 +17,8 @@ mod install;
 mod key;
 mod lint;
 mod list;
+mod login;
+mod logout;
 mod logs;
 mod manual;
 mod outputs;
@@ -25,10 +28,12 @@ mod pull;
 mod push;
 mod receipt;
 mod registry;
+mod rollback;
 mod run;
 mod runs;
 mod show;
 mod sign;
+mod status;
 mod store;
 mod trust;
 mod uninstall;
@@ -94,9 +99,16 @@ pub(crate) enum Command {
     Create(create::Create),
     /// Replace an installation's bundle by another version
     Upgrade(upgrade::Upgrade),
+    /// Give an installation the bundle back that it had before
+    Rollback(rollback::Rollback),
+    /// Show what was installed under a name, and when
+    History(history::History),
+    /// Show installations with their last run, and whether there is something newer
+    Status(status::Status),
     /// Forget an installation; its runs stay
     Uninstall(uninstall::Uninstall),
     /// List installations
+    #[command(visible_alias = "ls")]
     List(list::List),
     /// Show one installation, or write a page about a run
     Show(show::Show),
@@ -118,7 +130,11 @@ pub(crate) enum Command {
     Import(import::Import),
     /// Check a receipt that a site signed, and show what it says
     Receipt(receipt::Receipt),
-    /// Serve a registry
+    /// Log in to a registry: check a name and password, and keep them where docker and podman find them
+    Login(login::Login),
+    /// Forget the name and password of a registry
+    Logout(logout::Logout),
+    /// Serve a registry; list what one has
     #[command(subcommand)]
     Registry(registry::Registry),
     /// Check and measure the local store
@@ -146,7 +162,7 @@ impl Command {
     pub(crate) fn orderly(&self) -> Duration {
         match self {
             Self::Registry(registry::Registry::Serve(_)) => SERVED,
-            Self::Run(_) | Self::Install(_) | Self::Create(_) | Self::Upgrade(_) | Self::Uninstall(_) => {
+            Self::Run(_) | Self::Install(_) | Self::Create(_) | Self::Upgrade(_) | Self::Rollback(_) | Self::Uninstall(_) => {
                 ORDERLY
             }
             _ => Duration::from_secs(1),
@@ -185,6 +201,9 @@ impl Command {
             Self::Install(args) => args.run(session).await,
             Self::Create(args) => args.run(session).await,
             Self::Upgrade(args) => args.run(session).await,
+            Self::Rollback(args) => args.run(session).await,
+            Self::History(args) => args.run(session),
+            Self::Status(args) => args.run(session).await,
             Self::Uninstall(args) => args.run(session).await,
             Self::List(args) => args.run(session),
             Self::Show(args) => args.run(session).await,
@@ -197,6 +216,8 @@ impl Command {
             Self::Export(args) => args.run(session).await,
             Self::Import(args) => args.run(session).await,
             Self::Receipt(args) => args.run(session),
+            Self::Login(args) => args.run(session).await,
+            Self::Logout(args) => args.run(session).await,
             Self::Registry(registry) => registry.run(session).await,
             Self::Store(store) => store.run(session).await,
             Self::Volume(volume) => volume.run(session),

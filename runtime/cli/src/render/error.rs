@@ -89,7 +89,7 @@ fn no_room(kind: ErrorKind, chain: &[String]) -> bool {
 fn general_hint(kind: ErrorKind) -> Option<&'static str> {
     match kind {
         ErrorKind::Denied => {
-            Some("log in with any tool that writes the Docker credential file, e.g. `docker login REGISTRY`")
+            Some("log in with `login REGISTRY`, or with any tool that writes the Docker credential file")
         }
         ErrorKind::Unavailable => {
             Some("nothing was changed; run the same command again, it continues where it stopped")

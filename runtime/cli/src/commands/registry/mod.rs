@@ -1,7 +1,9 @@
-//! `registry`: serving one, its users, and finding out what one can do.
+//! `registry`: serving one, its users, what one has, and finding out what one can do.
 
 mod doctor;
+mod ls;
 mod serve;
+mod tags;
 mod user;
 
 use clap::Subcommand;
@@ -21,6 +23,10 @@ pub(crate) enum Registry {
     Serve(Box<serve::Serve>),
     /// Set a user's password in a file for `registry serve --htpasswd`
     User(user::User),
+    /// List the repositories of a registry
+    Ls(ls::Ls),
+    /// List the tags of a repository
+    Tags(tags::Tags),
     /// Find out what a registry can and cannot do, and keep that for all commands
     ///
     /// Pushes scratch content of up to 25 MiB to the repository, without a tag, and removes it where the registry allows that;
@@ -33,6 +39,8 @@ impl Registry {
         match self {
             Self::Serve(args) => args.run(session).await,
             Self::User(args) => args.run(session),
+            Self::Ls(args) => args.run(session).await,
+            Self::Tags(args) => args.run(session).await,
             Self::Doctor(args) => args.run(session).await,
         }
     }

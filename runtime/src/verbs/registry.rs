@@ -1,0 +1,179 @@
+//! `registry ls`, `registry tags`, `login` and `logout`: what a registry has, and who one is there.
+
+use std::path::PathBuf;
+
+use samebundle_registry::remote::credentials::{self, Credential, KeptBy};
+use samebundle_registry::trust::keys::Passphrase;
+use samebundle_spec::{Repository, Tag};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Site, VerbError};
+
+/// Asks which repositories a registry has.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ListRepositoriesRequest {
+    /// The registry, `host` or `host:port`.
+    pub registry: String,
+}
+
+/// The repositories of a registry.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct RepositoriesReport {
+    /// The registry.
+    pub registry: String,
+    /// Their names without the registry, sorted: those that the user may see.
+    pub repositories: Vec<String>,
+}
+
+/// Asks which tags a repository has.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ListTagsRequest {
+    /// The repository.
+    pub repository: Repository,
+}
+
+/// The tags of a repository.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct TagsReport {
+    /// The repository.
+    pub repository: Repository,
+    /// Its tags, sorted.
+    pub tags: Vec<Tag>,
+}
+
+/// A user of a registry. It is never written, because it holds a password.
+#[derive(Debug)]
+pub struct LoginRequest {
+    /// The registry, `host` or `host:port`.
+    pub registry: String,
+    /// The name.
+    pub username: String,
+    /// The password or token.
+    pub password: Passphrase,
+    /// The credentials file that is written.
+    pub file: PathBuf,
+}
+
+/// Who one is at a registry now.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LoginReport {
+    /// The registry.
+    pub registry: String,
+    /// The name.
+    pub username: String,
+    /// The credentials file.
+    pub file: String,
+    /// The helper that keeps the password; none: the file does, in the open.
+    pub helper: Option<String>,
+    /// Whether the registry asked for the credentials, and took them.
+    pub checked: bool,
+}
+
+/// Asks to forget who one is at a registry.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LogoutRequest {
+    /// The registry, `host` or `host:port`.
+    pub registry: String,
+}
+
+/// What was forgotten.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct LogoutReport {
+    /// The registry.
+    pub registry: String,
+    /// The files in which there were credentials of it.
+    pub files: Vec<String>,
+}
+
+/// Any repository of a registry that a person names, with or without a scheme before it.
+fn registry(text: &str) -> Result<Repository, VerbError> {
+    let schemes = ["https://", "http://", "oci://", "docker://"];
+    let host = schemes.iter().find_map(|scheme| text.strip_prefix(scheme));
+    let host = host.unwrap_or(text).trim_end_matches('/');
+    let repository = format!("{host}/repository").parse::<Repository>();
+    match repository {
+        Ok(repository) if !host.contains('/') => Ok(repository),
+        _ => Err(VerbError::Usage(format!(
+            "{text:?} is no registry: give HOST or HOST:PORT, without a repository"
+        ))),
+    }
+}
+
+/// Lists the repositories of a registry that the user may see.
+///
+/// # Errors
+/// If it cannot be asked, denies it, or does not list them.
+pub async fn registry_ls(
+    site: &Site,
+    request: &ListRepositoriesRequest,
+) -> Result<RepositoriesReport, VerbError> {
+    let any = registry(&request.registry)?;
+    let registry = any.registry().to_owned();
+    let repositories = site.remote(&any)?.list_repositories().await?;
+    let repositories = repositories.ok_or_else(|| VerbError::NoCatalog {
+        registry: registry.clone(),
+    })?;
+    Ok(RepositoriesReport {
+        registry,
+        repositories,
+    })
+}
+
+/// Lists the tags of a repository.
+///
+/// # Errors
+/// If the registry cannot be asked, denies it, or has no such repository.
+pub async fn registry_tags(site: &Site, request: ListTagsRequest) -> Result<TagsReport, VerbError> {
+    let repository = request.repository;
+    match site.remote(&repository)?.tags_if_any().await? {
+        Some(tags) => Ok(TagsReport { repository, tags }),
+        None => Err(VerbError::NoRepository { repository }),
+    }
+}
+
+/// Checks a user's credentials at a registry, and keeps them where docker and podman find them as well.
+///
+/// # Errors
+/// If the registry does not take them or cannot be asked, or they cannot be kept.
+pub async fn login(site: &Site, request: LoginRequest) -> Result<LoginReport, VerbError> {
+    let any = registry(&request.registry)?;
+    let credential = Credential::Basic {
+        username: request.username.clone(),
+        password: request.password.clone(),
+    };
+    let checked = site.remote_as(&any, credential)?.log_in().await?;
+    let kept = credentials::keep(&request.file, &any, &request.username, &request.password).await?;
+    Ok(LoginReport {
+        registry: any.registry().to_owned(),
+        username: request.username,
+        file: request.file.display().to_string(),
+        helper: match kept {
+            KeptBy::File => None,
+            KeptBy::Helper(name) => Some(name),
+        },
+        checked,
+    })
+}
+
+/// Forgets a user's credentials of a registry, in all files in which they would be found.
+///
+/// # Errors
+/// If a file cannot be read or written, or a helper fails.
+pub async fn logout(site: &Site, request: &LogoutRequest) -> Result<LogoutReport, VerbError> {
+    let any = registry(&request.registry)?;
+    let mut files = Vec::new();
+    for file in &site.reach().network.credentials {
+        if credentials::forget(file, &any).await? {
+            files.push(file.display().to_string());
+        }
+    }
+    Ok(LogoutReport {
+        registry: any.registry().to_owned(),
+        files,
+    })
+}
