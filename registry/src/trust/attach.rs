@@ -17,6 +17,12 @@ use crate::store::{SinkExt as _, Source, SourceExt as _, Store, StoreError};
 /// The annotation of a sigstore bundle's manifest with the predicate type of its statement.
 pub(super) const PREDICATE_ANNOTATION: &str = "dev.sigstore.bundle.predicateType";
 
+const CREATED_ANNOTATION: &str = "org.opencontainers.image.created";
+
+/// The annotation of a signature's manifest with the public key that made it, SubjectPublicKeyInfo in base64. It makes nobody
+/// trusted: it spares a person who decides to trust the key to have it sent.
+pub(super) const KEY_ANNOTATION: &str = "dev.samebundle.signature.key";
+
 /// The manifests that signing pushed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attached {
@@ -58,7 +64,11 @@ pub async fn sign<S: Store + ?Sized>(
         source,
     };
     let created = release.issued.to_string();
-    let referrer = push_bundle(store, index, document, RELEASE_TYPE, Some(created))
+    let more = [
+        (CREATED_ANNOTATION, created),
+        (KEY_ANNOTATION, STANDARD.encode(key.public().to_spki())),
+    ];
+    let referrer = push_bundle(store, index, document, RELEASE_TYPE, more)
         .await
         .map_err(attach)?;
     let jws = notation::sign(index, release.issued, release.expires, key);
@@ -85,7 +95,7 @@ pub(super) async fn push_bundle<S: Store + ?Sized>(
     subject: &Descriptor,
     document: Vec<u8>,
     predicate_type: &str,
-    created: Option<String>,
+    annotations: impl IntoIterator<Item = (&'static str, String)>,
 ) -> Result<Descriptor, StoreError> {
     let layer = store
         .push_bytes(MediaType::SIGSTORE_BUNDLE, Bytes::from(document))
@@ -93,8 +103,8 @@ pub(super) async fn push_bundle<S: Store + ?Sized>(
     let mut manifest = Manifest::artifact(MediaType::SIGSTORE_BUNDLE, vec![layer])
         .with_annotation("dev.sigstore.bundle.content", "dsse-envelope")
         .with_annotation(PREDICATE_ANNOTATION, predicate_type);
-    if let Some(created) = created {
-        manifest = manifest.with_annotation("org.opencontainers.image.created", created);
+    for (name, value) in annotations {
+        manifest = manifest.with_annotation(name, value);
     }
     push_artifact(store, subject, manifest).await
 }

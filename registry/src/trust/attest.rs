@@ -78,7 +78,7 @@ pub async fn sign_documents<S: Store + ?Sized>(
             .sign(key)
             .map_err(|error| invalid(error.to_string()))?;
         let bytes = bundle.to_bytes().map_err(|error| invalid(error.to_string()))?;
-        push_bundle(store, subject, bytes, kind.uri(), None)
+        push_bundle(store, subject, bytes, kind.uri(), [])
             .await
             .map_err(|source| TrustError::Attach {
                 subject: subject.digest,

@@ -4,11 +4,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use samebundle_spec::manifest::{Document, Manifest};
-use samebundle_spec::signing::{Predicate, cosign};
+use samebundle_spec::signing::{Predicate, PublicKey, Release, cosign, examine_with};
 use samebundle_spec::{Descriptor, MediaType, Tag, limits};
 
 use super::TrustError;
-use super::attach::{PREDICATE_ANNOTATION, read_manifest};
+use super::attach::{KEY_ANNOTATION, PREDICATE_ANNOTATION, read_manifest};
 use crate::store::{Origin, Referrers, Resolve, Source, SourceExt as _, StoreError};
 
 /// The media type that referrers have and that all sigstore bundles begin with.
@@ -83,6 +83,59 @@ where
     S: Source + Referrers + ?Sized,
 {
     find(source, subject, Wanted::Signature).await
+}
+
+/// A key that signed a release of a bundle, as it travels with the signature. Nothing says whose key it is.
+#[derive(Clone, Debug)]
+pub struct CarriedKey {
+    /// The key.
+    pub key: PublicKey,
+    /// The release that it signed.
+    pub release: Release,
+}
+
+/// Reads the keys that travel with the release statements of a bundle, each of which has signed its statement.
+///
+/// # Errors
+/// As [`signatures`].
+pub async fn carried_keys<S>(source: &S, subject: &Descriptor) -> Result<Vec<CarriedKey>, TrustError>
+where
+    S: Source + Referrers + ?Sized,
+{
+    let lookup = |source| TrustError::Lookup {
+        subject: subject.digest,
+        source,
+    };
+    let wanted = Wanted::Signature;
+    let referrers = source.referrers(subject, None).await.map_err(lookup)?;
+    let may_be = |one: &&Descriptor| wanted.may_be(one.artifact_type.as_ref());
+    let candidates: Vec<_> = referrers.iter().filter(may_be).collect();
+    check_count(subject, candidates.len())?;
+    let mut carried: Vec<CarriedKey> = Vec::new();
+    for referrer in candidates {
+        let Some((manifest, layer)) = only_layer(source, subject, referrer).await.map_err(lookup)? else {
+            continue;
+        };
+        let Some(key) = carried_key(&manifest).filter(|_| wanted.is_layer(&layer.media_type)) else {
+            continue;
+        };
+        let document = source.fetch_bytes(&layer, wanted.limit()).await.map_err(lookup)?;
+        match examine_with(&document, &key) {
+            Ok(signed) if signed.statement.subject == subject.digest => carried.push(CarriedKey {
+                key,
+                release: signed.statement.release,
+            }),
+            _ => {}
+        }
+    }
+    carried.sort_by_key(|one| (one.key.id(), std::cmp::Reverse(one.release.sequence)));
+    carried.dedup_by_key(|one| one.key.id());
+    Ok(carried)
+}
+
+fn carried_key(manifest: &Manifest) -> Option<PublicKey> {
+    let text = manifest.annotations.get(KEY_ANNOTATION)?;
+    PublicKey::from_spki(&STANDARD.decode(text).ok()?).ok()
 }
 
 /// Reads every signed attestation of one kind that refers to `subject`.

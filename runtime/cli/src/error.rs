@@ -66,6 +66,12 @@ pub(crate) enum CliError {
         /// How many.
         message: String,
     },
+    /// The policy refuses a bundle; the report says why.
+    #[error("this home does not trust the bundle")]
+    Refused {
+        /// What decides.
+        report: Box<Report>,
+    },
     /// A file could not be read or written.
     #[error(transparent)]
     Path(#[from] PathError),
@@ -86,7 +92,7 @@ impl CliError {
     /// Returns the report that is printed on standard output as well.
     pub(crate) fn report(&self) -> Option<&Report> {
         match self {
-            Self::Failed { report, .. } | Self::Faulty { report, .. } | Self::NothingRuns { report } => {
+            Self::Failed { report, .. } | Self::Faulty { report, .. } | Self::NothingRuns { report } | Self::Refused { report } => {
                 Some(report)
             }
             _ => None,
@@ -113,6 +119,7 @@ impl Classify for CliError {
             Self::Passphrase(error) => error.kind(),
             Self::LogFilter { .. } | Self::Usage(_) => ErrorKind::Usage,
             Self::Faulty { .. } => ErrorKind::Input,
+            Self::Refused { .. } => ErrorKind::NotTrusted,
             Self::Failed { .. } => ErrorKind::Failed,
             Self::Interrupted(_) => ErrorKind::Interrupted,
         }

@@ -8,6 +8,7 @@ mod commands;
 mod early;
 mod error;
 mod flags;
+mod habits;
 mod log;
 mod name_service;
 mod passphrase;
@@ -57,16 +58,20 @@ fn main() -> ExitCode {
     };
     let mut settings = Settings::read();
     settings.set_home(early.home.clone());
+    let new_home = early.home.is_some() && settings.home().is_ok_and(|home| !home.exists());
     let (words, early) = match brought(words, early, &settings) {
         Ok(known) => known,
         Err((error, output)) => return fail(&error, output),
     };
     match parse(&words, &early, &settings) {
-        Ok((cli, matches)) => run(cli, &matches, settings),
+        Ok((cli, matches)) => run(cli, &matches, settings, new_home),
         Err(NotParsed::Installation(error)) => fail(&error, early.output),
         Err(NotParsed::Clap(error)) => {
             // Help and version are "errors" of clap that go to standard output with code 0.
             let code = error.exit_code();
+            if let Some(answer) = habits::answer(&error) {
+                return fail(&CliError::Usage(answer), early.output);
+            }
             match (early.output.is_document(), error.use_stderr()) {
                 (false, _) => drop(error.print()),
                 (true, true) => return fail(&CliError::Usage(usage(&error)), early.output),
@@ -222,7 +227,7 @@ fn bundle_of(words: &[String], settings: &Settings) -> Result<Option<Bundle>, Cl
     }
 }
 
-fn run(cli: Cli, matches: &ArgMatches, settings: Settings) -> ExitCode {
+fn run(cli: Cli, matches: &ArgMatches, settings: Settings, new_home: bool) -> ExitCode {
     let output = cli.global.output;
     if let Some(result) = cli.command.run_anywhere(&settings) {
         return finish(result, output);
@@ -239,6 +244,11 @@ fn run(cli: Cli, matches: &ArgMatches, settings: Settings) -> ExitCode {
         false => log::Reader::User(Arc::clone(&events)),
     };
     log::show(filter, reader);
+    if let (true, Ok(home)) = (new_home, settings.home()) {
+        // The name may have a slip in it, and then nothing is found in it.
+        let text = format!("{} did not exist: it is a new, empty home", home.display());
+        events.emit(Event::Notice { text });
+    }
     for text in spelling::notes(matches) {
         events.emit(Event::Notice { text });
     }

@@ -67,10 +67,11 @@ pub async fn choose(
     candidates: &[Candidate],
     wanted: Option<&str>,
 ) -> Result<(Arc<dyn Driver>, Offers), DriverError> {
-    let Some(wanted) = wanted.filter(|wanted| *wanted != "local") else {
+    let is = |name: &str| wanted.is_none_or(|wanted| wanted.eq_ignore_ascii_case(name));
+    let Some(wanted) = wanted.filter(|_| !is("local")) else {
         return first_that_works(candidates).await;
     };
-    match candidates.iter().find(|candidate| candidate.name == wanted) {
+    match candidates.iter().find(|candidate| is(candidate.name)) {
         Some(candidate) => candidate.offers().await,
         None => {
             let known: Vec<&str> = candidates.iter().map(|candidate| candidate.name).collect();
@@ -125,6 +126,8 @@ mod tests {
         assert!(choose(&[absent("a"), works("b"), never("c")], None).await.is_ok());
         assert!(choose(&[never("a"), works("b")], Some("b")).await.is_ok());
         assert!(choose(&[works("a"), never("b")], Some("local")).await.is_ok());
+        assert!(choose(&[works("a"), never("b")], Some("Local")).await.is_ok());
+        assert!(choose(&[never("a"), works("b")], Some("B")).await.is_ok());
     }
 
     #[tokio::test]

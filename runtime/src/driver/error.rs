@@ -18,7 +18,10 @@ pub enum DriverError {
         why: String,
     },
     /// There is no driver of that name.
-    #[error("there is no driver {wanted:?}; there are {known}")]
+    #[error(
+        "there is no environment {wanted:?}; there are {known}, and local, the first of them that works here. Clusters are not \
+         supported yet"
+    )]
     Unknown {
         /// The name that was asked for.
         wanted: String,

@@ -300,6 +300,15 @@ pub enum VerbError {
         /// The repository.
         repository: Repository,
     },
+    /// A bundle's signatures carry no key, or not this one.
+    #[error(
+        "no signature of {bundle} carries a key, so that there is none to be trusted: ask its publisher for the public key \
+         (`key export`), and add it with `trust add NAME FILE`"
+    )]
+    NoKeyOffered {
+        /// The bundle.
+        bundle: String,
+    },
     /// A run uses a volume.
     #[error("volume {name} is used by a run; wait until it has ended, or stop it")]
     VolumeInUse {
@@ -399,6 +408,7 @@ impl Classify for VerbError {
             | Self::NoVersion { .. }
             | Self::NothingEarlier { .. }
             | Self::NoCatalog { .. }
+            | Self::NoKeyOffered { .. }
             | Self::NoRepository { .. }
             | Self::NoFiles { .. }
             | Self::FilesRemoved { .. }

@@ -76,12 +76,31 @@ pub struct KeysReport {
 pub struct ListedKey {
     /// Its name.
     pub key: BundleName,
-    /// Its id, shortened, or `not trusted`: the public half is in the trust store only.
-    pub id: String,
-    /// What it signs with; empty if it is not trusted.
-    pub algorithm: String,
+    /// Its id; none if its public half is not known.
+    pub id: Option<KeyId>,
+    /// What it signs with; none in the same way.
+    pub algorithm: Option<KeyAlgorithm>,
     /// Whether its file has a passphrase.
     pub encrypted: bool,
+    /// Whether this home trusts it.
+    pub trusted: bool,
+}
+
+/// Removes a private key.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RemoveKeyRequest {
+    /// Name of the key.
+    pub name: BundleName,
+}
+
+/// A private key that is gone.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct RemoveKeyReport {
+    /// Its name.
+    pub removed: BundleName,
+    /// Whether this home still trusts what it signed.
+    pub trusted: bool,
 }
 
 /// A public key.
@@ -96,6 +115,10 @@ pub struct ExportKeyReport {
 
 fn key_path(site: &Site, name: &BundleName) -> PathBuf {
     site.home().keys().join(format!("{name}.key"))
+}
+
+fn public_path(site: &Site, name: &BundleName) -> PathBuf {
+    site.home().keys().join(format!("{name}.pub"))
 }
 
 /// Makes a key pair, which its home trusts.
@@ -132,6 +155,10 @@ fn keep(
     passphrase: Option<&Passphrase>,
 ) -> Result<KeyReport, VerbError> {
     keys::save(&key_path(site, &name), key, passphrase)?;
+    // The public half stays known when the key is no longer trusted.
+    let public = public_path(site, &name);
+    durable::write(&public, key.public().to_pem().as_bytes(), 0o644)
+        .map_err(VerbError::io("write", &public))?;
     site.trust()?.add(&name, &key.public(), &Scope::ANY)?;
     Ok(KeyReport {
         key: name,
@@ -211,13 +238,43 @@ fn listed(path: &Path, trust: &TrustStore) -> Result<Option<ListedKey>, VerbErro
     let Some(key) = name.and_then(|name| name.parse::<BundleName>().ok()) else {
         return Ok(None);
     };
-    let public = trust.keys().get(&key);
+    let encrypted = keys::is_encrypted(path)?;
+    let trusted = trust.keys().get(&key);
+    let public = match trusted {
+        Some(public) => Some(*public),
+        None if !encrypted => Some(keys::load(path, None)?.public()),
+        None => keys::load_public(&path.with_extension("pub")).ok(),
+    };
     Ok(Some(ListedKey {
-        id: public.map_or_else(|| "not trusted".to_owned(), |public| public.id().short()),
-        algorithm: public.map_or("", |public| public.algorithm().word()).to_owned(),
-        encrypted: keys::is_encrypted(path)?,
+        id: public.map(|public| public.id()),
+        algorithm: public.map(|public| public.algorithm()),
+        encrypted,
+        trusted: trusted.is_some(),
         key,
     }))
+}
+
+/// Removes a private key and its public half; whether it is trusted does not change.
+///
+/// # Errors
+/// If there is no such key, or its files cannot be removed.
+pub fn remove_key(site: &Site, request: &RemoveKeyRequest) -> Result<RemoveKeyReport, VerbError> {
+    let name = &request.name;
+    check(site, name)?;
+    for path in [key_path(site, name), public_path(site, name)] {
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(VerbError::io("remove", &path)(error));
+            }
+            _ => {}
+        }
+    }
+    let folder = site.home().keys();
+    durable::sync_folder(&folder).map_err(VerbError::io("sync", &folder))?;
+    Ok(RemoveKeyReport {
+        removed: name.clone(),
+        trusted: site.trust()?.keys().contains_key(name),
+    })
 }
 
 /// Returns a public key or its certificate, and writes it to a file if one is named.
@@ -251,8 +308,14 @@ fn certificate(site: &Site, name: &BundleName) -> Result<String, VerbError> {
     Ok(signing::certificate::to_pem(&der))
 }
 
-/// Returns a public key, which is in the trust store since the key was made.
+/// Returns a public key: it is in the trust store since the key was made, or lies beside the private key.
 fn public(site: &Site, name: &BundleName) -> Result<PublicKey, VerbError> {
     let trust = site.trust()?;
-    trust.keys().get(name).copied().ok_or_else(|| no_key(name))
+    let beside = || keys::load_public(&public_path(site, name)).ok();
+    trust
+        .keys()
+        .get(name)
+        .copied()
+        .or_else(beside)
+        .ok_or_else(|| no_key(name))
 }

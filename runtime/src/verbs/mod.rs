@@ -26,6 +26,7 @@ mod key;
 mod location;
 mod logs;
 mod metadata;
+mod offered;
 mod outputs;
 mod page;
 mod parameters;
@@ -77,13 +78,16 @@ pub use install::{
 };
 pub use key::{
     ExportKeyReport, ExportKeyRequest, GenerateKeyRequest, ImportKeyRequest, KeyReport, KeysReport,
-    ListedKey, export_key, generate_key, import_key, list_keys,
+    ListedKey, RemoveKeyReport, RemoveKeyRequest, export_key, generate_key, import_key, list_keys, remove_key,
 };
 pub use location::{LocalName, Location, LocationError, archive_stem};
 pub use logs::{LogsReport, LogsRequest, follow_logs, logs};
 pub use metadata::{
     CrateReport, CrateRequest, MetadataGiven, PushRunsReport, PushRunsRequest, PushedRun, runs_crate,
     runs_push,
+};
+pub use offered::{
+    AddOfferedKeyRequest, OfferedKey, OfferedKeysReport, OfferedKeysRequest, offered_keys, trust_add_offered,
 };
 pub use outputs::{
     AbsentOutput, ArtifactReport, OutputReport, OutputsReport, OutputsRequest, Results, Shown, ShownArtifact,

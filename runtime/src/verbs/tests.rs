@@ -43,6 +43,7 @@ fn document() -> Value {
         "list_keys": () => KeysReport;
         "logs": LogsRequest => LogsReport;
         "logout": LogoutRequest => LogoutReport;
+        "offered_keys": OfferedKeysRequest => OfferedKeysReport;
         "outputs": OutputsRequest => OutputsReport;
         "page": PageRequest => PageReport;
         "plan": RunRequest => PlanReport;
@@ -52,6 +53,7 @@ fn document() -> Value {
         "registry_doctor": RegistryDoctorRequest => RegistryDoctorReport;
         "registry_ls": ListRepositoriesRequest => RepositoriesReport;
         "registry_tags": ListTagsRequest => TagsReport;
+        "remove_key": RemoveKeyRequest => RemoveKeyReport;
         "rollback": RollbackRequest => InstallReport;
         "run": RunRequest => RunReport;
         "runs": RunsRequest => RunsReport;
@@ -67,6 +69,7 @@ fn document() -> Value {
         "store_gc": StoreGcRequest => StoreGcReport;
         "store_usage": () => StoreUsageReport;
         "trust_add": AddTrustRequest => AddTrustReport;
+        "trust_add_offered": AddOfferedKeyRequest => AddTrustReport;
         "trust_explain": ExplainTrustRequest => ExplainTrustReport;
         "trust_list": () => TrustReport;
         "trust_remove": RemoveTrustRequest => RemoveTrustReport;

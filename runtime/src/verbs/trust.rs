@@ -7,7 +7,7 @@ use std::time::Duration;
 use samebundle_registry::layout::Layout;
 use samebundle_registry::trust::{self, keys};
 use samebundle_spec::signing::{KeyAlgorithm, KeyId, Predicate, Release, Rule, Scope, Statement};
-use samebundle_spec::{BundleName, Descriptor, Digest, Repository};
+use samebundle_spec::{BundleName, Classify, Descriptor, Digest, ErrorKind, Repository};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -89,6 +89,8 @@ pub struct ExplainTrustReport {
     pub rule: String,
     /// Why the bundle is trusted or refused, in words.
     pub verdict: String,
+    /// Whether it is trusted.
+    pub trusted: bool,
 }
 
 /// Signs a bundle.
@@ -188,11 +190,16 @@ pub async fn trust_explain(
         allow_unsigned: false,
         allow_downgrade: true,
     };
-    let verdict = match bundle.verify(site, consent).await {
-        Ok(verified) => verdict(verified.get().digest, verified.basis()),
-        Err(error) => format!("refused: {error}"),
+    let (trusted, verdict) = match bundle.verify(site, consent).await {
+        Ok(verified) => (true, verdict(verified.get().digest, verified.basis())),
+        Err(error) if error.kind() == ErrorKind::NotTrusted => (false, format!("refused: {error}")),
+        Err(error) => return Err(error),
     };
-    Ok(ExplainTrustReport { rule, verdict })
+    Ok(ExplainTrustReport {
+        rule,
+        verdict,
+        trusted,
+    })
 }
 
 /// Signs a bundle in its location. Outside registries it also signs the documents that are attached to it.

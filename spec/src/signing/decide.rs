@@ -83,6 +83,15 @@ pub fn examine(document: &[u8], keys: &KeyRing) -> Result<Signed, SignatureFault
     Ok(Signed { key, statement })
 }
 
+/// The same with one key, which need not be trusted: for a person who is asked whether it is to be.
+///
+/// # Errors
+/// As [`examine`].
+pub fn examine_with(document: &[u8], key: &PublicKey) -> Result<Signed, SignatureFault> {
+    let name = "key".parse().expect("this is a name");
+    examine(document, &KeyRing::from([(name, *key)]))
+}
+
 /// Reads a sigstore bundle and returns the statement in it, not parsed, and the trusted key that signed it.
 pub(super) fn open(document: &[u8], keys: &KeyRing) -> Result<(KeyId, Vec<u8>), SignatureFault> {
     let bundle = Bundle::from_bytes(document).map_err(|error| match error {
@@ -146,7 +155,10 @@ pub fn decide(
     }
     let place = question.place;
     if base.is_none() && (*place != BundleOrigin::Local || policy.rules().next().is_none()) {
-        return Err(Refusal::NoRule { place: place.clone() });
+        return Err(Refusal::NoRule {
+            place: place.clone(),
+            signed_by: signed_by(examined),
+        });
     }
     let mut faults = Vec::new();
     let mut groups: BTreeMap<Group<'_>, Vec<Vote<'_>>> = BTreeMap::new();
@@ -185,13 +197,23 @@ pub fn decide(
             found: signers(votes).len(),
         })
     });
-    let refusal = few.unwrap_or_else(|| Refusal::of(place, faults.clone()));
+    let refusal = few.unwrap_or_else(|| Refusal::of(place, signed_by(examined), faults.clone()));
     match base.filter(|(_, rule)| rule.level == Level::Audit) {
         Some((scope, rule)) if !faults.iter().any(SignatureFault::is_integrity) => {
             Ok(unsigned(scope, rule, faults))
         }
         _ => Err(refusal),
     }
+}
+
+/// The keys that the signatures name.
+fn signed_by(examined: &[Result<Signed, SignatureFault>]) -> BTreeSet<KeyId> {
+    let keys = examined.iter().filter_map(|one| match one {
+        Ok(signed) => Some(signed.key),
+        Err(SignatureFault::UnknownKey { hint }) => KeyId::from_hint(hint),
+        Err(_) => None,
+    });
+    keys.collect()
 }
 
 pub(super) fn unsigned(scope: &Scope, rule: &Rule, warnings: Vec<SignatureFault>) -> Decision {

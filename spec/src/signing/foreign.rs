@@ -170,6 +170,7 @@ pub fn suffices(
     let Some((scope, rule)) = policy.rule_for(question.place, &[]) else {
         return Err(Refusal::NoRule {
             place: question.place.clone(),
+            signed_by: BTreeSet::new(),
         });
     };
     let (wanted, mut faults, mut warnings) = (rule.key_ids(keys), Vec::new(), Vec::new());
@@ -210,7 +211,7 @@ pub fn suffices(
         });
     }
     if signers.is_empty() {
-        return Err(Refusal::of(question.place, faults));
+        return Err(Refusal::of(question.place, BTreeSet::new(), faults));
     }
     Err(Refusal::TooFew {
         scope: scope.clone(),

@@ -89,6 +89,13 @@ impl KeyId {
         STANDARD.encode(self.0.as_bytes())
     }
 
+    /// Reads what [`Self::hint`] writes; none for any other text.
+    pub fn from_hint(hint: &str) -> Option<Self> {
+        let bytes = STANDARD.decode(hint).ok().filter(|bytes| bytes.len() == 32)?;
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        hex.parse().ok()
+    }
+
     /// Returns the 32 bytes.
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
@@ -166,6 +173,19 @@ impl PublicKey {
             return Self::from_bytes(key.as_bytes());
         }
         p256::ecdsa::VerifyingKey::from_public_key_pem(text)
+            .map(|key| Self(Public::P256(key)))
+            .map_err(|_| KeyError::NotSpki)
+    }
+
+    /// Reads a SubjectPublicKeyInfo in DER.
+    ///
+    /// # Errors
+    /// As [`Self::from_pem`].
+    pub fn from_spki(der: &[u8]) -> Result<Self, KeyError> {
+        if let Ok(key) = ed25519_dalek::VerifyingKey::from_public_key_der(der) {
+            return Self::from_bytes(key.as_bytes());
+        }
+        p256::ecdsa::VerifyingKey::from_public_key_der(der)
             .map(|key| Self(Public::P256(key)))
             .map_err(|_| KeyError::NotSpki)
     }

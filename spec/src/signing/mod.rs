@@ -34,7 +34,7 @@ pub mod statement;
 mod vectors;
 
 pub use attestation::{Attestation, Predicate, attested};
-pub use decide::{Decision, Expected, Question, Signed, decide, examine};
+pub use decide::{Decision, Expected, Question, Signed, decide, examine, examine_with};
 pub use dsse::Envelope;
 pub use foreign::{Bare, SignatureFormat};
 pub use key::{KeyAlgorithm, KeyError, KeyId, PublicKey, SigningKey};

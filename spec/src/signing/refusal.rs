@@ -1,5 +1,7 @@
 //! Why signatures do not make a bundle trusted.
 
+use std::collections::BTreeSet;
+
 use super::{BundleOrigin, KeyId, Scope, SignatureFormat};
 use crate::{BundleName, Classify, Digest, ErrorKind, Repository, Timestamp, Version};
 
@@ -19,15 +21,13 @@ pub enum SignatureFault {
         what: &'static str,
     },
     /// No trusted key has this id.
-    #[error(
-        "it is signed by a key that is not in the trust store (hint {hint:?}); if you trust it, add it with `trust add`"
-    )]
+    #[error("it is signed by {}, which nobody here trusts; if you do, add it with `trust add`", key_of(.hint))]
     UnknownKey {
         /// The document's hint at the key, shortened.
         hint: String,
     },
     /// The bytes were not signed by the key that they hint at.
-    #[error("the signature does not verify (hint {hint:?}): the statement or the signature was altered")]
+    #[error("the signature of {} does not verify: the statement or the signature was altered", key_of(.hint))]
     BadSignature {
         /// The document's hint at the key, shortened.
         hint: String,
@@ -51,7 +51,7 @@ pub enum SignatureFault {
         place: BundleOrigin,
     },
     /// A trusted key, but not for this.
-    #[error("key {} is trusted, but not for {scope}", key.short())]
+    #[error("key {}… is trusted, but not for {scope}", key.short())]
     KeyNotInRule {
         /// The key.
         key: KeyId,
@@ -60,7 +60,7 @@ pub enum SignatureFault {
     },
     /// A trusted key in the form of a tool that the rule does not accept.
     #[error(
-        "it is signed by {tool} with key {key}, and that signature names no release; to take it all the same, add \
+        "it is signed by {tool} with key {key}…, and that signature names no release; to take it all the same, add \
          \"accept\": [\"{tool}\"] to the rule for {scope} in policy.json of the trust store, or sign the bundle with `sign`",
         tool = form.word(), key = key.short()
     )]
@@ -153,10 +153,12 @@ impl SignatureFault {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The policy's default is to reject.
-    #[error("the policy has no rule for {place}; {}", remedy(.place))]
+    #[error("the policy has no rule for {place}{}; {}", signers(.signed_by), remedy(.place))]
     NoRule {
         /// Where the bundle comes from.
         place: BundleOrigin,
+        /// The keys by which its signatures say that they are made. Nobody has checked that.
+        signed_by: BTreeSet<KeyId>,
     },
     /// There is no signature at all.
     #[error("it is not signed; ask its publisher to sign it, or accept it as it is with --allow-unsigned")]
@@ -182,10 +184,28 @@ pub enum Refusal {
 }
 
 /// What somebody can do about a bundle that no rule is for: who made it signs it, who got it trusts who did.
+/// Names the key that a signature hints at.
+fn key_of(hint: &str) -> String {
+    match (hint, KeyId::from_hint(hint)) {
+        (_, Some(key)) => format!("key {}…", key.short()),
+        ("", None) => "a key that it does not name".to_owned(),
+        (hint, None) => format!("key {hint:?}"),
+    }
+}
+
+fn signers(keys: &BTreeSet<KeyId>) -> String {
+    let keys: Vec<String> = keys.iter().map(|key| format!("key {}…", key.short())).collect();
+    match keys.as_slice() {
+        [] => String::new(),
+        keys => format!(" (its signature is by {})", keys.join(" and ")),
+    }
+}
+
 fn remedy(place: &BundleOrigin) -> &'static str {
     match place {
         BundleOrigin::Registry(_) => {
-            "add one with `trust add NAME FILE --scope SCOPE`, FILE being the publisher's public key"
+            "add one with `trust add NAME FILE --scope SCOPE`, FILE being the publisher's public key, or `--from BUNDLE`, which \
+             shows the key that signed it"
         }
         BundleOrigin::Local => {
             "for a bundle of somebody else, add one with `trust add NAME FILE`, FILE being the publisher's public key; \
@@ -196,13 +216,16 @@ fn remedy(place: &BundleOrigin) -> &'static str {
 
 impl Refusal {
     /// The refusal for signatures all of which have faults; none means unsigned.
-    pub(super) fn of(place: &BundleOrigin, mut faults: Vec<SignatureFault>) -> Self {
+    pub(super) fn of(place: &BundleOrigin, signed_by: BTreeSet<KeyId>, mut faults: Vec<SignatureFault>) -> Self {
         faults.sort_by_key(|fault| std::cmp::Reverse(fault.closeness()));
         if faults.is_empty() {
             return Self::Unsigned;
         }
         match faults.remove(0) {
-            SignatureFault::NoRule { .. } => Self::NoRule { place: place.clone() },
+            SignatureFault::NoRule { .. } => Self::NoRule {
+                place: place.clone(),
+                signed_by,
+            },
             fault => Self::Signature {
                 fault,
                 others: faults,

@@ -4,6 +4,8 @@
 //! server could show an old signed tag under a new name. It says nothing of the tags before it, so nothing here protects
 //! against rollback.
 
+use std::collections::BTreeSet;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256, Sha512};
@@ -109,7 +111,10 @@ pub fn decide_source(
     examined: Result<Option<SignedSource>, SignatureFault>,
 ) -> Result<Decision, Refusal> {
     let Some((scope, rule)) = policy.rule_for(place, &[]) else {
-        return Err(Refusal::NoRule { place: place.clone() });
+        return Err(Refusal::NoRule {
+            place: place.clone(),
+            signed_by: BTreeSet::new(),
+        });
     };
     if rule.level == Level::Skip {
         return Ok(unsigned(scope, rule, Vec::new()));

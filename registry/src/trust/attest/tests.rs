@@ -167,7 +167,7 @@ async fn an_attestation_by_another_key_or_about_other_content_is_none() {
         predicate: Value::Null,
     };
     let bytes = elsewhere.sign(&key(1)).unwrap().to_bytes().unwrap();
-    push_bundle(&world.store, &world.index, bytes, Predicate::Spdx.uri(), None)
+    push_bundle(&world.store, &world.index, bytes, Predicate::Spdx.uri(), [])
         .await
         .unwrap();
     let error = world.verify(&[], NOW).await.unwrap_err();

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use samebundle_runtime::verbs;
+use samebundle_spec::record::Verification;
 
 use super::install::trusted_by;
 use crate::error::CliError;
@@ -17,11 +18,19 @@ pub(crate) struct List {}
 impl List {
     pub(crate) fn run(self, session: &Session) -> Result<Report, CliError> {
         let report = verbs::list(&session.site)?;
+        let trust = session.site.trust()?;
         let rows = report.installations.iter().map(|one| {
+            let mut by = trusted_by(&one.verification);
+            if let Verification::Signature { keys, .. } = &one.verification {
+                let known = |key: &String| trust.keys().keys().any(|name| name.as_str() == key);
+                if !keys.is_empty() && !keys.iter().any(known) {
+                    by.push_str(", no longer trusted");
+                }
+            }
             vec![
                 one.name.to_string(),
                 one.known_version(),
-                trusted_by(&one.verification),
+                by,
                 one.source.clone(),
             ]
         });

@@ -39,6 +39,7 @@ mod trust;
 mod uninstall;
 mod upgrade;
 mod verify;
+mod version;
 mod volume;
 
 #[cfg(test)]
@@ -67,7 +68,7 @@ pub(crate) enum Command {
     Lint(lint::Lint),
     /// Build a bundle into the local store and print its digest
     Build(build::Build),
-    /// Make, list, export and import signing keys
+    /// Make, list, export, import and remove signing keys
     #[command(subcommand)]
     Key(key::Key),
     /// Decide whose bundles are trusted
@@ -149,6 +150,8 @@ pub(crate) enum Command {
     Completions(completions::Completions),
     /// Write the manual pages
     Manual(manual::Manual),
+    /// Print the version
+    Version(version::Version),
 }
 
 impl Command {
@@ -174,6 +177,7 @@ impl Command {
         match self {
             Self::Completions(args) => Some(Ok(args.run(settings))),
             Self::Manual(args) => Some(args.run(settings)),
+            Self::Version(args) => Some(Ok(args.run(settings))),
             _ => None,
         }
     }
@@ -224,6 +228,7 @@ impl Command {
             Self::Doctor(args) => args.run(session).await,
             Self::Completions(args) => Ok(args.run(&session.settings)),
             Self::Manual(args) => args.run(&session.settings),
+            Self::Version(args) => Ok(args.run(&session.settings)),
         }
     }
 }

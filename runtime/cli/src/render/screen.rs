@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use samebundle_spec::Digest;
 use samebundle_spec::record::{RunId, RunStatus};
+use samebundle_spec::signing::KeyId;
 
 use crate::args::Output;
 use crate::settings::Settings;
@@ -71,6 +72,14 @@ impl Screen {
         match self.width {
             Some(_) => digest.short(),
             None => digest.to_string(),
+        }
+    }
+
+    /// The fingerprint of a key, in the same way.
+    pub(crate) fn key(self, key: &KeyId) -> String {
+        match self.width {
+            Some(_) => key.short(),
+            None => key.to_string(),
         }
     }
 

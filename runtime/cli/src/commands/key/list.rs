@@ -17,12 +17,15 @@ impl List {
     pub(crate) fn run(self, session: &Session) -> Result<Report, CliError> {
         let report = verbs::list_keys(&session.site)?;
         let rows = report.keys.iter().map(|key| {
-            let encrypted = if key.encrypted { "yes" } else { "no" };
+            let word = |yes| if yes { "yes" } else { "no" };
+            // The public half of an encrypted key is only known while it lies beside it.
+            let unknown = || "not known".to_owned();
             vec![
                 key.key.to_string(),
-                key.id.clone(),
-                key.algorithm.clone(),
-                encrypted.to_owned(),
+                key.id.as_ref().map_or_else(unknown, |id| session.screen.key(id)),
+                key.algorithm.map_or_else(unknown, |one| one.word().to_owned()),
+                word(key.encrypted).to_owned(),
+                word(key.trusted).to_owned(),
             ]
         });
         let rows: Vec<_> = rows.collect();
@@ -32,9 +35,10 @@ impl List {
                 session.screen,
                 [
                     Column::from("key"),
-                    Column::whole("id"),
+                    Column::whole("fingerprint"),
                     "algorithm".into(),
                     Column::whole("encrypted"),
+                    Column::whole("trusted"),
                 ],
                 &rows,
             ),

@@ -4,6 +4,7 @@ mod export;
 mod generate;
 mod import;
 mod list;
+mod remove;
 
 use clap::Subcommand;
 use samebundle_runtime::verbs::KeyReport;
@@ -16,12 +17,14 @@ use crate::session::Session;
 pub(crate) enum Key {
     /// Make a new key pair
     Generate(generate::Generate),
-    /// List keys that can sign and keys that are trusted
+    /// List keys that can sign
     List(list::List),
     /// Print a public key
     Export(export::Export),
     /// Take over a key made by cosign, OpenSSH, OpenSSL or minisign
     Import(import::Import),
+    /// Remove a private key for ever
+    Remove(remove::Remove),
 }
 
 impl Key {
@@ -31,13 +34,14 @@ impl Key {
             Self::List(args) => args.run(session),
             Self::Export(args) => args.run(session),
             Self::Import(args) => args.run(session),
+            Self::Remove(args) => args.run(session),
         }
     }
 }
 
 /// Reports a key that can sign from now on.
 fn report(report: &KeyReport) -> Report {
-    let (name, id) = (&report.key, report.id.short());
-    let text = format!("key {name} ({id}) can sign, and is trusted in this home");
+    let (name, id) = (&report.key, &report.id);
+    let text = format!("key {name} can sign, and is trusted in this home\nfingerprint {id}");
     Report::new(text, report)
 }

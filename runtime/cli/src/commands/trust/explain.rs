@@ -20,6 +20,12 @@ impl Explain {
         let bundle = session.location(self.bundle);
         let report = verbs::trust_explain(&session.site, ExplainTrustRequest { bundle }).await?;
         let text = format!("{}\n{}", report.rule, report.verdict);
-        Ok(Report::new(text, &report))
+        let printed = Report::new(text, &report);
+        match report.trusted {
+            true => Ok(printed),
+            false => Err(CliError::Refused {
+                report: Box::new(printed),
+            }),
+        }
     }
 }

@@ -22,7 +22,7 @@ impl List {
                 vec![
                     one.scope.to_string(),
                     name.to_string(),
-                    ids.get(name).map_or_else(String::new, |id| id.short()),
+                    ids.get(name).map_or_else(String::new, |id| session.screen.key(id)),
                     one.rule.threshold.to_string(),
                 ]
             })
@@ -35,7 +35,7 @@ impl List {
                 [
                     Column::path("scope"),
                     "key".into(),
-                    Column::whole("id"),
+                    Column::whole("fingerprint"),
                     Column::number("threshold"),
                 ],
                 &rows,

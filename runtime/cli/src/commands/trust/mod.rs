@@ -26,7 +26,7 @@ pub(crate) enum Trust {
 impl Trust {
     pub(crate) async fn run(self, session: &Session) -> Result<Report, CliError> {
         match self {
-            Self::Add(args) => args.run(session),
+            Self::Add(args) => args.run(session).await,
             Self::Remove(args) => args.run(session),
             Self::List(args) => args.run(session),
             Self::Explain(args) => args.run(session).await,
