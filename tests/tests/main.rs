@@ -26,6 +26,7 @@ mod flow;
 mod gap;
 mod layering;
 mod metadata;
+mod lifecycle;
 mod named;
 mod notebooks;
 mod pages;
@@ -71,6 +72,7 @@ fn main() -> std::process::ExitCode {
         gap::TESTS,
         layering::TESTS,
         metadata::TESTS,
+        lifecycle::TESTS,
         named::TESTS,
         notebooks::TESTS,
         pages::TESTS,

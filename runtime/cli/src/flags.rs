@@ -37,7 +37,13 @@ pub(crate) fn add(mut command: Command, view: &View) -> Command {
     }
     match others.is_empty() {
         true => command,
-        false => command.after_help(format!("Other parameters of the bundle:\n{}", others.join("\n"))),
+        false => {
+            let text = format!("Other parameters of the bundle:\n{}", others.join("\n"));
+            let examples = command.get_after_long_help().map(|help| format!("{text}\n\n{help}"));
+            command
+                .after_long_help(examples.unwrap_or_else(|| text.clone()))
+                .after_help(text)
+        }
     }
 }
 

@@ -5,10 +5,12 @@
 mod answers;
 mod args;
 mod commands;
+mod complete;
 mod early;
 mod error;
 mod flags;
 mod habits;
+mod help;
 mod log;
 mod name_service;
 mod passphrase;
@@ -23,7 +25,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use clap::{ArgMatches, FromArgMatches};
 use samebundle_runtime::Event;
 use samebundle_runtime::record::Installations;
 use samebundle_runtime::verbs::{self, BringRequest, Consent, LocalName, RunSource, VerbError};
@@ -50,6 +52,9 @@ fn main() -> ExitCode {
     }
     name_service::confine();
     let words: Vec<OsString> = std::env::args_os().collect();
+    if complete::answer(&words) {
+        return ExitCode::SUCCESS;
+    }
     let early = early::read(&words);
     let words = match (early.output.is_document(), early.help_at) {
         // Clap takes no option after the word `help`.
@@ -187,7 +192,7 @@ fn brought(
 /// Reads the command line, with the named bundle's parameters as flags.
 fn parse(words: &[OsString], early: &Early, settings: &Settings) -> Result<(Cli, ArgMatches), NotParsed> {
     let clap = |error: clap::Error| NotParsed::Clap(Box::new(error));
-    let mut command = Cli::command()
+    let mut command = help::command()
         .name(settings.program.clone())
         .bin_name(settings.program.clone());
     if let Some((verb, words)) = &early.named {

@@ -2,12 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, CommandFactory};
+use clap::Args;
 use samebundle_registry::staged::StagedFolder;
 use serde_json::json;
 
-use crate::args::Cli;
 use crate::error::CliError;
+use crate::help;
 use crate::render::Report;
 use crate::settings::Settings;
 
@@ -23,7 +23,11 @@ impl Manual {
         let dir = settings.current_dir.join(&self.dir);
         let staged = StagedFolder::inside(&dir)?;
         let pages = staged.path();
-        clap_mangen::generate_to(Cli::command(), pages).map_err(CliError::io("write", pages))?;
+        // Under both names by which the program is called.
+        for name in ["samebundle", "same"] {
+            let command = help::command().name(name).bin_name(name);
+            clap_mangen::generate_to(command, pages).map_err(CliError::io("write", pages))?;
+        }
         staged.commit()?;
         let dir = dir.display().to_string();
         Ok(Report::new(

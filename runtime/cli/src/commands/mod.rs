@@ -146,7 +146,7 @@ pub(crate) enum Command {
     Volume(volume::Volume),
     /// Say what works on this machine and what does not
     Doctor(doctor::Doctor),
-    /// Print a shell's completions
+    /// Print the script that completes commands, names and parameters in a shell
     Completions(completions::Completions),
     /// Write the manual pages
     Manual(manual::Manual),
@@ -175,7 +175,7 @@ impl Command {
     /// Runs a command that needs no home; `None` for all others.
     pub(crate) fn run_anywhere(&self, settings: &Settings) -> Option<Result<Report, CliError>> {
         match self {
-            Self::Completions(args) => Some(Ok(args.run(settings))),
+            Self::Completions(args) => Some(args.run(settings)),
             Self::Manual(args) => Some(args.run(settings)),
             Self::Version(args) => Some(Ok(args.run(settings))),
             _ => None,
@@ -226,7 +226,7 @@ impl Command {
             Self::Store(store) => store.run(session).await,
             Self::Volume(volume) => volume.run(session),
             Self::Doctor(args) => args.run(session).await,
-            Self::Completions(args) => Ok(args.run(&session.settings)),
+            Self::Completions(args) => args.run(&session.settings),
             Self::Manual(args) => args.run(&session.settings),
             Self::Version(args) => Ok(args.run(&session.settings)),
         }

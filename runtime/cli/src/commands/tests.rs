@@ -5,6 +5,7 @@
 use clap::{Command, CommandFactory};
 
 use crate::args::Cli;
+use crate::help;
 
 /// Returns the help of a command and of its subcommands, each under its name.
 fn helps(command: &mut Command, path: &str, into: &mut Vec<(String, String)>) {
@@ -24,7 +25,7 @@ fn helps(command: &mut Command, path: &str, into: &mut Vec<(String, String)>) {
 #[test]
 fn help_of_every_command() {
     let mut all = Vec::new();
-    let mut command = Cli::command().term_width(100);
+    let mut command = help::command().term_width(100);
     command.build();
     helps(&mut command, "", &mut all);
     assert!(all.len() > 40, "{}", all.len());
