@@ -35,6 +35,13 @@ struct Carried {
 }
 
 impl CarriedHistory {
+    /// How many runs they hold.
+    pub fn runs(&self) -> usize {
+        let files = self.histories.iter().flat_map(|carried| &carried.history.files);
+        let ids: std::collections::BTreeSet<&RunId> = files.map(|(id, ..)| id).collect();
+        ids.len()
+    }
+
     /// The installation as it was when the last of them was written.
     pub fn installation(&self) -> Option<&Installation> {
         let installations = self.histories.iter().map(|carried| &carried.history.installation);

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::resolve::resolve_installed;
 use super::{Location, Site, VerbError};
 use crate::opened::{Kind, OpenedBundle};
+use crate::portable;
 
 /// Asks what a bundle is.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -47,6 +48,8 @@ pub struct ExplainReport {
     pub volumes: BTreeMap<String, ExplainedVolume>,
     /// What it needs where it runs; none of a foreign bundle.
     pub requires: Option<Requirements>,
+    /// How many runs of its author are beside it.
+    pub runs: usize,
     /// Its actions by name.
     #[serde(skip)]
     pub actions: BTreeMap<String, Action>,
@@ -125,7 +128,9 @@ pub async fn explain(site: &Site, request: ExplainRequest) -> Result<ExplainRepo
     let placement: BTreeSet<String> = placement.collect();
     let secrets = needs.secrets.iter();
     let variables = secrets.filter_map(|(name, need)| Some((name.clone(), need.variables.first()?.clone())));
+    let history = portable::history_of(resolved.source.as_ref(), &resolved.index).await?;
     Ok(ExplainReport {
+        runs: history.runs(),
         digest: resolved.index.digest,
         name: view.name.clone(),
         version: view.version.to_string(),
