@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use samebundle_spec::record::{Installation, Verification};
+use samebundle_spec::record::{EarlierBundle, Installation, Verification};
 use samebundle_spec::{Digest, Version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -70,8 +70,11 @@ pub struct InstalledBundle {
 pub async fn rollback(site: &Site, request: RollbackRequest) -> Result<InstallReport, VerbError> {
     let before = installation(site, &request.name)?;
     let name = &before.name;
-    let wanted = |version: &str| request.to.as_ref().is_none_or(|to| to.to_string() == version);
-    let earlier = before.earlier.iter().find(|one| wanted(&one.version));
+    let wanted = |one: &&EarlierBundle| {
+        let to = request.to.as_ref();
+        to.is_none_or(|to| to.to_string() == one.version || Some(to) == one.exported.as_ref())
+    };
+    let earlier = before.earlier.iter().find(wanted);
     let earlier = earlier.ok_or_else(|| nothing_earlier(&before, request.to.as_ref()))?;
     let target = before.with(earlier);
     site.step(format!("verify {}", target.index.digest));
@@ -83,6 +86,7 @@ pub async fn rollback(site: &Site, request: RollbackRequest) -> Result<InstallRe
     let new = lifecycle::NewInstallation {
         name: Some(name.clone()),
         source: target.source,
+        exported: target.exported,
         parameters: target.parameters,
         credentials: target.credentials,
         secrets,
@@ -94,7 +98,7 @@ pub async fn rollback(site: &Site, request: RollbackRequest) -> Result<InstallRe
         unchanged: before.index.digest == installed.installation.index.digest,
         installation: installed.installation,
         runs,
-        replaced: before.version.parse().ok(),
+        replaced: before.known_version().parse().ok(),
     })
 }
 
@@ -116,7 +120,7 @@ pub fn history(site: &Site, request: &HistoryRequest) -> Result<HistoryReport, V
     let now = installation(site, &request.name)?;
     let previous = now.previous.as_ref().map(|previous| previous.digest);
     let current = InstalledBundle {
-        version: now.version,
+        version: now.known_version(),
         digest: now.index.digest,
         source: now.source,
         verification: now.verification,
@@ -125,7 +129,7 @@ pub fn history(site: &Site, request: &HistoryRequest) -> Result<HistoryReport, V
         kept: true,
     };
     let earlier = now.earlier.into_iter().map(|one| InstalledBundle {
-        version: one.version,
+        version: one.exported.map_or(one.version, |exported| exported.to_string()),
         digest: one.index.digest,
         source: one.source,
         verification: one.verification,

@@ -107,8 +107,8 @@ pub async fn status(site: &Site, request: &StatusRequest) -> Result<StatusReport
             false => None,
         };
         installations.push(InstallationStatus {
+            version: one.known_version(),
             name: one.name,
-            version: one.version,
             digest: one.index.digest,
             last_run,
             origin,
