@@ -47,20 +47,40 @@ fn an_installation_goes_back_and_says_so() {
     let file = |path: &PathBuf| path.to_str().unwrap().to_owned();
     let _ = home.ok(["install", &file(&one)]);
     let none = home.run(["rollback", "greet"]).exits(5);
-    assert!(none.stderr.contains("had no other bundle before"), "{}", none.stderr);
+    assert!(
+        none.stderr.contains("had no other bundle before"),
+        "{}",
+        none.stderr
+    );
 
     let upgraded = home.ok(["upgrade", "greet", &file(&two)]);
-    assert!(upgraded.stdout.contains("upgraded greet from 1.1.0 to 1.2.0"), "{}", upgraded.stdout);
+    assert!(
+        upgraded.stdout.contains("upgraded greet from 1.1.0 to 1.2.0"),
+        "{}",
+        upgraded.stdout
+    );
     let status = home.ok(["status", "--check", "-o", "json"]).json();
     assert_eq!(status["installations"][0]["origin"]["is"], "same");
 
     // Back, and back again; the older release is no rollback attack here, because it was asked for.
     let back = home.ok(["rollback", "greet"]);
-    assert!(back.stdout.contains("rolled back greet from 1.2.0 to 1.1.0"), "{}", back.stdout);
+    assert!(
+        back.stdout.contains("rolled back greet from 1.2.0 to 1.1.0"),
+        "{}",
+        back.stdout
+    );
     let again = home.ok(["rollback", "greet", "1.2"]);
-    assert!(again.stdout.contains("rolled back greet from 1.1.0 to 1.2.0"), "{}", again.stdout);
+    assert!(
+        again.stdout.contains("rolled back greet from 1.1.0 to 1.2.0"),
+        "{}",
+        again.stdout
+    );
     let unknown = home.run(["rollback", "greet", "9.9"]).exits(5);
-    assert!(unknown.stderr.contains("never had version 9.9.0"), "{}", unknown.stderr);
+    assert!(
+        unknown.stderr.contains("never had version 9.9.0"),
+        "{}",
+        unknown.stderr
+    );
     let history = home.ok(["history", "greet", "-o", "json"]).json();
     let versions = history["history"].as_array().unwrap().iter();
     let versions: Vec<_> = versions.map(|one| one["version"].as_str().unwrap()).collect();
@@ -84,7 +104,12 @@ fn registries_are_listed_and_logged_in_to() {
     let password = sandbox.path().join("password");
     std::fs::write(&password, "se:cret\n").unwrap();
     let _ = publisher.ok([
-        "registry", "user", "ann", "--htpasswd", users.to_str().unwrap(), "--password-file",
+        "registry",
+        "user",
+        "ann",
+        "--htpasswd",
+        users.to_str().unwrap(),
+        "--password-file",
         password.to_str().unwrap(),
     ]);
     let registry = Registry::own_with(&sandbox, &publisher, &["--htpasswd", users.to_str().unwrap()]);
@@ -116,7 +141,10 @@ fn registries_are_listed_and_logged_in_to() {
     assert_eq!(listed.stdout.trim(), target);
     let tags = with(&publisher, &["registry", "tags", &target, "-o", "json"]).json();
     assert_eq!(tags["tags"].as_array().unwrap().len(), 1, "{tags}");
-    let absent = with(&publisher, &["registry", "tags", &registry.reference("team/nosuch")]);
+    let absent = with(
+        &publisher,
+        &["registry", "tags", &registry.reference("team/nosuch")],
+    );
     assert_eq!(absent.code, 5, "{}", absent.stderr);
     let out = with(&publisher, &["logout", &address]);
     assert_eq!(out.code, 0, "{}", out.stderr);
@@ -140,10 +168,26 @@ fn a_key_that_travels_is_trusted_after_its_fingerprint_was_confirmed() {
     let refused = home.run(["install", file]).exits(4);
     assert!(refused.stderr.contains(&fingerprint[..12]), "{}", refused.stderr);
     let asked = home.run(["trust", "add", "friend", "--from", file]).exits(2);
-    assert!(asked.stderr.contains(&format!("--yes {fingerprint}")), "{}", asked.stderr);
+    assert!(
+        asked.stderr.contains(&format!("--yes {fingerprint}")),
+        "{}",
+        asked.stderr
+    );
     let other = "0".repeat(64);
-    let _ = home.run(["trust", "add", "friend", "--from", file, "--yes", &other]).exits(5);
-    let _ = home.run(["trust", "add", "friend", "--from", file, "--yes", &fingerprint[..12]]).exits(2);
+    let _ = home
+        .run(["trust", "add", "friend", "--from", file, "--yes", &other])
+        .exits(5);
+    let _ = home
+        .run([
+            "trust",
+            "add",
+            "friend",
+            "--from",
+            file,
+            "--yes",
+            &fingerprint[..12],
+        ])
+        .exits(2);
     let added = home.ok(["trust", "add", "friend", "--from", file, "--yes", &fingerprint]);
     assert!(added.stdout.contains(&fingerprint), "{}", added.stdout);
     let listed = home.ok(["trust", "list"]);
@@ -155,14 +199,26 @@ fn a_key_that_travels_is_trusted_after_its_fingerprint_was_confirmed() {
     let unsigned = sandbox.path().join("unsigned.tar");
     let _ = publisher.ok(["build", sources.to_str().unwrap()]);
     let _ = publisher.ok(["copy", "greet:1.3.0", unsigned.to_str().unwrap()]);
-    let none = home.run(["trust", "add", "x", "--from", unsigned.to_str().unwrap()]).exits(5);
+    let none = home
+        .run(["trust", "add", "x", "--from", unsigned.to_str().unwrap()])
+        .exits(5);
     assert!(none.stderr.contains("carries a key"), "{}", none.stderr);
 }
 
 fn keys_that_are_no_longer_trusted_are_shown_as_such() {
     let sandbox = Sandbox::new();
     let home = sandbox.home("home");
-    let made = home.ok(["key", "generate", "--no-passphrase", "--name", "mine", "-o", "json"]).json();
+    let made = home
+        .ok([
+            "key",
+            "generate",
+            "--no-passphrase",
+            "--name",
+            "mine",
+            "-o",
+            "json",
+        ])
+        .json();
     let _ = home.ok(["trust", "remove", "mine"]);
     let keys = home.ok(["key", "list", "-o", "json"]).json();
     assert_eq!(keys["keys"][0]["id"], made["id"]);
@@ -170,7 +226,13 @@ fn keys_that_are_no_longer_trusted_are_shown_as_such() {
     let _ = home.run(["key", "remove", "mine"]).exits(2);
     let _ = home.ok(["key", "remove", "mine", "--yes"]);
     let _ = home.run(["key", "remove", "mine", "--yes"]).exits(5);
-    assert_eq!(home.ok(["key", "list", "-o", "json"]).json()["keys"].as_array().unwrap().len(), 0);
+    assert_eq!(
+        home.ok(["key", "list", "-o", "json"]).json()["keys"]
+            .as_array()
+            .unwrap()
+            .len(),
+        0
+    );
 }
 
 fn slips_and_habits_are_answered() {
@@ -207,14 +269,18 @@ fn names_runs_and_parameters_are_completed() {
     };
     let sandbox = Sandbox::new();
     let empty = sandbox.home("empty");
-    assert!(candidates(&empty, &["run", ""]).is_empty());
+    let options = candidates(&empty, &["run", ""]);
+    assert!(options.iter().all(|one| one.starts_with('-')), "{options:?}");
     let publisher = greet.publisher(&sandbox);
     let file = version(&sandbox, &publisher, &greet.sources(&sandbox), "1.1.0");
     let home = greet.trusting(&sandbox, "home");
     let _ = home.ok(["install", file.to_str().unwrap()]);
     let has = |words: &[&str], wanted: &str| {
         let found = candidates(&home, words);
-        assert!(found.iter().any(|one| one == wanted), "{words:?}: {wanted} in {found:?}");
+        assert!(
+            found.iter().any(|one| one == wanted),
+            "{words:?}: {wanted} in {found:?}"
+        );
     };
     has(&["run", "gr"], "greet");
     has(&["show", "greet:"], "greet:1.1.0");

@@ -40,13 +40,25 @@ pub(crate) fn answer(words: &[OsString]) -> bool {
     if settings.variable(VARIABLE).is_none() {
         return false;
     }
-    let typed: Vec<OsString> = words.iter().skip_while(|word| *word != "--").skip(1).cloned().collect();
+    let typed: Vec<OsString> = words
+        .iter()
+        .skip_while(|word| *word != "--")
+        .skip(1)
+        .cloned()
+        .collect();
     // The last word may be half of one.
     let early = early::read(typed.split_last().map_or(&[], |(_, before)| before));
     settings.set_home(early.home.clone());
     let known = Known {
-        home: settings.home().ok().filter(|home| home.exists()).map(PathBuf::from),
-        words: typed.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+        home: settings
+            .home()
+            .ok()
+            .filter(|home| home.exists())
+            .map(PathBuf::from),
+        words: typed
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect(),
     };
     let known = Arc::new(known);
     let factory = || command(&known, &settings, &early);
@@ -78,14 +90,20 @@ fn command(known: &Arc<Known>, settings: &Settings, early: &early::Early) -> Com
 }
 
 fn with_candidates(mut command: Command, path: &[String], known: &Arc<Known>) -> Command {
-    let ids: Vec<String> = command.get_arguments().map(|arg| arg.get_id().to_string()).collect();
+    let ids: Vec<String> = command
+        .get_arguments()
+        .map(|arg| arg.get_id().to_string())
+        .collect();
     for id in ids {
         command = command.mut_arg(id, |arg| match what(path, &arg) {
             Some(what) => offer(arg, what, known),
             None => arg,
         });
     }
-    let below: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    let below: Vec<String> = command
+        .get_subcommands()
+        .map(|sub| sub.get_name().to_owned())
+        .collect();
     for name in below {
         let path: Vec<String> = path.iter().cloned().chain([name.clone()]).collect();
         command = command.mut_subcommand(name, |sub| with_candidates(sub, &path, known));
@@ -145,7 +163,9 @@ fn offer(arg: Arg, what: What, known: &Arc<Known>) -> Arg {
         What::Runs => known.runs(),
         What::RunsAndInstallations => known.runs().into_iter().chain(known.installed()).collect(),
         What::Tasks => known.tasks(),
-        What::Environments => ["local", "embedded", "docker"].map(CompletionCandidate::new).into(),
+        What::Environments => ["local", "embedded", "docker"]
+            .map(CompletionCandidate::new)
+            .into(),
         What::PrivateKeys => known.files(Home::keys, "key"),
         What::TrustedKeys => known.files(|home| home.trust().join("keys"), "pub"),
         What::Volumes => known.files(Home::volumes, ""),
@@ -184,9 +204,15 @@ impl Known {
     fn installed(&self) -> Vec<CompletionCandidate> {
         let all = self.installations();
         let names = all.iter().map(|one| (one.name.to_string(), one));
-        let versions = all.iter().map(|one| (format!("{}:{}", one.name, one.version), one));
+        let versions = all
+            .iter()
+            .map(|one| (format!("{}:{}", one.name, one.version), one));
         let with_colon = self.words.last().is_some_and(|word| word.contains(':'));
-        let chosen: Vec<_> = if with_colon { versions.collect() } else { names.collect() };
+        let chosen: Vec<_> = if with_colon {
+            versions.collect()
+        } else {
+            names.collect()
+        };
         let candidates = chosen.into_iter().map(|(text, one)| {
             CompletionCandidate::new(text).help(Some(format!("{} {}", one.bundle, one.version).into()))
         });
@@ -252,7 +278,11 @@ impl Known {
         let names = entries.into_iter().flatten().flatten().filter_map(|entry| {
             let path = PathBuf::from(entry.file_name());
             let has = path.extension().is_some_and(|found| found == ending) || ending.is_empty();
-            let name = if ending.is_empty() { path.as_os_str() } else { path.file_stem()? };
+            let name = if ending.is_empty() {
+                path.as_os_str()
+            } else {
+                path.file_stem()?
+            };
             has.then(|| name.to_owned())
         });
         names.map(CompletionCandidate::new).collect()
@@ -271,10 +301,9 @@ impl Known {
 
 /// NAME or NAME:VERSION of a tag in the local store, where a version follows the name behind `_`.
 fn local_name(tag: &str) -> Option<String> {
-    let text = tag.rsplit_once('_').map_or_else(
-        || tag.to_owned(),
-        |(name, version)| format!("{name}:{version}"),
-    );
+    let text = tag
+        .rsplit_once('_')
+        .map_or_else(|| tag.to_owned(), |(name, version)| format!("{name}:{version}"));
     // Signatures of other tools have tags as well.
     let is_name = text.parse::<LocalName>().is_ok() && !text.starts_with("sha256-");
     is_name.then_some(text)
@@ -292,11 +321,14 @@ mod tests {
         });
         let command = Cli::command();
         let of = |path: &[&str], id: &str| {
-            let sub = path.iter().fold(&command, |command, name| {
-                command.find_subcommand(name).unwrap()
-            });
+            let sub = path
+                .iter()
+                .fold(&command, |command, name| command.find_subcommand(name).unwrap());
             let arg = sub.get_arguments().find(|arg| arg.get_id() == id).unwrap();
-            what(&path.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(), arg)
+            what(
+                &path.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(),
+                arg,
+            )
         };
         assert_eq!(of(&["run"], "words"), Some(What::Installations));
         assert_eq!(of(&["run"], "env"), Some(What::Environments));

@@ -92,9 +92,10 @@ impl CliError {
     /// Returns the report that is printed on standard output as well.
     pub(crate) fn report(&self) -> Option<&Report> {
         match self {
-            Self::Failed { report, .. } | Self::Faulty { report, .. } | Self::NothingRuns { report } | Self::Refused { report } => {
-                Some(report)
-            }
+            Self::Failed { report, .. }
+            | Self::Faulty { report, .. }
+            | Self::NothingRuns { report }
+            | Self::Refused { report } => Some(report),
             _ => None,
         }
     }

@@ -39,7 +39,9 @@ pub(crate) fn add(mut command: Command, view: &View) -> Command {
         true => command,
         false => {
             let text = format!("Other parameters of the bundle:\n{}", others.join("\n"));
-            let examples = command.get_after_long_help().map(|help| format!("{text}\n\n{help}"));
+            let examples = command
+                .get_after_long_help()
+                .map(|help| format!("{text}\n\n{help}"));
             command
                 .after_long_help(examples.unwrap_or_else(|| text.clone()))
                 .after_help(text)

@@ -7,20 +7,41 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 const HABITS: &[(&str, &str)] = &[
     ("apply", "`install BUNDLE` or `upgrade NAME BUNDLE`"),
     ("compare", "`diff RUN RUN`"),
-    ("delete", "`uninstall NAME` forgets an installation, and `runs remove RUN` removes a run"),
-    ("env", "`doctor` says where programs can run here; `run NAME --env ENVIRONMENT` chooses"),
-    ("environment", "`doctor` says where programs can run here; `run NAME --env ENVIRONMENT` chooses"),
+    (
+        "delete",
+        "`uninstall NAME` forgets an installation, and `runs remove RUN` removes a run",
+    ),
+    (
+        "env",
+        "`doctor` says where programs can run here; `run NAME --env ENVIRONMENT` chooses",
+    ),
+    (
+        "environment",
+        "`doctor` says where programs can run here; `run NAME --env ENVIRONMENT` chooses",
+    ),
     ("exec", "`run NAME`"),
-    ("images", "`list` shows installations, and `store usage` what the local store has"),
+    (
+        "images",
+        "`list` shows installations, and `store usage` what the local store has",
+    ),
     ("info", "`explain BUNDLE`, or `doctor` for this machine"),
     ("load", "`import FILE`"),
     ("man", "`manual --dir DIR` writes the manual pages"),
     ("ps", "`runs` lists runs"),
-    ("remove", "`uninstall NAME` forgets an installation, and `runs remove RUN` removes a run"),
-    ("rm", "`uninstall NAME` forgets an installation, and `runs remove RUN` removes a run"),
+    (
+        "remove",
+        "`uninstall NAME` forgets an installation, and `runs remove RUN` removes a run",
+    ),
+    (
+        "rm",
+        "`uninstall NAME` forgets an installation, and `runs remove RUN` removes a run",
+    ),
     ("rmi", "`store forget NAME`, then `store gc`"),
     ("save", "`export NAME`"),
-    ("search", "`registry ls HOST` lists repositories, and `registry tags REPOSITORY` the tags of one"),
+    (
+        "search",
+        "`registry ls HOST` lists repositories, and `registry tags REPOSITORY` the tags of one",
+    ),
     ("start", "`run NAME`"),
     ("tag", "`copy SRC DST`, whose DST has the new tag"),
     ("tags", "`registry tags REPOSITORY`"),

@@ -13,13 +13,21 @@ const GROUPS: &[(&str, &[&str])] = &[
     (
         "Whoever runs a program again",
         &[
-            "explain", "verify", "trust", "install", "create", "import", "plan", "run", "runs", "logs", "outputs", "diff",
-            "export",
+            "explain", "verify", "trust", "install", "create", "import", "plan", "run", "runs", "logs",
+            "outputs", "diff", "export",
         ],
     ),
     (
         "Installations",
-        &["list", "show", "status", "upgrade", "rollback", "history", "uninstall"],
+        &[
+            "list",
+            "show",
+            "status",
+            "upgrade",
+            "rollback",
+            "history",
+            "uninstall",
+        ],
     ),
     (
         "Platform engineer",
@@ -30,8 +38,11 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Shell", &["completions", "manual", "version"]),
 ];
 
+/// How many characters have room beside a command's name.
+const ROOM: usize = 63;
+
 /// The template of the first page: the groups stand in `after-help`, before the options.
-const TEMPLATE: &str = "{about-with-newline}\n{usage-heading} {usage}\n{before-help}{options}{after-help}";
+const TEMPLATE: &str = "{about-with-newline}\n{usage-heading} {usage}\n\n{before-help}{options}{after-help}";
 
 /// Examples of commands, each a line that can be typed, and what it does. A test parses each.
 const EXAMPLES: &[(&[&str], &[(&str, &str)])] = &[
@@ -39,105 +50,180 @@ const EXAMPLES: &[(&[&str], &[(&str, &str)])] = &[
         &[],
         &[
             ("same run .", "run the pipeline of this folder"),
-            ("same publish registry.example/team/digits .", "build, sign and push it"),
-            ("same install registry.example/team/digits:1.0.0", "install what others published"),
+            (
+                "same publish registry.example/team/digits .",
+                "build, sign and push it",
+            ),
+            (
+                "same install registry.example/team/digits:1.0.0",
+                "install what others published",
+            ),
             ("same run digits -p epochs=30", "run it with another parameter"),
-            ("same export digits", "one file with the program and its past results"),
+            (
+                "same export digits",
+                "one file with the program and its past results",
+            ),
         ],
     ),
-    (&["build"], &[("same build .", "build the folder's bundle into the local store")]),
+    (
+        &["build"],
+        &[("same build .", "build the folder's bundle into the local store")],
+    ),
     (
         &["copy"],
         &[
-            ("same copy registry.example/team/digits:1.0.0 digits.tgz", "to one file, with its signatures"),
-            ("same copy digits.tgz mirror.example/team/digits", "from the file to another registry"),
+            (
+                "same copy registry.example/team/digits:1.0.0 digits.tgz",
+                "to one file, with its signatures",
+            ),
+            (
+                "same copy digits.tgz mirror.example/team/digits",
+                "from the file to another registry",
+            ),
         ],
     ),
     (
         &["diff"],
-        &[("same diff 01M8FCR3 last", "what differs between two runs, and whether their outputs are equal")],
+        &[(
+            "same diff 01M8FCR3 last",
+            "what differs between two runs, and whether their outputs are equal",
+        )],
     ),
     (
         &["export"],
         &[
             ("same export digits", "digits-VERSION.tgz in this folder"),
-            ("same export digits:1.1 --file out.tgz --runs last:1", "as version 1.1.0, with the newest run"),
+            (
+                "same export digits:1.1 --file out.tgz --runs last:1",
+                "as version 1.1.0, with the newest run",
+            ),
         ],
     ),
     (
         &["history"],
         &[("same history digits", "what was installed as digits, and when")],
     ),
-    (&["import"], &[("same import digits-1.0.0.tgz", "install what is in the file, with its past runs")]),
+    (
+        &["import"],
+        &[(
+            "same import digits-1.0.0.tgz",
+            "install what is in the file, with its past runs",
+        )],
+    ),
     (
         &["install"],
         &[
-            ("same install registry.example/team/digits:1.0.0", "from a registry"),
-            ("same install digits-1.0.0.tgz --name mine", "from a file, under another name"),
+            (
+                "same install registry.example/team/digits:1.0.0",
+                "from a registry",
+            ),
+            (
+                "same install digits-1.0.0.tgz --name mine",
+                "from a file, under another name",
+            ),
         ],
     ),
     (
         &["login"],
         &[
             ("same login registry.example", "ask for name and password"),
-            ("same login registry.example -u ann --password-stdin", "in a script: the password comes by a pipe"),
+            (
+                "same login registry.example -u ann --password-stdin",
+                "in a script: the password comes by a pipe",
+            ),
         ],
     ),
     (
         &["logs"],
-        &[("same logs last --task train --tail 20", "the end of what a task of the newest run printed")],
+        &[(
+            "same logs last --task train --tail 20",
+            "the end of what a task of the newest run printed",
+        )],
     ),
     (
         &["outputs"],
-        &[("same outputs last --to results", "write what the newest run gave to a folder")],
+        &[(
+            "same outputs last --to results",
+            "write what the newest run gave to a folder",
+        )],
     ),
     (
         &["publish"],
-        &[("same publish registry.example/team/digits .", "build, sign and push this folder")],
+        &[(
+            "same publish registry.example/team/digits .",
+            "build, sign and push this folder",
+        )],
     ),
     (
         &["registry", "tags"],
-        &[("same registry tags registry.example/team/digits", "one reference a line")],
+        &[(
+            "same registry tags registry.example/team/digits",
+            "one reference a line",
+        )],
     ),
     (
         &["rollback"],
         &[
-            ("same rollback digits", "back to the bundle before the last upgrade; once more undoes it"),
+            (
+                "same rollback digits",
+                "back to the bundle before the last upgrade; once more undoes it",
+            ),
             ("same rollback digits 1.0.0", "back to that version"),
         ],
     ),
     (
         &["run"],
         &[
-            ("same run digits -p epochs=30", "an installation; its parameters are flags as well, --epochs=30"),
+            (
+                "same run digits -p epochs=30",
+                "an installation; its parameters are flags as well, --epochs=30",
+            ),
             ("same run .", "the pipeline of this folder, built first"),
             ("same run digits --env docker", "in a Docker engine"),
         ],
     ),
     (
         &["runs"],
-        &[("same runs digits --sort metrics.accuracy --last 10", "the newest ten, by a metric")],
+        &[(
+            "same runs digits --sort metrics.accuracy --last 10",
+            "the newest ten, by a metric",
+        )],
     ),
     (
         &["sign"],
-        &[("same sign digits:1.0.0", "sign what was built, with the key default")],
+        &[(
+            "same sign digits:1.0.0",
+            "sign what was built, with the key default",
+        )],
     ),
     (
         &["status"],
-        &[("same status --check", "installations, their last runs, and what `upgrade` would bring")],
+        &[(
+            "same status --check",
+            "installations, their last runs, and what `upgrade` would bring",
+        )],
     ),
     (
         &["trust", "add"],
         &[
-            ("same trust add ann ann.pub --scope registry.example/ann", "a key that ann sent"),
-            ("same trust add ann --from registry.example/ann/digits:1.0.0", "the key that travels with the bundle"),
+            (
+                "same trust add ann ann.pub --scope registry.example/ann",
+                "a key that ann sent",
+            ),
+            (
+                "same trust add ann --from registry.example/ann/digits:1.0.0",
+                "the key that travels with the bundle",
+            ),
         ],
     ),
     (
         &["upgrade"],
         &[
             ("same upgrade digits", "take what is now where it came from"),
-            ("same upgrade digits registry.example/team/digits:1.1.0", "take that bundle"),
+            (
+                "same upgrade digits registry.example/team/digits:1.1.0",
+                "take that bundle",
+            ),
         ],
     ),
 ];
@@ -146,32 +232,51 @@ const EXAMPLES: &[(&[&str], &[(&str, &str)])] = &[
 pub(crate) fn command() -> Command {
     let command = Cli::command();
     let groups = groups(&command);
-    let command = EXAMPLES
-        .iter()
-        .fold(command, |command, (path, examples)| with_examples(command, path, examples));
+    let command = EXAMPLES.iter().fold(command, |command, (path, examples)| {
+        with_examples(command, path, examples)
+    });
     command.help_template(TEMPLATE).before_help(groups)
 }
 
 fn groups(command: &Command) -> String {
-    let width = command.get_subcommands().map(|sub| sub.get_name().len()).max().unwrap_or(0);
+    let width = command
+        .get_subcommands()
+        .map(|sub| sub.get_name().len())
+        .max()
+        .unwrap_or(0);
     let mut text = String::new();
     for (title, names) in GROUPS {
         text.push_str(&format!("{title}:\n"));
         for name in *names {
             let about = command.find_subcommand(name).and_then(Command::get_about);
             let about = about.map(ToString::to_string).unwrap_or_default();
-            text.push_str(&format!("  {name:<width$}  {about}\n"));
+            let brief = brief(&about);
+            text.push_str(&format!("  {name:<width$}  {brief}\n"));
         }
         text.push('\n');
     }
     text.trim_end().to_owned()
 }
 
+/// The beginning of a sentence that has room beside a command's name on 80 columns.
+fn brief(about: &str) -> &str {
+    let about = about.split_once(": ").map_or(about, |(before, _)| before);
+    let mut brief = about;
+    while brief.len() > ROOM
+        && let Some((before, _)) = brief.rsplit_once(", ")
+    {
+        brief = before;
+    }
+    brief
+}
+
 fn with_examples(command: Command, path: &[&str], examples: &[(&str, &str)]) -> Command {
     match path {
         [] => {
             let width = examples.iter().map(|(line, _)| line.len()).max().unwrap_or(0);
-            let lines = examples.iter().map(|(line, what)| format!("  {line:<width$}  {what}"));
+            let lines = examples
+                .iter()
+                .map(|(line, what)| format!("  {line:<width$}  {what}"));
             let text = format!("Examples:\n{}", lines.collect::<Vec<_>>().join("\n"));
             command.after_long_help(text)
         }

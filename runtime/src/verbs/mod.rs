@@ -78,7 +78,8 @@ pub use install::{
 };
 pub use key::{
     ExportKeyReport, ExportKeyRequest, GenerateKeyRequest, ImportKeyRequest, KeyReport, KeysReport,
-    ListedKey, RemoveKeyReport, RemoveKeyRequest, export_key, generate_key, import_key, list_keys, remove_key,
+    ListedKey, RemoveKeyReport, RemoveKeyRequest, export_key, generate_key, import_key, list_keys,
+    remove_key,
 };
 pub use location::{LocalName, Location, LocationError, archive_stem};
 pub use logs::{LogsReport, LogsRequest, follow_logs, logs};

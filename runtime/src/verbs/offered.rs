@@ -63,9 +63,7 @@ pub async fn offered_keys(site: &Site, request: &OfferedKeysRequest) -> Result<O
     let bundle = resolve(site, &request.bundle, ArchiveCheck::BeforeUse).await?;
     let carried = discover::carried_keys(bundle.source.as_ref(), &bundle.index).await?;
     if carried.is_empty() {
-        return Err(VerbError::NoKeyOffered {
-            bundle: bundle.shown,
-        });
+        return Err(VerbError::NoKeyOffered { bundle: bundle.shown });
     }
     let trust = site.trust()?;
     let keys = carried.into_iter().map(|one| {

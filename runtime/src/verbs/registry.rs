@@ -40,7 +40,7 @@ pub struct ListTagsRequest {
 pub struct TagsReport {
     /// The repository.
     pub repository: Repository,
-    /// Its tags, sorted.
+    /// Its tags, sorted, without those that only hold signatures and other referrers.
     pub tags: Vec<Tag>,
 }
 
@@ -131,9 +131,21 @@ pub async fn registry_ls(
 pub async fn registry_tags(site: &Site, request: ListTagsRequest) -> Result<TagsReport, VerbError> {
     let repository = request.repository;
     match site.remote(&repository)?.tags_if_any().await? {
-        Some(tags) => Ok(TagsReport { repository, tags }),
+        Some(mut tags) => {
+            tags.retain(|tag| !is_of_referrer(tag));
+            Ok(TagsReport { repository, tags })
+        }
         None => Err(VerbError::NoRepository { repository }),
     }
+}
+
+/// Tells whether a tag is one of cosign, or of a registry without a list of referrers: `sha256-HEX`, with or without more.
+fn is_of_referrer(tag: &Tag) -> bool {
+    let hex = tag
+        .as_str()
+        .strip_prefix("sha256-")
+        .and_then(|rest| rest.get(..64));
+    hex.is_some_and(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// Checks a user's credentials at a registry, and keeps them where docker and podman find them as well.
@@ -147,6 +159,16 @@ pub async fn login(site: &Site, request: LoginRequest) -> Result<LoginReport, Ve
         password: request.password.clone(),
     };
     let checked = site.remote_as(&any, credential)?.log_in().await?;
+    // What stands in a file that is read before this one would be taken instead.
+    for earlier in site
+        .reach()
+        .network
+        .credentials
+        .iter()
+        .take_while(|file| **file != request.file)
+    {
+        credentials::forget(earlier, &any).await?;
+    }
     let kept = credentials::keep(&request.file, &any, &request.username, &request.password).await?;
     Ok(LoginReport {
         registry: any.registry().to_owned(),
@@ -176,4 +198,33 @@ pub async fn logout(site: &Site, request: &LogoutRequest) -> Result<LogoutReport
         registry: any.registry().to_owned(),
         files,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn registries_are_named_as_people_write_them() {
+        for text in [
+            "r.example:5000",
+            "https://r.example:5000/",
+            "oci://r.example:5000",
+        ] {
+            assert_eq!(registry(text).unwrap().registry(), "r.example:5000", "{text}");
+        }
+        assert_eq!(registry("docker.io").unwrap().registry(), "docker.io");
+        for text in ["r.example/team", ""] {
+            assert!(registry(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn tags_of_signatures_are_none_of_a_person() {
+        let hex = "0".repeat(64);
+        for tag in [format!("sha256-{hex}"), format!("sha256-{hex}.sig")] {
+            assert!(is_of_referrer(&tag.parse().unwrap()), "{tag}");
+        }
+        assert!(!is_of_referrer(&"sha256-short".parse().unwrap()));
+    }
 }

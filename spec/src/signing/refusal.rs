@@ -216,7 +216,11 @@ fn remedy(place: &BundleOrigin) -> &'static str {
 
 impl Refusal {
     /// The refusal for signatures all of which have faults; none means unsigned.
-    pub(super) fn of(place: &BundleOrigin, signed_by: BTreeSet<KeyId>, mut faults: Vec<SignatureFault>) -> Self {
+    pub(super) fn of(
+        place: &BundleOrigin,
+        signed_by: BTreeSet<KeyId>,
+        mut faults: Vec<SignatureFault>,
+    ) -> Self {
         faults.sort_by_key(|fault| std::cmp::Reverse(fault.closeness()));
         if faults.is_empty() {
             return Self::Unsigned;

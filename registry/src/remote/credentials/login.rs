@@ -117,7 +117,10 @@ fn read(path: &Path) -> Result<Map<String, Value>, CredentialError> {
     // The words of the parser may quote a secret.
     serde_json::from_slice(&bytes).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        format(path, &format!("not the expected JSON at line {line}, column {column}"))
+        format(
+            path,
+            &format!("not the expected JSON at line {line}, column {column}"),
+        )
     })
 }
 
@@ -168,7 +171,11 @@ mod tests {
         assert!(text.contains("https://index.docker.io/v1/"), "{text}");
         assert!(forget(&path, &own).await.unwrap());
         assert!(!forget(&path, &own).await.unwrap());
-        assert!(std::fs::read_to_string(&path).unwrap().contains("index.docker.io"));
+        assert!(
+            std::fs::read_to_string(&path)
+                .unwrap()
+                .contains("index.docker.io")
+        );
     }
 
     #[tokio::test]

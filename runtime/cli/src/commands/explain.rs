@@ -78,8 +78,15 @@ fn text(bundle: &ExplainReport, screen: Screen) -> Result<String, CliError> {
     let needs = bundle.requires.as_ref().map(needs).unwrap_or_default();
     section(&mut text, screen, "needs", &["what", "how much"], &needs)?;
     if bundle.runs > 0 {
-        let runs = if bundle.runs == 1 { "1 run".to_owned() } else { format!("{} runs", bundle.runs) };
-        writeln!(text, "\nwith {runs} of its author, which `import` and `install` bring along")?;
+        let runs = if bundle.runs == 1 {
+            "1 run".to_owned()
+        } else {
+            format!("{} runs", bundle.runs)
+        };
+        writeln!(
+            text,
+            "\nwith {runs} of its author, which `import` and `install` bring along"
+        )?;
     }
     for notice in &bundle.notices {
         writeln!(text, "\nnote: {}", safe(notice))?;

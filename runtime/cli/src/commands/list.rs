@@ -27,12 +27,7 @@ impl List {
                     by.push_str(", no longer trusted");
                 }
             }
-            vec![
-                one.name.to_string(),
-                one.known_version(),
-                by,
-                one.source.clone(),
-            ]
+            vec![one.name.to_string(), one.known_version(), by, one.source.clone()]
         });
         let rows: Vec<_> = rows.collect();
         let text = match rows.is_empty() {

@@ -33,7 +33,9 @@ impl Login {
         let username = match self.username {
             Some(name) => name,
             None if self.password_stdin => {
-                return Err(CliError::Usage("--password-stdin needs --username NAME".to_owned()));
+                return Err(CliError::Usage(
+                    "--password-stdin needs --username NAME".to_owned(),
+                ));
             }
             None => asked_name(&self.registry)?,
         };
@@ -92,7 +94,9 @@ fn from_stdin() -> Result<Passphrase, CliError> {
         .read_to_string(&mut text)
         .map_err(CliError::io("read", Path::new("standard input")))?;
     if text.len() as u64 > limits::PASSPHRASE_FILE_BYTES {
-        return Err(CliError::Usage("standard input is too long for a password".to_owned()));
+        return Err(CliError::Usage(
+            "standard input is too long for a password".to_owned(),
+        ));
     }
     // The password ends where the line does, as with `docker login`.
     Ok(Passphrase::new(text.trim_end_matches(['\n', '\r']).to_owned()))
@@ -100,10 +104,12 @@ fn from_stdin() -> Result<Passphrase, CliError> {
 
 fn password(file: Option<PathBuf>, user: &str, registry: &str) -> Result<Passphrase, CliError> {
     let what = format!("the password of {} at {}", safe(user), safe(registry));
-    FileOrTerminal { file }.ask(&what, false).map_err(|error| match error {
-        PassphraseError::NoTerminal { what } => CliError::Usage(format!(
-            "there is no terminal to ask for {what}: give --password-stdin or --password-file FILE"
-        )),
-        other => other.into(),
-    })
+    FileOrTerminal { file }
+        .ask(&what, false)
+        .map_err(|error| match error {
+            PassphraseError::NoTerminal { what } => CliError::Usage(format!(
+                "there is no terminal to ask for {what}: give --password-stdin or --password-file FILE"
+            )),
+            other => other.into(),
+        })
 }

@@ -22,7 +22,10 @@ impl Logout {
         let registry = safe(&report.registry);
         let text = match report.files.as_slice() {
             [] => format!("nobody was logged in to {registry}"),
-            files => format!("logged out of {registry}: removed from {}", safe(&files.join(", "))),
+            files => format!(
+                "logged out of {registry}: removed from {}",
+                safe(&files.join(", "))
+            ),
         };
         Ok(Report::new(text, &report))
     }

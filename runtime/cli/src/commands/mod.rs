@@ -165,9 +165,12 @@ impl Command {
     pub(crate) fn orderly(&self) -> Duration {
         match self {
             Self::Registry(registry::Registry::Serve(_)) => SERVED,
-            Self::Run(_) | Self::Install(_) | Self::Create(_) | Self::Upgrade(_) | Self::Rollback(_) | Self::Uninstall(_) => {
-                ORDERLY
-            }
+            Self::Run(_)
+            | Self::Install(_)
+            | Self::Create(_)
+            | Self::Upgrade(_)
+            | Self::Rollback(_)
+            | Self::Uninstall(_) => ORDERLY,
             _ => Duration::from_secs(1),
         }
     }

@@ -86,7 +86,11 @@ async fn confirmed(
     let bundle = bundle.clone();
     let offered = verbs::offered_keys(&session.site, &OfferedKeysRequest { bundle }).await?;
     let shown = described(&offered)?;
-    let new: Vec<_> = offered.keys.iter().filter(|key| key.trusted_as.is_none()).collect();
+    let new: Vec<_> = offered
+        .keys
+        .iter()
+        .filter(|key| key.trusted_as.is_none())
+        .collect();
     let only = match (new.as_slice(), offered.keys.as_slice()) {
         ([only], _) => *only,
         ([], [known]) => return Ok(known.id),

@@ -22,7 +22,8 @@ impl List {
                 vec![
                     one.scope.to_string(),
                     name.to_string(),
-                    ids.get(name).map_or_else(String::new, |id| session.screen.key(id)),
+                    ids.get(name)
+                        .map_or_else(String::new, |id| session.screen.key(id)),
                     one.rule.threshold.to_string(),
                 ]
             })
