@@ -83,7 +83,7 @@ pub(crate) enum Command {
     Verify(verify::Verify),
     /// Build, sign and push a folder: a release in one command
     Publish(publish::Publish),
-    /// Copy a bundle from the local store to a registry, file or folder, with its signatures
+    /// Copy a bundle from the local store elsewhere, with its signatures
     Push(push::Push),
     /// Copy a bundle into the local store, with its signatures
     Pull(pull::Pull),
@@ -146,7 +146,7 @@ pub(crate) enum Command {
     Volume(volume::Volume),
     /// Say what works on this machine and what does not
     Doctor(doctor::Doctor),
-    /// Print the script that completes commands, names and parameters in a shell
+    /// Print the script by which a shell completes names and parameters
     Completions(completions::Completions),
     /// Write the manual pages
     Manual(manual::Manual),
