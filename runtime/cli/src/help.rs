@@ -32,7 +32,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     (
         "Platform engineer",
         &[
-            "doctor", "login", "logout", "registry", "pull", "inspect", "receipt", "store", "volume",
+            "doctor", "login", "logout", "registry", "pull", "inspect", "receipt", "file", "store", "volume",
         ],
     ),
     ("Shell", &["completions", "manual", "version"]),
@@ -42,7 +42,8 @@ const GROUPS: &[(&str, &[&str])] = &[
 const ROOM: usize = 63;
 
 /// The template of the first page: the groups stand in `after-help`, before the options.
-const TEMPLATE: &str = "{about-with-newline}\n{usage-heading} {usage}\n\n{before-help}Options:\n{options}{after-help}";
+const TEMPLATE: &str =
+    "{about-with-newline}\n{usage-heading} {usage}\n\n{before-help}Options:\n{options}{after-help}";
 
 /// Examples of commands, each a line that can be typed, and what it does. A test parses each.
 const EXAMPLES: &[(&[&str], &[(&str, &str)])] = &[
