@@ -9,6 +9,7 @@ use samebundle_tests::{Home, Registry, Sandbox, Test, greet, skip, tests};
 pub(crate) const TESTS: &[Test] = tests![
     an_installation_goes_back_and_says_so,
     registries_are_listed_and_logged_in_to,
+    a_helper_keeps_the_password_if_the_file_names_one,
     a_key_that_travels_is_trusted_after_its_fingerprint_was_confirmed,
     keys_that_are_no_longer_trusted_are_shown_as_such,
     slips_and_habits_are_answered,
@@ -149,6 +150,63 @@ fn registries_are_listed_and_logged_in_to() {
     let out = with(&publisher, &["logout", &address]);
     assert_eq!(out.code, 0, "{}", out.stderr);
     assert_eq!(with(&publisher, &["registry", "ls", &address]).code, 6);
+}
+
+/// `docker-credential-fake`, which keeps what it is given in a file.
+fn fake_helper(folder: &Path, kept: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::create_dir_all(folder).unwrap();
+    let program = folder.join("docker-credential-fake");
+    let kept = kept.display();
+    let script = format!(
+        "#!/bin/sh\ncase $1 in\nstore) cat >{kept};;\nget) cat >/dev/null; cat {kept};;\nerase) cat >/dev/null; rm {kept};;\nesac\n"
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+fn a_helper_keeps_the_password_if_the_file_names_one() {
+    let sandbox = Sandbox::new();
+    let home = sandbox.home("home");
+    let users = sandbox.path().join("users");
+    let password = sandbox.path().join("password");
+    std::fs::write(&password, "se:cret\n").unwrap();
+    let (users, password) = (users.to_str().unwrap(), password.to_str().unwrap());
+    let _ = home.ok([
+        "registry",
+        "user",
+        "ann",
+        "--htpasswd",
+        users,
+        "--password-file",
+        password,
+    ]);
+    let registry = Registry::own_with(&sandbox, &home, &["--htpasswd", users]);
+    let (bin, kept) = (sandbox.path().join("bin"), sandbox.path().join("kept"));
+    fake_helper(&bin, &kept);
+    let docker = sandbox.path().join("docker");
+    std::fs::create_dir(&docker).unwrap();
+    let config = docker.join("config.json");
+    std::fs::write(&config, r#"{"credsStore": "fake", "psFormat": "x"}"#).unwrap();
+    let with = |words: &[&str]| {
+        let mut command = home.command(words);
+        command.env("DOCKER_CONFIG", &docker);
+        command.env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
+        samebundle_tests::Ran::of(&mut command).ok()
+    };
+    let address = registry.address();
+    let _ = with(&["login", &address, "-u", "ann", "--password-file", password]);
+    let read =
+        |path: &Path| -> serde_json::Value { serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap() };
+    assert_eq!(read(&kept)["Secret"], "se:cret");
+    assert_eq!(read(&kept)["ServerURL"], address.as_str());
+    let text = std::fs::read_to_string(&config).unwrap();
+    assert!(!text.contains("c2U6") && text.contains("psFormat"), "{text}");
+    assert_eq!(read(&config)["auths"][&address], serde_json::json!({}));
+    let _ = with(&["registry", "ls", &address]);
+    let _ = with(&["logout", &address]);
+    assert!(!kept.exists());
+    assert_eq!(read(&config)["auths"], serde_json::json!({}));
 }
 
 fn a_key_that_travels_is_trusted_after_its_fingerprint_was_confirmed() {

@@ -47,7 +47,13 @@ impl Completions {
         completer
             .write_registration(complete::VARIABLE, program, program, program, &mut script)
             .map_err(|error| CliError::Usage(error.to_string()))?;
-        let script = String::from_utf8_lossy(&script).trim().to_owned();
+        let mut script = String::from_utf8_lossy(&script).trim().to_owned();
+        if matches!(self.shell, Shell::Zsh) {
+            // As a file `_same` in $fpath the script is the body of the function that zsh calls for the first candidates.
+            script.push_str(&format!(
+                "\n[[ ${{funcstack[1]}} == _{program} ]] && _clap_dynamic_completer_{program} \"$@\" || true"
+            ));
+        }
         let json = json!({"shell": shell, "script": script});
         Ok(Report::new(script, &json))
     }
