@@ -310,11 +310,11 @@ fn slips_and_habits_are_answered() {
 
 /// The candidates of the last word, as bash gets them.
 fn candidates(home: &Home, words: &[&str]) -> Vec<String> {
-    let line = [&["--", "same"], words].concat();
+    let line = [&["--", "same", "--home", home.path().to_str().unwrap()], words].concat();
     let mut command: Command = home.command(line);
     command
         .env("SAMEBUNDLE_COMPLETE", "bash")
-        .env("_CLAP_COMPLETE_INDEX", words.len().to_string())
+        .env("_CLAP_COMPLETE_INDEX", (words.len() + 2).to_string())
         .env("_CLAP_IFS", "\n");
     let ran = samebundle_tests::Ran::of(&mut command);
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{words:?}");

@@ -53,6 +53,9 @@ impl Plain {
             }
             Value::Object(values) => {
                 for (key, value) in values {
+                    if key == "short" {
+                        *value = "ID".into();
+                    }
                     if self.of_machine.contains(&key.as_str()) {
                         *value = "OF THIS MACHINE".into();
                     }
