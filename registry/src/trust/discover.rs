@@ -113,24 +113,33 @@ where
     check_count(subject, candidates.len())?;
     let mut carried: Vec<CarriedKey> = Vec::new();
     for referrer in candidates {
-        let Some((manifest, layer)) = only_layer(source, subject, referrer).await.map_err(lookup)? else {
-            continue;
-        };
-        let Some(key) = carried_key(&manifest).filter(|_| wanted.is_layer(&layer.media_type)) else {
-            continue;
-        };
-        let document = source.fetch_bytes(&layer, wanted.limit()).await.map_err(lookup)?;
-        match examine_with(&document, &key) {
-            Ok(signed) if signed.statement.subject == subject.digest => carried.push(CarriedKey {
-                key,
-                release: signed.statement.release,
-            }),
-            _ => {}
-        }
+        carried.extend(read_carried(source, subject, referrer).await.map_err(lookup)?);
     }
     carried.sort_by_key(|one| (one.key.id(), std::cmp::Reverse(one.release.sequence)));
     carried.dedup_by_key(|one| one.key.id());
     Ok(carried)
+}
+
+/// Reads the key of one signature, if it carries one that made it.
+async fn read_carried<S: Source + ?Sized>(
+    source: &S,
+    subject: &Descriptor,
+    referrer: &Descriptor,
+) -> Result<Option<CarriedKey>, StoreError> {
+    let wanted = Wanted::Signature;
+    let Some((manifest, layer)) = only_layer(source, subject, referrer).await? else {
+        return Ok(None);
+    };
+    let Some(key) = carried_key(&manifest).filter(|_| wanted.is_layer(&layer.media_type)) else {
+        return Ok(None);
+    };
+    let document = source.fetch_bytes(&layer, wanted.limit()).await?;
+    let signed = examine_with(&document, &key).ok();
+    let signed = signed.filter(|signed| signed.statement.subject == subject.digest);
+    Ok(signed.map(|signed| CarriedKey {
+        key,
+        release: signed.statement.release,
+    }))
 }
 
 fn carried_key(manifest: &Manifest) -> Option<PublicKey> {
