@@ -45,8 +45,11 @@ const ROOM: usize = 63;
 const TEMPLATE: &str =
     "{about-with-newline}\n{usage-heading} {usage}\n\n{before-help}Options:\n{options}{after-help}";
 
+/// The words of a command, and lines with what each of them does.
+type Examples = (&'static [&'static str], &'static [(&'static str, &'static str)]);
+
 /// Examples of commands, each a line that can be typed, and what it does. A test parses each.
-const EXAMPLES: &[(&[&str], &[(&str, &str)])] = &[
+const EXAMPLES: &[Examples] = &[
     (
         &[],
         &[
