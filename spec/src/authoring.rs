@@ -19,7 +19,7 @@ pub use data::{Data, DataError, DataFile};
 #[cfg(any(test, feature = "schema"))]
 pub(crate) use image::ImageEntry;
 pub use image::{FileCopy, ImageBuild, ImageError, ImageOrigin, ImageSource};
-pub use runs::{RunFiles, RunFilesError, Runs, RunsError};
+pub use runs::{RunFiles, RunFilesError, RunMetadata, RunMetadataError, Runs, RunsError};
 
 use crate::bundle::definition::{Definition, DefinitionError};
 use crate::bundle::program::Requirements;
@@ -207,36 +207,38 @@ impl Constraints {
     }
 }
 
+/// The keywords that a parameter may have.
+const KNOWN: [&str; 24] = [
+    "title",
+    "description",
+    "default",
+    "examples",
+    "enum",
+    "const",
+    "multipleOf",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "minLength",
+    "maxLength",
+    "pattern",
+    "format",
+    "items",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+    "properties",
+    "required",
+    "additionalProperties",
+    "writeOnly",
+    "readOnly",
+];
+
 impl TryFrom<Map<String, Value>> for Constraints {
     type Error = DefinitionError;
 
     fn try_from(keywords: Map<String, Value>) -> Result<Self, DefinitionError> {
-        const KNOWN: [&str; 24] = [
-            "title",
-            "description",
-            "default",
-            "examples",
-            "enum",
-            "const",
-            "multipleOf",
-            "minimum",
-            "maximum",
-            "exclusiveMinimum",
-            "exclusiveMaximum",
-            "minLength",
-            "maxLength",
-            "pattern",
-            "format",
-            "items",
-            "minItems",
-            "maxItems",
-            "uniqueItems",
-            "properties",
-            "required",
-            "additionalProperties",
-            "writeOnly",
-            "readOnly",
-        ];
         if let Some(word) = keywords.keys().find(|word| !KNOWN.contains(&word.as_str())) {
             let known: Vec<String> = KNOWN.iter().map(|word| (*word).to_owned()).collect();
             let hint = crate::bundle::parameter::nearest(word, &known)

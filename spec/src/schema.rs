@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::authoring::{
-    Constraints, Data, ImageOrigin, ImageSource, OtherManifest, ProgramManifest, RunFiles, Runs,
+    Constraints, Data, ImageOrigin, ImageSource, OtherManifest, ProgramManifest, RunFiles, RunMetadata, Runs,
 };
 use crate::bundle::ProgramExtension;
 use crate::bundle::quantity::Quantity;
@@ -39,6 +39,7 @@ text_schema! {
     Format = "^[0-9]+\\.[0-9]+$";
     RunId = "^[0-9A-Z]{26}$";
     Runs = "^(none|all|last:[0-9]+)$";
+    RunMetadata = "^(all|records)$";
     RunFiles = "^(none|all|[0-9.]+[A-Za-z]*)$";
     ImageOrigin = "^.+$";
     Repository = "^[^/]+(/[^/]+)+$";

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 pub(crate) const TESTS: &[Test] = tests![
     runs_are_read_back_from_mlflow,
     a_crate_has_no_error_to_its_validator,
+    the_crates_in_an_export_have_no_error_to_their_validator,
     events_are_those_of_openlineage,
     a_token_goes_to_the_server_and_nowhere_else,
     a_place_that_is_none_is_refused_before_the_run
@@ -313,6 +314,9 @@ fn three_hundred(sandbox: &Sandbox, greet: &Greet, home: &Home, server: &MlflowS
     let last = home.ok(["runs", "greet", "-o", "json"]).json();
     let last = last["runs"].as_array().unwrap();
     let template = last.iter().find(|run| run["bundle"] == "greet").unwrap();
+    let template =
+        std::fs::read(run_folder(home, template["id"].as_str().unwrap()).join("run.json")).unwrap();
+    let template: Value = serde_json::from_slice(&template).unwrap();
     for number in 0..298 {
         let id = format!("01K8{number:022}");
         let mut run = template.clone();
@@ -414,6 +418,52 @@ fn a_crate_has_no_error_to_its_validator() {
             assert!(shown.contains(&wanted), "{wanted}");
         }
         assert!(folder.join("samebundle/run.json").is_file());
+    }
+}
+
+/// The records of an export are crates where they lie in its history.
+fn the_crates_in_an_export_have_no_error_to_their_validator() {
+    let Some(greet) = set_up("metadata") else { return };
+    let sandbox = Sandbox::new();
+    let home = installed(greet, &sandbox);
+    let _ = home.ok(["run", "greet"]);
+    let run = home.ok(["runs", "greet", "-o", "json"]).json()["runs"][0]["id"].clone();
+    let run = run.as_str().unwrap();
+    let history = |metadata: &str| {
+        let (file, layout) = (format!("{metadata}.tgz"), sandbox.path().join(metadata));
+        let _ = home.ok(["export", "greet", "--file", &file, "--metadata", metadata]);
+        let _ = home.ok(["copy", &file, &format!("layout:{}", layout.display())]);
+        let blobs = std::fs::read_dir(layout.join("blobs/sha256")).unwrap();
+        let mut blobs = blobs.map(|blob| blob.unwrap().path());
+        let listed = |blob: &Path| {
+            let mut tar = Command::new("tar");
+            let listed = tar.arg("-tf").arg(blob).output().unwrap();
+            String::from_utf8_lossy(&listed.stdout).into_owned()
+        };
+        let found = blobs.find(|blob| listed(blob).contains("installation.json"));
+        let found = found.expect("the export has a history");
+        let files = listed(&found);
+        (found, files)
+    };
+    let (tar, files) = history("all");
+    assert!(
+        files.contains("ro-crate-metadata.json") && files.contains("log.jsonl"),
+        "{files}"
+    );
+    let folder = sandbox.path().join("history");
+    std::fs::create_dir(&folder).unwrap();
+    let mut unpack = Command::new("tar");
+    let _ = Ran::of(unpack.arg("-xf").arg(tar).arg("-C").arg(&folder)).ok();
+    let judged = judge(&sandbox, &["crate", text(&folder.join("runs").join(run))], false);
+    assert_eq!(judged["issues"], json!([]));
+    let (_, files) = history("records");
+    assert!(
+        !files.contains("ro-crate-metadata.json") && !files.contains("log.jsonl"),
+        "{files}"
+    );
+    let reader = greet.trusting(&sandbox, "reader");
+    for file in ["records.tgz", "all.tgz"] {
+        let _ = reader.ok(["import", file]);
     }
 }
 
@@ -530,11 +580,13 @@ fn a_token_goes_to_the_server_and_nowhere_else() {
             "{head}"
         );
         let ledger = home.ok(["runs", "last", "-o", "json"]).stdout;
-        for said in [&ran.stdout, &ran.stderr, &ledger] {
-            for secret in ["tok-of-env", "pass-word", "tok-from-file", "bWU6cGFzcy13b3Jk"] {
-                assert!(!said.contains(secret), "{said}");
-            }
-        }
+        assert_no_secret(&[ran.stdout, ran.stderr, ledger].concat());
+    }
+}
+
+fn assert_no_secret(said: &str) {
+    for secret in ["tok-of-env", "pass-word", "tok-from-file", "bWU6cGFzcy13b3Jk"] {
+        assert!(!said.contains(secret), "{said}");
     }
 }
 

@@ -13,6 +13,7 @@ pub(crate) const TESTS: &[Test] = tests![
     a_place_with_a_digest_or_a_second_colon_is_none,
     a_tag_that_is_another_version_is_refused,
     outputs_come_together_or_not_at_all,
+    outputs_that_stayed_are_said,
     pipes_and_devices_are_neither_filled_nor_waited_for,
     a_file_that_is_no_archive_is_not_called_damaged,
     what_is_absent_is_not_found,
@@ -153,7 +154,23 @@ fn outputs_come_together_or_not_at_all() {
     let ran = home.run(["outputs", "--to", "taken"]).exits(1);
     assert!(ran.stderr.contains("a pipe"), "{}", ran.stderr);
     assert_eq!(listed(&taken).len(), 1);
-    // What stayed with the author is said to be there, and nothing is written.
+    // Manual pages come in the same way.
+    pipe(&taken.join("samebundle.1"));
+    let _ = home.run(["manual", "--dir", "taken"]).exits(1);
+    assert_eq!(listed(&taken).len(), 2);
+    let _ = home.ok(["manual", "--dir", "pages/deep"]);
+    assert!(sandbox.path().join("pages/deep/samebundle-run.1").is_file());
+}
+
+/// What stayed with the author is said to be there, and nothing is written.
+fn outputs_that_stayed_are_said() {
+    let Some(greet) = bundle("named") else { return };
+    let sandbox = Sandbox::new();
+    let publisher = greet.publisher(&sandbox);
+    let _ = publisher.ok(["copy", "greet", "greet.tgz"]);
+    let home = greet.trusting(&sandbox, "home");
+    let _ = home.ok(["install", "greet.tgz"]);
+    let _ = home.ok(["run", "greet"]);
     let _ = home.ok(["export", "greet", "--file", "export.tgz", "--outputs", "none"]);
     let reader = greet.trusting(&sandbox, "reader");
     let _ = reader.ok(["import", "export.tgz"]);
@@ -163,12 +180,6 @@ fn outputs_come_together_or_not_at_all() {
     let _ = reader.run(["logs", "--task", "nope"]).exits(5);
     let _ = reader.run(["runs", "nope"]).exits(5);
     let _ = home.ok(["logs", "--task", "shout"]);
-    // Manual pages come in the same way.
-    pipe(&taken.join("samebundle.1"));
-    let _ = home.run(["manual", "--dir", "taken"]).exits(1);
-    assert_eq!(listed(&taken).len(), 2);
-    let _ = home.ok(["manual", "--dir", "pages/deep"]);
-    assert!(sandbox.path().join("pages/deep/samebundle-run.1").is_file());
 }
 
 fn pipes_and_devices_are_neither_filled_nor_waited_for() {

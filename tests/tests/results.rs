@@ -10,7 +10,8 @@ use crate::flow::find;
 pub(crate) const TESTS: &[Test] = tests![
     every_output_of_every_task_has_a_name,
     a_page_is_opened_in_the_browser,
-    the_files_of_past_runs_travel_and_what_stays_is_said
+    the_files_of_past_runs_travel_and_what_stays_is_said,
+    a_file_that_is_not_what_the_run_left_stays
 ];
 
 fn text(path: &Path) -> &str {
@@ -155,8 +156,13 @@ fn the_files_of_past_runs_travel_and_what_stays_is_said() {
         assert_eq!(read("here"), read("there"), "{name}");
     }
     assert!(reader.ok(["logs", "last"]).stdout.contains("shouted"));
+}
 
-    // A file that is not what the run left does not go along as if it were.
+fn a_file_that_is_not_what_the_run_left_stays() {
+    let sandbox = Sandbox::new();
+    let Some((_, home)) = with_a_run(&sandbox, "results") else {
+        return;
+    };
     let folder = home.ok(["outputs", "last", "-o", "json"]).json()["folder"]
         .as_str()
         .unwrap()

@@ -53,19 +53,8 @@ fn an_engine_of_our_own_runs_a_container() {
     )
     .ok();
     let _ = engine.client(&["load", "-i", archive.to_str().unwrap()]).ok();
-    let ran = engine
-        .client(&[
-            "run",
-            "--rm",
-            "--network",
-            "none",
-            "-m",
-            "64m",
-            "busybox:1",
-            "echo",
-            "hello",
-        ])
-        .ok();
+    let words = "run --rm --network none -m 64m busybox:1 echo hello";
+    let ran = engine.client(&words.split(' ').collect::<Vec<_>>()).ok();
     assert_eq!(ran.stdout.trim(), "hello");
     let folder = sandbox.path().join("docker");
     drop(engine);

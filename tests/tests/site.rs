@@ -116,6 +116,7 @@ fn export(folder: &Path, file: &str) -> ExportRequest {
         file: Some(file.into()),
         folder: folder.to_owned(),
         runs: Runs::All,
+        metadata: Default::default(),
         outputs: Default::default(),
         since: None,
         since_key: None,

@@ -34,6 +34,18 @@ pub(super) enum Entry {
     },
 }
 
+impl Entry {
+    /// An error of writing the entry, with the file that it concerns.
+    fn named(&self, error: io::Error) -> io::Error {
+        match self {
+            Self::File { source, .. } => {
+                io::Error::new(error.kind(), format!("{}: {error}", source.display()))
+            }
+            Self::Folder | Self::Bytes { .. } => error,
+        }
+    }
+}
+
 /// Entries by path, and so in the order of their paths. Missing parents are added.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tarball(BTreeMap<EntryPath, Entry>);
@@ -102,12 +114,7 @@ impl Tarball {
                     )
                 }),
             };
-            written.map_err(|error| match entry {
-                Entry::File { source, .. } => {
-                    io::Error::new(error.kind(), format!("{}: {error}", source.display()))
-                }
-                _ => error,
-            })?;
+            written.map_err(|error| entry.named(error))?;
         }
         builder.into_inner()
     }

@@ -89,15 +89,7 @@ pub async fn install(
             version: before.version.clone(),
         });
     }
-    let known = &bundle.get().bundle.view().credentials;
-    for (name, source) in before.iter().flat_map(|before| &before.credentials) {
-        if known.contains_key(name) {
-            installation
-                .credentials
-                .entry(name.clone())
-                .or_insert(source.clone());
-        }
-    }
+    keep_credentials(&mut installation, before.as_ref(), bundle.get());
     let runs_its_own = bundle.get().kind.runs_when_installed();
     let action = if before.is_some() { "upgrade" } else { "install" };
     let installation = installation.after(before);
@@ -115,6 +107,16 @@ pub async fn install(
         name: format!("installed {} {}", installation.name, installation.known_version()),
     });
     Ok(Installed { installation, run })
+}
+
+/// Keeps where credentials come from that the bundle still takes, unless they are given anew.
+fn keep_credentials(installation: &mut Installation, before: Option<&Installation>, bundle: &OpenedBundle) {
+    let known = &bundle.bundle.view().credentials;
+    let before = before.into_iter().flat_map(|before| &before.credentials);
+    for (name, source) in before.filter(|(name, _)| known.contains_key(*name)) {
+        let kept = installation.credentials.entry(name.clone());
+        kept.or_insert_with(|| source.clone());
+    }
 }
 
 fn succeeded(run: Run) -> Result<Run, LifecycleError> {

@@ -134,21 +134,26 @@ pub(super) fn collect(run: &Run, folder: &Path, scratch: &Path) -> Result<RunFil
     if !run.tasks.is_empty() {
         files.make_table("tasks.json", &tasks(run))?;
     }
-    for name in RECORDS {
-        let path = folder.join(name);
-        if path.is_file() {
-            files.add_tree(&path, &format!("{OWN}/{name}"))?;
-        }
-    }
-    let log = folder.join("log.jsonl");
-    if let Ok(log) = File::open(&log) {
-        files.make("log.txt", |to| write_log(log, to))?;
-    }
+    files.add_records(folder)?;
     Ok(files)
 }
 
 impl RunFiles {
     /// Adds a file, or each file of a folder. A link is followed if it leads to a file of the same folder.
+    /// Adds the records of a run, and what its tasks printed.
+    fn add_records(&mut self, folder: &Path) -> Result<(), MetadataError> {
+        for name in RECORDS {
+            let path = folder.join(name);
+            if path.is_file() {
+                self.add_tree(&path, &format!("{OWN}/{name}"))?;
+            }
+        }
+        if let Ok(log) = File::open(folder.join("log.jsonl")) {
+            self.make("log.txt", |to| write_log(log, to))?;
+        }
+        Ok(())
+    }
+
     fn add_tree(&mut self, path: &Path, name: &str) -> Result<(), MetadataError> {
         let root = path.canonicalize().map_err(MetadataError::io("read", path))?;
         let mut waiting = vec![(path.to_owned(), name.to_owned())];

@@ -227,6 +227,19 @@ fn event_of_run(run: &Run, kind: &str, time: Timestamp) -> Value {
     )
 }
 
+/// What the record of a task has and OpenLineage has no field for.
+fn facet_of_task(task: &TaskRecord) -> Value {
+    own(json!({
+        "name": task.name,
+        "status": task.status,
+        "attempts": task.attempts,
+        "image": task.image,
+        "exitCode": task.exit_code,
+        "inputs": values(&task.inputs),
+        "values": values(&task.outputs),
+    }))
+}
+
 fn event_of_task(run: &Run, task: &TaskRecord, kind: &str, time: Timestamp) -> Value {
     let mut facets = Map::new();
     let parent = json!({"run": {"runId": uuid(run)}, "job": {"namespace": NAMESPACE, "name": run.bundle}});
@@ -237,18 +250,7 @@ fn event_of_task(run: &Run, task: &TaskRecord, kind: &str, time: Timestamp) -> V
     if let Some(started) = task.started {
         facets.insert("nominalTime".to_owned(), nominal(started, task.finished));
     }
-    facets.insert(
-        "samebundle_task".to_owned(),
-        own(json!({
-            "name": task.name,
-            "status": task.status,
-            "attempts": task.attempts,
-            "image": task.image,
-            "exitCode": task.exit_code,
-            "inputs": values(&task.inputs),
-            "values": values(&task.outputs),
-        })),
-    );
+    facets.insert("samebundle_task".to_owned(), facet_of_task(task));
     if kind == "FAIL" {
         let message = run.message.clone();
         let message = message.unwrap_or_else(|| format!("task {} failed", task.name));

@@ -212,6 +212,17 @@ fn rank(artifact: &ArtifactRecord) -> u8 {
     }
 }
 
+fn table_of_values(values: &[(&String, &serde_json::Value)]) -> Markup {
+    html! {
+        @if !values.is_empty() {
+            div.scroll tabindex="0" role="region" aria-label="Values" { table {
+                thead { tr { th scope="col" { "output" } th scope="col" { "value" } } }
+                tbody { @for (name, value) in values { tr { th scope="row" { (name) } td.long { (text::value(value)) } } } }
+            } }
+        }
+    }
+}
+
 fn outputs(shown: &Known, budget: &mut Budget) -> Option<Markup> {
     let outputs = shown.run.distinct_outputs();
     let measured = shown.run.scalars();
@@ -229,18 +240,10 @@ fn outputs(shown: &Known, budget: &mut Budget) -> Option<Markup> {
         artifact.metrics().is_none() || artifact.digest.is_some_and(|_| artifact.size > 0)
     });
     artifacts.sort_by_key(|(_, artifact)| rank(artifact));
-    let table = html! {
-        @if !values.is_empty() {
-            div.scroll tabindex="0" role="region" aria-label="Values" { table {
-                thead { tr { th scope="col" { "output" } th scope="col" { "value" } } }
-                tbody { @for (name, value) in &values { tr { th scope="row" { (name) } td.long { (text::value(value)) } } } }
-            } }
-        }
-    };
     if values.is_empty() && artifacts.is_empty() {
         return None;
     }
-    let mut parts = vec![budget.take("The values", table)];
+    let mut parts = vec![budget.take("The values", table_of_values(&values))];
     let mut others: Vec<(&str, &ArtifactRecord, Option<String>)> = Vec::new();
     for (name, artifact) in &artifacts {
         match artifact::content(name, artifact, &shown.folder, budget.room()) {

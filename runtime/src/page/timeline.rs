@@ -45,6 +45,12 @@ pub(super) fn attempts(run: &Run, events: &[RunEvent]) -> BTreeMap<String, Vec<A
             _ => {}
         }
     }
+    add_recorded(run, &mut attempts);
+    attempts
+}
+
+/// Adds what only the record knows of tasks: those without events, and the end of those that the end of the run ended.
+fn add_recorded(run: &Run, attempts: &mut BTreeMap<String, Vec<Attempt>>) {
     for task in &run.tasks {
         let Some(started) = task.started else { continue };
         let of_task = attempts.entry(task.name.clone()).or_default();
@@ -64,7 +70,6 @@ pub(super) fn attempts(run: &Run, events: &[RunEvent]) -> BTreeMap<String, Vec<A
             attempt.status = task.status;
         }
     }
-    attempts
 }
 
 /// The part of the time of a run that something took.

@@ -7,7 +7,7 @@ use samebundle_registry::archive::volumes::Volume;
 use samebundle_registry::chunk::Codec;
 use samebundle_registry::layout::Layout;
 use samebundle_registry::store::{Overlay, Sink, SinkExt};
-use samebundle_spec::authoring::RunFiles;
+use samebundle_spec::authoring::{RunFiles, RunMetadata};
 use samebundle_spec::manifest::Manifest;
 use samebundle_spec::record::{Installation, Run, RunId, RunStatus};
 use samebundle_spec::{Algorithm, Descriptor, Digest, MediaType, Version};
@@ -28,6 +28,8 @@ pub struct ExportOptions {
     pub version: Version,
     /// How many of the newest finished runs are exported.
     pub runs: usize,
+    /// What goes along of each of them.
+    pub metadata: RunMetadata,
     /// Which of their files go along.
     pub outputs: RunFiles,
     /// The file to write.
@@ -92,6 +94,7 @@ pub async fn export(
     let history = HistoryArtifact {
         installation: &installation,
         runs: &runs,
+        metadata: request.metadata,
         outputs: request.outputs,
     };
     let (history, outputs) = history.push(context, scratch.path(), &index, &layout).await?;
@@ -138,6 +141,7 @@ pub async fn attach_history(
         let history = HistoryArtifact {
             installation,
             runs: &runs,
+            metadata: RunMetadata::All,
             outputs,
         };
         history.push(context, scratch.path(), index, store).await?;
@@ -160,6 +164,7 @@ fn finished_runs(
 struct HistoryArtifact<'a> {
     installation: &'a Installation,
     runs: &'a [Run],
+    metadata: RunMetadata,
     outputs: RunFiles,
 }
 
@@ -173,7 +178,13 @@ impl HistoryArtifact<'_> {
         layout: &Layout,
     ) -> Result<(Descriptor, CarriedOutputs), PortableError> {
         let tar = scratch.join("history.tar");
-        history::write(&tar, self.installation, self.runs, &Runs::new(&context.home))?;
+        history::write(
+            &tar,
+            self.installation,
+            self.runs,
+            self.metadata,
+            &Runs::new(&context.home),
+        )?;
         let layer = describe(&tar)?;
         let file = tokio::fs::File::open(&tar)
             .await

@@ -4,21 +4,27 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use samebundle_registry::PathError;
 use samebundle_registry::archive::tar_entries::{Entries, Rules};
+use samebundle_spec::authoring::RunMetadata;
 use samebundle_spec::limits;
 use samebundle_spec::record::{self, Installation, Run, RunId};
 
 use super::PortableError;
+use crate::metadata::ro_crate::{self, Contents};
 use crate::record::Runs;
 
 /// The files of a run that are exported. Outputs are not, nor are the events, from which the record is made.
-const FILES: [&str; 4] = ["run.json", "claim.json", "result.json", "log.jsonl"];
+const FILES: [&str; 4] = ["run.json", CLAIM, "result.json", LOG];
+const CLAIM: &str = "claim.json";
+const LOG: &str = "log.jsonl";
 
 /// Writes the history: the same bytes for the same records.
 pub(super) fn write(
     to: &Path,
     installation: &Installation,
     runs: &[Run],
+    metadata: RunMetadata,
     records: &Runs<'_>,
 ) -> Result<(), PortableError> {
     let file = File::create(to).map_err(PortableError::io("write", to))?;
@@ -28,18 +34,45 @@ pub(super) fn write(
     })?;
     append(&mut tar, "installation.json", &document).map_err(PortableError::io("write", to))?;
     for run in runs {
-        for name in FILES {
-            let path = records.folder(&run.id).join(name);
-            match std::fs::read(&path) {
-                Ok(bytes) => append(&mut tar, &format!("runs/{}/{name}", run.id), &bytes)
-                    .map_err(PortableError::io("write", to))?,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(PortableError::io("read", &path)(error)),
-            }
-        }
+        write_run(&mut tar, run, metadata, &records.folder(&run.id))?;
     }
     let finished = tar.into_inner().and_then(|mut writer| writer.flush());
     finished.map_err(PortableError::io("write", to))
+}
+
+/// Writes the files of a run, and what describes them.
+fn write_run(
+    tar: &mut tar::Builder<impl Write>,
+    run: &Run,
+    metadata: RunMetadata,
+    folder: &Path,
+) -> Result<(), PathError> {
+    let mut contents = Contents {
+        workflow: CLAIM.to_owned(),
+        ..Contents::default()
+    };
+    let names = FILES
+        .into_iter()
+        .filter(|name| metadata == RunMetadata::All || *name != LOG);
+    for name in names {
+        let path = folder.join(name);
+        match std::fs::read(&path) {
+            Ok(bytes) => {
+                contents.files.insert(name.to_owned(), bytes.len() as u64);
+                append(tar, &format!("runs/{}/{name}", run.id), &bytes)
+                    .map_err(PathError::of("pack", &path))?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(PathError::of("read", &path)(error)),
+        }
+    }
+    // A crate describes the document of what ran, which is the claim's.
+    if metadata == RunMetadata::All && contents.files.contains_key(CLAIM) {
+        let described = format!("{:#}", ro_crate::crate_of(run, &contents));
+        let path = format!("runs/{}/{}", run.id, ro_crate::METADATA);
+        append(tar, &path, described.as_bytes()).map_err(PathError::of("describe", folder))?;
+    }
+    Ok(())
 }
 
 fn append(tar: &mut tar::Builder<impl Write>, path: &str, bytes: &[u8]) -> io::Result<()> {
@@ -82,6 +115,10 @@ pub(super) fn read(tar: impl Read) -> Result<History, PortableError> {
             ["installation.json"] => {
                 let parsed = record::parse(&bytes, limits::BUNDLE_JSON_BYTES);
                 installation = Some(parsed.map_err(|error| invalid(&error.to_string()))?);
+            }
+            // It is made anew from the record where it is wanted.
+            ["runs", id, ro_crate::METADATA] => {
+                let _: RunId = id.parse().map_err(|_| invalid("no run has this id"))?;
             }
             ["runs", id, name] => {
                 let id: RunId = id.parse().map_err(|_| invalid("no run has this id"))?;

@@ -328,19 +328,24 @@ impl Unpacked {
                 self.folders.insert(digest, listing);
             }
             FILES if entry.size == size => {
-                let path = self.file(&digest);
-                let mut file = File::create(&path).map_err(PortableError::io("make", &path))?;
-                let mut content = Hashing::new(content);
-                io::copy(&mut content, &mut file).map_err(PortableError::io("write", &path))?;
-                if content.digester.finish() != digest {
+                if self.write(&digest, content)? != digest {
                     return Err(invalid("it is not what its name says"));
                 }
-                durable::sync(&file).map_err(PortableError::io("sync", &path))?;
                 self.files.insert(digest, size);
             }
             _ => return Err(invalid("it is not what the record says")),
         }
         Ok(())
+    }
+
+    /// Writes a file to the scratch folder, and returns the digest of what was written.
+    fn write(&self, digest: &Digest, content: &mut impl Read) -> Result<Digest, PortableError> {
+        let path = self.file(digest);
+        let mut file = File::create(&path).map_err(PortableError::io("make", &path))?;
+        let mut content = Hashing::new(content);
+        io::copy(&mut content, &mut file).map_err(PortableError::io("write", &path))?;
+        durable::sync(&file).map_err(PortableError::io("sync", &path))?;
+        Ok(content.digester.finish())
     }
 
     fn file(&self, digest: &Digest) -> PathBuf {
@@ -362,7 +367,7 @@ impl Unpacked {
                 continue;
             };
             let parent = durable::folder_of(&place).to_owned();
-            fs::create_dir_all(&parent).map_err(PortableError::io("make", &parent))?;
+            durable::make_folder(&parent, 0o700).map_err(PortableError::io("make", &parent))?;
             inside(folder, &parent)?;
             match self.folders.get(&artifact.digest) {
                 None => link(&self.file(&artifact.digest), &place)?,
@@ -382,17 +387,24 @@ impl Unpacked {
         let parent = durable::folder_of(place);
         let staged = tempfile::Builder::new().prefix(".new-").tempdir_in(parent);
         let staged = staged.map_err(PortableError::io("make a folder in", parent))?;
+        let mut made = vec![staged.path().to_owned()];
         for (path, entry) in listing.entries() {
             // The listing was parsed: its names stay below, and no link is the folder of another entry.
             let to = staged.path().join(std::ffi::OsStr::from_bytes(&path));
             match entry {
-                Entry::Folder => fs::create_dir(&to).map_err(PortableError::io("make", &to))?,
+                Entry::Folder => {
+                    fs::create_dir(&to).map_err(PortableError::io("make", &to))?;
+                    made.push(to);
+                }
                 Entry::Link(text) => {
                     let text = std::ffi::OsStr::from_bytes(text);
                     std::os::unix::fs::symlink(text, &to).map_err(PortableError::io("make", &to))?;
                 }
                 Entry::File { digest, .. } => link(&self.file(digest), &to)?,
             }
+        }
+        for folder in &made {
+            durable::sync_folder(folder).map_err(PortableError::io("sync", folder))?;
         }
         let staged = staged.keep();
         fs::rename(&staged, place).map_err(PortableError::io("write", place))

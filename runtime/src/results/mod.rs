@@ -77,25 +77,14 @@ impl FileKind {
 
     /// Tells the kind from the first bytes of a file; `cut` says whether there are more.
     fn of_bytes(sample: &[u8], cut: bool) -> Self {
-        if let Some(known) = infer::get(sample) {
-            return match (known.mime_type(), known.extension()) {
-                ("text/html", _) => Self::Html,
-                (media_type @ ("image/png" | "image/jpeg" | "image/gif" | "image/webp"), ending) => {
-                    Self::Image { media_type, ending }
-                }
-                ("text/xml", _) if is_svg(sample) => SVG,
-                (text, _) if text.starts_with("text/") => Self::Text,
-                (media, ending)
-                    if media == "application/pdf"
-                        || media.starts_with("audio/")
-                        || media.starts_with("video/") =>
-                {
-                    Self::Media { ending }
-                }
-                // Programs that wrote a model, an archive or a table of columns know it by its bytes.
-                _ => Self::Binary,
-            };
+        match known(sample) {
+            Some(kind) => kind,
+            None => Self::of_text(sample, cut),
         }
+    }
+
+    /// Tells the kind of a file whose first bytes are not those of a known one.
+    fn of_text(sample: &[u8], cut: bool) -> Self {
         let text = match std::str::from_utf8(sample) {
             Ok(text) => text,
             // The sample may end within a character.
@@ -137,6 +126,26 @@ impl FileKind {
             Self::Json => Some("json"),
         }
     }
+}
+
+/// The kind of a file that its first bytes name.
+fn known(sample: &[u8]) -> Option<FileKind> {
+    let known = infer::get(sample)?;
+    Some(match (known.mime_type(), known.extension()) {
+        ("text/html", _) => FileKind::Html,
+        (media_type @ ("image/png" | "image/jpeg" | "image/gif" | "image/webp"), ending) => {
+            FileKind::Image { media_type, ending }
+        }
+        ("text/xml", _) if is_svg(sample) => SVG,
+        (text, _) if text.starts_with("text/") => FileKind::Text,
+        (media, ending)
+            if media == "application/pdf" || media.starts_with("audio/") || media.starts_with("video/") =>
+        {
+            FileKind::Media { ending }
+        }
+        // Programs that wrote a model, an archive or a table of columns know it by its bytes.
+        _ => FileKind::Binary,
+    })
 }
 
 const SVG: FileKind = FileKind::Image {

@@ -103,14 +103,6 @@ pub async fn explain(site: &Site, request: ExplainRequest) -> Result<ExplainRepo
     let resolved = resolve_installed(site, &request.bundle).await?;
     let bundle = OpenedBundle::open(resolved.source.as_ref(), &resolved.index).await?;
     let view = bundle.bundle.view();
-    let parameters = view.parameters.iter().map(|(name, parameter)| {
-        let schema = view.definitions.get(&parameter.definition);
-        let explained = ExplainedParameter {
-            parameter: parameter.clone(),
-            schema: schema.cloned().unwrap_or(Value::Null),
-        };
-        (name.clone(), explained)
-    });
     let requires = bundle.kind.requires().cloned();
     let (needs, placement, task_outputs) = match &bundle.kind {
         Kind::Program(program) => {
@@ -135,7 +127,7 @@ pub async fn explain(site: &Site, request: ExplainRequest) -> Result<ExplainRepo
         name: view.name.clone(),
         version: view.version.to_string(),
         description: view.description.clone(),
-        parameters: parameters.collect(),
+        parameters: parameters(view),
         outputs: view.outputs.clone(),
         task_outputs,
         credentials: view.credentials.clone(),
@@ -146,4 +138,16 @@ pub async fn explain(site: &Site, request: ExplainRequest) -> Result<ExplainRepo
         definitions: view.definitions.clone(),
         notices: notices.chain(placement).collect(),
     })
+}
+
+fn parameters(view: &samebundle_spec::bundle::View) -> BTreeMap<String, ExplainedParameter> {
+    let explained = view.parameters.iter().map(|(name, parameter)| {
+        let schema = view.definitions.get(&parameter.definition);
+        let explained = ExplainedParameter {
+            parameter: parameter.clone(),
+            schema: schema.cloned().unwrap_or(Value::Null),
+        };
+        (name.clone(), explained)
+    });
+    explained.collect()
 }

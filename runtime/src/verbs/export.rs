@@ -8,7 +8,7 @@ use samebundle_registry::archive;
 use samebundle_registry::archive::volumes::Cut;
 use samebundle_registry::store::Source;
 use samebundle_spec::Digest;
-use samebundle_spec::authoring::{RunFiles, Runs};
+use samebundle_spec::authoring::{RunFiles, RunMetadata, Runs};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,9 @@ pub struct ExportRequest {
     pub folder: PathBuf,
     /// Which runs go along.
     pub runs: Runs,
+    /// What goes along of each of them.
+    #[serde(default)]
+    pub metadata: RunMetadata,
     /// Which of their files.
     #[serde(default)]
     pub outputs: RunFiles,
@@ -120,6 +123,7 @@ pub async fn export(site: &Site, request: ExportRequest) -> Result<ExportReport,
     let installation = Installations::new(site.home()).get(&request.name.name)?;
     let store = site.store().await?;
     still_verified(site, &store, &installation).await?;
+    let since = since_of(site, &request).await?;
     let version = match request.name.version {
         Some(version) => version,
         None => installation.known_version().parse()?,
@@ -128,18 +132,15 @@ pub async fn export(site: &Site, request: ExportRequest) -> Result<ExportReport,
     // not occur.
     let default = || PathBuf::from(format!("{}-{}.tgz", installation.name, version.as_tag()));
     let path = request.folder.join(request.file.unwrap_or_else(default));
-    let since = match &request.since {
-        Some(file) => Some(Arc::new(since(site, file, request.since_key.as_deref()).await?)),
-        None => None,
-    };
     let name = installation.name.to_string();
-    let exported = portable::export(
+    let exported = Box::pin(portable::export(
         &site.context,
         &store,
         portable::ExportOptions {
             installation,
             version: version.clone(),
             runs: request.runs.limit(),
+            metadata: request.metadata,
             outputs: request.outputs,
             archive: archive::Options {
                 format: archive::ArchiveFormat::of(&path),
@@ -149,7 +150,7 @@ pub async fn export(site: &Site, request: ExportRequest) -> Result<ExportReport,
             },
             path: path.clone(),
         },
-    )
+    ))
     .await?;
     Ok(ExportReport {
         written: Written::of(&path, &exported.files),
@@ -163,6 +164,15 @@ pub async fn export(site: &Site, request: ExportRequest) -> Result<ExportReport,
         },
         installation: name,
     })
+}
+
+async fn since_of(site: &Site, request: &ExportRequest) -> Result<Option<Arc<archive::Since>>, VerbError> {
+    match &request.since {
+        Some(file) => Ok(Some(Arc::new(
+            since(site, file, request.since_key.as_deref()).await?,
+        ))),
+        None => Ok(None),
+    }
 }
 
 /// Returns what the other side holds, according to an archive that it has imported or a receipt that it signed.

@@ -133,7 +133,7 @@ pub struct UninstallReport {
 /// # Errors
 /// If it is not trusted, cannot be fetched, does not fit this machine, its parameters are wrong, or the name is taken.
 pub async fn install(site: &Site, request: InstallRequest) -> Result<InstallReport, VerbError> {
-    install_as(site, request, false).await
+    Box::pin(install_as(site, request, false)).await
 }
 
 async fn install_as(site: &Site, request: InstallRequest, replace: bool) -> Result<InstallReport, VerbError> {
@@ -147,13 +147,7 @@ async fn install_as(site: &Site, request: InstallRequest, replace: bool) -> Resu
     credentials::check_known(opened.get(), &request.credentials)?;
     let secrets = own_secrets(site, opened.get(), request.name.as_ref(), &request.credentials).await?;
     let parameters = request.parameters.typed(view)?;
-    let mut remembered = BTreeMap::new();
-    for set in &request.credentials.sets {
-        remembered.extend(secret::read_set(set)?);
-    }
-    remembered.extend(request.credentials.sources.clone());
-    let remembered = remembered.into_iter();
-    let remembered = remembered.map(|(name, source)| (name, source.to_string()));
+    let remembered = remembered(&request.credentials)?;
     let machine = site.machine(&store, request.environment.as_deref()).await?;
     let installed = lifecycle::install(
         &site.context,
@@ -165,7 +159,7 @@ async fn install_as(site: &Site, request: InstallRequest, replace: bool) -> Resu
             source: bundle.recorded(),
             exported: history.installation().and_then(|before| before.exported.clone()),
             parameters,
-            credentials: remembered.collect(),
+            credentials: remembered,
             secrets,
             replace,
         },
@@ -173,8 +167,14 @@ async fn install_as(site: &Site, request: InstallRequest, replace: bool) -> Resu
     .await?;
     let installation = installed.installation;
     still_verified(site, &store, &installation).await?;
-    let (index, name) = (&installation.index, &installation.name);
-    portable::import_runs(&site.context, &store, history, index, name).await?;
+    portable::import_runs(
+        &site.context,
+        &store,
+        history,
+        &installation.index,
+        &installation.name,
+    )
+    .await?;
     Ok(InstallReport {
         run: installed.run.as_ref().map(ActionRun::from),
         installation,
@@ -182,6 +182,17 @@ async fn install_as(site: &Site, request: InstallRequest, replace: bool) -> Resu
         replaced: None,
         unchanged: false,
     })
+}
+
+/// Where the credentials of its runs come from, as an installation remembers it.
+fn remembered(given: &CredentialsGiven) -> Result<BTreeMap<String, String>, VerbError> {
+    let mut sources = BTreeMap::new();
+    for set in &given.sets {
+        sources.extend(secret::read_set(set)?);
+    }
+    sources.extend(given.sources.clone());
+    let sources = sources.into_iter();
+    Ok(sources.map(|(name, source)| (name, source.to_string())).collect())
 }
 
 /// Finds the bundle and the reason to trust it, or builds it of its source.
@@ -196,7 +207,8 @@ async fn found(
             None => None,
         };
         let before = replaced.as_ref().and_then(source::of);
-        return source::built(site, git, request.consent, before.as_ref()).await;
+        // The future of a build is large, and most installations have none.
+        return Box::pin(source::built(site, git, request.consent, before.as_ref())).await;
     }
     let bundle = resolve(site, &request.from, ArchiveCheck::BeforeUse).await?;
     site.step(format!("verify {}", bundle.index.digest));
@@ -267,7 +279,7 @@ pub async fn upgrade(site: &Site, request: UpgradeRequest) -> Result<InstallRepo
         environment: request.environment,
         consent: request.consent,
     };
-    let mut report = install_as(site, install, true).await?;
+    let mut report = Box::pin(install_as(site, install, true)).await?;
     report.unchanged = before.index.digest == report.installation.index.digest;
     report.replaced = before.version.parse().ok();
     Ok(report)

@@ -292,18 +292,7 @@ fn write_outputs(
     to: &Path,
 ) -> Result<Vec<WrittenOutput>, VerbError> {
     if results.folder.is_none() && !results.absent.is_empty() {
-        let (id, installation) = (run.id.to_string(), run.installation.to_string());
-        return Err(match run.files_removed {
-            Some(removed) => VerbError::FilesRemoved {
-                run: id,
-                removed,
-                installation,
-            },
-            None => VerbError::NoFiles {
-                run: id,
-                installation,
-            },
-        });
+        return Err(nothing_here(run));
     }
     let mut writer = Writer {
         staged: StagedFolder::inside(to)?,
@@ -332,6 +321,19 @@ fn write_outputs(
         one.path = to.join(&one.path).display().to_string();
     }
     Ok(written)
+}
+
+/// The reason why none of the files of a run are here.
+fn nothing_here(record: &Run) -> VerbError {
+    let (run, installation) = (record.id.to_string(), record.installation.to_string());
+    match record.files_removed {
+        Some(removed) => VerbError::FilesRemoved {
+            run,
+            removed,
+            installation,
+        },
+        None => VerbError::NoFiles { run, installation },
+    }
 }
 
 /// Writes outputs to a staged folder.

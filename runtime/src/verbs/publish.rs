@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use samebundle_registry::StoreError;
 use samebundle_registry::store::Resolve;
-use samebundle_spec::authoring::{RunFiles, Runs};
+use samebundle_spec::authoring::{RunFiles, RunMetadata, Runs};
 use samebundle_spec::{BundleName, Reference, Tag, Version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -92,22 +92,23 @@ pub async fn publish(site: &Site, request: PublishRequest) -> Result<PublishRepo
         name: built.name.clone(),
         version: Some(built.version.clone()),
     };
-    let signed = sign(
-        site,
-        SignRequest {
-            bundle: Location::Local(bundle.clone()),
-            key: request.key,
-            sequence: None,
-            expires_in_days: None,
-            repositories: Vec::new(),
-        },
-    )
-    .await?;
+    let signed = signed(site, bundle.clone(), request.key).await?;
     let place = match to {
         Destination::Registry(to) => Published::Pushed(push(site, bundle, Location::Registry(to)).await?),
         Destination::File(file) => write(site, bundle, &built, file).await?,
     };
     Ok(PublishReport { built, signed, place })
+}
+
+async fn signed(site: &Site, bundle: LocalName, key: BundleName) -> Result<SignReport, VerbError> {
+    let request = SignRequest {
+        bundle: Location::Local(bundle),
+        key,
+        sequence: None,
+        expires_in_days: None,
+        repositories: Vec::new(),
+    };
+    sign(site, request).await
 }
 
 /// Where a release goes.
@@ -162,6 +163,7 @@ async fn write(
         file: Some(file),
         folder: PathBuf::new(),
         runs: Runs::Last(5),
+        metadata: RunMetadata::All,
         outputs: RunFiles::default(),
         since: None,
         since_key: None,

@@ -157,9 +157,16 @@ pub async fn run(site: &Site, request: RunRequest) -> Result<RunReport, VerbErro
     } = prepare(site, request).await?;
     plan.admit()?;
     plan.secrets = credentials::read(site, credentials).await?;
-    let run = lifecycle::run(&site.context, Arc::new(store), machine.driver, plan).await?;
+    // A caller may have little stack, and the future of a run is large.
+    let run = Box::pin(lifecycle::run(
+        &site.context,
+        Arc::new(store),
+        machine.driver,
+        plan,
+    ))
+    .await?;
     Ok(RunReport {
-        sent: metadata::send_ended(site, &run, &metadata).await,
+        sent: Box::pin(metadata::send_ended(site, &run, &metadata)).await,
         results: Results::of(&run, &Runs::new(site.home()).folder(&run.id), None),
         seconds: run
             .finished

@@ -76,11 +76,7 @@ pub async fn runs_remove(site: &Site, request: RemoveRunsRequest) -> Result<Remo
     site.resolve_or_make_room(&drivers).await?;
     let chosen = choose(site, &request)?;
     let runs = Runs::new(site.home());
-    for run in chosen
-        .iter()
-        .filter(|chosen| chosen.by_id)
-        .map(|chosen| &chosen.run)
-    {
+    for Chosen { run, .. } in chosen.iter().filter(|chosen| chosen.by_id) {
         if runs.hold(&run.id)?.is_none() {
             let run = run.id.to_string();
             return Err(VerbError::RunGoesOn { run });

@@ -132,3 +132,45 @@ impl fmt::Display for RunFiles {
 }
 
 crate::serde_as_text!(RunFiles);
+
+/// What of each run goes along beside the files that it left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RunMetadata {
+    /// Its records, what its tasks printed, and a description of it as a Workflow Run RO-Crate.
+    #[default]
+    All,
+    /// Its records alone: what ran, with what, and what came of it.
+    Records,
+}
+
+/// A text that is no choice of metadata.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not a choice of metadata (all or records)")]
+pub struct RunMetadataError {
+    text: String,
+}
+
+impl FromStr for RunMetadata {
+    type Err = RunMetadataError;
+
+    fn from_str(text: &str) -> Result<Self, RunMetadataError> {
+        match text {
+            "all" => Ok(Self::All),
+            "records" => Ok(Self::Records),
+            _ => Err(RunMetadataError {
+                text: text.chars().take(40).collect(),
+            }),
+        }
+    }
+}
+
+impl fmt::Display for RunMetadata {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::All => "all",
+            Self::Records => "records",
+        })
+    }
+}
+
+crate::serde_as_text!(RunMetadata);

@@ -30,6 +30,20 @@ struct Document {
     cred_helpers: Option<BTreeMap<String, Option<String>>>,
 }
 
+impl Document {
+    /// Reads a document; nothing but space is an empty one. An error tells the position only, because the words of the
+    /// parser may quote a secret.
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        if bytes.trim_ascii().is_empty() {
+            return Ok(Self::default());
+        }
+        serde_json::from_slice(bytes).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            format!("not the expected JSON at line {line}, column {column}")
+        })
+    }
+}
+
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
 struct AuthEntry {
@@ -87,21 +101,9 @@ impl AuthFile {
         if bytes.len() as u64 > limits::CREDENTIALS_BYTES {
             return Err(invalid(too_large()));
         }
-        let parsed = if bytes.trim_ascii().is_empty() {
-            Document::default()
-        } else {
-            // The position only: serde_json's words may quote a secret.
-            serde_json::from_slice(&bytes).map_err(|error| {
-                invalid(format!(
-                    "not the expected JSON at line {}, column {}",
-                    error.line(),
-                    error.column()
-                ))
-            })?
-        };
         Ok(Some(Self {
             path: path.to_owned(),
-            document: parsed,
+            document: Document::parse(&bytes).map_err(invalid)?,
         }))
     }
 

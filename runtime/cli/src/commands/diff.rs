@@ -77,6 +77,12 @@ fn text(report: &DiffReport, screen: Screen) -> Result<String, CliError> {
     for note in &report.notes {
         write!(text, "\n\nnot compared: {}", safe(note))?;
     }
+    write!(text, "\n\n{}", verdict(report, screen))?;
+    Ok(text)
+}
+
+/// Whether the outputs are the same, in a sentence.
+fn verdict(report: &DiffReport, screen: Screen) -> String {
     let all = report.compared;
     let (colour, end) = match report.equal {
         Some(true) => (Colour::Green, format!("equal: all {all} outputs are the same")),
@@ -89,8 +95,7 @@ fn text(report: &DiffReport, screen: Screen) -> Result<String, CliError> {
             "it cannot be told whether the outputs are equal".to_owned(),
         ),
     };
-    write!(text, "\n\n{}", screen.paint(colour, &end))?;
-    Ok(text)
+    screen.paint(colour, &end)
 }
 
 /// The columns of a section: what differs, and a column for each run.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use samebundle_runtime::verbs::{self, ExportReport, ExportRequest};
-use samebundle_spec::authoring::{RunFiles, Runs};
+use samebundle_spec::authoring::{RunFiles, RunMetadata, Runs};
 
 use super::copy::files;
 use crate::args::{Named, VolumeOptions};
@@ -26,6 +26,9 @@ pub(crate) struct Export {
     /// Which runs go along: all, none, or last:N
     #[arg(long, default_value = "last:5")]
     runs: Runs,
+    /// What goes along of each of these runs: all, or its records without what its tasks printed and without its RO-Crate
+    #[arg(long, value_name = "all|records", default_value_t)]
+    metadata: RunMetadata,
     /// Which files of these runs go along: all, none, or as many as fit into SIZE, of the newest runs first
     #[arg(long, value_name = "all|none|SIZE", default_value_t)]
     outputs: RunFiles,
@@ -47,6 +50,7 @@ impl Export {
             file: self.file,
             folder: session.settings.current_dir.clone(),
             runs: self.runs,
+            metadata: self.metadata,
             outputs: self.outputs,
             since: self.since.map(at),
             since_key: self.since_key.map(at),

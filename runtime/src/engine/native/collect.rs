@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use samebundle_spec::json::JsonFault;
+use samebundle_spec::json::{JsonError, JsonFault};
 use samebundle_spec::pipeline::{Component, ParameterSpec, ParameterType, coerce, from_text};
 use samebundle_spec::{json, limits};
 use serde_json::{Map, Value};
@@ -173,6 +173,21 @@ struct ExecutorOutput {
     artifacts: BTreeMap<String, Vec<Map<String, Value>>>,
 }
 
+/// Reads what a component says of its outputs. A loss that is no number, or the first threshold of a ROC curve, is worth more
+/// than a failed run, and is kept as text; a parameter has a type.
+fn executor_output(bytes: &[u8]) -> Result<Value, JsonError> {
+    let read = json::value_wide(bytes, limits::PARAMETER_BYTES);
+    match &read {
+        Err(JsonError {
+            fault: JsonFault::NotANumber { .. },
+            place,
+        }) if place.pointer.starts_with("/artifacts") => {
+            json::value_wide(&json::quote_non_numbers(bytes), limits::PARAMETER_BYTES)
+        }
+        _ => read,
+    }
+}
+
 impl ExecutorOutput {
     fn read(written: &Folder) -> Result<Self, TaskError> {
         let Some(bytes) = written.read(EXECUTOR_OUTPUT, limits::PARAMETER_BYTES)? else {
@@ -182,18 +197,7 @@ impl ExecutorOutput {
             path: EXECUTOR_OUTPUT.to_owned(),
             why,
         };
-        let value = match json::value_wide(&bytes, limits::PARAMETER_BYTES) {
-            // A loss that is no number, or the first threshold of a ROC curve, is worth more than a failed run. A parameter
-            // has a type.
-            Err(error)
-                if matches!(error.fault, JsonFault::NotANumber { .. })
-                    && error.place.pointer.starts_with("/artifacts") =>
-            {
-                json::value_wide(&json::quote_non_numbers(&bytes), limits::PARAMETER_BYTES)
-            }
-            read => read,
-        };
-        let value = value.map_err(|error| broken(error.to_string()))?;
+        let value = executor_output(&bytes).map_err(|error| broken(error.to_string()))?;
         let part = |name: &str| match value.get(name) {
             None | Some(Value::Null) => Ok(Map::new()),
             Some(Value::Object(fields)) => Ok(fields.clone()),

@@ -141,15 +141,8 @@ pub(super) fn compare(first: (&str, &Components), other: (&str, &Components)) ->
                 let mut diff = None;
                 if old.source != new.source {
                     parts.push("source".to_owned());
-                    let text = |one: &Component| one.source.clone().unwrap_or_default();
-                    let (old, new) = (text(old), text(new));
-                    let lines = TextDiff::from_lines(&old, &new);
-                    let lines = lines
-                        .unified_diff()
-                        .context_radius(AROUND)
-                        .header(&format!("{name} of {before}"), &format!("{name} of {after}"))
-                        .to_string();
-                    diff = Some(lines);
+                    let names = [before, after].map(|run| format!("{name} of {run}"));
+                    diff = Some(lines(old, new, &names));
                 }
                 found.push(difference(Change::Changed, parts, diff));
             }
@@ -159,6 +152,18 @@ pub(super) fn compare(first: (&str, &Components), other: (&str, &Components)) ->
         }
     }
     found
+}
+
+/// The lines in which the sources of two components differ, as a unified diff.
+fn lines(old: &Component, new: &Component, names: &[String; 2]) -> String {
+    let text = |one: &Component| one.source.clone().unwrap_or_default();
+    let (old, new) = (text(old), text(new));
+    let lines = TextDiff::from_lines(&old, &new);
+    lines
+        .unified_diff()
+        .context_radius(AROUND)
+        .header(&names[0], &names[1])
+        .to_string()
 }
 
 #[cfg(test)]

@@ -12,6 +12,48 @@ use crate::render::{safe, safe_lines, size, table::Column, table::table};
 
 /// The text of one run.
 pub(super) fn text(run: &RunSummary, report: &RunsReport, screen: Screen) -> Result<String, CliError> {
+    let mut text = head(run, screen)?;
+    let columns = ["parameter".into(), "value".into(), Column::whole("by")];
+    section(&mut text, screen, columns, parameters(run))?;
+    let tasks = report.tasks.iter().flatten().map(task);
+    let columns = [
+        Column::from("task"),
+        status(),
+        Column::number("took"),
+        Column::number("attempts"),
+        Column::number("exit code"),
+    ];
+    section(&mut text, screen, columns, tasks)?;
+    let metrics = run.metrics.iter();
+    let metrics = metrics.map(|(name, number)| vec![safe(name), measured(*number, screen)]);
+    section(
+        &mut text,
+        screen,
+        ["metric".into(), Column::number("value")],
+        metrics,
+    )?;
+    let outputs = run
+        .outputs
+        .iter()
+        .filter(|(name, one)| !is_measured(run, name, one));
+    let outputs = outputs.map(|(name, one)| vec![safe(name), output(one, screen)]);
+    section(
+        &mut text,
+        screen,
+        [Column::from("output"), "value".into()],
+        outputs,
+    )?;
+    if let Some(message) = &run.message {
+        write!(text, "\n\n{}", safe_lines(message))?;
+    }
+    if let Some(removed) = run.files_removed {
+        write!(text, "\n\nthe files of its outputs were removed at {removed}")?;
+    }
+    Ok(text)
+}
+
+/// What ran, when, and what came of it.
+fn head(run: &RunSummary, screen: Screen) -> Result<String, CliError> {
     let action = match run.action.as_str() {
         "run" => String::new(),
         action => format!(", action {}", safe(action)),
@@ -38,7 +80,12 @@ pub(super) fn text(run: &RunSummary, report: &RunsReport, screen: Screen) -> Res
     if run.imported_with.is_some() {
         write!(text, "; imported")?;
     }
-    let parameters = run.parameters.iter().map(|(name, value)| {
+    Ok(text)
+}
+
+/// Every parameter, and whether it was set.
+fn parameters(run: &RunSummary) -> impl Iterator<Item = Vec<String>> {
+    run.parameters.iter().map(|(name, value)| {
         let value = match value {
             serde_json::Value::Null => "***".to_owned(),
             value => value.to_string(),
@@ -48,50 +95,7 @@ pub(super) fn text(run: &RunSummary, report: &RunsReport, screen: Screen) -> Res
             false => "default",
         };
         vec![safe(name), safe(&value), by.to_owned()]
-    });
-    section(
-        &mut text,
-        screen,
-        ["parameter".into(), "value".into(), Column::whole("by")],
-        parameters,
-    )?;
-    let tasks = report.tasks.iter().flatten().map(task);
-    let columns = [
-        Column::from("task"),
-        status(),
-        Column::number("took"),
-        Column::number("attempts"),
-        Column::number("exit code"),
-    ];
-    section(&mut text, screen, columns, tasks)?;
-    let metrics = run
-        .metrics
-        .iter()
-        .map(|(name, number)| vec![safe(name), measured(*number, screen)]);
-    section(
-        &mut text,
-        screen,
-        ["metric".into(), Column::number("value")],
-        metrics,
-    )?;
-    let outputs = run
-        .outputs
-        .iter()
-        .filter(|(name, one)| !is_measured(run, name, one));
-    let outputs = outputs.map(|(name, one)| vec![safe(name), output(one, screen)]);
-    section(
-        &mut text,
-        screen,
-        [Column::from("output"), "value".into()],
-        outputs,
-    )?;
-    if let Some(message) = &run.message {
-        write!(text, "\n\n{}", safe_lines(message))?;
-    }
-    if let Some(removed) = run.files_removed {
-        write!(text, "\n\nthe files of its outputs were removed at {removed}")?;
-    }
-    Ok(text)
+    })
 }
 
 fn section(

@@ -65,10 +65,7 @@ fn text(report: &RemoveRunsReport, program: &str, screen: Screen) -> String {
         true => "the files of ",
         false => "",
     };
-    let runs = match rows.len() {
-        1 => "1 run".to_owned(),
-        count => format!("{count} runs"),
-    };
+    let runs = size::count(rows.len(), "run");
     let verb = if report.dry_run { "would remove" } else { "removed" };
     let next = match report.dry_run || report.outputs_only {
         true => String::new(),
