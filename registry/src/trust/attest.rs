@@ -58,14 +58,13 @@ pub async fn sign_documents<S: Store + ?Sized>(
             why: format!("the {} document: {why}", kind.word()),
         };
         let documents = discover::documents(store, subject, kind).await?;
-        let [document] = documents.as_slice() else {
-            match documents.is_empty() {
-                true => continue,
-                false => {
-                    return Err(invalid(
-                        "there are several, and one of them is not the build's".to_owned(),
-                    ));
-                }
+        let document = match documents.as_slice() {
+            [] => continue,
+            [document] => document,
+            _ => {
+                return Err(invalid(
+                    "there are several, and one of them is not the build's".to_owned(),
+                ));
             }
         };
         let predicate = json::value(document, limits::ATTESTATION_BYTES);

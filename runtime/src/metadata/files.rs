@@ -139,7 +139,6 @@ pub(super) fn collect(run: &Run, folder: &Path, scratch: &Path) -> Result<RunFil
 }
 
 impl RunFiles {
-    /// Adds a file, or each file of a folder. A link is followed if it leads to a file of the same folder.
     /// Adds the records of a run, and what its tasks printed.
     fn add_records(&mut self, folder: &Path) -> Result<(), MetadataError> {
         for name in RECORDS {
@@ -154,6 +153,7 @@ impl RunFiles {
         Ok(())
     }
 
+    /// Adds a file, or each file of a folder. A link is followed if it leads to a file of the same folder.
     fn add_tree(&mut self, path: &Path, name: &str) -> Result<(), MetadataError> {
         let root = path.canonicalize().map_err(MetadataError::io("read", path))?;
         let mut waiting = vec![(path.to_owned(), name.to_owned())];

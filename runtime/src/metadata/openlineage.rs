@@ -279,10 +279,9 @@ fn job(name: &str, kind: &str) -> Value {
 
 /// The artifacts among inputs or outputs, each named by its digest.
 fn data_sets(of: &std::collections::BTreeMap<String, OutputRecord>, out: bool) -> Vec<Value> {
-    let artifacts = of.iter().flat_map(|(name, output)| match output {
-        OutputRecord::Value(_) => Vec::new(),
-        OutputRecord::Artifacts(artifacts) => artifacts.iter().map(|one| (name, one)).collect(),
-    });
+    let artifacts = of
+        .iter()
+        .flat_map(|(name, output)| output.artifacts().iter().map(move |one| (name, one)));
     let sets = artifacts.filter_map(|(name, artifact)| data_set(name, artifact, out));
     sets.collect()
 }

@@ -80,11 +80,7 @@ pub(super) fn of_record(run: &Run) -> Edges {
 }
 
 fn artifacts(values: &BTreeMap<String, OutputRecord>) -> impl Iterator<Item = &ArtifactRecord> {
-    let artifacts = values.values().filter_map(|value| match value {
-        OutputRecord::Artifacts(artifacts) => Some(artifacts),
-        OutputRecord::Value(_) => None,
-    });
-    artifacts.flatten()
+    values.values().flat_map(OutputRecord::artifacts)
 }
 
 /// What tells an artifact from the others of a run: the path of its file, or all that it says where it has none.

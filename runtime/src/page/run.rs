@@ -145,20 +145,9 @@ fn anchor(number: usize) -> String {
 
 /// The artifacts of a run by name, each once; one of a list has its number.
 pub(super) fn artifacts(run: &Run) -> Vec<(String, &ArtifactRecord)> {
-    let mut found = Vec::new();
-    for (name, output) in run.distinct_outputs() {
-        let OutputRecord::Artifacts(artifacts) = output else {
-            continue;
-        };
-        for (number, artifact) in artifacts.iter().enumerate() {
-            let name = match artifacts.len() {
-                1 => name.clone(),
-                _ => format!("{name}-{number}"),
-            };
-            found.push((name, artifact));
-        }
-    }
-    found
+    let outputs = run.distinct_outputs().into_iter();
+    let artifacts = outputs.flat_map(|(name, output)| output.named_artifacts(&name).collect::<Vec<_>>());
+    artifacts.collect()
 }
 
 /// Tells whether an artifact is one of charts.

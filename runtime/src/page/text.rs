@@ -65,8 +65,7 @@ pub(super) fn duration(seconds: f64) -> String {
 
 /// The seconds from one time to another.
 pub(super) fn seconds(from: Timestamp, to: Timestamp) -> f64 {
-    let (from, to) = (std::time::SystemTime::from(from), std::time::SystemTime::from(to));
-    to.duration_since(from).map_or(0.0, |passed| passed.as_secs_f64())
+    to.since(from).as_secs_f64()
 }
 
 /// Text as it is, or its beginning if it is long.

@@ -76,14 +76,24 @@ fn write_run(
 }
 
 fn append(tar: &mut tar::Builder<impl Write>, path: &str, bytes: &[u8]) -> io::Result<()> {
+    append_file(tar, path, bytes.len() as u64, bytes)
+}
+
+/// Appends a file to a tar of an export, so that the same content gives the same bytes.
+pub(super) fn append_file(
+    tar: &mut tar::Builder<impl Write>,
+    path: &str,
+    size: u64,
+    content: impl Read,
+) -> io::Result<()> {
     let mut header = tar::Header::new_ustar();
     header.set_path(path)?;
-    header.set_size(bytes.len() as u64);
+    header.set_size(size);
     header.set_mode(0o644);
     header.set_mtime(0);
     header.set_entry_type(tar::EntryType::Regular);
     header.set_cksum();
-    tar.append(&header, bytes)
+    tar.append(&header, content)
 }
 
 /// What a history holds.

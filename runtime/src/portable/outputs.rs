@@ -16,10 +16,11 @@ use std::path::{Component, Path, PathBuf};
 use samebundle_registry::archive::tar_entries::{Entries, Entry as TarEntry, Rules};
 use samebundle_registry::durable;
 use samebundle_spec::authoring::RunFiles;
-use samebundle_spec::record::{ArtifactRecord, OutputRecord, Run, RunId};
+use samebundle_spec::record::{Run, RunId};
 use samebundle_spec::{Algorithm, Descriptor, Digest, Digester, limits};
 
 use super::PortableError;
+use super::history::append_file;
 use crate::engine::native::{Listed, output};
 use crate::image::stream::TarStream;
 use crate::listing::{Entry, Listing};
@@ -95,11 +96,7 @@ struct Named<'a> {
 fn artifacts(run: &Run) -> Vec<Named<'_>> {
     let outputs = run.distinct_outputs().into_iter();
     let named = outputs.flat_map(|(name, output)| {
-        let artifacts: &[ArtifactRecord] = match output {
-            OutputRecord::Value(_) => &[],
-            OutputRecord::Artifacts(artifacts) => artifacts,
-        };
-        artifacts.iter().filter_map(move |artifact| {
+        output.artifacts().iter().filter_map(move |artifact| {
             let (digest, path) = (artifact.digest?, artifact.path.as_deref()?);
             let size = artifact.size;
             let name = name.clone();
@@ -200,13 +197,19 @@ impl Parcel {
     /// If a file cannot be read, or is not any more what it was when it was chosen.
     pub(super) fn write(&self, to: &mut dyn Write) -> io::Result<()> {
         let mut tar = tar::Builder::new(to);
+        let place = |kind: &str, digest: &Digest| format!("{kind}/{}", digest.hex());
         for (digest, listing) in &self.folders {
             let text = listing.to_text();
-            append(&mut tar, FOLDERS, digest, text.len() as u64, text.as_bytes())?;
+            append_file(
+                &mut tar,
+                &place(FOLDERS, digest),
+                text.len() as u64,
+                text.as_bytes(),
+            )?;
         }
         for (digest, (path, size)) in &self.files {
             let mut file = Hashing::new(File::open(path)?.take(*size));
-            append(&mut tar, FILES, digest, *size, &mut file)?;
+            append_file(&mut tar, &place(FILES, digest), *size, &mut file)?;
             if file.digester.finish() != *digest {
                 let text = format!("{} was changed while it was read", path.display());
                 return Err(io::Error::other(text));
@@ -214,23 +217,6 @@ impl Parcel {
         }
         tar.into_inner()?.flush()
     }
-}
-
-fn append(
-    tar: &mut tar::Builder<impl Write>,
-    kind: &str,
-    digest: &Digest,
-    size: u64,
-    content: impl Read,
-) -> io::Result<()> {
-    let mut header = tar::Header::new_ustar();
-    header.set_path(format!("{kind}/{}", digest.hex()))?;
-    header.set_size(size);
-    header.set_mode(0o644);
-    header.set_mtime(0);
-    header.set_entry_type(tar::EntryType::Regular);
-    header.set_cksum();
-    tar.append(&header, content)
 }
 
 /// Hashes the bytes that are read through it.

@@ -302,12 +302,8 @@ fn write_outputs(
     for (name, output) in distinct(run, task) {
         match output {
             OutputRecord::Value(value) => writer.write(&name, "json", &format!("{value}\n"))?,
-            OutputRecord::Artifacts(artifacts) => {
-                for (number, artifact) in artifacts.iter().enumerate() {
-                    let name = match artifacts.len() {
-                        1 => name.clone(),
-                        _ => format!("{name}-{number}"),
-                    };
+            OutputRecord::Artifacts(_) => {
+                for (name, artifact) in output.named_artifacts(&name) {
                     writer.artifact(&name, artifact, folder)?;
                 }
             }

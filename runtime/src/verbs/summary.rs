@@ -115,8 +115,7 @@ impl RunSummary {
 
 /// The seconds between two times; none if the second is earlier.
 fn seconds(started: Timestamp, finished: Timestamp) -> f64 {
-    let took = SystemTime::from(finished).duration_since(started.into());
-    took.unwrap_or_default().as_secs_f64()
+    finished.since(started).as_secs_f64()
 }
 
 /// A task in short.

@@ -191,6 +191,28 @@ pub enum OutputRecord {
     Artifacts(Vec<ArtifactRecord>),
 }
 
+impl OutputRecord {
+    /// Its artifacts; a parameter has none.
+    pub fn artifacts(&self) -> &[ArtifactRecord] {
+        match self {
+            Self::Value(_) => &[],
+            Self::Artifacts(artifacts) => artifacts,
+        }
+    }
+
+    /// Its artifacts under the name of the output; those of a list have their numbers.
+    pub fn named_artifacts(&self, name: &str) -> impl Iterator<Item = (String, &ArtifactRecord)> {
+        let artifacts = self.artifacts();
+        artifacts.iter().enumerate().map(move |(number, artifact)| {
+            let name = match artifacts.len() {
+                1 => name.to_owned(),
+                _ => format!("{name}-{number}"),
+            };
+            (name, artifact)
+        })
+    }
+}
+
 /// An artifact by digest. The content of its file is under `outputs/` of the run, if it was kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::io::{IsTerminal, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use samebundle_runtime::record::Noise;
@@ -105,10 +105,7 @@ impl RunLines {
 
 /// Returns how long a task took, with all of its attempts.
 fn took(event: &RunEvent, finished: &TaskFinished) -> Duration {
-    let began = SystemTime::from(finished.started.unwrap_or(event.time));
-    SystemTime::from(event.time)
-        .duration_since(began)
-        .unwrap_or_default()
+    event.time.since(finished.started.unwrap_or(event.time))
 }
 
 /// How far a copy or a step is, its rate, and the time that is left.
