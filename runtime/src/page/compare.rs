@@ -7,6 +7,7 @@ use samebundle_spec::limits;
 use samebundle_spec::record::{
     ArtifactRecord, Classification, Metrics, OutputRecord, Run, RunStatus, TaskRecord, short_names,
 };
+use serde_json::Value;
 
 use super::budget::Budget;
 use super::{Known, charts, run, text};
@@ -275,31 +276,29 @@ fn charts_of(runs: &[Known], budget: &mut Budget) -> Option<Markup> {
     (!parts.is_empty()).then(|| html! { @for part in &parts { (part) } })
 }
 
-/// The outputs of the runs by digest or value.
+/// The outputs of the runs by digest or value. Whether they are equal is told as `diff` tells it.
 fn compared(runs: &[Known]) -> Vec<Row> {
-    let of_runs: Vec<BTreeMap<String, String>> = runs
-        .iter()
-        .map(|shown| {
-            shown
-                .run
-                .distinct_outputs()
-                .into_iter()
-                .map(|(name, output)| (name, said(output)))
-                .collect()
-        })
-        .collect();
+    let of_runs: Vec<BTreeMap<String, &OutputRecord>> =
+        runs.iter().map(|shown| shown.run.distinct_outputs()).collect();
     let rows = all_names(&of_runs).into_iter().map(|name| {
-        Row::new(
-            name,
-            of_runs.iter().map(|of_run| of_run.get(name).cloned()).collect(),
-        )
+        let outputs: Vec<Option<&OutputRecord>> =
+            of_runs.iter().map(|of_run| of_run.get(name).copied()).collect();
+        let comparable: Vec<Option<Value>> = outputs
+            .iter()
+            .map(|output| output.map(OutputRecord::comparable))
+            .collect();
+        Row {
+            name: name.to_owned(),
+            cells: outputs.iter().map(|output| output.map(said)).collect(),
+            mark: Mark::of(&comparable),
+        }
     });
     let mut rows: Vec<Row> = rows.collect();
     rows.sort_by_key(|row| row.mark);
     rows
 }
 
-/// What of an output is compared: a value itself, files by their digest, and metadata where there is no file.
+/// What is shown of an output: a value itself, files by their digest, and metadata where there is no file.
 fn said(output: &OutputRecord) -> String {
     let artifact = |one: &ArtifactRecord| match &one.digest {
         Some(digest) => format!("{} ({})", digest.short(), text::bytes(one.size)),

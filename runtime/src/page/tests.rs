@@ -249,6 +249,29 @@ fn runs_side_by_side_say_what_differs() {
     assert_eq!(page.matches("<path").count() % 2, 0, "a curve for each run");
 }
 
+/// The same file with other numbers beside it is another output, to a page as to `diff`.
+#[test]
+fn numbers_that_differ_are_no_equal_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let measured = |accuracy: f64| {
+        let mut one = shown(run_of("plain", "succeeded"), "plain", folder.path());
+        let mut artifact = one.run.tasks[0]
+            .outputs
+            .values()
+            .find_map(|output| output.artifacts().first())
+            .unwrap()
+            .clone();
+        artifact.artifact_type = "system.Metrics".to_owned();
+        artifact.digest = Some(samebundle_spec::Digest::sha256(b""));
+        artifact.metadata = [("accuracy".to_owned(), json!(accuracy))].into();
+        one.run.tasks.clear();
+        one.run.outputs = [("metrics".to_owned(), OutputRecord::Artifacts(vec![artifact]))].into();
+        one
+    };
+    assert!(page(&[measured(0.5), measured(0.5)]).contains("All outputs are equal."));
+    assert!(page(&[measured(0.5), measured(0.6)]).contains("No output is equal in all runs."));
+}
+
 #[test]
 fn a_page_is_not_larger_than_its_limit() {
     let folder = tempfile::tempdir().unwrap();

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Format, RunId, Verification};
 use crate::{BundleName, Digest, Timestamp, Version};
@@ -197,6 +197,23 @@ impl OutputRecord {
         match self {
             Self::Value(_) => &[],
             Self::Artifacts(artifacts) => artifacts,
+        }
+    }
+
+    /// What of it must be the same in another run: the value; the digests of artifacts; the metadata where there is no file, or
+    /// where it is what was measured.
+    pub fn comparable(&self) -> Value {
+        let artifact = |one: &ArtifactRecord| match one.digest {
+            Some(digest) if one.metrics().is_none() => json!(digest),
+            Some(digest) => json!({"digest": digest, "metadata": one.metadata}),
+            None => json!({"metadata": one.metadata}),
+        };
+        match self {
+            Self::Value(value) => value.clone(),
+            Self::Artifacts(artifacts) => match artifacts.as_slice() {
+                [one] => artifact(one),
+                many => many.iter().map(artifact).collect(),
+            },
         }
     }
 

@@ -9,7 +9,7 @@ mod code;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use samebundle_spec::record::{ArtifactRecord, OutputRecord, Run, RunStatus};
+use samebundle_spec::record::{Run, RunStatus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -227,7 +227,9 @@ impl Outputs {
             all: names.collect(),
             differences: differences(runs, |run| {
                 let outputs = run.distinct_outputs().into_iter();
-                outputs.map(|(name, output)| (name, comparable(output))).collect()
+                outputs
+                    .map(|(name, output)| (name, output.comparable()))
+                    .collect()
             }),
         }
     }
@@ -250,23 +252,6 @@ impl Outputs {
             (true, true) => None,
             (same, _) => Some(same),
         }
-    }
-}
-
-/// What of an output must be the same in another run: the value; the digests of artifacts; the metadata where there is no
-/// file, or where it is what was measured.
-fn comparable(output: &OutputRecord) -> Value {
-    let artifact = |one: &ArtifactRecord| match one.digest {
-        Some(digest) if one.metrics().is_none() => json!(digest),
-        Some(digest) => json!({"digest": digest, "metadata": one.metadata}),
-        None => json!({"metadata": one.metadata}),
-    };
-    match output {
-        OutputRecord::Value(value) => value.clone(),
-        OutputRecord::Artifacts(artifacts) => match artifacts.as_slice() {
-            [one] => artifact(one),
-            many => many.iter().map(artifact).collect(),
-        },
     }
 }
 

@@ -1,4 +1,4 @@
-use samebundle_spec::record::{ParameterRecord, SetBy, TaskRecord};
+use samebundle_spec::record::{ArtifactRecord, OutputRecord, ParameterRecord, SetBy, TaskRecord};
 use samebundle_spec::{Digest, Timestamp};
 
 use super::*;
