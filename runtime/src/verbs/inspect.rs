@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::resolve::resolve_installed;
 use super::{Location, Site, VerbError};
+use crate::portable;
 
 /// Asks for the graph of a bundle.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -29,6 +30,8 @@ pub struct InspectReport {
     pub nodes: Vec<GraphNode>,
     /// What refers to the index.
     pub referrers: Vec<Descriptor>,
+    /// How many runs it brings with it.
+    pub runs: usize,
 }
 
 /// One place in the graph.
@@ -66,10 +69,12 @@ pub async fn inspect(site: &Site, request: InspectRequest) -> Result<InspectRepo
         nodes.push(GraphNode { depth, descriptor });
     }
     let referrers = bundle.source.referrers(&bundle.index, None).await?;
+    let history = portable::history_of(&*bundle.source, &bundle.index).await?;
     Ok(InspectReport {
         digest: bundle.index.digest,
         nodes,
         referrers,
+        runs: history.runs(),
     })
 }
 

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use samebundle_registry::trust::Verified;
+use samebundle_spec::bundle::View;
+use samebundle_spec::bundle::definition::Definition;
 use samebundle_spec::git::CommitId;
 use samebundle_spec::record::{Installation, Run, RunStatus};
 use samebundle_spec::{BundleName, Descriptor, Version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::copy::verified_into_store;
 use super::credentials;
@@ -66,6 +69,12 @@ pub struct UpgradeRequest {
     /// Where the new bundle is; none: where the installed one came from.
     #[serde(default)]
     pub from: Option<Location>,
+    /// Parameters for all runs, besides those that the installation has and the new bundle still takes.
+    #[serde(default)]
+    pub parameters: Given,
+    /// Where the credentials of all runs come from, besides what the installation remembers.
+    #[serde(default)]
+    pub credentials: CredentialsGiven,
     /// Where a foreign bundle's own action runs, and what is checked; none: what works.
     #[serde(default)]
     pub environment: Option<String>,
@@ -133,11 +142,16 @@ pub struct UninstallReport {
 /// # Errors
 /// If it is not trusted, cannot be fetched, does not fit this machine, its parameters are wrong, or the name is taken.
 pub async fn install(site: &Site, request: InstallRequest) -> Result<InstallReport, VerbError> {
-    Box::pin(install_as(site, request, false)).await
+    Box::pin(install_as(site, request, None)).await
 }
 
-async fn install_as(site: &Site, request: InstallRequest, replace: bool) -> Result<InstallReport, VerbError> {
-    let (bundle, verified) = found(site, &request, replace).await?;
+/// Installs a bundle, in the place of the installation that it replaces, if there is one.
+async fn install_as(
+    site: &Site,
+    request: InstallRequest,
+    replaced: Option<&Installation>,
+) -> Result<InstallReport, VerbError> {
+    let (bundle, verified) = found(site, &request, replaced).await?;
     let store = site.store().await?;
     let (_, opened) = verified_into_store(site, &bundle, verified, &store).await?;
     check_kind(request.wanted, opened.get())?;
@@ -146,7 +160,8 @@ async fn install_as(site: &Site, request: InstallRequest, replace: bool) -> Resu
     let runs = view.action(RUN).is_some();
     credentials::check_known(opened.get(), &request.credentials)?;
     let secrets = own_secrets(site, opened.get(), request.name.as_ref(), &request.credentials).await?;
-    let parameters = request.parameters.typed(view)?;
+    let mut parameters = kept_parameters(site, replaced, view);
+    parameters.extend(request.parameters.typed(view)?);
     let remembered = remembered(&request.credentials)?;
     let machine = site.machine(&store, request.environment.as_deref()).await?;
     let installed = lifecycle::install(
@@ -161,7 +176,7 @@ async fn install_as(site: &Site, request: InstallRequest, replace: bool) -> Resu
             parameters,
             credentials: remembered,
             secrets,
-            replace,
+            replace: replaced.is_some(),
         },
     )
     .await?;
@@ -184,6 +199,27 @@ async fn install_as(site: &Site, request: InstallRequest, replace: bool) -> Resu
     })
 }
 
+/// The parameters of the installation that is replaced, as far as the new bundle takes them. What it does not take is said.
+fn kept_parameters(site: &Site, replaced: Option<&Installation>, view: &View) -> BTreeMap<String, Value> {
+    let mut kept = BTreeMap::new();
+    for (name, value) in replaced.into_iter().flat_map(|before| &before.parameters) {
+        let any = Value::Bool(true);
+        let refusal = match view.parameters.get(name) {
+            None => Some("the new bundle has no such parameter".to_owned()),
+            Some(parameter) => {
+                let schema = view.definitions.get(&parameter.definition).unwrap_or(&any);
+                let checked = Definition::new(schema, &view.definitions).and_then(|one| one.check(value));
+                checked.err().map(|error| error.to_string())
+            }
+        };
+        match refusal {
+            None => drop(kept.insert(name.clone(), value.clone())),
+            Some(why) => site.notice(format!("parameter {name} of the installation is not kept: {why}")),
+        }
+    }
+    kept
+}
+
 /// Where the credentials of its runs come from, as an installation remembers it.
 fn remembered(given: &CredentialsGiven) -> Result<BTreeMap<String, String>, VerbError> {
     let mut sources = BTreeMap::new();
@@ -199,14 +235,10 @@ fn remembered(given: &CredentialsGiven) -> Result<BTreeMap<String, String>, Verb
 async fn found(
     site: &Site,
     request: &InstallRequest,
-    replace: bool,
+    replaced: Option<&Installation>,
 ) -> Result<(ResolvedBundle, Verified<Descriptor>), VerbError> {
     if let Location::Git(git) = &request.from {
-        let replaced = match request.name.as_ref().filter(|_| replace) {
-            Some(name) => Installations::new(site.home()).find(name)?,
-            None => None,
-        };
-        let before = replaced.as_ref().and_then(source::of);
+        let before = replaced.and_then(source::of);
         // The future of a build is large, and most installations have none.
         return Box::pin(source::built(site, git, request.consent, before.as_ref())).await;
     }
@@ -274,12 +306,12 @@ pub async fn upgrade(site: &Site, request: UpgradeRequest) -> Result<InstallRepo
         from,
         wanted: None,
         name: Some(request.name.name),
-        parameters: Given::default(),
-        credentials: CredentialsGiven::default(),
+        parameters: request.parameters,
+        credentials: request.credentials,
         environment: request.environment,
         consent: request.consent,
     };
-    let mut report = Box::pin(install_as(site, install, true)).await?;
+    let mut report = Box::pin(install_as(site, install, Some(&before))).await?;
     report.unchanged = before.index.digest == report.installation.index.digest;
     report.replaced = before.version.parse().ok();
     Ok(report)

@@ -53,6 +53,11 @@ impl Inspect {
                 write!(text, " {}", safe(says))?;
             }
         }
+        match report.runs {
+            0 => {}
+            1 => text.push_str("\nwith 1 run"),
+            many => write!(text, "\nwith {many} runs")?,
+        }
         Ok(Report::new(text, &report))
     }
 }

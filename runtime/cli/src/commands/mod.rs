@@ -111,7 +111,7 @@ pub(crate) enum Command {
     /// List installations
     #[command(visible_alias = "ls")]
     List(list::List),
-    /// Show one installation, or write a page about a run
+    /// Show an installation or a run, or write a page about a run
     Show(show::Show),
     /// Say what a run would do, and what this machine cannot give
     Plan(plan::Plan),

@@ -4,9 +4,10 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use samebundle_runtime::verbs::{self, PageRequest, ShowReport, ShowRequest};
+use samebundle_runtime::verbs::{self, PageRequest, RunsRequest, ShowReport, ShowRequest};
 
 use super::install::trusted_by;
+use super::runs;
 use crate::args::Named;
 use crate::error::CliError;
 use crate::render::{Report, safe, size};
@@ -16,7 +17,7 @@ use crate::session::Session;
 pub(crate) struct Show {
     #[command(flatten)]
     named: Named,
-    /// Write a page about a run to this file instead, and name the run: its id, the beginning of it, or `last`. The page holds all that it shows and needs no network
+    /// Write a page about a run to this file, and name the run: its id, the beginning of it, or `last`. The page holds all that it shows and needs no network
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Show these runs beside it, and mark what differs
@@ -36,10 +37,28 @@ impl Show {
             let text = format!("wrote {} ({})", safe(&report.file), size::bytes(report.size));
             return Ok(Report::new(text, &report));
         }
-        let name = self.named.installation()?;
-        let report = verbs::show(&session.site, &ShowRequest { name })?;
-        Ok(Report::new(text(&report)?.trim_end(), &report))
+        let shown = match self.named.installation() {
+            Ok(name) => verbs::show(&session.site, &ShowRequest { name }).map_err(CliError::from),
+            Err(error) => Err(error),
+        };
+        match shown {
+            Ok(report) => Ok(Report::new(text(&report)?.trim_end(), &report)),
+            Err(error) => run(session, self.named.text()?).unwrap_or(Err(error)),
+        }
     }
+}
+
+/// The run that a text names, which is no installation.
+fn run(session: &Session, text: &str) -> Option<Result<Report, CliError>> {
+    let request = RunsRequest {
+        of: Some(text.to_owned()),
+        ..RunsRequest::default()
+    };
+    let report = verbs::runs(&session.site, &request).ok()?;
+    let [one] = report.runs.as_slice() else { return None };
+    report.tasks.as_ref()?;
+    let text = runs::one::text(one, &report, session.screen);
+    Some(text.map(|text| Report::new(text, &report)))
 }
 
 fn text(report: &ShowReport) -> Result<String, CliError> {

@@ -4,7 +4,7 @@ use clap::Args;
 use samebundle_runtime::verbs::{self, Location, UpgradeRequest, VerbError};
 
 use super::install;
-use crate::args::{Consent, Environment, name_among};
+use crate::args::{Consent, CredentialOptions, Environment, Params, name_among};
 use crate::error::CliError;
 use crate::render::Report;
 use crate::session::Session;
@@ -16,6 +16,10 @@ pub(crate) struct Upgrade {
     words: Vec<String>,
     #[arg(short = 'n', id = "named", long = "name", value_name = "NAME", hide = true)]
     named: Option<String>,
+    #[command(flatten)]
+    params: Params,
+    #[command(flatten)]
+    credentials: CredentialOptions,
     #[command(flatten)]
     environment: Environment,
     #[command(flatten)]
@@ -34,6 +38,8 @@ impl Upgrade {
         let request = UpgradeRequest {
             name: name.parse().map_err(VerbError::Name)?,
             from: from.map(|from| session.location(from)),
+            parameters: self.params.given()?,
+            credentials: self.credentials.given(session)?,
             environment: self.environment.env,
             consent: self.consent.into(),
         };

@@ -1,6 +1,6 @@
 //! `runs`: the list of runs, one run, and the removal of runs.
 
-mod one;
+pub(super) mod one;
 mod push;
 mod remove;
 mod ro_crate;

@@ -11,7 +11,7 @@ use crate::render::screen::Screen;
 use crate::render::{safe, safe_lines, size, table::Column, table::table};
 
 /// The text of one run.
-pub(super) fn text(run: &RunSummary, report: &RunsReport, screen: Screen) -> Result<String, CliError> {
+pub(in crate::commands) fn text(run: &RunSummary, report: &RunsReport, screen: Screen) -> Result<String, CliError> {
     let mut text = head(run, screen)?;
     let columns = ["parameter".into(), "value".into(), Column::whole("by")];
     section(&mut text, screen, columns, parameters(run))?;
