@@ -8,6 +8,7 @@ use samebundle_tests::{Home, Registry, Sandbox, Test, greet, skip, tests};
 
 pub(crate) const TESTS: &[Test] = tests![
     an_installation_goes_back_and_says_so,
+    an_upgrade_keeps_what_the_new_bundle_takes,
     registries_are_listed_and_logged_in_to,
     a_helper_keeps_the_password_if_the_file_names_one,
     a_key_that_travels_is_trusted_after_its_fingerprint_was_confirmed,
@@ -93,6 +94,43 @@ fn an_installation_goes_back_and_says_so() {
     let _ = home.run(["rollback", "greet"]).exits(4);
     let listed = home.ok(["list"]);
     assert!(listed.stdout.contains("no longer trusted"), "{}", listed.stdout);
+}
+
+fn an_upgrade_keeps_what_the_new_bundle_takes() {
+    let Some(greet) = greet() else {
+        return skip("lifecycle: the busybox image was not made (tests/setup/images)");
+    };
+    let sandbox = Sandbox::new();
+    let publisher = greet.publisher(&sandbox);
+    let sources = greet.sources(&sandbox);
+    let [one, two] = ["1.1.0", "1.2.0"].map(|name| version(&sandbox, &publisher, &sources, name));
+    let manifest = sources.join("samebundle.yaml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let narrower = text.replace("{minimum: 0}", "{minimum: 0, maximum: 1}");
+    assert_ne!(text, narrower);
+    std::fs::write(&manifest, narrower).unwrap();
+    let three = version(&sandbox, &publisher, &sources, "1.3.0");
+    let home = greet.trusting(&sandbox, "home");
+    let times = || home.ok(["show", "greet", "-o", "json"]).json()["installation"]["parameters"]["times"].clone();
+    let file = |path: &PathBuf| path.to_str().unwrap().to_owned();
+    let _ = home.ok(["install", &file(&one), "-p", "times=2"]);
+    let _ = home.ok(["upgrade", "greet", &file(&two)]);
+    assert_eq!(times(), 2);
+    let _ = home.ok(["upgrade", "greet", &file(&two), "-p", "times=3"]);
+    assert_eq!(times(), 3);
+    let upgraded = home.ok(["upgrade", "greet", &file(&three)]);
+    assert!(
+        upgraded.stderr.contains("parameter times of the installation is not kept"),
+        "{}",
+        upgraded.stderr
+    );
+    assert!(times().is_null());
+
+    // A run is shown by its id as it is by `runs`, and an id of nothing is told as a name of nothing.
+    let _ = home.ok(["run", "greet"]);
+    let run = home.ok(["show", "last"]);
+    assert_eq!(run.stdout, home.ok(["runs", "last"]).stdout);
+    let _ = home.run(["show", "nothing"]).exits(5);
 }
 
 fn registries_are_listed_and_logged_in_to() {

@@ -142,6 +142,7 @@ fn record(bytes: &[u8], schema: Option<&Value>, relative: &str) -> OutputRecord 
         _ => OutputRecord::Artifacts(vec![ArtifactRecord {
             artifact_type: "file".to_owned(),
             digest: Some(Digest::sha256(bytes)),
+            folder: false,
             size: bytes.len() as u64,
             path: Some(format!("outputs/{relative}")),
             metadata: BTreeMap::new(),

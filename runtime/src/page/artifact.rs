@@ -197,6 +197,7 @@ mod tests {
         ArtifactRecord {
             artifact_type: artifact_type.to_owned(),
             digest: Some(Digest::sha256(content)),
+            folder: false,
             size: content.len() as u64,
             path: Some(path.to_owned()),
             metadata: [("by".to_owned(), Value::from("<i>"))].into(),

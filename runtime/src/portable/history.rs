@@ -12,10 +12,10 @@ use samebundle_spec::record::{self, Installation, Run, RunId};
 
 use super::PortableError;
 use crate::metadata::ro_crate::{self, Contents};
-use crate::record::Runs;
+use crate::record::{RECORD, Runs};
 
 /// The files of a run that are exported. Outputs are not, nor are the events, from which the record is made.
-const FILES: [&str; 4] = ["run.json", CLAIM, "result.json", LOG];
+const FILES: [&str; 4] = [RECORD, CLAIM, "result.json", LOG];
 const CLAIM: &str = "claim.json";
 const LOG: &str = "log.jsonl";
 

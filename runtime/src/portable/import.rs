@@ -19,7 +19,7 @@ use super::history::{self, History};
 use super::outputs::{self, Unpacked};
 use crate::context::Context;
 use crate::event::Event;
-use crate::record::Runs;
+use crate::record::{RECORD, Runs};
 
 /// The histories that came with a bundle, checked.
 #[derive(Debug)]
@@ -84,34 +84,49 @@ async fn read(source: &dyn Origin, descriptor: &Descriptor) -> Result<Carried, P
 }
 
 /// A run that came along.
+#[derive(Debug)]
 struct Coming {
     run: Run,
     folder: PathBuf,
     /// The other files of its folder; none if the run is here already.
     files: Option<Vec<(&'static str, Vec<u8>)>>,
+    /// Whether the run is here already with another record.
+    differs: bool,
 }
 
-/// Takes runs into this home, under the name of the installation here, with the files of theirs that came along. Of runs
-/// that are here already, the record stays as it is. Returns how many were taken.
+/// Runs that came along, with their files in scratch folders. All of it has been checked, and nothing has its place yet.
+#[derive(Debug)]
+pub struct ComingRuns {
+    groups: Vec<(Vec<Coming>, Option<Unpacked>)>,
+}
+
+/// What became of the runs that came along.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TakenRuns {
+    /// How many are new here.
+    pub new: usize,
+    /// How many are here already.
+    pub known: usize,
+    /// Those of them whose record here is another one; it stays.
+    pub different: Vec<RunId>,
+}
+
+/// Checks runs that came along, and unpacks the files of theirs that came and are missing here.
 ///
 /// # Errors
-/// If a record or a file is damaged or cannot be written.
-pub async fn import_runs(
+/// If a record or a file is not what the history says, or a file cannot be written.
+pub async fn prepare_runs(
     context: &Context,
     source: &dyn Origin,
     imported: CarriedHistory,
-    index: &Descriptor,
-    name: &BundleName,
-) -> Result<usize, PortableError> {
-    let mut taken = 0;
+) -> Result<ComingRuns, PortableError> {
+    let mut groups = Vec::new();
     for carried in imported.histories {
         let mut runs: BTreeMap<RunId, Vec<(&'static str, Vec<u8>)>> = BTreeMap::new();
         for (id, file, bytes) in carried.history.files {
             runs.entry(id).or_default().push((file, bytes));
         }
-        let coming = runs
-            .into_iter()
-            .map(|(id, files)| coming(context, id, files, index, name));
+        let coming = runs.into_iter().map(|(id, files)| coming(context, id, files));
         let coming: Vec<Coming> = coming.collect::<Result<_, _>>()?;
         let wanted = coming.iter().any(Coming::wants_files);
         let unpacked = match carried.outputs.filter(|_| wanted) {
@@ -121,11 +136,41 @@ pub async fn import_runs(
             }
             None => None,
         };
-        for run in &coming {
-            taken += usize::from(run.take(context, unpacked.as_ref())?);
-        }
+        groups.push((coming, unpacked));
     }
-    Ok(taken)
+    Ok(ComingRuns { groups })
+}
+
+impl ComingRuns {
+    /// Gives the runs their places in this home, under the name of the installation here. Of runs that are here already, the
+    /// record stays as it is.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn take(
+        self,
+        context: &Context,
+        index: &Descriptor,
+        name: &BundleName,
+    ) -> Result<TakenRuns, PortableError> {
+        let mut taken = TakenRuns::default();
+        for (coming, unpacked) in self.groups {
+            for mut one in coming {
+                if one.files.is_some() {
+                    one.run.installation = name.clone();
+                    one.run.imported_with = Some(index.digest);
+                }
+                match one.take(context, unpacked.as_ref())? {
+                    true => taken.new += 1,
+                    false => taken.known += 1,
+                }
+                if one.differs {
+                    taken.different.push(one.run.id);
+                }
+            }
+        }
+        Ok(taken)
+    }
 }
 
 /// Unpacks files on a thread for blocking work.
@@ -152,32 +197,47 @@ fn coming(
     context: &Context,
     id: RunId,
     files: Vec<(&'static str, Vec<u8>)>,
-    index: &Descriptor,
-    name: &BundleName,
 ) -> Result<Coming, PortableError> {
-    let runs = Runs::new(&context.home);
-    let folder = runs.folder(&id);
-    if folder.join("run.json").exists() {
-        let (run, files) = (runs.get(&id)?, None);
-        return Ok(Coming { run, folder, files });
-    }
-    let document = files.iter().find(|(file, _)| *file == "run.json");
+    let document = files.iter().find(|(file, _)| *file == RECORD);
     let (_, document) = document.ok_or_else(|| PortableError::History {
-        why: format!("run {id} has no run.json"),
+        why: format!("run {id} has no {RECORD}"),
     })?;
-    let mut run: Run =
-        record::parse(document, limits::RUN_BYTES).map_err(|error| PortableError::History {
-            why: format!("run {id}: {error}"),
-        })?;
+    let run: Run = record::parse(document, limits::RUN_BYTES).map_err(|error| PortableError::History {
+        why: format!("run {id}: {error}"),
+    })?;
     if run.id != id {
         return Err(PortableError::History {
             why: format!("the record of run {id} says it is {}", run.id),
         });
     }
-    run.installation = name.clone();
-    run.imported_with = Some(index.digest);
-    let files = Some(files);
-    Ok(Coming { run, folder, files })
+    let runs = Runs::new(&context.home);
+    let folder = runs.folder(&id);
+    if folder.join(RECORD).exists() {
+        let known = runs.get(&id)?;
+        return Ok(Coming {
+            differs: !same_run(&known, run),
+            run: known,
+            folder,
+            files: None,
+        });
+    }
+    Ok(Coming {
+        run,
+        folder,
+        files: Some(files),
+        differs: false,
+    })
+}
+
+/// Tells whether two records are of the same run, apart from what each home says of its own.
+fn same_run(here: &Run, coming: Run) -> bool {
+    let coming = Run {
+        installation: here.installation.clone(),
+        imported_with: here.imported_with,
+        files_removed: here.files_removed.clone(),
+        ..coming
+    };
+    *here == coming
 }
 
 impl Coming {
@@ -197,7 +257,7 @@ impl Coming {
                 .create(folder)
                 .map_err(PortableError::io("make", folder))?;
             durable::sync_folder(&context.home.runs()).map_err(PortableError::io("sync", folder))?;
-            for (file, bytes) in files.iter().filter(|(file, _)| *file != "run.json") {
+            for (file, bytes) in files.iter().filter(|(file, _)| *file != RECORD) {
                 let path = folder.join(file);
                 durable::write(&path, bytes, 0o600).map_err(PortableError::io("write", &path))?;
             }

@@ -17,5 +17,5 @@ mod outputs;
 
 pub use error::PortableError;
 pub use export::{CarriedOutputs, ExportOptions, Exported, attach_history, export};
-pub use import::{CarriedHistory, history_of, import_runs};
+pub use import::{CarriedHistory, ComingRuns, TakenRuns, history_of, prepare_runs};
 pub use outputs::{LeftBehind, Why};

@@ -88,6 +88,7 @@ pub(super) struct Parcel {
 struct Named<'a> {
     name: String,
     digest: Digest,
+    folder: bool,
     path: &'a str,
     size: u64,
 }
@@ -98,13 +99,12 @@ fn artifacts(run: &Run) -> Vec<Named<'_>> {
     let named = outputs.flat_map(|(name, output)| {
         output.artifacts().iter().filter_map(move |artifact| {
             let (digest, path) = (artifact.digest?, artifact.path.as_deref()?);
-            let size = artifact.size;
-            let name = name.clone();
             Some(Named {
-                name,
+                name: name.clone(),
                 digest,
+                folder: artifact.folder,
                 path,
-                size,
+                size: artifact.size,
             })
         })
     });
@@ -130,9 +130,7 @@ impl Parcel {
             let mut artifacts = artifacts(run);
             artifacts.sort_by_key(|artifact| artifact.size);
             for artifact in artifacts {
-                if parcel.files.contains_key(&artifact.digest)
-                    || parcel.folders.contains_key(&artifact.digest)
-                {
+                if parcel.has(&artifact) {
                     continue;
                 }
                 let fits =
@@ -155,6 +153,14 @@ impl Parcel {
         Ok(parcel)
     }
 
+    /// Tells whether an artifact goes along already. A file and a folder may have the same digest.
+    fn has(&self, artifact: &Named<'_>) -> bool {
+        match artifact.folder {
+            true => self.folders.contains_key(&artifact.digest),
+            false => self.files.contains_key(&artifact.digest),
+        }
+    }
+
     fn add(&mut self, outputs: &Path, artifact: &Named<'_>) -> Result<Result<(), Why>, PortableError> {
         let Some(below) = artifact.path.strip_prefix("outputs/") else {
             return Ok(Err(Why::Absent));
@@ -167,7 +173,8 @@ impl Parcel {
         let Some(listed) = listed else {
             return Ok(Err(Why::Absent));
         };
-        if listed.content().digest != artifact.digest {
+        let is_folder = matches!(listed, Listed::Folder(_));
+        if listed.content().digest != artifact.digest || is_folder != artifact.folder {
             return Ok(Err(Why::Altered));
         }
         match listed {
@@ -240,6 +247,9 @@ impl<R: Read> Read for Hashing<R> {
     }
 }
 
+/// The sizes of what records and listings name: by digest, and whether it is a folder.
+type Wanted = BTreeMap<(Digest, bool), u64>;
+
 /// Files that came in, in a scratch folder that goes with this.
 #[derive(Debug)]
 pub(super) struct Unpacked {
@@ -267,7 +277,7 @@ impl Unpacked {
             files: BTreeMap::new(),
         };
         let named = runs.iter().flat_map(artifacts);
-        let mut wanted: BTreeMap<Digest, u64> = named.map(|one| (one.digest, one.size)).collect();
+        let mut wanted: Wanted = named.map(|one| ((one.digest, one.folder), one.size)).collect();
         let stream = TarStream::new(layer, None, bytes).map_err(|error| PortableError::History {
             why: format!("the files of its runs: {error}"),
         })?;
@@ -279,14 +289,32 @@ impl Unpacked {
         while let Some(entry) = entries.next_entry()? {
             unpacked.take(&entry, &mut entries, &mut wanted)?;
         }
+        unpacked.check_whole()?;
         Ok(unpacked)
+    }
+
+    /// Checks that every file of the folders came along.
+    fn check_whole(&self) -> Result<(), PortableError> {
+        let listed = self.folders.iter().flat_map(|(folder, listing)| {
+            let entries = listing.entries();
+            entries.filter_map(move |(_, entry)| match entry {
+                Entry::File { digest, .. } => Some((folder, *digest)),
+                Entry::Folder | Entry::Link(_) => None,
+            })
+        });
+        match listed.into_iter().find(|(_, file)| !self.files.contains_key(file)) {
+            None => Ok(()),
+            Some((folder, file)) => Err(PortableError::History {
+                why: format!("the folder {folder} names the file {file}, which is not among the files of its runs"),
+            }),
+        }
     }
 
     fn take(
         &mut self,
         entry: &TarEntry,
         content: &mut impl Read,
-        wanted: &mut BTreeMap<Digest, u64>,
+        wanted: &mut Wanted,
     ) -> Result<(), PortableError> {
         let invalid = |why: &str| PortableError::History {
             why: format!("{}: {why}", entry.path),
@@ -295,7 +323,8 @@ impl Unpacked {
         let digest: Digest = format!("sha256:{name}")
             .parse()
             .map_err(|_| invalid("is no name of a file"))?;
-        let size = *wanted.get(&digest).ok_or_else(|| invalid("no run names it"))?;
+        let size = wanted.get(&(digest, kind == FOLDERS));
+        let size = *size.ok_or_else(|| invalid("no run names it"))?;
         match kind {
             FOLDERS if entry.size <= limits::RUN_BYTES => {
                 let mut text = String::new();
@@ -308,7 +337,7 @@ impl Unpacked {
                 }
                 for (_, entry) in listing.entries() {
                     if let Entry::File { digest, size } = entry {
-                        wanted.insert(*digest, *size);
+                        wanted.insert((*digest, false), *size);
                     }
                 }
                 self.folders.insert(digest, listing);
@@ -346,8 +375,11 @@ impl Unpacked {
         let mut placed = 0;
         let mut changed = BTreeSet::new();
         for artifact in artifacts(run) {
-            let is_here =
-                self.files.contains_key(&artifact.digest) || self.folders.contains_key(&artifact.digest);
+            let listing = self.folders.get(&artifact.digest).filter(|_| artifact.folder);
+            let is_here = match artifact.folder {
+                true => listing.is_some(),
+                false => self.files.contains_key(&artifact.digest),
+            };
             let place = is_here.then(|| place_of(folder, artifact.path)).transpose()?;
             let Some(place) = place.filter(|place| place.symlink_metadata().is_err()) else {
                 continue;
@@ -355,7 +387,7 @@ impl Unpacked {
             let parent = durable::folder_of(&place).to_owned();
             durable::make_folder(&parent, 0o700).map_err(PortableError::io("make", &parent))?;
             inside(folder, &parent)?;
-            match self.folders.get(&artifact.digest) {
+            match listing {
                 None => link(&self.file(&artifact.digest), &place)?,
                 Some(listing) => self.put_together(listing, &place)?,
             }

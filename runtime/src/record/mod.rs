@@ -24,5 +24,5 @@ pub use mask::Mask;
 pub use noise::Noise;
 pub(crate) use noise::OfTask as NoiseOfTask;
 pub use runs::{Held, Runs};
-pub(crate) use runs::{RUN_OUTPUTS, write_run};
+pub(crate) use runs::{RECORD, RUN_OUTPUTS, write_run};
 pub use samebundle_spec::record::LogLine;

@@ -28,6 +28,8 @@ use super::{Mask, RecordError, RunLog};
 use crate::context::Context;
 use crate::home::Home;
 
+/// The record of a run, in its folder.
+pub(crate) const RECORD: &str = "run.json";
 pub(super) const EVENTS: &str = "events.jsonl";
 /// The folder of a run's outputs.
 pub(crate) const RUN_OUTPUTS: &str = "outputs";
@@ -103,7 +105,7 @@ impl<'a> Runs<'a> {
 
     /// Reads `run.json`, if it is there.
     fn written(&self, id: &RunId) -> Result<Option<Run>, RecordError> {
-        let path = self.folder(id).join("run.json");
+        let path = self.folder(id).join(RECORD);
         let bytes = durable::read(&path, limits::RUN_BYTES).map_err(RecordError::io("read", &path))?;
         let run = bytes.map(|bytes| record::parse(&bytes, limits::RUN_BYTES));
         run.transpose().map_err(RecordError::unreadable(&path))
@@ -174,6 +176,22 @@ impl<'a> Runs<'a> {
         Ok(free.then_some(Held { _lock: Some(file) }))
     }
 
+    /// Shows a run as interrupted whose record says that it goes on and whose process is gone. Nothing is written.
+    ///
+    /// # Errors
+    /// If its lock cannot be looked at.
+    pub fn see(&self, run: &mut Run) -> Result<(), RecordError> {
+        if run.status == RunStatus::Running && self.hold(&run.id)?.is_some() {
+            run.status = RunStatus::Interrupted;
+            for task in &mut run.tasks {
+                if task.status == RunStatus::Running {
+                    task.status = RunStatus::Interrupted;
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// The events of a run as they are appended, from the first to the end of the run or of its process.
     ///
     /// # Errors
@@ -229,7 +247,7 @@ impl<'a> Runs<'a> {
 
 /// Writes the record of a run.
 pub(crate) fn write_run(folder: &Path, run: &Run) -> Result<(), RecordError> {
-    write_document(folder, "run.json", run)
+    write_document(folder, RECORD, run)
 }
 
 pub(super) fn write_document(

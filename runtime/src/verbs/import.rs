@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::copy::{Bytes, CopyReport, copy_to, destination, report, verified_into_store};
 use super::credentials;
+use super::install::take_runs;
 use super::receipt::{self, ReceiptOptions, ReceiptWriter};
 use super::resolve::{ArchiveCheck, resolve, still_verified};
 use super::{Consent, Location, ResolvedBundle, Site, VerbError};
@@ -57,8 +58,10 @@ pub enum ImportReport {
 pub struct Imported {
     /// The installation.
     pub installation: Installation,
-    /// How many runs came along.
+    /// How many runs that came along are new here.
     pub runs: usize,
+    /// How many of them were here already.
+    pub known: usize,
     /// What was copied.
     pub sent: Bytes,
     /// What was taken from older versions.
@@ -111,6 +114,8 @@ pub async fn import(site: &Site, request: ImportRequest) -> Result<ImportReport,
         None => None,
     };
     let before = history.installation().cloned();
+    // What came along is checked whole before anything is installed.
+    let coming = portable::prepare_runs(&site.context, bundle.source.as_ref(), history).await?;
     if let Some(before) = before.as_ref().filter(|before| !before.parameters.is_empty()) {
         parameters_stay(site, before);
     }
@@ -128,11 +133,11 @@ pub async fn import(site: &Site, request: ImportRequest) -> Result<ImportReport,
         lifecycle::install(&site.context, Arc::new(store.clone()), &machine, opened, install).await?;
     let installation = installed.installation;
     still_verified(site, &store, &installation).await?;
-    let (index, name) = (&installation.index, &installation.name);
-    let runs = portable::import_runs(&site.context, bundle.source.as_ref(), history, index, name).await?;
+    let runs = take_runs(site, coming, &installation)?;
     Ok(ImportReport::Installed(Imported {
         installation,
-        runs,
+        runs: runs.new,
+        known: runs.known,
         sent: Bytes { bytes: copied.bytes },
         reused: Bytes { bytes: copied.reused },
         receipt,

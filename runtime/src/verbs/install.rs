@@ -20,7 +20,7 @@ use super::{Consent, CredentialsGiven, Given, LocalName, Location, ResolvedBundl
 use crate::lifecycle::{self, LifecycleError};
 use crate::opened::{Kind, OpenedBundle};
 use crate::plan::RUN;
-use crate::portable;
+use crate::portable::{self, ComingRuns, TakenRuns};
 use crate::record::Installations;
 use crate::secret::{self, SecretValue};
 
@@ -156,6 +156,9 @@ async fn install_as(
     let (_, opened) = verified_into_store(site, &bundle, verified, &store).await?;
     check_kind(request.wanted, opened.get())?;
     let history = portable::history_of(&store, &bundle.index).await?;
+    let exported = history.installation().and_then(|before| before.exported.clone());
+    // What came along is checked whole before anything is installed.
+    let coming = portable::prepare_runs(&site.context, &store, history).await?;
     let view = opened.get().bundle.view();
     let runs = view.action(RUN).is_some();
     credentials::check_known(opened.get(), &request.credentials)?;
@@ -172,7 +175,7 @@ async fn install_as(
         lifecycle::NewInstallation {
             name: request.name,
             source: bundle.recorded(),
-            exported: history.installation().and_then(|before| before.exported.clone()),
+            exported,
             parameters,
             credentials: remembered,
             secrets,
@@ -182,14 +185,7 @@ async fn install_as(
     .await?;
     let installation = installed.installation;
     still_verified(site, &store, &installation).await?;
-    portable::import_runs(
-        &site.context,
-        &store,
-        history,
-        &installation.index,
-        &installation.name,
-    )
-    .await?;
+    take_runs(site, coming, &installation)?;
     Ok(InstallReport {
         run: installed.run.as_ref().map(ActionRun::from),
         installation,
@@ -197,6 +193,21 @@ async fn install_as(
         replaced: None,
         unchanged: false,
     })
+}
+
+/// Gives the runs that came along their places. A run that is here with another record stays as it is, which is said.
+pub(super) fn take_runs(
+    site: &Site,
+    coming: ComingRuns,
+    installation: &Installation,
+) -> Result<TakenRuns, VerbError> {
+    let taken = coming.take(&site.context, &installation.index, &installation.name)?;
+    for run in &taken.different {
+        site.notice(format!(
+            "run {run} is here already, and came with another record: the one that is here stays"
+        ));
+    }
+    Ok(taken)
 }
 
 /// The parameters of the installation that is replaced, as far as the new bundle takes them. What it does not take is said.

@@ -86,7 +86,8 @@ fn write(shown: &[Known], file: &Path) -> Result<u64, VerbError> {
 async fn read(site: &Site, store: Option<&Layout>, text: &str) -> Result<Known, VerbError> {
     let runs = Runs::new(site.home());
     let id = runs.find_id(text)?;
-    let run = runs.get(&id)?;
+    let mut run = runs.get(&id)?;
+    runs.see(&mut run)?;
     let pipeline = match store {
         Some(store) => pipeline(site, store, &run.bundle_digest).await,
         None => None,

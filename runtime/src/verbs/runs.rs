@@ -79,6 +79,9 @@ pub(super) enum Meant {
 pub fn runs(site: &Site, request: &RunsRequest) -> Result<RunsReport, VerbError> {
     let home = Runs::new(site.home());
     let mut runs = home.list(None)?;
+    for run in &mut runs {
+        home.see(run)?;
+    }
     let of = request.of.as_deref();
     let mut one = false;
     match of.map(|text| meant(site, &runs, text)).transpose()? {

@@ -92,7 +92,10 @@ pub async fn status(site: &Site, request: &StatusRequest) -> Result<StatusReport
     };
     let runs = Runs::new(site.home());
     let short = runs.short_ids()?;
-    let all = runs.list(None)?;
+    let mut all = runs.list(None)?;
+    for run in &mut all {
+        runs.see(run)?;
+    }
     let mut installations = Vec::new();
     for one in installed {
         let newest = all.iter().filter(|run| run.installation == one.name);

@@ -204,7 +204,8 @@ impl OutputRecord {
     /// where it is what was measured.
     pub fn comparable(&self) -> Value {
         let artifact = |one: &ArtifactRecord| match one.digest {
-            Some(digest) if one.metrics().is_none() => json!(digest),
+            Some(digest) if one.metrics().is_none() && !one.folder => json!(digest),
+            Some(digest) if one.metrics().is_none() => json!({"folder": digest}),
             Some(digest) => json!({"digest": digest, "metadata": one.metadata}),
             None => json!({"metadata": one.metadata}),
         };
@@ -240,6 +241,9 @@ pub struct ArtifactRecord {
     /// Digest of the file, or of the deterministic listing of a folder; absent if nothing was written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
+    /// Whether it is a folder: a file whose text is the listing of a folder has the same digest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub folder: bool,
     /// Bytes in all.
     pub size: u64,
     /// Path below the run's folder.

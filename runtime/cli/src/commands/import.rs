@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use clap::Args;
-use samebundle_runtime::verbs::{self, ImportReport, ImportRequest, Location};
+use samebundle_runtime::verbs::{self, ImportReport, ImportRequest, Imported, Location};
 use samebundle_spec::BundleName;
 
 use super::copy;
@@ -49,6 +49,16 @@ impl Import {
     }
 }
 
+/// How many runs came along, and how many of them were here.
+fn runs(imported: &Imported) -> String {
+    let new = size::count(imported.runs, "run");
+    match (imported.runs, imported.known) {
+        (_, 0) => new,
+        (0, known) => format!("{}, here already", size::count(known, "run")),
+        (_, known) => format!("{new} and {known} that were here already"),
+    }
+}
+
 fn text(program: &str, report: &ImportReport) -> Result<String, CliError> {
     let (mut text, receipt) = match report {
         ImportReport::Copied(copied) => (copy::text(&copied.copy), &copied.receipt),
@@ -59,7 +69,7 @@ fn text(program: &str, report: &ImportReport) -> Result<String, CliError> {
                 one.name,
                 safe(&one.known_version()),
                 one.index.digest.short(),
-                size::count(imported.runs, "run"),
+                runs(imported),
                 trusted_by(&one.verification),
                 one.name,
             );

@@ -21,6 +21,8 @@ pub(super) struct Artifact {
     pub(super) metadata: Map<String, Value>,
     /// Its digest; none if nothing was written.
     pub(super) digest: Option<Digest>,
+    /// Whether it is a folder.
+    pub(super) folder: bool,
     /// Bytes in all.
     pub(super) size: u64,
     /// Path below the run's folder.
@@ -62,6 +64,7 @@ impl Artifact {
         ArtifactRecord {
             artifact_type: self.artifact_type.schema_title.clone(),
             digest: self.digest,
+            folder: self.folder,
             size: self.size,
             path: self.path.clone(),
             metadata: self.metadata.clone().into_iter().collect(),

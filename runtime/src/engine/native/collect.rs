@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use super::artifact::{Artifact, Produced, Values};
 use super::error::TaskError;
-use super::folder::Folder;
+use super::folder::{Folder, Listed};
 use super::resolve::artifact_folder;
 
 const EXECUTOR_OUTPUT: &str = "output_metadata.json";
@@ -158,7 +158,9 @@ fn artifact(
         },
         None => own,
     };
-    if let Some(content) = written.digest(at)? {
+    if let Some(listed) = written.listed(at)? {
+        let content = listed.content();
+        artifact.folder = matches!(listed, Listed::Folder(_));
         artifact.digest = Some(content.digest);
         artifact.size = content.size;
         artifact.path = Some(format!("outputs/{path}/{at}"));

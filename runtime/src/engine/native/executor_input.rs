@@ -15,6 +15,7 @@ pub(super) fn planned_outputs(component: &Component, folder: &str) -> Values {
             uri: format!("{folder}/{}/{name}", artifact_folder(name)),
             metadata: Map::new(),
             digest: None,
+            folder: false,
             size: 0,
             path: None,
         };

@@ -139,14 +139,14 @@ impl Folder {
         }
     }
 
-    /// Digests a file or folder; none if it does not exist. An absolute link to a place in the folder becomes a relative
-    /// one.
-    pub(super) fn digest(&self, path: &str) -> Result<Option<Content>, TaskError> {
+    #[cfg(test)]
+    fn digest(&self, path: &str) -> Result<Option<Content>, TaskError> {
         Ok(self.listed(path)?.map(|listed| listed.content()))
     }
 
-    /// Digests a file, or lists a folder; none if it does not exist.
-    fn listed(&self, path: &str) -> Result<Option<Listed>, TaskError> {
+    /// Digests a file, or lists a folder; none if it does not exist. An absolute link to a place in the folder becomes a
+    /// relative one.
+    pub(super) fn listed(&self, path: &str) -> Result<Option<Listed>, TaskError> {
         let Some((handle, kind)) = self.find(path)? else {
             return Ok(None);
         };

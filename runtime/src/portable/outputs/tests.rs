@@ -6,10 +6,12 @@ use serde_json::json;
 
 use super::*;
 
-/// A run whose one task left these artifacts: name, digest, size, path.
+/// A run whose one task left these artifacts: name, digest, size, path. Folders are called models.
 fn run(artifacts: &[(&str, Digest, u64, &str)]) -> Run {
     let outputs = artifacts.iter().map(|(name, digest, size, path)| {
-        let artifact = json!({"artifactType": "system.Model", "digest": digest, "size": size, "path": path});
+        let folder = name.starts_with("model");
+        let artifact =
+            json!({"artifactType": "system.Model", "digest": digest, "folder": folder, "size": size, "path": path});
         ((*name).to_owned(), json!({"artifacts": [artifact]}))
     });
     let outputs: serde_json::Map<String, serde_json::Value> = outputs.collect();
@@ -177,4 +179,52 @@ fn a_path_of_a_record_stays_in_the_folder_of_its_run() {
         assert!(unpacked.place(&run, &folder).is_err(), "{path}");
         assert!(!home.path().join("x").exists(), "{path}");
     }
+}
+
+/// A file whose text is the listing of a folder has the folder's digest, and an empty folder that of an empty file. Each arrives
+/// as what it was.
+#[test]
+fn a_file_and_a_folder_of_one_digest_are_two_things() {
+    let home = tempfile::tempdir().unwrap();
+    let (from, to) = (home.path().join("from"), home.path().join("to"));
+    let outputs = from.join("outputs/t");
+    fs::create_dir_all(outputs.join("model")).unwrap();
+    fs::create_dir_all(outputs.join("model-empty")).unwrap();
+    fs::create_dir_all(&to).unwrap();
+    fs::write(outputs.join("model/a"), "1").unwrap();
+    let listing = format!("file {} 1 a\n", Digest::sha256(b"1").hex());
+    fs::write(outputs.join("twin"), &listing).unwrap();
+    fs::write(outputs.join("empty"), "").unwrap();
+    let (twin, empty) = (Digest::sha256(listing.as_bytes()), Digest::sha256(b""));
+    let run = run(&[
+        ("model", twin, 1, "outputs/t/model"),
+        ("twin", twin, listing.len() as u64, "outputs/t/twin"),
+        ("empty", empty, 0, "outputs/t/empty"),
+        ("model-empty", empty, 0, "outputs/t/model-empty"),
+    ]);
+    let mut parcel = Parcel::default();
+    for artifact in artifacts(&run) {
+        assert!(!parcel.has(&artifact));
+        assert_eq!(parcel.add(&from.join("outputs"), &artifact).unwrap(), Ok(()), "{}", artifact.name);
+    }
+    let mut bytes = Vec::new();
+    parcel.write(&mut bytes).unwrap();
+    assert_eq!(unpack(&bytes, &run, home.path()).unwrap().place(&run, &to).unwrap(), 4);
+    let place = |name: &str| to.join("outputs/t").join(name);
+    assert_eq!(fs::read_to_string(place("model/a")).unwrap(), "1");
+    assert_eq!(fs::read_to_string(place("twin")).unwrap(), listing);
+    assert_eq!(fs::read(place("empty")).unwrap(), b"");
+    assert_eq!(fs::read_dir(place("model-empty")).unwrap().count(), 0);
+}
+
+/// A folder whose files did not come along is refused before anything has its place.
+#[test]
+fn a_folder_without_its_files_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let listing = format!("file {} 1 a\n", Digest::sha256(b"1").hex());
+    let digest = Digest::sha256(listing.as_bytes());
+    let run = run(&[("model", digest, 1, "outputs/t/model")]);
+    let bytes = tar(&[(&format!("folders/{}", digest.hex()), listing.as_bytes())]);
+    let error = unpack(&bytes, &run, home.path()).unwrap_err().to_string();
+    assert!(error.contains("which is not among the files of its runs"), "{error}");
 }

@@ -8,6 +8,7 @@ fn artifact(digest: Option<&[u8]>, kind: &str, metadata: Value) -> OutputRecord 
     OutputRecord::Artifacts(vec![ArtifactRecord {
         artifact_type: kind.to_owned(),
         digest: digest.map(Digest::sha256),
+        folder: false,
         size: 0,
         path: None,
         metadata: serde_json::from_value(metadata).unwrap(),

@@ -16,6 +16,7 @@ fn artifact(artifact_type: &str, metadata: Value) -> ArtifactRecord {
     ArtifactRecord {
         artifact_type: artifact_type.to_owned(),
         digest: None,
+        folder: false,
         size: 0,
         path: None,
         metadata: serde_json::from_value(metadata).unwrap(),
