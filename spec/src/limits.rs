@@ -201,6 +201,10 @@ pub const YAML_ALIAS_EVENTS: usize = 10_000;
 pub const CREDENTIAL_BYTES: u64 = 1 << 20;
 /// Most tasks that are looked at for what they use: a small file can nest more than anything could run.
 pub const PIPELINE_TASKS: usize = 100_000;
+/// Longest expression of a pipeline, bytes. Its parser needs up to 40 KiB of stack for each level of nesting.
+pub const EXPRESSION_BYTES: usize = 4096;
+/// Most items of one loop. Each leaves at least two events in the log of its run.
+pub const ITERATIONS: usize = 100_000;
 /// Longest name of a pipeline, bytes (the KFP API server's own rule).
 pub const PIPELINE_NAME_BYTES: usize = 128;
 /// Deepest nesting of DAGs in DAGs. Each is a thread of recursion; the deepest of the public corpus is 6.

@@ -8,6 +8,7 @@ use std::fmt;
 use serde_json::Value;
 
 use super::position::{Located, Position};
+use super::value::conform;
 
 /// A component: a DAG of tasks, or one container, with what goes in and out.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +56,14 @@ pub struct ParameterSpec {
     pub literals: Vec<Value>,
     /// A sentence for people.
     pub description: Option<String>,
+}
+
+impl ParameterSpec {
+    /// Tells whether a value is one of the literals, or there are none.
+    pub fn allows(&self, value: &Value) -> bool {
+        let form = |value| conform(value, self.parameter_type);
+        self.literals.is_empty() || self.literals.iter().any(|literal| form(literal) == form(value))
+    }
 }
 
 /// The type of a parameter.

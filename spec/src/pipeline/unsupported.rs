@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::Pipeline;
 use super::position::{Position, place};
-use super::types::{Component, ExecutorKind, Implementation, ParameterSource, Task};
+use super::types::{Component, ExecutorKind, Implementation, Task};
 
 /// A feature that a task asks for and that is not supported yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,22 +91,8 @@ impl Findings<'_> {
 
     fn task(&mut self, label: &str, task: &Task) {
         let mut add = |at, feature: &str| self.add(at, label.to_owned(), feature.to_owned());
-        if let Some(iterator) = &task.iterator {
-            add(iterator.at, "a loop");
-        }
-        if let Some(condition) = &task.trigger.condition {
-            add(condition.at, "a condition");
-        }
-        if let Some(at) = task.trigger.always {
-            add(at, "to run after a failure (exit handler)");
-        }
         if let Some(key) = &task.caching.key {
             add(key.at, "a cache key of its own");
-        }
-        for input in task.parameters.values() {
-            if let ParameterSource::FinalStatus(producer) = &input.source {
-                add(producer.at, "the final status of another task (exit handler)");
-            }
         }
     }
 

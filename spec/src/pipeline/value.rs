@@ -129,7 +129,7 @@ fn integer(number: &Number) -> Option<i64> {
 }
 
 /// Inside lists and structs numbers have no type: those without a fraction are integers, as people wrote them.
-fn plain_numbers(value: Value) -> Value {
+pub(super) fn plain_numbers(value: Value) -> Value {
     let inner = |value: Value| match value {
         Value::Number(number) => integer(&number).map_or(Value::Number(number), Value::from),
         other => plain_numbers(other),

@@ -109,7 +109,7 @@ pub struct TaskFinished {
     /// Whether the task is tried again; then this is not the task's end.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub will_retry: bool,
-    /// Why it failed, with the last lines that it printed.
+    /// Why it failed, with the last lines that it printed, or why it was skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// Outputs by name: parameters by value, artifacts by digest.
@@ -247,7 +247,8 @@ impl Run {
         task.status = finished.status;
         task.finished = finished.started.map(|_| time);
         task.outputs.clone_from(&finished.outputs);
-        if self.message.is_none() {
+        task.message.clone_from(&finished.message);
+        if finished.status == RunStatus::Failed && self.message.is_none() {
             self.message.clone_from(&finished.message);
         }
     }

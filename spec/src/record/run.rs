@@ -155,6 +155,9 @@ pub struct TaskRecord {
     /// Exit code of the last attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
+    /// Why it failed or was skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
     /// Inputs by name.
     #[serde(default)]
     pub inputs: BTreeMap<String, OutputRecord>,
@@ -174,6 +177,7 @@ impl TaskRecord {
             started: None,
             finished: None,
             exit_code: None,
+            message: None,
             inputs: BTreeMap::new(),
             outputs: BTreeMap::new(),
         }

@@ -1,6 +1,6 @@
 //! What tasks pass on: parameters and artifacts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use samebundle_spec::Digest;
 use samebundle_spec::pipeline::ArtifactType;
@@ -77,6 +77,8 @@ impl Artifact {
 pub(super) struct Values {
     pub(super) parameters: BTreeMap<String, Value>,
     pub(super) artifacts: BTreeMap<String, Vec<Artifact>>,
+    /// The output parameters that are lists of what the items of a loop produced.
+    pub(super) collected: BTreeSet<String>,
     /// The names of the volumes that the task claims, in the order of its executor.
     pub(super) claims: Vec<String>,
 }

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 
 use samebundle_spec::pipeline::{
-    ArtifactSource, Claim, Component, Expression, OutputOf, ParameterSource, Task, coerce, conform,
+    ArtifactSource, Claim, Component, Expression, OutputOf, ParameterSource, RunFact, Task, coerce, conform,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::Execution;
 use super::artifact::{TaskEnd, Values};
 use super::error::TaskError;
-use super::facts::RunFacts;
 use super::resolve::Resolver;
+
+/// `google.rpc.Code.UNKNOWN`, the code of a task's failure.
+const UNKNOWN: u32 = 2;
 
 /// What a task can see of the surrounding DAG.
 #[derive(Clone, Copy)]
@@ -19,7 +22,9 @@ pub(super) struct Surroundings<'a> {
     pub(super) inputs: &'a Values,
     /// How the earlier tasks ended.
     pub(super) ended: &'a BTreeMap<&'a str, TaskEnd>,
-    pub(super) facts: &'a RunFacts,
+    pub(super) execution: &'a Execution<'a>,
+    /// Path of the surrounding DAG's task.
+    pub(super) dag: &'a str,
     /// Path of the task.
     pub(super) path: &'a str,
 }
@@ -32,9 +37,29 @@ impl Surroundings<'_> {
             ParameterSource::TaskOutput(output) => self
                 .produced(output)
                 .and_then(|produced| produced.parameters.get(output.key.as_str()).cloned()),
-            // This is part of exit handlers, which are refused before anything runs.
-            ParameterSource::FinalStatus(_) => None,
+            ParameterSource::FinalStatus(task) => Some(self.final_status(task.as_str())),
         }
+    }
+
+    /// What became of a task, as KFP's `PipelineTaskFinalStatus`.
+    fn final_status(&self, task: &str) -> Value {
+        let (state, failed) = match self.ended.get(task) {
+            Some(TaskEnd::Done(_)) => ("SUCCEEDED", false),
+            Some(TaskEnd::Failed { .. }) => ("FAILED", true),
+            Some(TaskEnd::Cancelled) => ("CANCELLED", false),
+            Some(TaskEnd::Skipped) | None => ("SKIPPED", false),
+        };
+        let path = join(self.dag, task);
+        let error = match failed {
+            true => json!({ "code": UNKNOWN, "message": self.execution.why_failed(&path) }),
+            false => json!({}),
+        };
+        json!({
+            "state": state,
+            "error": error,
+            "pipelineJobResourceName": self.execution.facts.get(RunFact::JobResourceName, &path),
+            "pipelineTaskName": task,
+        })
     }
 
     fn produced(&self, output: &OutputOf) -> Option<&Values> {
@@ -45,7 +70,28 @@ impl Surroundings<'_> {
     }
 }
 
-/// Binds all inputs of a task, in the types that its component declares.
+/// Joins the path of a DAG's task, which is empty for the root, and the name of a task in it.
+pub(super) fn join(dag: &str, task: &str) -> String {
+    match dag {
+        "" => task.to_owned(),
+        dag => format!("{dag}/{task}"),
+    }
+}
+
+/// Tells whether the condition of a task holds; one that has none runs. An input without a value is null.
+pub(super) fn holds(task: &Task, values: &Values) -> Result<bool, TaskError> {
+    let Some(text) = &task.trigger.condition else {
+        return Ok(true);
+    };
+    let all = task.parameters.keys().map(|name| {
+        let value = values.parameters.get(name).cloned();
+        (name.clone(), value.unwrap_or(Value::Null))
+    });
+    let holds = Expression::condition(text.as_str()).and_then(|condition| condition.holds(&all.collect()));
+    holds.map_err(TaskError::Condition)
+}
+
+/// Binds all inputs of a task, in the types that its component declares; all but the item of a loop.
 ///
 /// Constants with placeholders come last, because they may name any other input of the task.
 pub(super) fn inputs(
@@ -67,7 +113,8 @@ pub(super) fn inputs(
             continue;
         };
         if let Some(selector) = &input.selector {
-            let picked = Expression::parse(selector.as_str()).and_then(|expression| expression.pick(&value));
+            let picked =
+                Expression::selector(selector.as_str()).and_then(|expression| expression.pick(&value));
             value = picked.map_err(|source| TaskError::Expression {
                 input: name.clone(),
                 source,
@@ -78,7 +125,7 @@ pub(super) fn inputs(
     for (name, value) in later {
         let resolver = Resolver {
             inputs: &values,
-            facts: around.facts,
+            facts: &around.execution.facts,
             task: around.path,
             container: None,
         };
@@ -86,16 +133,32 @@ pub(super) fn inputs(
         insert(&mut values, component, name, &value)?;
     }
     artifacts(task, component, around, &mut values)?;
-    defaults(component, &mut values)?;
+    let item = task.iterator.as_ref().map(|loop_| loop_.item_input.as_str());
+    defaults(component, item, &mut values)?;
     Ok(values)
 }
 
-fn insert(values: &mut Values, component: &Component, name: &str, value: &Value) -> Result<(), TaskError> {
+/// Gives an input a value, in the type that the component declares.
+pub(super) fn insert(
+    values: &mut Values,
+    component: &Component,
+    name: &str,
+    value: &Value,
+) -> Result<(), TaskError> {
     let value = match component.inputs.parameters.get(name) {
-        Some(spec) => coerce(value, spec.parameter_type).map_err(|source| TaskError::Value {
-            input: name.to_owned(),
-            source,
-        })?,
+        Some(spec) => {
+            let typed = coerce(value, spec.parameter_type).map_err(|source| TaskError::Value {
+                input: name.to_owned(),
+                source,
+            })?;
+            if !spec.allows(&typed) {
+                return Err(TaskError::NotALiteral {
+                    input: name.to_owned(),
+                    value: typed.to_string(),
+                });
+            }
+            typed
+        }
         None => value.clone(),
     };
     values.parameters.insert(name.to_owned(), value);
@@ -119,11 +182,10 @@ fn artifacts(
             values.artifacts.insert(name.clone(), list.clone());
         }
     }
-    let missing = component
-        .inputs
-        .artifacts
-        .iter()
-        .find(|(name, spec)| !spec.optional && !values.artifacts.contains_key(*name));
+    let item = task.iterator.as_ref().map(|loop_| loop_.item_input.as_str());
+    let missing = component.inputs.artifacts.iter().find(|(name, spec)| {
+        !spec.optional && item != Some(name.as_str()) && !values.artifacts.contains_key(*name)
+    });
     match missing {
         Some((name, _)) => Err(TaskError::NoArtifact { input: name.clone() }),
         None => Ok(()),
@@ -138,7 +200,7 @@ pub(super) fn claims(
 ) -> Result<Vec<String>, TaskError> {
     let resolver = Resolver {
         inputs: values,
-        facts: around.facts,
+        facts: &around.execution.facts,
         task: around.path,
         container: None,
     };
@@ -152,10 +214,10 @@ pub(super) fn claims(
     claims.iter().map(bind).collect()
 }
 
-/// A component's own default counts if no value is given.
-fn defaults(component: &Component, values: &mut Values) -> Result<(), TaskError> {
+/// A component's own default counts if no value is given. The item of a loop has no value yet.
+fn defaults(component: &Component, item: Option<&str>, values: &mut Values) -> Result<(), TaskError> {
     for (name, spec) in &component.inputs.parameters {
-        if values.parameters.contains_key(name) {
+        if values.parameters.contains_key(name) || item == Some(name.as_str()) {
             continue;
         }
         match &spec.default {

@@ -1,18 +1,40 @@
-//! Runs the tasks of a DAG concurrently, each as soon as all its dependencies have ended.
+//! Runs the tasks of a DAG concurrently, each as soon as it is decided that it runs.
 
 use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
-use samebundle_spec::pipeline::{Component, Dag, DagOutput, Task, coerce};
+use samebundle_spec::pipeline::{Component, Dag, DagOutput, ParameterType, Task, coerce};
 use samebundle_spec::record::{RunEventKind, RunStatus, TaskFinished};
 
 use super::Execution;
 use super::artifact::{Produced, TaskEnd, Values};
 use super::bind::{self, Surroundings};
 use super::error::TaskError;
+use super::schedule::{Decision, Ended, Schedule};
 
 type Running<'f> = FuturesUnordered<BoxFuture<'f, (&'f str, TaskEnd)>>;
+
+/// A DAG that is running.
+struct Dagging<'f> {
+    dag: &'f Dag,
+    /// The path of its task; empty for the root.
+    path: &'f str,
+    inputs: Values,
+    schedule: Schedule<'f>,
+    ended: BTreeMap<&'f str, TaskEnd>,
+    running: Running<'f>,
+}
+
+impl Dagging<'_> {
+    /// Returns the path of a task of the DAG.
+    fn path_of(&self, name: &str) -> String {
+        match self.path {
+            "" => name.to_owned(),
+            path => format!("{path}/{name}"),
+        }
+    }
+}
 
 impl Execution<'_> {
     /// Runs a DAG. `path` is the path of its task; empty for the root.
@@ -24,85 +46,82 @@ impl Execution<'_> {
         inputs: Values,
     ) -> BoxFuture<'f, TaskEnd> {
         Box::pin(async move {
-            let mut waiting: BTreeMap<&str, &Task> = dag
-                .tasks
-                .iter()
-                .map(|(name, task)| (name.as_str(), task))
-                .collect();
-            let mut ended: BTreeMap<&str, TaskEnd> = BTreeMap::new();
-            let mut running = Running::new();
+            let mut this = Dagging {
+                dag,
+                path,
+                inputs,
+                schedule: Schedule::new(dag),
+                ended: BTreeMap::new(),
+                running: Running::new(),
+            };
             loop {
-                self.start_ready(path, &inputs, &mut waiting, &mut ended, &running);
-                let Some((name, end)) = running.next().await else {
+                while let Some(decision) = this.schedule.next() {
+                    self.decided(&mut this, decision);
+                }
+                let Some((name, end)) = this.running.next().await else {
                     break;
                 };
-                ended.insert(name, end);
+                this.end(name, end);
             }
-            self.dag_end(component, dag, path, &ended)
+            self.dag_end(component, &this)
         })
     }
 
-    /// Starts every task whose dependencies have succeeded, and skips those with a dependency that did not.
-    fn start_ready<'f>(
-        &'f self,
-        path: &'f str,
-        inputs: &Values,
-        waiting: &mut BTreeMap<&'f str, &'f Task>,
-        ended: &mut BTreeMap<&'f str, TaskEnd>,
-        running: &Running<'f>,
-    ) {
-        loop {
-            let ready = waiting.iter().find(|(_, task)| {
-                task.predecessors()
-                    .iter()
-                    .all(|before| ended.contains_key(before))
-            });
-            let Some((name, task)) = ready.map(|(name, task)| (*name, *task)) else {
-                return;
-            };
-            waiting.remove(name);
-            let done = |before: &&str| matches!(ended.get(before), Some(TaskEnd::Done(_)));
-            let full = if path.is_empty() {
-                name.to_owned()
-            } else {
-                format!("{path}/{name}")
-            };
-            if self.halt.is_cancelled() || !task.predecessors().iter().all(done) {
-                self.skip(&full);
-                ended.insert(name, TaskEnd::Skipped);
-                continue;
+    /// Starts a task or skips it, as it was decided.
+    fn decided<'f>(&'f self, this: &mut Dagging<'f>, decision: Decision<'f>) {
+        let (name, runs) = match decision {
+            Decision::Run(name) => (name, !self.halt.is_cancelled()),
+            Decision::Skip(name) => (name, false),
+        };
+        let path = this.path_of(name);
+        // The type checker finds a component that does not exist before.
+        let task = this.dag.tasks.get(name).filter(|_| runs);
+        let found =
+            task.and_then(|task| Some((task, self.plan.pipeline.component(task.component.as_str())?)));
+        let Some((task, component)) = found else {
+            self.skip(&path, None);
+            return this.end(name, TaskEnd::Skipped);
+        };
+        let around = Surroundings {
+            inputs: &this.inputs,
+            ended: &this.ended,
+            execution: self,
+            dag: this.path,
+            path: &path,
+        };
+        match self.bound(task, component, around) {
+            Ok(Some(values)) => this.running.push(Box::pin(async move {
+                (name, self.task(path, task, component, values).await)
+            })),
+            Ok(None) => {
+                self.skip(&path, Some("its condition does not hold"));
+                this.end(name, TaskEnd::Skipped);
             }
-            // The type checker finds a component that does not exist before.
-            let Some(component) = self.plan.pipeline.component(task.component.as_str()) else {
-                self.skip(&full);
-                ended.insert(name, TaskEnd::Skipped);
-                continue;
-            };
-            let around = Surroundings {
-                inputs,
-                ended,
-                facts: &self.facts,
-                path: &full,
-            };
-            let pod = self.plan.pipeline.pod_of(component);
-            let claims = pod.map(|pod| pod.claims.as_slice()).unwrap_or_default();
-            let bound = bind::inputs(task, component, around).and_then(|mut values| {
-                values.claims = bind::claims(claims, around, &values)?;
-                Ok(values)
-            });
-            match bound {
-                Ok(values) => running.push(Box::pin(async move {
-                    (name, self.task(full, task, component, values).await)
-                })),
-                Err(error) => {
-                    let end = self.unbound(&full, component, failed(&full, &error));
-                    ended.insert(name, end);
-                }
+            Err(error) => {
+                let end = self.unbound(&path, component, failed(&path, &error));
+                this.end(name, end);
             }
         }
     }
 
-    fn skip(&self, path: &str) {
+    /// Binds the inputs of a task; none if its condition does not hold.
+    fn bound(
+        &self,
+        task: &Task,
+        component: &Component,
+        around: Surroundings<'_>,
+    ) -> Result<Option<Values>, TaskError> {
+        let mut values = bind::inputs(task, component, around)?;
+        if !bind::holds(task, &values)? {
+            return Ok(None);
+        }
+        let pod = self.plan.pipeline.pod_of(component);
+        let claims = pod.map(|pod| pod.claims.as_slice()).unwrap_or_default();
+        values.claims = bind::claims(claims, around, &values)?;
+        Ok(Some(values))
+    }
+
+    fn skip(&self, path: &str, why: Option<&str>) {
         self.log.append(RunEventKind::TaskFinished(TaskFinished {
             task: path.to_owned(),
             attempt: 0,
@@ -110,62 +129,76 @@ impl Execution<'_> {
             started: None,
             exit_code: None,
             will_retry: false,
-            message: None,
+            message: why.map(str::to_owned),
             outputs: BTreeMap::new(),
         }));
     }
 
-    fn dag_end(
-        &self,
-        component: &Component,
-        dag: &Dag,
-        path: &str,
-        ended: &BTreeMap<&str, TaskEnd>,
-    ) -> TaskEnd {
+    fn dag_end(&self, component: &Component, this: &Dagging<'_>) -> TaskEnd {
+        let ended = &this.ended;
         if ended.values().any(|end| matches!(end, TaskEnd::Failed { .. })) {
             return TaskEnd::Failed { message: None };
         }
         if self.halt.is_cancelled() && ended.values().any(|end| !matches!(end, TaskEnd::Done(_))) {
             return TaskEnd::Cancelled;
         }
-        match outputs(component, dag, ended) {
+        match outputs(component, this.dag, ended) {
             Ok(produced) => TaskEnd::Done(produced),
-            Err(error) => {
-                let name = if path.is_empty() {
-                    self.plan.pipeline.name.as_str()
-                } else {
-                    path
-                };
-                failed(name, &error)
-            }
+            Err(error) if this.path.is_empty() => failed(self.plan.pipeline.name.as_str(), &error),
+            Err(error) => failed(this.path, &error),
         }
     }
 }
 
-fn failed(path: &str, error: &TaskError) -> TaskEnd {
+impl<'f> Dagging<'f> {
+    fn end(&mut self, name: &'f str, end: TaskEnd) {
+        let how = match &end {
+            TaskEnd::Done(_) => Ended::Succeeded,
+            TaskEnd::Failed { .. } | TaskEnd::Cancelled | TaskEnd::Skipped => Ended::Otherwise,
+        };
+        self.schedule.ended(name, how);
+        self.ended.insert(name, end);
+    }
+}
+
+pub(super) fn failed(path: &str, error: &TaskError) -> TaskEnd {
     TaskEnd::Failed {
         message: Some(format!("task {path} failed: {error}")),
     }
 }
 
-/// Selects the outputs of a DAG from those of its tasks: the first that was produced.
+/// Selects the outputs of a DAG from those of its tasks: the first that was produced. An output that no task produced,
+/// because all of them were skipped, is absent.
 fn outputs(component: &Component, dag: &Dag, ended: &BTreeMap<&str, TaskEnd>) -> Result<Produced, TaskError> {
     let mut produced = Produced::default();
     for (name, output) in &dag.parameter_outputs {
-        let found = candidates(output, ended).find_map(|(values, key)| values.parameters.get(key));
-        let (Some(value), Some(spec)) = (found, component.outputs.parameters.get(name)) else {
-            return Err(TaskError::NotProduced { output: name.clone() });
+        let found = candidates(output, ended)
+            .find_map(|(values, key)| Some((values.parameters.get(key)?, values.collected.contains(key))));
+        let Some((value, collected)) = found else { continue };
+        if collected {
+            produced.collected.insert(name.clone());
+        }
+        let declared = component
+            .outputs
+            .parameters
+            .get(name)
+            .map(|spec| spec.parameter_type);
+        // The compiler declares a list wherever something might be collected, whether it is or not.
+        let single = declared == Some(ParameterType::List) && !value.is_array() && !value.is_string();
+        let value = match declared.filter(|_| !single && !collected) {
+            None => value.clone(),
+            Some(wanted) => coerce(value, wanted).map_err(|source| TaskError::OutputValue {
+                output: name.clone(),
+                source,
+            })?,
         };
-        let value = coerce(value, spec.parameter_type).map_err(|source| TaskError::OutputValue {
-            output: name.clone(),
-            source,
-        })?;
         produced.parameters.insert(name.clone(), value);
     }
     for (name, output) in &dag.artifact_outputs {
         let found = candidates(output, ended).find_map(|(values, key)| values.artifacts.get(key));
-        let list = found.ok_or_else(|| TaskError::NotProduced { output: name.clone() })?;
-        produced.artifacts.insert(name.clone(), list.clone());
+        if let Some(list) = found {
+            produced.artifacts.insert(name.clone(), list.clone());
+        }
     }
     Ok(produced)
 }

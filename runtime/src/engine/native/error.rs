@@ -28,6 +28,29 @@ pub(super) enum TaskError {
         /// What is missing.
         source: ExpressionError,
     },
+    /// A condition is neither true nor false for these inputs.
+    #[error("its condition cannot be decided: {0}")]
+    Condition(#[source] ExpressionError),
+    /// An input is none of the values that its component allows.
+    #[error("input {input:?} is {value}, which is none of the values that the component allows")]
+    NotALiteral {
+        /// The input.
+        input: String,
+        /// The value as JSON.
+        value: String,
+    },
+    /// The list of a loop has no value.
+    #[error("input {input:?} has no value, and the loop goes over it")]
+    NoItems {
+        /// The input.
+        input: String,
+    },
+    /// A loop has more items than are run.
+    #[error("the loop has {count} items; at most {} are run", limits::ITERATIONS)]
+    TooManyItems {
+        /// How many there are.
+        count: usize,
+    },
     /// A placeholder cannot be read. The type checker finds this before.
     #[error(transparent)]
     Placeholder(#[from] PlaceholderError),
@@ -172,12 +195,6 @@ pub(super) enum TaskError {
     /// An output parameter was not written.
     #[error("it wrote no value for its output {output:?}")]
     NoOutput {
-        /// The output.
-        output: String,
-    },
-    /// A DAG's output comes from tasks that produced nothing.
-    #[error("output {output:?} was produced by none of its tasks")]
-    NotProduced {
         /// The output.
         output: String,
     },

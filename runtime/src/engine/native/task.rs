@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use samebundle_spec::pipeline::{Component, Implementation, Retry, Task};
-use samebundle_spec::record::{RunEventKind, RunStatus, TaskFinished, TaskStarted};
+use samebundle_spec::record::{OutputRecord, RunEventKind, RunStatus, TaskFinished, TaskStarted};
 use samebundle_spec::{Digest, Timestamp};
 
 use super::Execution;
@@ -18,6 +18,16 @@ struct Attempt {
     left: Values,
 }
 
+impl Attempt {
+    fn without_container(end: TaskEnd) -> Self {
+        Self {
+            end,
+            exit_code: None,
+            left: Values::default(),
+        }
+    }
+}
+
 /// An attempt that began, and the time at which the first attempt of its task began.
 struct Begun<'a> {
     task: &'a str,
@@ -26,7 +36,7 @@ struct Begun<'a> {
 }
 
 impl Execution<'_> {
-    /// Runs a task to its end. `path` is its name after those of its parents.
+    /// Runs a task to its end. `path` is its name after those of its parents. A loop is retried item by item.
     pub(super) async fn task(
         &self,
         path: String,
@@ -34,10 +44,35 @@ impl Execution<'_> {
         component: &Component,
         inputs: Values,
     ) -> TaskEnd {
+        let retry = task.retry.as_ref();
+        let Some(iteration) = &task.iterator else {
+            let recorded = inputs.to_records();
+            return self.attempts(path, retry, component, inputs, recorded).await;
+        };
+        let first = self.started(&path, 1, component, inputs.to_records());
+        let end = self.iterate(&path, (component, iteration), retry, inputs).await;
+        let begun = Begun {
+            task: &path,
+            attempt: 1,
+            first,
+        };
+        self.finished(&begun, &Attempt::without_container(end.clone()), false);
+        end
+    }
+
+    /// Runs a component until it succeeds or may not be tried again. `recorded` are the inputs that the record has.
+    pub(super) async fn attempts(
+        &self,
+        path: String,
+        retry: Option<&Retry>,
+        component: &Component,
+        inputs: Values,
+        recorded: BTreeMap<String, OutputRecord>,
+    ) -> TaskEnd {
         let mut first = None;
         let mut number = 1;
         loop {
-            let began = self.started(&path, number, component, &inputs);
+            let began = self.started(&path, number, component, recorded.clone());
             let begun = Begun {
                 task: &path,
                 attempt: number,
@@ -45,7 +80,7 @@ impl Execution<'_> {
             };
             let attempt = self.attempt(&path, component, inputs.clone(), number).await;
             let failed = matches!(attempt.end, TaskEnd::Failed { .. });
-            let retry = task.retry.as_ref().filter(|retry| number <= retry.retries);
+            let retry = retry.filter(|retry| number <= retry.retries);
             let Some(retry) = retry.filter(|_| failed && !self.halt.is_cancelled()) else {
                 self.finished(&begun, &attempt, false);
                 return attempt.end;
@@ -66,11 +101,9 @@ impl Execution<'_> {
     /// Makes one attempt.
     async fn attempt(&self, path: &str, component: &Component, inputs: Values, number: u32) -> Attempt {
         match &component.implementation {
-            Implementation::Dag(dag) => Attempt {
-                end: self.dag(component, dag, path, inputs).await,
-                exit_code: None,
-                left: Values::default(),
-            },
+            Implementation::Dag(dag) => {
+                Attempt::without_container(self.dag(component, dag, path, inputs).await)
+            }
             Implementation::Executor(_) => match self.container(path, component, &inputs, number).await {
                 Ok(end) => Attempt {
                     exit_code: matches!(end, TaskEnd::Done(_)).then_some(0),
@@ -93,23 +126,39 @@ impl Execution<'_> {
         let begun = Begun {
             task: path,
             attempt: 1,
-            first: self.started(path, 1, component, &Values::default()),
+            first: self.started(path, 1, component, BTreeMap::new()),
         };
-        let attempt = Attempt {
-            end,
-            exit_code: None,
-            left: Values::default(),
-        };
+        let attempt = Attempt::without_container(end);
         self.finished(&begun, &attempt, false);
         attempt.end
     }
 
-    fn started(&self, path: &str, attempt: u32, component: &Component, inputs: &Values) -> Timestamp {
+    /// Tells why the first task failed among one and those in it.
+    pub(super) fn why_failed(&self, path: &str) -> String {
+        let run = self.log.run();
+        let within = |name: &str| {
+            let rest = name.strip_prefix(path);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let messages = run.tasks.into_iter().filter(|task| within(&task.name));
+        messages
+            .filter_map(|task| task.message)
+            .next()
+            .unwrap_or_default()
+    }
+
+    fn started(
+        &self,
+        path: &str,
+        attempt: u32,
+        component: &Component,
+        inputs: BTreeMap<String, OutputRecord>,
+    ) -> Timestamp {
         self.log.append(RunEventKind::TaskStarted(TaskStarted {
             task: path.to_owned(),
             attempt,
             image: self.image(component),
-            inputs: inputs.to_records(),
+            inputs,
         }))
     }
 

@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-use super::specs::is_literal;
 use super::{Checker, DagScope, agrees, made_by_compiler, nearest};
 use crate::pipeline::expression::Expression;
 use crate::pipeline::position::{Located, Position};
@@ -84,14 +83,14 @@ fn parameter<'a>(
     spec: Option<&ParameterSpec>,
 ) {
     if let Some(selector) = &input.selector
-        && let Err(error) = Expression::parse(&selector.value)
+        && let Err(error) = Expression::selector(&selector.value)
     {
         let problem = format!("input {name:?}: {error}");
         checker.fault(
             selector.at,
             Some(label.to_owned()),
             problem,
-            "pick keys and elements only",
+            "pick a part of string_value in CEL",
         );
     }
     let given = match &input.source {
@@ -164,7 +163,7 @@ fn constant(
             problem,
             "give a constant of the declared type",
         );
-    } else if !is_literal(spec, value) {
+    } else if !spec.allows(value) {
         let allowed: Vec<String> = spec.literals.iter().map(Value::to_string).collect();
         let problem = format!("constant {value} of input {name:?} is none of its literals");
         let remedy = format!("use one of {}", allowed.join(", "));
@@ -351,6 +350,16 @@ fn condition(checker: &mut Checker<'_>, label: &str, task: &Task) {
     let Some(condition) = &task.trigger.condition else {
         return;
     };
+    if let Err(error) = Expression::condition(&condition.value) {
+        let remedy = "write a condition on inputs.parameter_values in CEL";
+        checker.fault(
+            condition.at,
+            Some(label.to_owned()),
+            format!("the condition {error}"),
+            remedy,
+        );
+        return;
+    }
     for piece in condition.value.split(VALUES).skip(1) {
         let name = piece.split(']').next().unwrap_or_default();
         let name = name.trim_matches(['\'', '"']);

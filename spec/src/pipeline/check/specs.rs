@@ -1,7 +1,7 @@
 //! Declarations: defaults and literals have the type that is declared.
 
 use super::Checker;
-use crate::pipeline::types::{Component, ParameterSpec};
+use crate::pipeline::types::Component;
 use crate::pipeline::value::conform;
 
 pub(super) fn interface(checker: &mut Checker<'_>, scope: &str, component: &Component) {
@@ -21,15 +21,9 @@ pub(super) fn interface(checker: &mut Checker<'_>, scope: &str, component: &Comp
         if let Err(error) = conform(default, spec.parameter_type) {
             let problem = format!("default of input {name:?} of {of}: {error}");
             checker.fault(spec.at, None, problem, "give a default of the declared type");
-        } else if !is_literal(spec, default) {
+        } else if !spec.allows(default) {
             let problem = format!("default of input {name:?} of {of} is none of its literals");
             checker.fault(spec.at, None, problem, "give one of the literals as default");
         }
     }
-}
-
-/// Tells whether a value is one of a parameter's literals, or it has none.
-pub(super) fn is_literal(spec: &ParameterSpec, value: &serde_json::Value) -> bool {
-    let form = |value| conform(value, spec.parameter_type);
-    spec.literals.is_empty() || spec.literals.iter().any(|literal| form(literal) == form(value))
 }

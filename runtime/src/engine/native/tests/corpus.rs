@@ -16,7 +16,10 @@ fn sample(parameter_type: ParameterType) -> Value {
         // A number of cores, of bytes and of devices as well.
         ParameterType::String => json!("1"),
         ParameterType::Boolean => json!(true),
-        ParameterType::List => json!([1, "a"]),
+        // Loops pick these keys of their items.
+        ParameterType::List => {
+            json!([{"a": "1", "b": "2", "A_a": "3", "B_b": "4"}, {"a": "5", "b": "6", "A_a": "7", "B_b": "8"}])
+        }
         ParameterType::Struct | ParameterType::TaskFinalStatus | ParameterType::TaskConfig => json!({"a": 1}),
     }
 }
@@ -41,7 +44,10 @@ fn play(components: &BTreeMap<String, Component>, container: &FakeContainer) -> 
     let own = |bind: &&Bind| bind.writable && bind.target.starts_with("/samebundle/outputs/");
     let own = container.binds.iter().find(own).unwrap();
     let folder = own.target.clone();
-    let component = &components[folder.strip_prefix("/samebundle/outputs").unwrap()];
+    let path = folder.strip_prefix("/samebundle/outputs").unwrap();
+    // A number in the path is that of a loop's item.
+    let names = path.split('/').filter(|name| name.parse::<usize>().is_err());
+    let component = &components[&names.collect::<Vec<_>>().join("/")];
     for (name, spec) in &component.outputs.parameters {
         let text = samebundle_spec::pipeline::text_of(&sample(spec.parameter_type));
         assert!(container.write(&format!("{folder}/parameters/{name}"), text));
@@ -127,11 +133,14 @@ async fn verdict(file: &Path) -> (bool, String) {
     }
     let driver = Fake::immediate(move |container| play(&components, container));
     let outcome = bench.run(&driver).await;
-    let right = outcome.status == RunStatus::Succeeded && driver.operations().len() == tasks;
+    // How often a loop runs, and which branch of a condition, depends on the values.
+    let decided = !text.contains("Iterator:") && !text.contains("condition:");
+    let started = driver.operations().len();
+    let right = outcome.status == RunStatus::Succeeded && (started == tasks || !decided);
     (
         right,
         format!(
-            "{} with {tasks} containers {}",
+            "{} with {started} containers {}",
             outcome.status.word(),
             outcome.message.clone().unwrap_or_default()
         ),

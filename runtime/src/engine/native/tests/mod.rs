@@ -1,5 +1,6 @@
 //! The engine with a fake driver, whose containers are closures.
 
+mod control;
 mod corpus;
 mod inputs;
 mod installing;
@@ -209,9 +210,10 @@ async fn what_cannot_be_run_is_refused_before_anything_is_made() {
         refused(Bench::new(&text).with("n", json!("3"))).await,
         "parameter \"n\" is 3; it must be one of 1, 2"
     );
-    let trigger = "dag: {tasks: {a: {componentRef: {name: comp-c}, triggerPolicy: {condition: 'true'}}}}";
-    let unsupported = refused(Bench::new(&pipeline("", "command: [x]", trigger))).await;
-    assert!(unsupported.contains("task a needs a condition"), "{unsupported}");
+    let task =
+        "dag: {tasks: {a: {componentRef: {name: comp-c}, cachingOptions: {enableCache: true, cacheKey: k}}}}";
+    let unsupported = refused(Bench::new(&pipeline("", "command: [x]", task))).await;
+    assert!(unsupported.contains("task a needs a cache key"), "{unsupported}");
     let mut bench = Bench::new(&text).with("n", json!(1));
     bench.plan.images.clear();
     assert_eq!(

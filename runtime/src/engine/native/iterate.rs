@@ -1,0 +1,167 @@
+//! Runs a component once for every item of a list (`parameterIterator`, `artifactIterator`).
+//!
+//! The items are run in their order, as many at the same time as the loop allows and the run has places for containers, so
+//! that a loop needs no more memory with more items than what they produce. An item's path is the loop's with its number
+//! after it, from 0: `for-loop-1/0`. If one fails, the others are run. What the items produce is collected in the order of
+//! the items: parameters as a list, into which the lists of loops inside are put one after another, and artifacts as one list
+//! (kubeflow/pipelines `backend/src/v2/driver/resolve.go`, `CollectInputs`). An item whose task was skipped adds nothing.
+
+use std::collections::BTreeMap;
+
+use futures::stream::{self, StreamExt};
+use samebundle_spec::limits;
+use samebundle_spec::pipeline::{Component, Iteration, IterationOver, ParameterType, Retry, coerce};
+use samebundle_spec::record::OutputRecord;
+use serde_json::Value;
+
+use super::Execution;
+use super::artifact::{Artifact, Produced, TaskEnd, Values};
+use super::bind;
+use super::dag::failed;
+use super::error::TaskError;
+
+/// An item of a loop.
+enum Item {
+    Value(Value),
+    Artifact(Artifact),
+}
+
+impl Execution<'_> {
+    /// Runs a loop to its end.
+    pub(super) async fn iterate(
+        &self,
+        path: &str,
+        (component, iteration): (&Component, &Iteration),
+        retry: Option<&Retry>,
+        inputs: Values,
+    ) -> TaskEnd {
+        let items = match items(iteration, &inputs) {
+            Ok(items) => items,
+            Err(error) => return failed(path, &error),
+        };
+        let most = iteration.parallelism.and_then(|most| usize::try_from(most).ok());
+        let places = most.unwrap_or(usize::MAX).min(self.plan.parallelism).max(1);
+        let inputs = &inputs;
+        let runs = stream::iter(items.into_iter().enumerate()).map(async |(number, item)| {
+            let path = format!("{path}/{number}");
+            (
+                number,
+                self.item(path, (component, iteration), retry, inputs, item).await,
+            )
+        });
+        let mut ends: Vec<(usize, TaskEnd)> = runs.buffer_unordered(places).collect().await;
+        ends.sort_by_key(|(number, _)| *number);
+        collected(component, ends.into_iter().map(|(_, end)| end))
+    }
+
+    /// Runs the component for one item.
+    async fn item(
+        &self,
+        path: String,
+        (component, iteration): (&Component, &Iteration),
+        retry: Option<&Retry>,
+        inputs: &Values,
+        item: Item,
+    ) -> TaskEnd {
+        if self.halt.is_cancelled() {
+            return TaskEnd::Cancelled;
+        }
+        let name = iteration.item_input.as_str();
+        let mut values = inputs.clone();
+        let bound = match item {
+            Item::Value(value) => bind::insert(&mut values, component, name, &value),
+            Item::Artifact(artifact) => {
+                values.artifacts.insert(name.to_owned(), vec![artifact]);
+                Ok(())
+            }
+        };
+        if let Err(error) = bound {
+            return self.unbound(&path, component, failed(&path, &error));
+        }
+        // The other inputs are those of the loop, and stand in the record once.
+        let records = values.to_records().into_iter();
+        let recorded: BTreeMap<String, OutputRecord> = records.filter(|(input, _)| input == name).collect();
+        self.attempts(path, retry, component, values, recorded).await
+    }
+}
+
+/// The items of a loop.
+fn items(iteration: &Iteration, inputs: &Values) -> Result<Vec<Item>, TaskError> {
+    let no_items = |input: &str| TaskError::NoItems {
+        input: input.to_owned(),
+    };
+    let values = |list: Vec<Value>| list.into_iter().map(Item::Value).collect();
+    let items: Vec<Item> = match &iteration.over {
+        IterationOver::Values(list) => values(list.clone()),
+        IterationOver::Parameter(input) => {
+            let input = input.as_str();
+            let value = inputs.parameters.get(input).ok_or_else(|| no_items(input))?;
+            let list = coerce(value, ParameterType::List).map_err(|source| TaskError::Value {
+                input: input.to_owned(),
+                source,
+            })?;
+            match list {
+                Value::Array(list) => values(list),
+                _ => return Err(no_items(input)),
+            }
+        }
+        IterationOver::Artifact(input) => {
+            let input = input.as_str();
+            let list = inputs.artifacts.get(input).ok_or_else(|| no_items(input))?;
+            list.iter().cloned().map(Item::Artifact).collect()
+        }
+    };
+    match items.len() > limits::ITERATIONS {
+        true => Err(TaskError::TooManyItems { count: items.len() }),
+        false => Ok(items),
+    }
+}
+
+/// Collects what the items produced, in their order.
+fn collected(component: &Component, ends: impl Iterator<Item = TaskEnd>) -> TaskEnd {
+    let mut parameters: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    let mut produced = Produced::default();
+    for name in component.outputs.parameters.keys() {
+        parameters.insert(name.clone(), Vec::new());
+        produced.collected.insert(name.clone());
+    }
+    for name in component.outputs.artifacts.keys() {
+        produced.artifacts.insert(name.clone(), Vec::new());
+    }
+    let (mut failed, mut cancelled) = (false, false);
+    for end in ends {
+        let one = match end {
+            TaskEnd::Done(one) => one,
+            TaskEnd::Failed { .. } => {
+                failed = true;
+                continue;
+            }
+            TaskEnd::Cancelled => {
+                cancelled = true;
+                continue;
+            }
+            TaskEnd::Skipped => continue,
+        };
+        for (name, value) in one.parameters {
+            let list = parameters.entry(name.clone()).or_default();
+            match value {
+                Value::Array(inner) if one.collected.contains(&name) => list.extend(inner),
+                value => list.push(value),
+            }
+        }
+        for (name, list) in one.artifacts {
+            produced.artifacts.entry(name).or_default().extend(list);
+        }
+    }
+    if failed {
+        return TaskEnd::Failed { message: None };
+    }
+    if cancelled {
+        return TaskEnd::Cancelled;
+    }
+    let lists = parameters
+        .into_iter()
+        .map(|(name, list)| (name, Value::Array(list)));
+    produced.parameters.extend(lists);
+    TaskEnd::Done(produced)
+}
