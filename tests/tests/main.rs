@@ -15,6 +15,7 @@ mod cnab;
 mod comparing;
 mod concurrency;
 mod conformance;
+mod corpus;
 mod cosign;
 mod crash;
 mod delta;
@@ -59,6 +60,7 @@ fn main() -> std::process::ExitCode {
         comparing::TESTS,
         concurrency::TESTS,
         conformance::TESTS,
+        corpus::TESTS,
         cosign::TESTS,
         crash::TESTS,
         delta::TESTS,

@@ -1,0 +1,221 @@
+//! The test pipelines of kubeflow/pipelines, each run by the command as a person runs it, in containers without a network.
+//!
+//! What upstream says of a file decides: it must succeed, fail or be rejected. Of the others, those that
+//! `docs/compatibility.md` names end as it says, and all that it does not name succeed.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use samebundle_spec::pipeline::{ParameterType, Pipeline};
+use samebundle_tests::{Home, Ran, Sandbox, Test, image, skip, tests};
+use serde_json::{Value, json};
+
+pub(crate) const TESTS: &[Test] = tests![the_corpus_ends_as_upstream_says];
+
+/// The exit codes of `run`: the pipeline was refused, the program failed, it succeeded.
+const REJECTED: i32 = 1;
+const FAILED: i32 = 3;
+const SUCCEEDED: i32 = 0;
+
+/// A file of the corpus.
+struct Case {
+    /// Its path in the corpus.
+    file: String,
+    /// What upstream says of it.
+    verdict: String,
+    /// What `kfp.local` makes of it.
+    local: String,
+}
+
+impl Case {
+    fn read(line: &str) -> Self {
+        let mut fields = line.split('\t').map(str::to_owned);
+        let mut next = || fields.next().unwrap_or_default();
+        Self {
+            file: next(),
+            verdict: next(),
+            local: next(),
+        }
+    }
+
+    /// The exit code with which it has to end.
+    fn wanted(&self, named: &BTreeMap<String, String>) -> i32 {
+        match self.verdict.as_str() {
+            "succeeds" => SUCCEEDED,
+            "fails" => FAILED,
+            "rejected" => REJECTED,
+            _ => match named.get(&self.file).map(String::as_str) {
+                Some("fails") => FAILED,
+                Some("refused") => REJECTED,
+                Some(other) => panic!("{}: {other:?} is no end", self.file),
+                None => SUCCEEDED,
+            },
+        }
+    }
+}
+
+/// The files that `docs/compatibility.md` names: rows of `| file | ends | why |`.
+fn named() -> BTreeMap<String, String> {
+    let text = std::fs::read_to_string(samebundle_tests::repository().join("docs/compatibility.md")).unwrap();
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    let cells = rows.map(|row| row.split('|').map(str::trim).collect::<Vec<_>>());
+    cells
+        .map(|cells| (cells[1].trim_matches('`').to_owned(), cells[2].to_owned()))
+        .collect()
+}
+
+fn sample(parameter_type: ParameterType) -> Value {
+    match parameter_type {
+        ParameterType::Double => json!(0.5),
+        ParameterType::Integer => json!(7),
+        ParameterType::String => json!("word"),
+        ParameterType::Boolean => json!(true),
+        ParameterType::List => json!(["one", "two"]),
+        ParameterType::Struct | ParameterType::TaskFinalStatus | ParameterType::TaskConfig => json!({"a": 1}),
+    }
+}
+
+/// Makes the folder of a program of one file. Every image is one of the two that the tests have.
+fn project(folder: &Path, text: &str, pipeline: Option<&Pipeline>, python: &Path, busybox: &Path) {
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(folder.join("pipeline.yaml"), text).unwrap();
+    let mut manifest = "apiVersion: samebundle.dev/v1\nkind: Program\nname: corpus\nversion: 0.1.0\n\
+         program: {pipeline: pipeline.yaml}\n"
+        .to_owned();
+    let images = pipeline.map(Pipeline::images).unwrap_or_default();
+    for (number, image) in images.iter().enumerate() {
+        if number == 0 {
+            manifest.push_str("images:\n");
+        }
+        let small =
+            ["alpine", "busybox"].iter().any(|name| image.contains(name)) && !image.contains("python");
+        let layout = if small { busybox } else { python };
+        writeln!(manifest, "  {image:?}: {{from: \"layout:{}\"}}", layout.display()).unwrap();
+    }
+    std::fs::write(folder.join("samebundle.yaml"), manifest).unwrap();
+}
+
+/// The words that give a pipeline what it has no default for.
+fn given(folder: &Path, pipeline: &Pipeline) -> Vec<String> {
+    let mut words = Vec::new();
+    for input in pipeline
+        .inputs()
+        .into_iter()
+        .filter(|input| !input.optional && input.default.is_none())
+    {
+        let value = input
+            .literals
+            .first()
+            .cloned()
+            .unwrap_or_else(|| sample(input.parameter_type));
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        words.extend(["-p".to_owned(), format!("{}={text}", input.name)]);
+    }
+    let needs = pipeline.needs();
+    for (number, (name, need)) in needs.secrets.iter().enumerate() {
+        let path = folder.join(format!("secret-{number}"));
+        match &need.key {
+            Some(_) => std::fs::write(&path, "canary").unwrap(),
+            None => {
+                std::fs::create_dir_all(&path).unwrap();
+                std::fs::write(path.join("key"), "canary").unwrap();
+            }
+        }
+        words.extend([
+            "--credential".to_owned(),
+            format!("{name}=file:{}", path.display()),
+        ]);
+    }
+    for (name, need) in &needs.config_maps {
+        let value = if need.key.is_some() {
+            "word".to_owned()
+        } else {
+            json!({"key": "word"}).to_string()
+        };
+        words.extend(["-p".to_owned(), format!("{name}={value}")]);
+    }
+    words
+}
+
+/// Runs one file and returns how that ended.
+fn run(home: &Home, folder: &Path, text: &str, (python, busybox): (&Path, &Path)) -> Ran {
+    let pipeline = Pipeline::parse("pipeline.yaml", text.as_bytes()).ok();
+    project(folder, text, pipeline.as_ref(), python, busybox);
+    let mut words = vec!["run".to_owned(), folder.to_str().unwrap().to_owned()];
+    words.extend(pipeline.iter().flat_map(|pipeline| given(folder, pipeline)));
+    home.run(words)
+}
+
+fn cases(root: &Path) -> Vec<Case> {
+    let text = std::fs::read_to_string(root.join("expected.tsv")).unwrap();
+    let cases = text.lines().skip(1).map(Case::read);
+    cases.filter(|case| root.join(&case.file).is_file()).collect()
+}
+
+/// How a line of the table says it.
+fn word(code: Option<i32>) -> String {
+    match code {
+        Some(SUCCEEDED) => "succeeded".to_owned(),
+        Some(FAILED) => "failed".to_owned(),
+        Some(REJECTED) => "refused".to_owned(),
+        other => format!("{other:?}"),
+    }
+}
+
+fn the_corpus_ends_as_upstream_says() {
+    let Some(root) = std::env::var_os("SAMEBUNDLE_VECTORS").map(|root| PathBuf::from(root).join("kfp"))
+    else {
+        return skip("corpus: SAMEBUNDLE_VECTORS is not set");
+    };
+    let (Some(python), Some(busybox)) = (image("python"), image("busybox")) else {
+        return skip("corpus: the base images were not made (tests/setup/images)");
+    };
+    let sandbox = Sandbox::new();
+    let home = sandbox.home("home");
+    let named = named();
+    let (mut wrong, mut ours, mut theirs, mut must) = (String::new(), 0, 0, 0);
+    let mut spent = Duration::ZERO;
+    for (number, case) in cases(&root).iter().enumerate() {
+        let text = std::fs::read_to_string(root.join(&case.file)).unwrap_or_default();
+        let folder = sandbox.path().join(format!("program-{number}"));
+        let began = Instant::now();
+        let ran = run(&home, &folder, &text, (&python, &busybox));
+        let took = began.elapsed();
+        let right = ran.code == Some(case.wanted(&named));
+        println!(
+            "{:<78} {:<9} {:<10} {:>5.1} s  kfp.local: {}{}",
+            case.file,
+            case.verdict,
+            word(ran.code),
+            took.as_secs_f64(),
+            case.local,
+            if right { "" } else { "  WRONG" },
+        );
+        if case.verdict == "succeeds" {
+            must += 1;
+            spent += took;
+            ours += usize::from(right);
+            theirs += usize::from(case.local == "ok");
+        }
+        if !right {
+            let last: Vec<&str> = ran.stderr.lines().rev().take(6).collect();
+            let last: Vec<&str> = last.into_iter().rev().collect();
+            writeln!(
+                wrong,
+                "{} {}:\n  {}",
+                case.file,
+                word(ran.code),
+                last.join("\n  ")
+            )
+            .unwrap();
+        }
+    }
+    println!(
+        "must succeed: {ours} of {must} here, {theirs} with kfp.local; {:.0} s with their builds",
+        spent.as_secs_f64()
+    );
+    assert!(must > 0, "no file of the corpus must succeed");
+    assert!(wrong.is_empty(), "{wrong}");
+}
