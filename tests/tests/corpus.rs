@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use samebundle_spec::pipeline::{ParameterType, Pipeline};
+use samebundle_spec::pipeline::{Need, ParameterType, Pipeline};
 use samebundle_tests::{Home, Ran, Sandbox, Test, image, skip, tests};
 use serde_json::{Value, json};
 
@@ -97,6 +97,21 @@ fn project(folder: &Path, text: &str, pipeline: Option<&Pipeline>, python: &Path
     std::fs::write(folder.join("samebundle.yaml"), manifest).unwrap();
 }
 
+/// The value of a secret's key: what upstream's own cluster has there (`backend/test/end2end/pipeline_e2e_test.go`).
+fn secret(need: &Need) -> &'static str {
+    let is = |variable: &str| need.variables.contains(variable);
+    match () {
+        () if is("USER_NAME") => "user1",
+        () if is("PASSWORD_VAR1") => "psw1",
+        () if is("PASSWORD_VAR2") => "psw2",
+        () => "canary",
+    }
+}
+
+/// Upstream's tests put the SDK of the same commit into what they run. These files need more than the SDK that they name.
+const NEEDS_LATER_SDK: &[&str] = &["valid/essential/embedded_artifact.yaml"];
+const LATER_SDK: [&str; 2] = ["kfp==2.14.3", "kfp==2.17.0"];
+
 /// The words that give a pipeline what it has no default for.
 fn given(folder: &Path, pipeline: &Pipeline) -> Vec<String> {
     let mut words = Vec::new();
@@ -117,7 +132,7 @@ fn given(folder: &Path, pipeline: &Pipeline) -> Vec<String> {
     for (number, (name, need)) in needs.secrets.iter().enumerate() {
         let path = folder.join(format!("secret-{number}"));
         match &need.key {
-            Some(_) => std::fs::write(&path, "canary").unwrap(),
+            Some(_) => std::fs::write(&path, secret(need)).unwrap(),
             None => {
                 std::fs::create_dir_all(&path).unwrap();
                 std::fs::write(path.join("key"), "canary").unwrap();
@@ -155,12 +170,12 @@ fn cases(root: &Path) -> Vec<Case> {
 }
 
 /// How a line of the table says it.
-fn word(code: Option<i32>) -> String {
+fn word(code: i32) -> String {
     match code {
-        Some(SUCCEEDED) => "succeeded".to_owned(),
-        Some(FAILED) => "failed".to_owned(),
-        Some(REJECTED) => "refused".to_owned(),
-        other => format!("{other:?}"),
+        SUCCEEDED => "succeeded".to_owned(),
+        FAILED => "failed".to_owned(),
+        REJECTED => "refused".to_owned(),
+        other => format!("exit {other}"),
     }
 }
 
@@ -178,12 +193,15 @@ fn the_corpus_ends_as_upstream_says() {
     let (mut wrong, mut ours, mut theirs, mut must) = (String::new(), 0, 0, 0);
     let mut spent = Duration::ZERO;
     for (number, case) in cases(&root).iter().enumerate() {
-        let text = std::fs::read_to_string(root.join(&case.file)).unwrap_or_default();
+        let mut text = std::fs::read_to_string(root.join(&case.file)).unwrap_or_default();
+        if NEEDS_LATER_SDK.contains(&case.file.as_str()) {
+            text = text.replace(LATER_SDK[0], LATER_SDK[1]);
+        }
         let folder = sandbox.path().join(format!("program-{number}"));
         let began = Instant::now();
         let ran = run(&home, &folder, &text, (&python, &busybox));
         let took = began.elapsed();
-        let right = ran.code == Some(case.wanted(&named));
+        let right = ran.code == case.wanted(&named);
         println!(
             "{:<78} {:<9} {:<10} {:>5.1} s  kfp.local: {}{}",
             case.file,

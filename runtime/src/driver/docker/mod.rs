@@ -127,7 +127,16 @@ impl DockerDriver {
             .await;
         let mut output = attached.map_err(fail("attach to the container"))?.output;
         let started = self.engine.start_container(container, None).await;
-        started.map_err(fail("start the container"))?;
+        if let Err(error) = started {
+            // The engine tells so of a command that the image does not have.
+            return match self.outcome(container, operation).await {
+                Ok(outcome @ Outcome::Failed { code: 126 | 127, .. }) => {
+                    log.line(&error.to_string(), true);
+                    Ok(outcome)
+                }
+                _ => Err(fail("start the container")(error)),
+            };
+        }
         let pump = async {
             let (mut out, mut err) = (Lines::new(false), Lines::new(true));
             while let Some(Ok(message)) = output.next().await {

@@ -41,12 +41,12 @@ impl Surroundings<'_> {
         }
     }
 
-    /// What became of a task, as KFP's `PipelineTaskFinalStatus`.
+    /// What became of a task, as KFP's `PipelineTaskFinalStatus`, in the words of its driver.
     fn final_status(&self, task: &str) -> Value {
         let (state, failed) = match self.ended.get(task) {
-            Some(TaskEnd::Done(_)) => ("SUCCEEDED", false),
+            Some(TaskEnd::Done(_)) => ("COMPLETE", false),
             Some(TaskEnd::Failed { .. }) => ("FAILED", true),
-            Some(TaskEnd::Cancelled) => ("CANCELLED", false),
+            Some(TaskEnd::Cancelled) => ("CANCELED", false),
             Some(TaskEnd::Skipped) | None => ("SKIPPED", false),
         };
         let path = join(self.dag, task);

@@ -30,7 +30,9 @@ impl RunFacts {
     /// Returns a fact for the task with this path (its name with its parents').
     pub(super) fn get(&self, fact: RunFact, path: &str) -> String {
         match fact {
-            RunFact::JobName | RunFact::JobResourceName => self.job.clone(),
+            RunFact::JobName => self.job.clone(),
+            // On a cluster, a generated ending makes it the name of one run.
+            RunFact::JobResourceName => format!("{}-{}", self.job, &uuid(&self.job)[..5]),
             RunFact::JobUuid => uuid(&self.job),
             RunFact::CreateTime | RunFact::ScheduleTime => self.time.clone(),
             RunFact::Root => ROOT.to_owned(),

@@ -15,6 +15,9 @@ use rustix::process::{DumpableBehavior, Pid, PidfdFlags, Signal};
 
 use super::namespace;
 
+/// The exit code of a shell that does not find a program.
+const NOT_FOUND: i32 = 127;
+
 /// Ties the program to the helper, changes the user where the namespace has only one, and executes.
 #[derive(Clone, Debug)]
 pub(super) struct Workload {
@@ -55,19 +58,12 @@ impl Executor for Workload {
         let invalid = |why: String| ExecutorValidationError::ArgValidationError(why);
         self.die_with_helper()
             .map_err(|error| invalid(error.to_string()))?;
-        let process = spec.process().as_ref();
-        let program = process
-            .and_then(|process| process.args().as_ref())
-            .and_then(|args| args.first())
-            .ok_or_else(|| invalid("there is no command".to_owned()))?;
-        let environment = process.and_then(|process| process.env().as_ref());
-        let path = environment
-            .into_iter()
-            .flatten()
-            .find_map(|variable| variable.strip_prefix("PATH="));
-        match find(program, path.unwrap_or_default()) {
-            Some(file) if !is_this_program(&file) => Ok(()),
-            _ => Err(invalid(format!("the image has no program {program:?}"))),
+        match located(spec) {
+            None => Err(invalid("there is no command".to_owned())),
+            Some((program, Some(file))) if is_this_program(&file) => {
+                Err(invalid(format!("{program:?} is no program of the image")))
+            }
+            Some(_) => Ok(()),
         }
     }
 
@@ -81,6 +77,9 @@ impl Executor for Workload {
                 .map_err(|error| failed(error.into()))?;
             namespace::map_ids(uid, 0, gid, 0).map_err(failed)?;
         }
+        if let Some((program, None)) = located(spec) {
+            missing(program);
+        }
         DefaultExecutor {}.exec(spec).inspect_err(|error| {
             // Only the exit code is left of this process, so the reason is printed where the program would print its
             // own.
@@ -89,6 +88,22 @@ impl Executor for Workload {
             let _ = writeln!(std::io::stderr(), "the program could not be started: {reason}");
         })
     }
+}
+
+/// Returns the program of a container, and its file in the image, if it has one.
+fn located(spec: &Spec) -> Option<(&str, Option<PathBuf>)> {
+    let process = spec.process().as_ref()?;
+    let program = process.args().as_ref()?.first()?;
+    let environment = process.env().iter().flatten();
+    let path = environment.filter_map(|variable| variable.strip_prefix("PATH=")).next();
+    Some((program, find(program, path.unwrap_or_default())))
+}
+
+/// Ends the process as a shell does that does not find a program.
+fn missing(program: &str) -> ! {
+    // Only the exit code is left of this process, so the reason is printed where the program would print its own.
+    let _ = writeln!(std::io::stderr(), "the image has no program {program:?}");
+    std::process::exit(NOT_FOUND)
 }
 
 fn find(program: &str, path: &str) -> Option<PathBuf> {
