@@ -5,6 +5,7 @@
 //! be read gives no candidates and no message.
 
 use std::any::TypeId;
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use samebundle_runtime::record::{Installations, Runs};
 use samebundle_runtime::verbs::{self, LocalName, Location};
 use samebundle_spec::BundleName;
 use samebundle_spec::bundle::Bundle;
-use samebundle_spec::record::Installation;
+use samebundle_spec::record::{Installation, Run, short_names};
 
 use crate::args::{Cli, NAMED, WORDS, name_among};
 use crate::session::{self, Threads};
@@ -123,6 +124,10 @@ enum What {
     PrivateKeys,
     TrustedKeys,
     Volumes,
+    InstallationsAndVersions,
+    Metrics,
+    Sorts,
+    Conditions,
 }
 
 fn what(path: &[String], arg: &Arg) -> Option<What> {
@@ -135,6 +140,10 @@ fn what(path: &[String], arg: &Arg) -> Option<What> {
         (["runs"], "of") | (["runs", _], "runs") | (["logs"], "run") | (["diff"], "runs") => {
             Some(What::RunsAndInstallations)
         }
+        (["runs"], "metrics") => Some(What::Metrics),
+        (["runs"], "sort") => Some(What::Sorts),
+        (["runs"], "conditions") => Some(What::Conditions),
+        (["rollback"], WORDS) => Some(What::InstallationsAndVersions),
         (["show"], WORDS) => Some(What::RunsAndInstallations),
         (["runs"], "program") | (_, WORDS | NAMED) => Some(What::Installations),
         (["sign" | "publish"], "key") | (["key", "export" | "remove"], "name") | (_, "receipt_key") => {
@@ -169,6 +178,14 @@ fn offer(arg: Arg, what: What, known: &Arc<Known>) -> Arg {
         What::PrivateKeys => known.files(Home::keys, "key"),
         What::TrustedKeys => known.files(|home| home.trust().join("keys"), "pub"),
         What::Volumes => known.files(Home::volumes, ""),
+        What::InstallationsAndVersions => known.versions().unwrap_or_else(|| known.installed()),
+        What::Metrics => known
+            .metrics()
+            .into_iter()
+            .map(CompletionCandidate::new)
+            .collect(),
+        What::Sorts => known.sorts(),
+        What::Conditions => known.conditions(),
         What::Bundles => Vec::new(),
     }))
 }
@@ -259,6 +276,62 @@ impl Known {
         std::iter::once(last).chain(newest).collect()
     }
 
+    /// The versions that an installation, named before, had: it may go back to them.
+    fn versions(&self) -> Option<Vec<CompletionCandidate>> {
+        let (_, before) = self.words.split_last()?;
+        let all = self.installations().into_iter();
+        let mut named = all.filter(|one| before.iter().skip(2).any(|word| *word == one.name.as_str()));
+        let earlier = named.next()?.earlier.into_iter();
+        Some(earlier.map(|one| CompletionCandidate::new(one.version)).collect())
+    }
+
+    /// The newest runs.
+    fn newest(&self) -> Vec<Run> {
+        let newest = || {
+            let home = self.home()?;
+            let runs = Runs::new(&home);
+            let ids = runs.short_ids().ok()?;
+            let newest = ids.keys().rev().take(DESCRIBED);
+            Some(newest.filter_map(|id| runs.get(id).ok()).collect())
+        };
+        newest().unwrap_or_default()
+    }
+
+    /// What was measured in the newest runs, by the shortest names.
+    fn metrics(&self) -> BTreeSet<String> {
+        let runs = self.newest();
+        let all: BTreeSet<String> = runs.iter().flat_map(|run| run.scalars().into_keys()).collect();
+        let short = short_names(all.iter().map(String::as_str));
+        short.into_values().map(str::to_owned).collect()
+    }
+
+    fn parameters(&self) -> BTreeSet<String> {
+        let runs = self.newest().into_iter();
+        runs.flat_map(|run| run.parameters.into_keys()).collect()
+    }
+
+    /// What runs may be sorted by, and with a `-` before it, the largest first.
+    fn sorts(&self) -> Vec<CompletionCandidate> {
+        let own = ["started", "duration", "status"].map(str::to_owned);
+        let parameters = self
+            .parameters()
+            .into_iter()
+            .map(|name| format!("parameters.{name}"));
+        let metrics = self.metrics().into_iter().map(|name| format!("metrics.{name}"));
+        let up: Vec<String> = own.into_iter().chain(parameters).chain(metrics).collect();
+        let down = up.iter().map(|name| format!("-{name}"));
+        let down: Vec<String> = down.collect();
+        up.into_iter().chain(down).map(CompletionCandidate::new).collect()
+    }
+
+    /// The beginnings of conditions. The signs that follow would be read by a shell.
+    fn conditions(&self) -> Vec<CompletionCandidate> {
+        let names = self.parameters().into_iter().chain(self.metrics());
+        names
+            .map(|name| CompletionCandidate::new(format!("{name}=")))
+            .collect()
+    }
+
     /// The tasks of the run that the line names, or of the newest.
     fn tasks(&self) -> Vec<CompletionCandidate> {
         let tasks = || {
@@ -335,6 +408,10 @@ mod tests {
         assert_eq!(of(&["logs"], "task"), Some(What::Tasks));
         assert_eq!(of(&["logs"], "run"), Some(What::RunsAndInstallations));
         assert_eq!(of(&["install"], "from"), Some(What::Bundles));
+        assert_eq!(of(&["runs"], "sort"), Some(What::Sorts));
+        assert_eq!(of(&["runs"], "conditions"), Some(What::Conditions));
+        assert_eq!(of(&["runs"], "metrics"), Some(What::Metrics));
+        assert_eq!(of(&["rollback"], "words"), Some(What::InstallationsAndVersions));
         assert_eq!(of(&["sign"], "key"), Some(What::PrivateKeys));
         assert_eq!(of(&["trust", "remove"], "name"), Some(What::TrustedKeys));
         assert_eq!(of(&["volume", "remove"], "name"), Some(What::Volumes));

@@ -4,6 +4,7 @@ use clap::Args;
 use samebundle_runtime::verbs::{self, HistoryRequest};
 
 use super::install::trusted_by;
+use super::show::seconds;
 use crate::args::Named;
 use crate::error::CliError;
 use crate::render::Report;
@@ -29,7 +30,7 @@ impl History {
             vec![
                 one.version.clone(),
                 session.screen.digest(&one.digest),
-                one.installed.clone(),
+                seconds(&one.installed),
                 trusted_by(&one.verification),
                 one.source.clone(),
                 state.to_owned(),
@@ -37,9 +38,9 @@ impl History {
         });
         let columns = [
             Column::whole("version"),
-            Column::whole("digest"),
+            Column::whole("digest").optional(),
             Column::whole("installed"),
-            Column::from("trusted by"),
+            Column::from("trusted by").optional(),
             Column::path("from").optional(),
             Column::from("state"),
         ];

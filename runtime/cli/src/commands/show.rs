@@ -5,11 +5,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use samebundle_runtime::verbs::{self, PageRequest, RunsRequest, ShowReport, ShowRequest};
+use samebundle_spec::Timestamp;
 
 use super::install::trusted_by;
 use super::runs;
 use crate::args::Named;
 use crate::error::CliError;
+use crate::render::screen::Screen;
+use crate::render::table::shortened;
 use crate::render::{Report, safe, size};
 use crate::session::Session;
 
@@ -20,8 +23,8 @@ pub(crate) struct Show {
     /// Write a page about a run to this file, and name the run: its id, the beginning of it, or `last`. The page holds all that it shows and needs no network
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Show these runs beside it, and mark what differs
-    #[arg(long, value_name = "RUN", num_args = 1.., requires = "html")]
+    /// Show these runs beside it, separated by spaces or commas, and mark what differs
+    #[arg(long, value_name = "RUN", num_args = 1.., value_delimiter = ',', requires = "html")]
     compare: Vec<String>,
 }
 
@@ -42,7 +45,7 @@ impl Show {
             Err(error) => Err(error),
         };
         match shown {
-            Ok(report) => Ok(Report::new(text(&report)?.trim_end(), &report)),
+            Ok(report) => Ok(Report::new(text(&report, session.screen)?.trim_end(), &report)),
             Err(error) => run(session, self.named.text()?).unwrap_or(Err(error)),
         }
     }
@@ -55,23 +58,40 @@ fn run(session: &Session, text: &str) -> Option<Result<Report, CliError>> {
         ..RunsRequest::default()
     };
     let report = verbs::runs(&session.site, &request).ok()?;
-    let [one] = report.runs.as_slice() else { return None };
+    let [one] = report.runs.as_slice() else {
+        return None;
+    };
     report.tasks.as_ref()?;
     let text = runs::one::text(one, &report, session.screen);
     Some(text.map(|text| Report::new(text, &report)))
 }
 
-fn text(report: &ShowReport) -> Result<String, CliError> {
+/// A text that stands behind a label, shortened in its middle where the line is too short.
+fn fitted(text: &str, screen: Screen) -> String {
+    const LABEL: usize = 12;
+    let width = screen
+        .width
+        .map_or(usize::MAX, |width| width.saturating_sub(LABEL));
+    shortened(text, width, true)
+}
+
+/// A time without the parts of a second.
+pub(super) fn seconds(time: &str) -> String {
+    let parsed = time.parse::<Timestamp>();
+    parsed.map_or_else(|_| safe(time), |time| time.whole_seconds().to_string())
+}
+
+fn text(report: &ShowReport, screen: Screen) -> Result<String, CliError> {
     let one = &report.installation;
     let mut text = String::new();
     let lines = [
         ("name", one.name.to_string()),
         ("version", safe(&one.known_version())),
         ("bundle", format!("{} {}", safe(&one.bundle), safe(&one.version))),
-        ("digest", one.index.digest.to_string()),
-        ("from", safe(&one.source)),
+        ("digest", screen.digest(&one.index.digest)),
+        ("from", fitted(&safe(&one.source), screen)),
         ("trusted by", trusted_by(&one.verification)),
-        ("installed", one.installed.to_string()),
+        ("installed", seconds(&one.installed)),
         ("runs", report.runs.to_string()),
     ];
     for (label, value) in lines {

@@ -132,9 +132,10 @@ pub(crate) fn table(
     let columns: Vec<Column> = columns.into_iter().map(Into::into).collect();
     let natural: Vec<usize> = (0..columns.len())
         .map(|at| {
-            let longest = match at + 1 == columns.len() {
-                true => LAST_CELL,
-                false => CELL,
+            let longest = match (screen.wide, at + 1 == columns.len()) {
+                (true, _) => usize::MAX,
+                (false, true) => LAST_CELL,
+                (false, false) => CELL,
             };
             let cells = rows.iter().filter_map(|row| row.get(at));
             let widest = cells.map(|cell| cell.width()).max().unwrap_or(0);
@@ -189,11 +190,20 @@ fn fitted(columns: &[Column], natural: &[usize], width: usize) -> Vec<(usize, us
         let between = BETWEEN * shown.len().saturating_sub(1);
         shown.iter().map(|at| of(*at)).sum::<usize>() + between
     };
+    let mut left = Vec::new();
     while sum(&shown, &|at| columns[at].fewest(natural[at])) > width {
         let Some(last) = shown.iter().rposition(|at| columns[*at].optional) else {
             break;
         };
-        shown.remove(last);
+        left.push(shown.remove(last));
+    }
+    // A narrow column may fit where a wide one before it did not.
+    for at in left.into_iter().rev() {
+        let place = shown.partition_point(|one| *one < at);
+        shown.insert(place, at);
+        if sum(&shown, &|at| columns[at].fewest(natural[at])) > width {
+            shown.remove(place);
+        }
     }
     let mut widths = natural.to_vec();
     let between = BETWEEN * shown.len().saturating_sub(1);
@@ -234,7 +244,7 @@ fn wrapped(text: &str, width: usize) -> Vec<String> {
 }
 
 /// Shortens a cell to a width, with an ellipsis at its end or in its middle.
-fn shortened(cell: &str, width: usize, middle: bool) -> String {
+pub(crate) fn shortened(cell: &str, width: usize, middle: bool) -> String {
     if cell.width() <= width {
         return cell.to_owned();
     }
@@ -295,6 +305,9 @@ mod tests {
     #[test]
     fn a_long_cell_is_shortened_wherever_it_stands() {
         let long = "x".repeat(1 << 17);
+        let wide = Screen { wide: true, ..ANY };
+        let whole = table(wide, ["name", "value"], &[row(&[&long, &long])]);
+        assert!(whole.len() > 2 * long.len(), "everything was asked for");
         for (at, longest) in [(0, CELL), (1, LAST_CELL)] {
             let mut row = row(&["a", "b"]);
             row[at].clone_from(&long);
@@ -336,8 +349,8 @@ mod tests {
             ),
             (
                 40,
-                "RUN     PROGRAM          FROM\n\
-                 01M8FC  a-program-with…  registr…s:1.0.0",
+                "RUN     PROGRAM       LOSS  FROM\n\
+                 01M8FC  a-program-w…  0.12  regist…1.0.0",
             ),
         ] {
             let text = table(of(width), columns(), &rows);

@@ -28,8 +28,8 @@ impl Usage {
 fn text(report: &StoreUsageReport, screen: Screen) -> String {
     let bundles = report.bundles.iter().map(|bundle| {
         vec![
-            safe(&short(&bundle.names)),
-            bundle.digest.short(),
+            safe(&short(&bundle.names, screen)),
+            screen.digest(&bundle.digest),
             size::bytes(bundle.own),
             size::bytes(bundle.shared),
         ]
@@ -62,10 +62,11 @@ fn text(report: &StoreUsageReport, screen: Screen) -> String {
 }
 
 /// A bundle that many runs ran has many names.
-fn short(names: &[String]) -> String {
-    const SHOWN: usize = 4;
-    let text = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
-    match names.len().checked_sub(SHOWN) {
+fn short(names: &[String], screen: Screen) -> String {
+    const FEW: usize = 4;
+    let most = if screen.wide { usize::MAX } else { FEW };
+    let text = names.iter().take(most).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().checked_sub(most) {
         Some(more) if more > 0 => format!("{text} and {more} more"),
         _ => text,
     }
