@@ -232,16 +232,24 @@ impl MetadataOptions {
             })?;
             Ok::<_, CliError>(source.below(folder))
         });
-        // They are read here and not by clap, which repeats what it refuses, with the password that may stand in it.
-        let to = self.metadata.iter().map(|text| {
-            let to: Destination = text.parse().map_err(verbs::VerbError::Metadata)?;
-            Ok::<_, CliError>(to.below(folder))
-        });
         Ok(MetadataGiven {
-            to: to.collect::<Result<_, _>>()?,
+            to: places(&self.metadata, session)?,
             token: token.transpose()?,
         })
     }
+}
+
+/// The places that texts name, with files below the folder that the process was started in. They are read here and not by
+/// clap, which repeats what it refuses, with the password that may stand in it.
+///
+/// # Errors
+/// If a text names no place.
+pub(crate) fn places(texts: &[String], session: &Session) -> Result<Vec<Destination>, CliError> {
+    let places = texts.iter().map(|text| {
+        let place: Destination = text.parse().map_err(verbs::VerbError::Metadata)?;
+        Ok(place.below(&session.settings.current_dir))
+    });
+    places.collect()
 }
 
 /// How an unsigned bundle is consented to.

@@ -66,6 +66,16 @@ pub(crate) enum CliError {
         /// How many.
         message: String,
     },
+    /// Some runs could not be sent; the report says which were.
+    #[error("{message}")]
+    NotSent {
+        /// What was sent.
+        report: Box<Report>,
+        /// The kind of the first failure.
+        kind: ErrorKind,
+        /// Which places failed, and why.
+        message: String,
+    },
     /// The policy refuses a bundle; the report says why.
     #[error("this home does not trust the bundle")]
     Refused {
@@ -94,6 +104,7 @@ impl CliError {
         match self {
             Self::Failed { report, .. }
             | Self::Faulty { report, .. }
+            | Self::NotSent { report, .. }
             | Self::NothingRuns { report }
             | Self::Refused { report } => Some(report),
             _ => None,
@@ -120,6 +131,7 @@ impl Classify for CliError {
             Self::Passphrase(error) => error.kind(),
             Self::LogFilter { .. } | Self::Usage(_) => ErrorKind::Usage,
             Self::Faulty { .. } => ErrorKind::Input,
+            Self::NotSent { kind, .. } => *kind,
             Self::Refused { .. } => ErrorKind::NotTrusted,
             Self::Failed { .. } => ErrorKind::Failed,
             Self::Interrupted(_) => ErrorKind::Interrupted,

@@ -25,6 +25,12 @@ pub enum MetadataError {
         /// The place.
         destination: String,
     },
+    /// The service could not be reached a moment ago.
+    #[error("{why}")]
+    Away {
+        /// Why.
+        why: String,
+    },
     /// The service may not be contacted as things are set up.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -53,6 +59,16 @@ pub enum MetadataError {
         /// What is wrong with it.
         why: String,
     },
+    /// A folder holds something else.
+    #[error(
+        "{folder} is not free for a crate: it holds {holds}; name another folder, or remove this one first"
+    )]
+    Occupied {
+        /// The folder.
+        folder: String,
+        /// What is in it.
+        holds: String,
+    },
     /// The run goes on.
     #[error("run {run} goes on; it is sent when it has ended")]
     GoesOn {
@@ -78,14 +94,14 @@ impl Classify for MetadataError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Destination { .. } => ErrorKind::Usage,
-            Self::Offline { .. } => ErrorKind::Unreachable,
+            Self::Offline { .. } | Self::Away { .. } => ErrorKind::Unreachable,
             Self::Client(error) => error.kind(),
             // A service that has no such address is another service.
             Self::Service(StoreError::NotFound { .. }) => ErrorKind::Broken,
             Self::Service(error) => error.kind(),
             Self::Refused { .. } => ErrorKind::Input,
             Self::Answer { .. } => ErrorKind::Broken,
-            Self::GoesOn { .. } => ErrorKind::Conflict,
+            Self::GoesOn { .. } | Self::Occupied { .. } => ErrorKind::Conflict,
             Self::Cancelled => ErrorKind::Interrupted,
             Self::Path(error) => error.kind(),
         }

@@ -67,8 +67,27 @@ impl Ledger {
     ) -> Result<(), MetadataError> {
         let mut ledger = Self::read(folder)?;
         change(ledger.destinations.entry(destination.clone()).or_default());
+        ledger.write(folder)
+    }
+
+    /// Drops a destination that the run is not at completely, and tells whether there was one.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written.
+    pub fn forget(folder: &Path, destination: &Destination) -> Result<bool, MetadataError> {
+        let mut ledger = Self::read(folder)?;
+        let waits = ledger.destinations.get(destination);
+        if waits.is_none_or(|entry| entry.complete.is_some()) {
+            return Ok(false);
+        }
+        ledger.destinations.remove(destination);
+        ledger.write(folder)?;
+        Ok(true)
+    }
+
+    fn write(&self, folder: &Path) -> Result<(), MetadataError> {
         let path = folder.join(SENT);
-        let bytes = serde_json::to_vec_pretty(&ledger).expect("maps with keys of text serialize");
+        let bytes = serde_json::to_vec_pretty(self).expect("maps with keys of text serialize");
         durable::write(&path, &bytes, 0o600).map_err(MetadataError::io("write", &path))
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use samebundle_registry::remote::web::{WebAddress, WebService};
-use samebundle_spec::BundleName;
 use samebundle_spec::record::{Run, RunId, RunStatus};
+use samebundle_spec::{BundleName, Classify, ErrorKind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -40,6 +40,9 @@ pub struct PushRunsRequest {
     /// Where to; none: where a run was to be sent to before and is not.
     #[serde(default)]
     pub metadata: MetadataGiven,
+    /// Places that the runs need not be sent to any more.
+    #[serde(default)]
+    pub forget: Vec<Destination>,
 }
 
 /// What was sent.
@@ -47,6 +50,18 @@ pub struct PushRunsRequest {
 pub struct PushRunsReport {
     /// Each run and place, oldest first.
     pub pushed: Vec<PushedRun>,
+    /// Each run and place of which nothing is remembered any more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub forgotten: Vec<ForgottenPlace>,
+}
+
+/// A place that a run need not be sent to any more.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ForgottenPlace {
+    /// The run.
+    pub run: RunId,
+    /// The place.
+    pub to: Destination,
 }
 
 /// A run that was sent to a place.
@@ -62,6 +77,21 @@ pub struct PushedRun {
     /// Why it is not there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failed: Option<String>,
+    /// The kind of that failure.
+    #[serde(skip)]
+    pub kind: Option<ErrorKind>,
+}
+
+impl PushedRun {
+    fn new(run: &Run, to: Destination, sent: Result<Sent, VerbError>) -> Self {
+        Self {
+            run: run.id.clone(),
+            to,
+            failed: sent.as_ref().err().map(whole),
+            kind: sent.as_ref().err().map(Classify::kind),
+            sent: sent.ok(),
+        }
+    }
 }
 
 /// Writes a run as an RO-Crate.
@@ -86,58 +116,104 @@ pub struct CrateReport {
     pub left: Vec<String>,
 }
 
-/// Sends runs to the places that are named, or completes what could not be sent before. The first failure ends it: what
-/// was sent until then is there, and another call sends the rest.
+/// Sends runs to the places that are named, or completes what could not be sent before. A place that fails keeps no run
+/// from another place: each failure is in the report. Where only one thing was to be sent, its failure is the error.
 ///
 /// # Errors
-/// If a text names no run, a run that was named goes on, or a place cannot be contacted or refuses something.
+/// If a text names no run, a run that was named goes on, a place may not be contacted as things are set up, or the sending
+/// is interrupted.
 pub async fn runs_push(site: &Site, request: PushRunsRequest) -> Result<PushRunsReport, VerbError> {
-    let mut pushed = Vec::new();
+    if request.forget.is_empty() {
+        allowed(site, &request.metadata)?;
+    }
+    let chosen = chosen(site, &request.runs)?;
+    let forgotten = forget(site, &chosen, &request.forget)?;
+    let mut report = PushRunsReport {
+        pushed: Vec::new(),
+        forgotten,
+    };
+    if !request.forget.is_empty() {
+        return Ok(report);
+    }
+    let mut waiting = Vec::new();
+    for run in &chosen {
+        let to = places(site, run, &request.metadata)?;
+        waiting.extend(to.into_iter().map(|to| (run, to)));
+    }
+    let only_one = waiting.len() == 1;
     let mut sinks = Sinks::new(site, request.metadata.token.as_ref());
-    for run in chosen(site, &request.runs)? {
-        let folder = Runs::new(site.home()).folder(&run.id);
-        let to = match request.metadata.to.as_slice() {
-            [] => {
-                let waiting = Ledger::read(&folder)?.destinations.into_iter();
-                let waiting = waiting.filter(|(_, entry)| entry.complete.is_none());
-                waiting.map(|(to, _)| to).collect()
-            }
-            given => given.to_vec(),
+    for (run, to) in waiting {
+        let sent = sinks.send(run, &to).await;
+        let sent = match sent {
+            Err(error) if only_one || error.kind() == ErrorKind::Interrupted => return Err(error),
+            sent => sent,
         };
-        for to in to {
-            site.step(format!("send run {} to {to}", run.id));
-            let sent = sinks.send(&run, &to).await?;
-            pushed.push(PushedRun {
-                run: run.id.clone(),
-                to,
-                sent: Some(sent),
-                failed: None,
-            });
+        report.pushed.push(PushedRun::new(run, to, sent));
+    }
+    Ok(report)
+}
+
+/// The places that a run is sent to: those that are given, or those where it should be and is not.
+fn places(site: &Site, run: &Run, given: &MetadataGiven) -> Result<Vec<Destination>, VerbError> {
+    if !given.to.is_empty() {
+        return Ok(given.to.clone());
+    }
+    let ledger = Ledger::read(&Runs::new(site.home()).folder(&run.id))?;
+    let waiting = ledger.destinations.into_iter();
+    let waiting = waiting.filter(|(_, entry)| entry.complete.is_none());
+    Ok(waiting.map(|(to, _)| to).collect())
+}
+
+/// Drops what is remembered of runs that could not be sent to these places.
+fn forget(site: &Site, runs: &[Run], places: &[Destination]) -> Result<Vec<ForgottenPlace>, VerbError> {
+    let mut forgotten = Vec::new();
+    for run in runs {
+        let folder = Runs::new(site.home()).folder(&run.id);
+        for to in places {
+            if Ledger::forget(&folder, to)? {
+                forgotten.push(ForgottenPlace {
+                    run: run.id.clone(),
+                    to: to.clone(),
+                });
+            }
         }
     }
-    Ok(PushRunsReport { pushed })
+    Ok(forgotten)
 }
+
+/// Fails if a place may not be contacted as things are set up, before anything is done for its sake or remembered of it.
+///
+/// # Errors
+/// If an address is one of plain http elsewhere than on this machine.
+pub(super) fn allowed(site: &Site, metadata: &MetadataGiven) -> Result<(), VerbError> {
+    for to in metadata.to.iter().filter(|_| !site.context.offline) {
+        match to {
+            Destination::Mlflow(address) => drop(service(site, to, MLFLOW, address, None)?),
+            Destination::OpenLineage(Place::Service(address)) => {
+                drop(service(site, to, OPENLINEAGE, address, None)?);
+            }
+            Destination::OpenLineage(Place::File(_)) => {}
+        }
+    }
+    Ok(())
+}
+
+const MLFLOW: &str = "MLflow";
+const OPENLINEAGE: &str = "OpenLineage";
 
 /// Sends a run that has just ended. A failure is no error of the run: it is noted, and `runs push` makes it good.
 pub(super) async fn send_ended(site: &Site, run: &Run, metadata: &MetadataGiven) -> Vec<PushedRun> {
     let mut pushed = Vec::new();
     let mut sinks = Sinks::new(site, metadata.token.as_ref());
     for to in &metadata.to {
-        site.step(format!("send run {} to {to}", run.id));
-        let sent = sinks.send(run, to).await;
-        let failed = sent.as_ref().err().map(whole);
-        if let Some(why) = &failed {
+        let one = PushedRun::new(run, to.clone(), sinks.send(run, to).await);
+        if let Some(why) = &one.failed {
             site.notice(format!(
                 "run {} is recorded and was not sent to {to}: {why}; `runs push` sends it",
                 run.id
             ));
         }
-        pushed.push(PushedRun {
-            run: run.id.clone(),
-            to: to.clone(),
-            sent: sent.ok(),
-            failed,
-        });
+        pushed.push(one);
     }
     pushed
 }
@@ -208,6 +284,8 @@ struct Sinks<'a> {
     site: &'a Site,
     token: Option<&'a CredentialSource>,
     made: BTreeMap<Destination, Arc<dyn Sink>>,
+    /// The places that cannot be reached, and why: each is waited for once.
+    away: BTreeMap<Destination, String>,
 }
 
 impl<'a> Sinks<'a> {
@@ -216,6 +294,7 @@ impl<'a> Sinks<'a> {
             site,
             token,
             made: BTreeMap::new(),
+            away: BTreeMap::new(),
         }
     }
 
@@ -228,17 +307,32 @@ impl<'a> Sinks<'a> {
         Ok(made)
     }
 
+    /// Sends one run to one place, unless another one has just shown that the place is away.
+    async fn try_to_send(&mut self, subject: &Subject, to: &Destination) -> Result<Sent, VerbError> {
+        if let Some(why) = self.away.get(to) {
+            return Err(MetadataError::Away { why: why.clone() }.into());
+        }
+        let sent = match self.sink(to).await {
+            Ok(sink) => sink.send(subject).await.map_err(VerbError::from),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &sent
+            && matches!(error.kind(), ErrorKind::Unreachable | ErrorKind::Unavailable)
+        {
+            self.away.insert(to.clone(), whole(error));
+        }
+        sent
+    }
+
     /// Sends one run to one place, and remembers how it went.
     async fn send(&mut self, run: &Run, to: &Destination) -> Result<Sent, VerbError> {
         let site = self.site;
+        site.step(format!("send what {to} lacks of run {}", run.id));
         let subject = subject(site, run);
         // Two processes must not both find that a run is not there.
         let lock = site.home().lock("metadata").await;
         let _lock = lock.map_err(VerbError::io("lock", site.home().root()))?;
-        let sent = match self.sink(to).await {
-            Ok(sink) => sink.send(&subject).await.map_err(VerbError::from),
-            Err(error) => Err(error),
-        };
+        let sent = self.try_to_send(&subject, to).await;
         let now = site.now();
         let noted = Ledger::note(&subject.folder, to, |entry| match &sent {
             Ok(_) => {
@@ -304,12 +398,12 @@ async fn sink(
                 "MLFLOW_TRACKING_PASSWORD",
             ];
             let authorization = authorization(site, token, names).await?;
-            let service = service(site, to, "MLflow", address, authorization.as_ref())?;
+            let service = service(site, to, MLFLOW, address, authorization.as_ref())?;
             Ok(Arc::new(Mlflow::new(service)))
         }
         Destination::OpenLineage(Place::Service(address)) => {
             let authorization = authorization(site, token, ["OPENLINEAGE_API_KEY", "", ""]).await?;
-            let service = service(site, to, "OpenLineage", address, authorization.as_ref())?;
+            let service = service(site, to, OPENLINEAGE, address, authorization.as_ref())?;
             Ok(Arc::new(OpenLineage::new(to.clone(), Some(service))))
         }
         Destination::OpenLineage(Place::File(_)) => Ok(Arc::new(OpenLineage::new(to.clone(), None))),

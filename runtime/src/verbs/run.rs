@@ -149,6 +149,7 @@ pub async fn plan(site: &Site, request: RunRequest) -> Result<PlanReport, VerbEr
 /// As [`plan`]; or if the run could not be done or recorded.
 pub async fn run(site: &Site, request: RunRequest) -> Result<RunReport, VerbError> {
     let metadata = request.metadata.clone();
+    metadata::allowed(site, &metadata)?;
     let Planned {
         store,
         machine,
