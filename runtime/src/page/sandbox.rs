@@ -24,7 +24,8 @@ const STYLE: &str = "body{margin:.8rem 1rem;font:16px/1.5 system-ui,-apple-syste
      table{border-collapse:collapse}th,td{border:1px solid #d8dee4;padding:.2rem .6rem;text-align:left}\
      pre,code{font-family:ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;font-size:.9em;background:#f6f8fa}\
      pre{padding:.6rem;overflow:auto}blockquote{margin-left:0;padding-left:1rem;border-left:4px solid #d8dee4;color:#57606a}\
-     img{max-width:100%}h1{font-size:1.4rem}h2{font-size:1.2rem}h3{font-size:1rem}";
+     img{max-width:100%}@media(prefers-color-scheme:dark){body{color:#e3e7eb;background:#14181d}a{color:#6cb2ff}\
+     pre,code{background:#1d232a}th,td,blockquote{border-color:#3a424b}}h1{font-size:1.4rem}h2{font-size:1.2rem}h3{font-size:1rem}";
 
 /// A page of HTML in a frame.
 pub(super) fn html_frame(name: &str, content: &str) -> Markup {
@@ -33,8 +34,20 @@ pub(super) fn html_frame(name: &str, content: &str) -> Markup {
         @if scripts {
             p.note.small { "This page has scripts, which do not run here. Write the file to a folder with " code { "outputs --to" } " and open it to see all of it." }
         }
-        (frame(name, &harmless(content), height(content)))
+        (frame(name, &format!("{}{}", plain(content), harmless(content)), height(content)))
     }
+}
+
+/// The colours of a page that chose none, where a reader wants dark ones.
+const PLAIN: &str = "<style>@media(prefers-color-scheme:dark){html{color:#e3e7eb;background:#14181d}a{color:#6cb2ff}}</style>";
+
+/// The style of a page that says nothing about colours; a page that does is shown as it is, on white.
+fn plain(content: &str) -> &'static str {
+    let content = content.to_ascii_lowercase();
+    let chooses = ["color", "background", "bgcolor"]
+        .iter()
+        .any(|word| content.contains(word));
+    if chooses { "" } else { PLAIN }
 }
 
 /// Markdown in a frame, with the HTML that it may hold.
@@ -53,23 +66,28 @@ pub(super) fn markdown_frame(name: &str, content: &str) -> Markup {
     frame(name, &content.into_string(), height)
 }
 
-/// About as many pixels as a page has in lines of text; as many as a frame may have for one with pictures.
+/// About as many pixels as a page has in lines of text; as many as a frame may have for one with pictures. What stands in
+/// scripts and styles is not seen.
 fn height(content: &str) -> usize {
-    let tags = content.split('<').skip(1);
-    let names = tags.map(|tag| {
-        tag.split(|c: char| !c.is_ascii_alphanumeric())
-            .next()
-            .unwrap_or_default()
-    });
-    let mut lines = content.len() / LINE.1;
-    for name in names {
-        match name.to_ascii_lowercase().as_str() {
-            "p" | "li" | "tr" | "br" | "pre" => lines += 1,
-            "h1" | "h2" | "h3" | "table" => lines += 2,
-            "img" | "svg" | "canvas" | "script" | "iframe" => return HEIGHTS.1,
+    let (mut lines, mut characters, mut hidden) = (0, 0, false);
+    for tag in content.split('<') {
+        let (inside, text) = tag.split_once('>').unwrap_or(("", tag));
+        let end = inside.starts_with('/');
+        let name = inside.trim_start_matches('/');
+        let name = name.split(|c: char| !c.is_ascii_alphanumeric()).next();
+        match (name.unwrap_or_default().to_ascii_lowercase().as_str(), end) {
+            ("script" | "style" | "title", _) => hidden = !end,
+            ("p" | "li" | "tr" | "br" | "pre" | "div", false) => lines += 1,
+            ("h1" | "h2" | "h3" | "table", false) => lines += 2,
+            ("img" | "svg" | "canvas" | "iframe", false) if !hidden => return HEIGHTS.1,
             _ => {}
         }
+        if !hidden {
+            characters += text.trim().chars().count();
+            lines += text.trim().lines().count().saturating_sub(1);
+        }
     }
+    let lines: usize = lines + characters / LINE.1;
     (lines * LINE.0 + 40).clamp(HEIGHTS.0, HEIGHTS.1)
 }
 
@@ -116,6 +134,30 @@ mod tests {
             harmless(hostile),
             "<no-LINK rel=dns-prefetch href=//h><no-Meta http-equiv=refresh content='0;url=//h'><no-base href=//h><a href=x>é<"
         );
+    }
+
+    #[test]
+    fn a_page_without_colours_takes_those_of_the_reader() {
+        assert!(
+            html_frame("x", "<p>plain</p>")
+                .into_string()
+                .contains("prefers-color-scheme")
+        );
+        assert!(
+            !html_frame("x", "<p style='color: red'>red</p>")
+                .into_string()
+                .contains("prefers-color")
+        );
+    }
+
+    #[test]
+    fn a_frame_is_as_high_as_its_text() {
+        let style = format!("<style>{}</style>", "p { color: red }\n".repeat(200));
+        let script = "<script>let a = 1 < 2;\n</script>".repeat(30);
+        let short = format!("<html><head>{style}</head><body><p>one</p><p>two</p>{script}</body></html>");
+        assert!(height(&short) < 200, "{}", height(&short));
+        assert_eq!(height(&"<p>line</p>".repeat(100)), HEIGHTS.1);
+        assert_eq!(height("<img src=x>"), HEIGHTS.1);
     }
 
     #[test]
