@@ -11,6 +11,7 @@ use serde_json::Value;
 pub(crate) const TESTS: &[Test] = tests![
     runs_are_listed_with_what_was_measured,
     runs_are_compared_from_what_went_in_to_what_came_out,
+    curves_words_and_what_is_no_number_are_shown_as_they_are,
     logs_are_what_the_program_said,
     the_logs_of_a_run_of_another_process_are_followed,
     a_failure_says_its_exception_every_time,
@@ -273,6 +274,76 @@ fn runs_are_compared_from_what_went_in_to_what_came_out() {
     assert!(failed.stdout.contains("not compared: run"), "{}", failed.stdout);
     let _ = bench.home.run(["diff", &ids[0], &ids[0]]).exits(2);
     let _ = bench.home.run(["diff", &ids[0]]).exits(2);
+}
+
+/// The component logs what is no number, a word, and a curve whose area follows from the epochs.
+fn with_curves() -> String {
+    let curves = r#"\"loss\": NaN, \"name\": \"resnet\"}}]}, \"curves\": {\"artifacts\": [{\"name\": \"c\", \"metadata\": {\"confidenceMetrics\": [{\"confidenceThreshold\": 0.9, \"falsePositiveRate\": 0.0, \"recall\": 0.$0}, {\"confidenceThreshold\": 0.1, \"falsePositiveRate\": 1.0, \"recall\": 1.0}]}}]}}}"#;
+    let script = SCRIPT.replace(r#"\"loss\": 2.5}}]}}}"#, curves);
+    let metrics = "        metrics: {artifactType";
+    let curves =
+        "        curves: {artifactType: {schemaTitle: system.ClassificationMetrics, schemaVersion: 0.0.1}}";
+    pipeline(&script).replace(metrics, &format!("{curves}\n{metrics}"))
+}
+
+fn curves_words_and_what_is_no_number_are_shown_as_they_are() {
+    let Some(bench) = Bench::new() else {
+        return skip(NO_IMAGE);
+    };
+    std::fs::write(bench.folder.join("pipeline.yaml"), with_curves()).unwrap();
+    for epochs in [3, 7, 7] {
+        bench.run(&format!("--epochs={epochs}"));
+    }
+    let ids = shorts(&bench.json("runs"));
+    let (again, seven, three) = (&ids[0], &ids[1], &ids[2]);
+    let differing = bench.ok(&format!("diff {three} {seven}"));
+    for wanted in ["ROC area 0.65", "ROC area 0.85", "ACCURACY"] {
+        let there = differing.to_uppercase().contains(&wanted.to_uppercase());
+        assert!(there, "{wanted}: {differing}");
+    }
+    assert!(!differing.contains("confidenceMetrics"), "{differing}");
+    let report = bench.json(&format!("diff {three} {seven}"));
+    assert_eq!(
+        names(&report, "metrics"),
+        ["train.metrics.accuracy"],
+        "NaN is NaN"
+    );
+    let same = bench.ok(&format!("diff {seven} {again} --exit-code"));
+    assert!(
+        same.contains("equal: all 3 outputs") && !same.contains("METRICS"),
+        "{same}"
+    );
+
+    for line in ["outputs", "runs last"] {
+        let text = bench.ok(line);
+        assert!(text.contains("loss=NaN name=\"resnet\""), "{line}: {text}");
+        assert!(
+            text.contains("ROC area 0.85") && !text.contains("only metadata"),
+            "{line}: {text}"
+        );
+    }
+    let report = bench.json("runs");
+    assert_eq!(report["runs"][0]["metrics"]["train.metrics.loss"], "NaN");
+    for (line, wanted) in [
+        ("runs --where loss>0", &[][..]),
+        ("runs --where loss<=0", &[]),
+        ("runs --where loss=nan", &[7, 7, 3]),
+        ("runs --where loss!=0", &[7, 7, 3]),
+        ("runs --where accuracy<inf", &[7, 7, 3]),
+        ("runs --where accuracy>2 --metrics accuracy", &[]),
+    ] {
+        assert_eq!(epochs(&bench.json(line)), wanted, "{line}");
+    }
+    let page = bench.folder.join("page.html");
+    let _ = bench.ok(&format!(
+        "show last --html {} --compare {seven},{three}",
+        page.display()
+    ));
+    let page = std::fs::read_to_string(&page).unwrap();
+    assert!(page.contains(three) && page.contains(seven));
+    let page = bench.folder.join("page.html");
+    let _ = bench.ok(&format!("show last --html {}", page.display()));
+    assert!(std::fs::read_to_string(&page).unwrap().contains("resnet"));
 }
 
 fn logs_are_what_the_program_said() {

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use samebundle_spec::Timestamp;
-use samebundle_spec::record::{OutputRecord, Run};
+use samebundle_spec::record::{Number, OutputRecord, Run};
 use samebundle_tests::{
     Greet, Home, MlflowServer, Ran, Sandbox, Test, greet, judges, repository, skip, tests,
 };
@@ -21,7 +21,9 @@ pub(crate) const TESTS: &[Test] = tests![
     the_crates_in_an_export_have_no_error_to_their_validator,
     events_are_those_of_openlineage,
     a_token_goes_to_the_server_and_nowhere_else,
-    a_place_that_is_none_is_refused_before_the_run
+    a_place_that_is_none_is_refused_before_the_run,
+    a_place_that_fails_keeps_no_run_from_another,
+    a_crate_lies_alone_in_its_folder
 ];
 
 /// The bundle and the judges, or why the test does not run.
@@ -137,7 +139,7 @@ fn rich(home: &Home) -> Run {
              "inputs": {"lr": {"value": 0.01}, "data": file("system.Dataset", "data", None, json!({"rows": 3}))},
              "outputs": {
                 "report": report, "model": file("system.Model", "model", Some("outputs/train/model"), json!({"framework": "x"})),
-                "metrics": said("system.Metrics", json!({"accuracy": 0.75, "note": "text"})),
+                "metrics": said("system.Metrics", json!({"accuracy": 0.75, "note": "text", "broken": "NaN", "endless": "Infinity"})),
                 "classes": said("system.ClassificationMetrics", confusion), "loss": {"value": 0.5},
              }},
             {"name": "late", "status": "failed", "attempts": 1, "image": digest("image"),
@@ -234,7 +236,13 @@ fn read_back(home: &Home, run: &Run, found: &Value) {
     let scalars = run.scalars();
     assert_eq!(found["metrics"].as_object().unwrap().len(), scalars.len());
     for (name, value) in scalars {
-        assert_eq!(found["metrics"][&name][0][0], value, "{name}");
+        // MLflow's store keeps an infinite number as the largest that it has.
+        let value = if value.0.is_nan() {
+            value
+        } else {
+            Number(value.0.min(f64::MAX))
+        };
+        assert_eq!(found["metrics"][&name][0][0], json!(value), "{name}");
         assert_eq!(
             found["metrics"][&name].as_array().unwrap().len(),
             1,
@@ -407,7 +415,10 @@ fn a_crate_has_no_error_to_its_validator() {
         // What the record has a value for is in the crate.
         let run = record(&home, id);
         let shown = described.to_string();
-        let scalars = run.scalars().into_values().map(|number| number.to_string());
+        let scalars = run
+            .scalars()
+            .into_values()
+            .map(|number| json!(number).to_string());
         let times = [run.started.to_string(), run.finished.unwrap().to_string()];
         let of_tasks = run
             .tasks
@@ -607,4 +618,88 @@ fn a_place_that_is_none_is_refused_before_the_run() {
     }
     let runs = home.ok(["runs", "-o", "json"]).json();
     assert_eq!(runs["runs"], json!([]), "nothing ran");
+}
+
+fn a_place_that_fails_keeps_no_run_from_another() {
+    let Some(greet) = bundle("metadata") else { return };
+    let sandbox = Sandbox::new();
+    let home = installed(greet, &sandbox);
+    // A place that may not be contacted is refused before anything runs, and not remembered.
+    let never = "mlflow=http://example.com";
+    let ran = home.run(["run", "greet", "--metadata", never]).exits(7);
+    assert!(ran.stderr.contains("plain http"), "{}", ran.stderr);
+    let _ = home.ok(["run", "greet"]);
+    let _ = home.run(["runs", "push", "last", "--metadata", never]).exits(7);
+    let nothing = home.ok(["runs", "push"]).stdout;
+    assert!(nothing.contains("nothing to send"), "{nothing}");
+    assert_eq!(
+        home.ok(["runs", "-o", "json"]).json()["runs"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+
+    let _ = home.ok(["run", "greet"]);
+    let away = "mlflow=http://127.0.0.1:1";
+    let events = sandbox.path().join("events.jsonl");
+    let file = format!("openlineage=file:{}", events.display());
+    let both = home
+        .run([
+            "runs",
+            "push",
+            "--metadata",
+            away,
+            "--metadata",
+            &file,
+            "-o",
+            "json",
+        ])
+        .exits(7);
+    let report: Value = serde_json::from_str(both.stdout.trim()).unwrap();
+    let pushed = report["pushed"].as_array().unwrap();
+    assert_eq!(pushed.len(), 4, "{report}");
+    for one in pushed {
+        let failed = one["to"] == away;
+        assert_eq!(one["failed"].is_string(), failed, "{one}");
+        assert_eq!(one["state"] == "new", !failed, "{one}");
+    }
+    let again = home.run(["runs", "push"]).exits(7);
+    assert!(again.stderr.contains("--forget"), "{}", again.stderr);
+    let forgotten = home.ok(["runs", "push", "--forget", away, "-o", "json"]).json();
+    assert_eq!(forgotten["forgotten"].as_array().unwrap().len(), 2, "{forgotten}");
+    let nothing = home.ok(["runs", "push", "-o", "json"]).json();
+    assert_eq!(nothing["pushed"], json!([]));
+}
+
+fn a_crate_lies_alone_in_its_folder() {
+    let Some(greet) = bundle("metadata") else { return };
+    let sandbox = Sandbox::new();
+    let home = installed(greet, &sandbox);
+    let run = || {
+        home.ok(["run", "greet", "-o", "json"]).json()["run"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let (first, second) = (run(), run());
+    let folder = sandbox.path().join("crate");
+    let _ = home.ok(["runs", "crate", &first, "--to", text(&folder)]);
+    let refused = home
+        .run(["runs", "crate", &second, "--to", text(&folder)])
+        .exits(9);
+    assert!(
+        refused.stderr.contains(&format!("the crate of run {first}")),
+        "{}",
+        refused.stderr
+    );
+    let _ = home.ok(["runs", "crate", &first, "--to", text(&folder)]);
+    let other = sandbox.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    std::fs::write(other.join("mine.txt"), "mine").unwrap();
+    let refused = home.run(["runs", "crate", &first, "--to", text(&other)]).exits(9);
+    assert!(refused.stderr.contains("mine.txt"), "{}", refused.stderr);
+    // Outputs come beside what is there, which is named.
+    let wrote = home.ok(["outputs", &first, "--to", text(&other)]).stdout;
+    assert!(wrote.contains("not of this run: mine.txt"), "{wrote}");
 }

@@ -83,6 +83,8 @@ fn a_page_is_opened_in_the_browser() {
         shown.contains("<!DOCTYPE html>") && shown.contains("hello"),
         "{shown}"
     );
+    let with_words = open("/nothing/browser:grep -c DOCTYPE %s").ok().stdout;
+    assert!(with_words.starts_with('1'), "{with_words}");
     let refused = open("/nothing/browser").exits(8);
     assert!(refused.stderr.contains("set BROWSER"), "{}", refused.stderr);
 }

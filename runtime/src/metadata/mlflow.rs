@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use samebundle_registry::remote::web::WebService;
-use samebundle_spec::record::{Run, RunStatus, Verification};
+use samebundle_spec::record::{Number, Run, RunStatus, Verification};
 use samebundle_spec::{Digest, Timestamp};
 use serde_json::Value;
 
@@ -156,9 +156,12 @@ impl Sink for Mlflow {
             .iter()
             .filter(|pair| !found.parameters.contains_key(&pair.key));
         let tags = tags.iter().filter(|pair| new(pair, &found.tags));
-        let metrics = metrics
-            .iter()
-            .filter(|metric| found.metrics.get(&metric.key) != Some(&metric.value));
+        let metrics = metrics.iter().filter(|metric| {
+            !found
+                .metrics
+                .get(&metric.key)
+                .is_some_and(|there| is_there(metric.value, *there))
+        });
         self.api
             .log(&found.id, parameters.collect(), metrics.collect(), tags.collect())
             .await?;
@@ -183,6 +186,16 @@ impl Sink for Mlflow {
             left,
         })
     }
+}
+
+/// Tells whether a number is there already. MLflow's store keeps an infinite one as the largest that it has.
+fn is_there(number: Number, there: Number) -> bool {
+    let kept = if number.0.is_nan() {
+        number.0
+    } else {
+        number.0.clamp(f64::MIN, f64::MAX)
+    };
+    there == number || there == Number(kept)
 }
 
 /// What the run is made of wherever it is kept: its record without what an import changes.

@@ -14,9 +14,6 @@ use serde_json::Value;
 use super::{charts, sandbox, text};
 use crate::results::{FileKind, Table};
 
-/// The metadata that a chart or a table of numbers shows.
-const MEASURED: [&str; 3] = ["confusionMatrix", "confidenceMetrics", "evaluationSlices"];
-
 /// Most bytes and lines of text that is not folded.
 const SHORT: (usize, usize) = (1_000, 12);
 
@@ -84,12 +81,7 @@ pub(super) fn line(artifact: &ArtifactRecord) -> Markup {
 
 /// What the component said of an artifact, without what charts and numbers show.
 pub(super) fn metadata(artifact: &ArtifactRecord) -> Markup {
-    let measured = artifact.metrics().is_some();
-    let shown = |(name, value): &(&String, &Value)| {
-        let number = measured && value.is_number();
-        !number && !MEASURED.contains(&name.as_str()) && name.as_str() != "display_name"
-    };
-    let fields: Vec<(&String, &Value)> = artifact.metadata.iter().filter(shown).collect();
+    let fields: Vec<(&String, &Value)> = artifact.remarks().collect();
     html! {
         @if !fields.is_empty() {
             dl.facts.small {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use maud::{Markup, html};
 use samebundle_spec::limits;
 use samebundle_spec::record::{
-    ArtifactRecord, Classification, Metrics, OutputRecord, Run, RunStatus, TaskRecord, short_names,
+    ArtifactRecord, Classification, Metrics, Number, OutputRecord, Run, RunStatus, TaskRecord, short_names,
 };
 use serde_json::Value;
 
@@ -195,13 +195,13 @@ fn parameters(runs: &[Known]) -> Option<Markup> {
 }
 
 fn metrics(runs: &[Known]) -> Option<Markup> {
-    let scalars: Vec<BTreeMap<String, f64>> = runs.iter().map(|shown| shown.run.scalars()).collect();
+    let scalars: Vec<BTreeMap<String, Number>> = runs.iter().map(|shown| shown.run.scalars()).collect();
     let all = all_names(&scalars);
     let short = short_names(all.iter().copied());
     let row = |name: &str| {
-        let cells: Vec<Option<f64>> = scalars.iter().map(|of_run| of_run.get(name).copied()).collect();
+        let cells: Vec<Option<Number>> = scalars.iter().map(|of_run| of_run.get(name).copied()).collect();
         let there = || cells.iter().flatten();
-        let largest = there().fold(0.0_f64, |largest, number| largest.max(number.abs()));
+        let largest = there().fold(0.0_f64, |largest, number| largest.max(number.0.abs()));
         let mark = Mark::of(&cells);
         html! {
             tr {
@@ -209,8 +209,8 @@ fn metrics(runs: &[Known]) -> Option<Markup> {
                 @for cell in &cells { td {
                     @match cell {
                         Some(number) => {
-                            span title=(number) { (text::number(*number)) }
-                            @if largest > 0.0 { br; (charts::bar(number.abs() / largest)) }
+                            span title=(number.0) { (text::number(number.0)) }
+                            @if let Some(share) = share(*number, largest) { br; (charts::bar(share)) }
                         }
                         None => span.muted { "none" },
                     }
@@ -232,6 +232,12 @@ fn metrics(runs: &[Known]) -> Option<Markup> {
             p.muted.small { "A bar compares a number with the largest of its row." }
         }
     })
+}
+
+/// The part that a number is of the largest of its row; none where there is no such part.
+fn share(number: Number, largest: f64) -> Option<f64> {
+    let share = number.0.abs() / largest;
+    share.is_finite().then_some(share)
 }
 
 /// Classifications by name: those of slices have the slice's name behind.

@@ -169,8 +169,8 @@ fn metrics(run: &Run, budget: &mut Budget) -> Option<Markup> {
                 tbody { @for (name, number) in &scalars {
                     tr {
                         th scope="row" { (short.get(name.as_str()).copied().unwrap_or(name)) }
-                        td.n title=(number) { (text::number(*number)) }
-                        td { @if is_share(*number) { (charts::bar(*number)) } }
+                        td.n title=(number.0) { (text::number(number.0)) }
+                        td { @if is_share(number.0) { (charts::bar(number.0)) } }
                         td.muted.long { (name) }
                     }
                 } }
@@ -224,9 +224,10 @@ fn outputs(shown: &Known, budget: &mut Budget) -> Option<Markup> {
         .filter(|(name, _)| !measured.contains_key(*name))
         .collect();
     let mut artifacts = artifacts(&shown.run);
-    // Numbers and charts stand above, and their artifacts have nothing else; so do numbers that tasks return.
+    // Numbers and charts stand above, and most of their artifacts have nothing else; so do numbers that tasks return.
     artifacts.retain(|(_, artifact)| {
-        artifact.metrics().is_none() || artifact.digest.is_some_and(|_| artifact.size > 0)
+        let has_file = artifact.digest.is_some_and(|_| artifact.size > 0);
+        has_file || artifact.metrics().is_none() || artifact.remarks().next().is_some()
     });
     artifacts.sort_by_key(|(_, artifact)| rank(artifact));
     if values.is_empty() && artifacts.is_empty() {

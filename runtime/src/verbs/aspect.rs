@@ -45,6 +45,11 @@ impl Value {
         }
     }
 
+    /// Tells whether it has a place among others: what is not a number (NaN) has none.
+    pub(super) fn has_order(&self) -> bool {
+        !matches!(self, Self::Number(number) if number.is_nan())
+    }
+
     fn of(json: &Json) -> Option<Self> {
         match json {
             Json::Null => None,
@@ -121,7 +126,7 @@ impl Aspect {
         };
         match self {
             Self::Parameter(name) => Value::of(run.parameters.get(name)?),
-            Self::Metric(name) => run.metrics.get(name).copied().map(Value::Number),
+            Self::Metric(name) => run.metrics.get(name).map(|number| Value::Number(number.0)),
             Self::Own("started") => time(run.started.into()),
             Self::Own("finished") => time(run.finished?.into()),
             Self::Own("duration") => Some(Value::Number(run.seconds)),
@@ -150,8 +155,16 @@ fn ending(name: &str, runs: &[RunSummary]) -> BTreeSet<String> {
     all
 }
 
+/// How many names a message lists.
+const LISTED: usize = 8;
+
 fn listed(names: &BTreeSet<String>) -> String {
-    names.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+    let shown = names.iter().take(LISTED).map(String::as_str);
+    let mut shown = shown.collect::<Vec<_>>().join(", ");
+    if names.len() > LISTED {
+        shown.push_str(&format!(" and {} more", names.len() - LISTED));
+    }
+    shown
 }
 
 fn unknown(what: &str, name: &str, names: &BTreeSet<String>) -> VerbError {
@@ -193,7 +206,7 @@ impl Condition {
             )));
         };
         let (name, value) = (text[..at].trim(), text[at + operator.len()..].trim());
-        let number = value.parse().ok().filter(|number: &f64| number.is_finite());
+        let number = value.parse().ok();
         Ok(Self {
             aspect: Aspect::read(name, runs)?,
             operator,
@@ -207,13 +220,16 @@ impl Condition {
             return self.operator == "!=";
         };
         let order = match (&value, &self.value) {
+            (Value::Number(number), Value::Number(wanted)) => order(*number, *wanted),
             // A text that looks like a number is compared as what the run has.
-            (Value::Text(text), Value::Number(_)) => match text.parse() {
-                Ok(number) => Value::compare(&Value::Number(number), &self.value),
-                Err(_) => return self.operator == "!=",
-            },
-            (Value::Number(_), Value::Text(_)) => return self.operator == "!=",
-            (value, wanted) => Value::compare(value, wanted),
+            (Value::Text(text), Value::Number(wanted)) => {
+                text.parse().ok().and_then(|number| order(number, *wanted))
+            }
+            (Value::Text(text), Value::Text(wanted)) => Some(text.cmp(wanted)),
+            (Value::Number(_), Value::Text(_)) => None,
+        };
+        let Some(order) = order else {
+            return self.operator == "!=";
         };
         match self.operator {
             "!=" => order.is_ne(),
@@ -223,5 +239,30 @@ impl Condition {
             "<" => order.is_lt(),
             _ => order.is_eq(),
         }
+    }
+}
+
+/// Compares numbers as a condition does: what is not a number (NaN) is the same as itself, and neither more nor less than
+/// another one.
+fn order(a: f64, b: f64) -> Option<Ordering> {
+    match (a.is_nan(), b.is_nan()) {
+        (true, true) => Some(Ordering::Equal),
+        _ => a.partial_cmp(&b),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_number_is_only_itself() {
+        let (nan, infinite) = (f64::NAN, f64::INFINITY);
+        assert_eq!(order(nan, nan), Some(Ordering::Equal));
+        assert_eq!(order(nan, 0.0), None);
+        assert_eq!(order(1.0, nan), None);
+        assert_eq!(order(infinite, 1.0), Some(Ordering::Greater));
+        assert_eq!(order(-0.0, 0.0), Some(Ordering::Equal));
+        assert!(!Value::Number(nan).has_order() && Value::Number(infinite).has_order());
     }
 }

@@ -61,7 +61,9 @@ pub use copy::{
     copy, pull,
 };
 pub use credentials::CredentialsGiven;
-pub use diff::{CodeDifference, DiffReport, DiffRequest, Difference, MetricDifference, diff};
+pub use diff::{
+    CodeDifference, DiffReport, DiffRequest, Difference, MetricDifference, OutputDifference, diff,
+};
 pub use doctor::{DoctorCheck, DoctorReport, Verdict, doctor};
 pub use error::VerbError;
 pub use explain::{ExplainReport, ExplainRequest, ExplainedParameter, ExplainedVolume, explain};

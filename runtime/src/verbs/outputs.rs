@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use samebundle_registry::staged::StagedFolder;
-use samebundle_spec::record::{ArtifactRecord, Metrics, OutputRecord, Run, RunId, RunStatus};
+use samebundle_spec::record::{ArtifactRecord, Metrics, Number, OutputRecord, Run, RunId, RunStatus};
 use samebundle_spec::{Digest, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,9 @@ pub struct OutputsReport {
     /// The files that were written, in the order of the outputs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub written: Vec<WrittenOutput>,
+    /// What else lies in the folder to which they were written: it is not of this run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<String>,
     /// When the files of the outputs were removed; absent while they are kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub files_removed: Option<Timestamp>,
@@ -59,7 +62,7 @@ pub struct Results {
     /// The outputs by name: what the program returns under its own name, and every output of every task as `TASK.NAME`.
     pub outputs: BTreeMap<String, OutputReport>,
     /// The numbers that were measured: `TASK.ARTIFACT.METRIC`, and `TASK.OUTPUT` for a number that a task returns.
-    pub metrics: BTreeMap<String, f64>,
+    pub metrics: BTreeMap<String, Number>,
     /// The folder of the files, if there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<String>,
@@ -101,7 +104,7 @@ pub struct ShownOutput {
 }
 
 /// What an output is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Shown {
     /// A value.
     Value(Value),
@@ -110,12 +113,14 @@ pub enum Shown {
 }
 
 /// An artifact as it is shown.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ShownArtifact {
     /// What the record says of it.
     pub report: ArtifactReport,
     /// What it says that was measured.
     pub metrics: Option<Metrics>,
+    /// What the program said of it besides.
+    pub remarks: Vec<(String, Value)>,
     /// Its rows, if it is a small table.
     pub table: Option<Table>,
 }
@@ -133,7 +138,7 @@ pub enum OutputReport {
 }
 
 /// An artifact that a run left.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct ArtifactReport {
     /// Digest of its file, or of its folder; none if there is only metadata.
     pub digest: Option<Digest>,
@@ -144,6 +149,35 @@ pub struct ArtifactReport {
     pub artifact_type: String,
     /// What the program said of it.
     pub metadata: BTreeMap<String, Value>,
+}
+
+impl Shown {
+    /// What is shown of an output: its value, or each of its artifacts.
+    pub(super) fn of(output: &OutputRecord) -> Vec<Self> {
+        match output {
+            OutputRecord::Value(value) => vec![Self::Value(value.clone())],
+            OutputRecord::Artifacts(artifacts) => {
+                let artifacts = artifacts.iter().map(ShownArtifact::from);
+                artifacts
+                    .map(|artifact| Self::Artifact(Box::new(artifact)))
+                    .collect()
+            }
+        }
+    }
+}
+
+impl From<&ArtifactRecord> for ShownArtifact {
+    fn from(record: &ArtifactRecord) -> Self {
+        let remarks = record.remarks();
+        Self {
+            report: record.into(),
+            metrics: record.metrics(),
+            remarks: remarks
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+            table: None,
+        }
+    }
 }
 
 impl From<&ArtifactRecord> for ArtifactReport {
@@ -218,9 +252,8 @@ impl Results {
         self.shown.push(ShownOutput {
             name: name.to_owned(),
             what: Shown::Artifact(Box::new(ShownArtifact {
-                report: artifact.into(),
-                metrics: artifact.metrics(),
                 table: table.and_then(|file| small_table(artifact, &file)),
+                ..artifact.into()
             })),
         });
     }
@@ -274,11 +307,13 @@ pub fn outputs(site: &Site, request: &OutputsRequest) -> Result<OutputsReport, V
         Some(to) => write_outputs(&run, task, &results, &folder, to)?,
         None => Vec::new(),
     };
+    let others = request.to.as_ref().map(|to| others(to, &written));
     Ok(OutputsReport {
         run: id,
         status: run.status,
         results,
         written,
+        others: others.unwrap_or_default(),
         files_removed: run.files_removed,
     })
 }
@@ -317,6 +352,18 @@ fn write_outputs(
         one.path = to.join(&one.path).display().to_string();
     }
     Ok(written)
+}
+
+/// The names of what lies in a folder besides what was written.
+fn others(folder: &Path, written: &[WrittenOutput]) -> Vec<String> {
+    let written: BTreeSet<&Path> = written.iter().map(|one| Path::new(&one.path)).collect();
+    let found = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let others = found.filter(|entry| !written.contains(entry.path().as_path()));
+    let mut others: Vec<String> = others
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    others.sort();
+    others
 }
 
 /// The reason why none of the files of a run are here.

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::aspect::{Aspect, Condition, Value};
+use super::outputs::Results;
 use super::summary::{RunSummary, TaskSummary};
 use super::{Site, VerbError};
 use crate::record::{Installations, RecordError, Runs};
@@ -54,6 +55,9 @@ pub struct RunsReport {
     /// The tasks, if one run was asked for, in the order in which they began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tasks: Option<Vec<TaskSummary>>,
+    /// What it left, as it is shown.
+    #[serde(skip)]
+    pub results: Option<Results>,
 }
 
 /// The name of a metric.
@@ -100,6 +104,8 @@ pub fn runs(site: &Site, request: &RunsRequest) -> Result<RunsReport, VerbError>
     }
     let tasks = one.then(|| runs.iter().flat_map(|run| &run.tasks).map(TaskSummary::from));
     let tasks = tasks.map(Iterator::collect);
+    let results = runs.first().filter(|_| one);
+    let results = results.map(|run| Results::of(run, &home.folder(&run.id), None));
     let short = home.short_ids()?;
     let now = site.context.clock.now();
     let summary = |run: &Run| {
@@ -107,13 +113,20 @@ pub fn runs(site: &Site, request: &RunsRequest) -> Result<RunsReport, VerbError>
         RunSummary::of(run, short.unwrap_or_else(|| run.id.to_string()), now)
     };
     let mut runs: Vec<RunSummary> = runs.iter().map(summary).collect();
+    // Names are those of all runs before they are chosen, so that what no run meets, or only others have, is no error.
+    let wanted = request.metrics.iter().map(|text| Aspect::metric(text, &runs));
+    let wanted: Vec<String> = wanted.collect::<Result<_, _>>()?;
     choose(&mut runs, request)?;
-    let metrics = metric_names(&runs, &request.metrics)?;
-    Ok(RunsReport { runs, metrics, tasks })
+    let metrics = metric_names(&runs, &wanted);
+    Ok(RunsReport {
+        runs,
+        metrics,
+        tasks,
+        results,
+    })
 }
 
-/// Leaves out the runs that were not asked for, and sorts the others. Names are those of all runs before that, so that a
-/// condition that no run meets is no error.
+/// Leaves out the runs that were not asked for, and sorts the others.
 fn choose(runs: &mut Vec<RunSummary>, request: &RunsRequest) -> Result<(), VerbError> {
     let conditions = request.conditions.iter();
     let conditions = conditions.map(|text| Condition::read(text, runs));
@@ -133,7 +146,7 @@ fn choose(runs: &mut Vec<RunSummary>, request: &RunsRequest) -> Result<(), VerbE
     });
     runs.truncate(request.last.unwrap_or(usize::MAX));
     if let Some((aspect, down)) = sort {
-        let key = |run: &RunSummary| aspect.of(run);
+        let key = |run: &RunSummary| aspect.of(run).filter(Value::has_order);
         runs.sort_by(|a, b| match (key(a), key(b)) {
             (Some(a), Some(b)) if down => Value::compare(&b, &a),
             (Some(a), Some(b)) => Value::compare(&a, &b),
@@ -147,10 +160,11 @@ fn choose(runs: &mut Vec<RunSummary>, request: &RunsRequest) -> Result<(), VerbE
     Ok(())
 }
 
-/// The metrics of runs, or those that were asked for.
-pub(super) fn metric_names(runs: &[RunSummary], wanted: &[String]) -> Result<Vec<MetricName>, VerbError> {
+/// The metrics of runs, or those that were asked for, by their whole names.
+pub(super) fn metric_names(runs: &[RunSummary], wanted: &[String]) -> Vec<MetricName> {
     let mut all: Vec<&str> = Vec::new();
-    for name in runs.iter().flat_map(|run| run.metrics.keys()) {
+    let of_runs = runs.iter().flat_map(|run| run.metrics.keys());
+    for name in of_runs.chain(wanted) {
         if !all.contains(&name.as_str()) {
             all.push(name);
         }
@@ -160,12 +174,10 @@ pub(super) fn metric_names(runs: &[RunSummary], wanted: &[String]) -> Result<Vec
         name: name.to_owned(),
         short: short.get(name).copied().unwrap_or(name).to_owned(),
     };
-    if wanted.is_empty() {
-        return Ok(all.into_iter().map(named).collect());
+    match wanted {
+        [] => all.into_iter().map(named).collect(),
+        wanted => wanted.iter().map(|name| named(name)).collect(),
     }
-    let wanted = wanted.iter().map(|text| Aspect::metric(text, runs));
-    let wanted: Vec<String> = wanted.collect::<Result<_, _>>()?;
-    Ok(wanted.iter().map(|name| named(name)).collect())
 }
 
 /// Finds what a text names. A whole name goes before the beginning of an id, and an installation that is gone may have left

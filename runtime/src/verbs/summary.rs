@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use samebundle_spec::record::{ArtifactRecord, OutputRecord, Run, RunId, RunStatus, SetBy, TaskRecord};
+use samebundle_spec::record::{
+    ArtifactRecord, Number, OutputRecord, Run, RunId, RunStatus, SetBy, TaskRecord,
+};
 use samebundle_spec::{BundleName, Digest, Timestamp, Version};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -46,7 +48,7 @@ pub struct RunSummary {
     /// The parameters that are not the defaults of the bundle.
     pub changed: Vec<String>,
     /// The numbers that were measured, by `TASK.ARTIFACT.METRIC` or `TASK.OUTPUT`.
-    pub metrics: BTreeMap<String, f64>,
+    pub metrics: BTreeMap<String, Number>,
     /// What came out: values as they are, artifacts by digest.
     pub outputs: BTreeMap<String, OutputSummary>,
     /// When the files of its outputs were removed; absent while they are kept.

@@ -6,16 +6,73 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
 use super::{ArtifactRecord, OutputRecord, Run, TaskRecord};
+
+/// A number that was measured. Two of them that are not a number (NaN) are the same, because nobody can tell them apart; in
+/// JSON, which has no such number, it is a word, and so are the infinite ones.
+#[derive(Clone, Copy, Debug)]
+pub struct Number(pub f64);
+
+impl Number {
+    /// Reads a number of JSON, or the word that stands for one that JSON does not have.
+    pub fn read(value: &Value) -> Option<Self> {
+        let number = match value.as_str() {
+            Some("NaN") => f64::NAN,
+            Some("Infinity") => f64::INFINITY,
+            Some("-Infinity") => f64::NEG_INFINITY,
+            _ => value.as_f64()?,
+        };
+        Some(Self(number))
+    }
+
+    /// The word for what JSON has no number for.
+    fn word(self) -> Option<&'static str> {
+        match self.0 {
+            number if number.is_nan() => Some("NaN"),
+            f64::INFINITY => Some("Infinity"),
+            f64::NEG_INFINITY => Some("-Infinity"),
+            _ => None,
+        }
+    }
+}
+
+impl PartialEq for Number {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0 || (self.0.is_nan() && other.0.is_nan())
+    }
+}
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.word() {
+            Some(word) => serializer.serialize_str(word),
+            None => serializer.serialize_f64(self.0),
+        }
+    }
+}
+
+#[cfg(any(test, feature = "schema"))]
+impl schemars::JsonSchema for Number {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Number".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "A number that was measured; a word where JSON has none.",
+            "anyOf": [{"type": "number", "format": "double"}, {"enum": ["NaN", "Infinity", "-Infinity"]}],
+        })
+    }
+}
 
 /// What an artifact says that was measured.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Metrics {
     /// Numbers by name, of a `system.Metrics`.
-    Scalars(BTreeMap<String, f64>),
+    Scalars(BTreeMap<String, Number>),
     /// How well classes were told apart, of a `system.ClassificationMetrics`.
     Classification(Classification),
     /// The same for each slice of the data, of a `system.SlicedClassificationMetrics`.
@@ -58,7 +115,7 @@ impl ArtifactRecord {
         let found = match self.artifact_type.as_str() {
             "system.Metrics" => {
                 let numbers = self.metadata.iter();
-                let numbers = numbers.filter_map(|(name, value)| Some((name.clone(), number(value)?)));
+                let numbers = numbers.filter_map(|(name, value)| Some((name.clone(), Number::read(value)?)));
                 Metrics::Scalars(numbers.collect())
             }
             "system.ClassificationMetrics" => {
@@ -77,7 +134,25 @@ impl ArtifactRecord {
         };
         (!found.is_empty()).then_some(found)
     }
+
+    /// What the program said of it besides what was measured.
+    pub fn remarks(&self) -> impl Iterator<Item = (&String, &Value)> {
+        let metrics = self.metrics();
+        self.metadata.iter().filter(move |(name, _)| {
+            let measured = match &metrics {
+                Some(Metrics::Scalars(scalars)) => scalars.contains_key(*name),
+                Some(Metrics::Classification(_) | Metrics::Slices(_)) => MEASURED.contains(&name.as_str()),
+                None => false,
+            };
+            !measured && name.as_str() != DISPLAY_NAME
+        })
+    }
 }
+
+/// The metadata in which classifications are.
+const MEASURED: [&str; 3] = ["confusionMatrix", "confidenceMetrics", "evaluationSlices"];
+/// The metadata that the SDK adds of itself: the artifact's name.
+const DISPLAY_NAME: &str = "display_name";
 
 impl Metrics {
     fn is_empty(&self) -> bool {
@@ -141,16 +216,6 @@ impl RocPoint {
     }
 }
 
-/// A number, or the string that stands for one that JSON does not have.
-fn number(value: &Value) -> Option<f64> {
-    match value.as_str() {
-        Some("NaN") => Some(f64::NAN),
-        Some("Infinity") => Some(f64::INFINITY),
-        Some("-Infinity") => Some(f64::NEG_INFINITY),
-        _ => value.as_f64(),
-    }
-}
-
 /// A list as the SDK writes it, or as Kubeflow's metadata store does, with a `list` around it.
 fn list(value: &Value) -> Option<&Vec<Value>> {
     value.get("list").unwrap_or(value).as_array()
@@ -192,13 +257,16 @@ impl Run {
 
     /// Every number that was measured: `TASK.ARTIFACT.METRIC` of metrics that were logged, `TASK.OUTPUT` of numbers that
     /// tasks return. A run without tasks, of a foreign bundle, has those of its outputs.
-    pub fn scalars(&self) -> BTreeMap<String, f64> {
+    pub fn scalars(&self) -> BTreeMap<String, Number> {
         let outputs: Vec<(String, &OutputRecord)> = match self.tasks.is_empty() {
             true => self.all_outputs().into_iter().collect(),
             false => self.outputs_of_tasks().collect(),
         };
         let scalars = outputs.into_iter().flat_map(|(name, output)| match output {
-            OutputRecord::Value(value) => value.as_f64().map(|number| (name, number)).into_iter().collect(),
+            OutputRecord::Value(value) => {
+                let number = value.as_f64().map(|number| (name, Number(number)));
+                number.into_iter().collect()
+            }
             OutputRecord::Artifacts(artifacts) => {
                 let numbers = artifacts.iter().filter_map(|one| match one.metrics()? {
                     Metrics::Scalars(scalars) => Some(scalars),

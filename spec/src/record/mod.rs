@@ -17,6 +17,6 @@ pub use event::{RunEvent, RunEventKind, RunFinished, RunStarted, TaskFinished, T
 pub use format::{Format, FormatError};
 pub use id::{RunId, RunIdError};
 pub use installation::{EarlierBundle, Installation, Verification};
-pub use metrics::{Classification, ConfusionMatrix, Metrics, RocPoint, ends_with, short_names};
+pub use metrics::{Classification, ConfusionMatrix, Metrics, Number, RocPoint, ends_with, short_names};
 pub use read::{ReadError, parse};
 pub use run::{ArtifactRecord, LogLine, OutputRecord, ParameterRecord, Run, RunStatus, SetBy, TaskRecord};

@@ -11,6 +11,7 @@ that are used, so that a term that is missing here is missing to the validator t
 """
 import hashlib
 import json
+import math
 import os
 import sys
 import tempfile
@@ -70,7 +71,7 @@ def read_back(client, experiment, run):
                         artifacts[os.path.relpath(path, folder)] = hashlib.sha256(file.read()).hexdigest()
     history = {}
     for name in run.data.metrics if os.environ.get("ARTIFACTS") else []:
-        history[name] = [[m.value, m.timestamp, m.step] for m in client.get_metric_history(run_id, name)]
+        history[name] = [[number(m.value), m.timestamp, m.step] for m in client.get_metric_history(run_id, name)]
     return {
         "experiment": experiment,
         "id": run_id,
@@ -83,6 +84,11 @@ def read_back(client, experiment, run):
         "tags": run.data.tags,
         "artifacts": artifacts,
     }
+
+
+def number(value):
+    """A number as JSON can hold it."""
+    return value if math.isfinite(value) else {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}[str(value)]
 
 
 def mlflow_table(url, run_id, path):

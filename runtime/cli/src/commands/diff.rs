@@ -3,10 +3,13 @@
 use std::fmt::Write;
 
 use clap::Args;
-use samebundle_runtime::verbs::{self, CodeDifference, DiffReport, DiffRequest, Difference};
+use samebundle_runtime::verbs::{
+    self, CodeDifference, DiffReport, DiffRequest, Difference, OutputDifference, Shown,
+};
 use samebundle_spec::Digest;
 use serde_json::Value;
 
+use super::outputs;
 use super::runs::{ago, measured, status};
 use crate::error::CliError;
 use crate::render::screen::{Colour, Screen};
@@ -73,7 +76,7 @@ fn text(report: &DiffReport, screen: Screen) -> Result<String, CliError> {
         code(&mut text, report, one, screen)?;
     }
     metrics(&mut text, report, screen)?;
-    section(&mut text, report, "outputs", &report.outputs, screen)?;
+    of_outputs(&mut text, report, screen)?;
     for note in &report.notes {
         write!(text, "\n\nnot compared: {}", safe(note))?;
     }
@@ -142,20 +145,43 @@ fn shown(value: Option<&Value>, screen: Screen) -> String {
             let all = all.iter().map(|one| shown(Some(one), screen));
             all.collect::<Vec<_>>().join(" ")
         }
-        // What says that an artifact is the same, where its digest alone does not.
-        Some(Value::Object(artifact)) if artifact.keys().all(|key| key == "digest" || key == "metadata") => {
-            let digest = artifact.get("digest").map(|digest| shown(Some(digest), screen));
-            let said = artifact.get("metadata").and_then(Value::as_object);
-            let said = said.into_iter().flatten().map(|(name, value)| {
-                let value = match value.as_f64() {
-                    Some(number) => measured(number, screen),
-                    None => value.to_string(),
-                };
-                format!("{}={}", safe(name), safe(&value))
-            });
-            digest.into_iter().chain(said).collect::<Vec<_>>().join(" ")
-        }
         Some(value) => safe(&value.to_string()),
+    }
+}
+
+fn of_outputs(text: &mut String, report: &DiffReport, screen: Screen) -> Result<(), CliError> {
+    if report.outputs.is_empty() {
+        return Ok(());
+    }
+    let rows = report.outputs.iter().map(|one| {
+        let cells = output(one, screen);
+        std::iter::once(safe(&one.difference.name)).chain(cells).collect()
+    });
+    let rows: Vec<_> = rows.collect();
+    let mut columns = columns(report, "outputs", false);
+    columns[0] = Column::path("outputs").at_least(outputs::NAME);
+    write!(text, "\n\n{}", table(screen, columns, &rows))?;
+    Ok(())
+}
+
+/// An output of each run. What reads alike although it is not the same, such as curves of one area, has its digest behind.
+fn output(one: &OutputDifference, screen: Screen) -> Vec<String> {
+    let all = one.shown.iter().zip(&one.difference.values);
+    let cell = |(shown, value): (&Option<Vec<Shown>>, &Option<Value>), whole: bool| {
+        let (Some(shown), Some(value)) = (shown, value) else {
+            return "-".to_owned();
+        };
+        let shown = shown.iter().map(|shown| outputs::value(shown, screen));
+        let shown = shown.collect::<Vec<_>>().join(" ");
+        let digest = whole.then(|| Digest::sha256(value.to_string().as_bytes()).short());
+        digest.map_or_else(|| shown.clone(), |digest| format!("{shown} ({digest})"))
+    };
+    let cells: Vec<String> = all.clone().map(|one| cell(one, false)).collect();
+    let alike = cells.windows(2).all(|pair| pair[0] == pair[1]);
+    if alike {
+        all.map(|one| cell(one, true)).collect()
+    } else {
+        cells
     }
 }
 
@@ -165,7 +191,7 @@ fn metrics(text: &mut String, report: &DiffReport, screen: Screen) -> Result<(),
     }
     let rows = report.metrics.iter().map(|one| {
         let values = one.values.iter().map(|value| {
-            let shown = value.map(|number| measured(number, screen));
+            let shown = value.map(|number| measured(number.0, screen));
             shown.unwrap_or_else(|| "-".to_owned())
         });
         let difference = one.difference.map(|number| {

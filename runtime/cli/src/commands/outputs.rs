@@ -1,12 +1,12 @@
 //! `outputs`, and what a run left as text.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use samebundle_runtime::results::Table;
 use samebundle_runtime::verbs::{
-    self, AbsentOutput, ArtifactReport, OutputsReport, OutputsRequest, PageRequest, Results, Shown,
-    ShownOutput,
+    self, AbsentOutput, OutputsReport, OutputsRequest, PageRequest, Results, Shown, ShownOutput,
 };
 use samebundle_spec::record::{Classification, ConfusionMatrix, Metrics, RunStatus};
 
@@ -17,8 +17,12 @@ use crate::session::Session;
 
 /// The most classes of a confusion matrix, and the most columns of a table, that are shown as text.
 const COLUMNS: usize = 10;
+/// The fewest characters of an output's name on a narrow screen: the outputs of a task begin alike.
+pub(super) const NAME: usize = 20;
 /// The most metrics that are shown of one output.
 const METRICS: usize = 8;
+/// The most names that are listed of what else lies in a folder.
+const OTHERS: usize = 6;
 /// The most matrices and tables that are shown as text.
 const FIGURES: usize = 6;
 
@@ -65,14 +69,36 @@ async fn open(session: &Session, run: &str) -> Result<(), CliError> {
     };
     verbs::page(&session.site, request).await?;
     let browser = session.settings.variable("BROWSER").unwrap_or("xdg-open");
-    let opened = std::process::Command::new(browser).arg(&file).status();
+    let opened = browser.split(':').any(|command| starts(command, &file));
     match opened {
-        Ok(status) if status.success() => Ok(()),
-        _ => Err(CliError::NoBrowser {
+        true => Ok(()),
+        false => Err(CliError::NoBrowser {
             browser: browser.to_owned(),
             file,
         }),
     }
+}
+
+/// Opens a file with a command as `BROWSER` names one: a program with its arguments, and `%s` where the file's name stands
+/// if it is not the last one.
+fn starts(command: &str, file: &Path) -> bool {
+    let mut words: Vec<OsString> = Vec::new();
+    let mut named = false;
+    for word in command.split_whitespace() {
+        named |= word == "%s";
+        words.push(match word {
+            "%s" => file.into(),
+            word => word.into(),
+        });
+    }
+    if !named {
+        words.push(file.into());
+    }
+    let Some((program, arguments)) = words.split_first() else {
+        return false;
+    };
+    let status = std::process::Command::new(program).args(arguments).status();
+    status.is_ok_and(|status| status.success())
 }
 
 fn text(report: &OutputsReport, screen: Screen) -> String {
@@ -91,11 +117,27 @@ fn text(report: &OutputsReport, screen: Screen) -> String {
         let paths = report.written.iter().map(|one| format!("  {}", safe(&one.path)));
         parts.push(format!("wrote\n{}", paths.collect::<Vec<_>>().join("\n")));
     }
+    parts.extend(others(&report.others));
     match report.files_removed {
         Some(removed) => parts.push(format!("the files were removed at {removed} to free space")),
         None => parts.extend(absent(&report.results.absent, screen)),
     }
     parts.join("\n\n")
+}
+
+/// Says that a folder holds what the run did not leave, such as the outputs of another run.
+fn others(names: &[String]) -> Option<String> {
+    let shown = names.iter().take(OTHERS).map(|name| safe(name));
+    let mut shown: Vec<String> = shown.collect();
+    if names.len() > OTHERS {
+        shown.push(format!("and {} more", names.len() - OTHERS));
+    }
+    (!names.is_empty()).then(|| {
+        format!(
+            "the folder also holds what is not of this run: {}",
+            shown.join(", ")
+        )
+    })
 }
 
 /// Says which files are not here.
@@ -132,10 +174,10 @@ pub(super) fn left(results: &Results, most: usize, screen: Screen) -> String {
     let mut text = table(
         screen,
         [
-            "output".into(),
-            Column::whole("type"),
+            Column::path("output").at_least(NAME),
+            Column::whole("type").optional(),
             "value".into(),
-            Column::number("size"),
+            Column::number("size").optional(),
         ],
         &rows,
     );
@@ -160,61 +202,68 @@ pub(super) fn left(results: &Results, most: usize, screen: Screen) -> String {
 }
 
 fn row(output: &ShownOutput, screen: Screen) -> Vec<String> {
-    let name = safe(&output.name);
-    match &output.what {
-        Shown::Value(value) => vec![name, "value".to_owned(), safe(&value.to_string()), String::new()],
+    let value = value(&output.what, screen);
+    let (kind, size) = match &output.what {
+        Shown::Value(_) => ("value".to_owned(), String::new()),
         Shown::Artifact(artifact) => {
             let report = &artifact.report;
             let kind = report.artifact_type.strip_prefix("system.");
-            let kind = safe(kind.unwrap_or(&report.artifact_type));
-            let value = match &artifact.metrics {
-                Some(metrics) => safe(&measured(metrics)),
-                None => digest(report, screen),
-            };
-            let size = if report.digest.is_some() {
-                size::bytes(report.size)
-            } else {
-                String::new()
-            };
-            vec![name, kind, value, size]
+            let size = report.digest.map(|_| size::bytes(report.size));
+            (
+                safe(kind.unwrap_or(&report.artifact_type)),
+                size.unwrap_or_default(),
+            )
         }
+    };
+    vec![safe(&output.name), kind, value, size]
+}
+
+/// An output in one line: a value, what was measured, or the digest of a file.
+pub(super) fn value(output: &Shown, screen: Screen) -> String {
+    let artifact = match output {
+        Shown::Value(value) => return safe(&value.to_string()),
+        Shown::Artifact(artifact) => artifact,
+    };
+    let mut said = match (&artifact.metrics, artifact.report.digest) {
+        (Some(metrics), _) => measured(metrics, screen),
+        (None, Some(digest)) => return screen.digest(&digest),
+        (None, None) if artifact.report.metadata.is_empty() => return "nothing was written".to_owned(),
+        (None, None) => Vec::new(),
+    };
+    let remarks = artifact.remarks.iter();
+    said.extend(remarks.map(|(name, value)| format!("{name}={value}")));
+    let most = if screen.wide { usize::MAX } else { METRICS };
+    if said.len() > most {
+        let more = said.len() - most;
+        said.truncate(most);
+        said.push(format!("… {more} more"));
+    }
+    match said.is_empty() {
+        true => "only metadata".to_owned(),
+        false => safe(&said.join(" ")),
     }
 }
 
-fn digest(report: &ArtifactReport, screen: Screen) -> String {
-    match report.digest {
-        Some(digest) => screen.digest(&digest),
-        None if report.metadata.is_empty() => "nothing was written".to_owned(),
-        None => "only metadata".to_owned(),
-    }
-}
-
-/// What was measured, in one line.
-fn measured(metrics: &Metrics) -> String {
+/// What was measured, a word or a few for each thing.
+fn measured(metrics: &Metrics, screen: Screen) -> Vec<String> {
     match metrics {
-        Metrics::Scalars(scalars) => {
-            let shown = scalars.iter().take(METRICS);
-            let mut shown: Vec<String> = shown
-                .map(|(name, number)| format!("{name}={}", size::number(*number)))
-                .collect();
-            if scalars.len() > METRICS {
-                shown.push(format!("… {} more", scalars.len() - METRICS));
-            }
-            shown.join(" ")
-        }
-        Metrics::Classification(one) => classified(one),
-        Metrics::Slices(slices) => format!("{} slices", slices.len()),
+        Metrics::Scalars(scalars) => scalars
+            .iter()
+            .map(|(name, number)| format!("{name}={}", super::runs::measured(number.0, screen)))
+            .collect(),
+        Metrics::Classification(one) => vec![classified(one, screen)],
+        Metrics::Slices(slices) => vec![format!("{} slices", slices.len())],
     }
 }
 
-fn classified(one: &Classification) -> String {
+fn classified(one: &Classification, screen: Screen) -> String {
     let matrix = one.confusion.as_ref();
     let matrix = matrix.map(|matrix| format!("confusion matrix of {} classes", matrix.labels.len()));
     let curve = match one.area_under_curve() {
-        Some(area) => Some(format!("ROC area {}", size::number(area))),
+        Some(area) => Some(format!("ROC area {}", super::runs::measured(area, screen))),
         None => (!one.roc.is_empty()).then(|| format!("ROC of {} points", one.roc.len())),
     };
-    matrix.into_iter().chain(curve).collect::<Vec<_>>().join(", ")
+    curve.into_iter().chain(matrix).collect::<Vec<_>>().join(", ")
 }
 
 /// The matrices and tables of an output as text, each under its name.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use samebundle_registry::remote::web::{WebAnswer, WebBody, WebCall, WebMethod, WebService};
+use samebundle_spec::record::Number;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -36,7 +37,7 @@ impl Pair {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Metric {
     pub(super) key: String,
-    pub(super) value: f64,
+    pub(super) value: Number,
     /// Milliseconds since 1970 in UTC.
     pub(super) timestamp: i64,
     pub(super) step: i64,
@@ -49,7 +50,7 @@ pub(super) struct Found {
     pub(super) artifact_uri: String,
     pub(super) tags: BTreeMap<String, String>,
     pub(super) parameters: BTreeMap<String, String>,
-    pub(super) metrics: BTreeMap<String, f64>,
+    pub(super) metrics: BTreeMap<String, Number>,
 }
 
 impl Found {
@@ -67,7 +68,7 @@ impl Found {
             tags: pairs(&run["data"]["tags"]),
             parameters: pairs(&run["data"]["params"]),
             metrics: metrics
-                .filter_map(|metric| Some((text(&metric["key"])?, metric["value"].as_f64()?)))
+                .filter_map(|metric| Some((text(&metric["key"])?, Number::read(&metric["value"])?)))
                 .collect(),
         })
     }

@@ -284,11 +284,13 @@ impl Crated<'_> {
             (None, None) => {}
         }
         if let Some(Metrics::Scalars(scalars)) = artifact.metrics() {
-            for (metric, number) in scalars {
-                let entity = format!("#{}/{}", encoded(place), encoded(&metric));
+            let numbers = scalars.iter().map(|(metric, number)| (metric, json!(number)));
+            let remarks = artifact.remarks().map(|(remark, value)| (remark, value.clone()));
+            for (metric, value) in numbers.chain(remarks) {
+                let entity = format!("#{}/{}", encoded(place), encoded(metric));
                 graph.add(
                     &entity,
-                    json!({"@type": "PropertyValue", "name": format!("{name}.{metric}"), "value": number}),
+                    json!({"@type": "PropertyValue", "name": format!("{name}.{metric}"), "value": value}),
                 );
                 entities.push(entity);
             }
@@ -554,6 +556,7 @@ fn media_type(path: &str) -> &'static str {
 /// If a file cannot be read or written.
 pub fn write(subject: &Subject, to: &Path) -> Result<Vec<String>, MetadataError> {
     let run = &subject.run;
+    must_be_free(to, run)?;
     let files = files::collect(run, &subject.folder, &subject.scratch)?;
     let staged = StagedFolder::inside(to)?;
     let mut contents = Contents::default();
@@ -582,6 +585,27 @@ pub fn write(subject: &Subject, to: &Path) -> Result<Vec<String>, MetadataError>
     write_document(&staged.path().join(METADATA), &crate_of(run, &contents))?;
     staged.commit()?;
     Ok(files.absent)
+}
+
+/// The record of the run in its crate.
+const RECORD: &str = "samebundle/run.json";
+
+/// Fails if the folder holds something else than a crate of this run: a crate describes all that lies in its folder.
+fn must_be_free(folder: &Path, run: &Run) -> Result<(), MetadataError> {
+    let record = std::fs::read(folder.join(RECORD)).unwrap_or_default();
+    let record: Value = serde_json::from_slice(&record).unwrap_or_default();
+    if record["id"] == run.id.as_str() {
+        return Ok(());
+    }
+    let found = std::fs::read_dir(folder).into_iter().flatten().flatten().next();
+    let Some(found) = found else { return Ok(()) };
+    Err(MetadataError::Occupied {
+        folder: folder.display().to_string(),
+        holds: match record["id"].as_str() {
+            Some(id) => format!("the crate of run {id}"),
+            None => found.file_name().to_string_lossy().into_owned(),
+        },
+    })
 }
 
 /// The bundle as the claim of the run has it; without a claim, an empty document.

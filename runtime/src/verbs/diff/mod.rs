@@ -9,13 +9,14 @@ mod code;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use samebundle_spec::record::{Run, RunStatus};
+use samebundle_spec::record::{Metrics, Number, OutputRecord, Run, RunStatus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use code::CodeDifference;
 
+use super::outputs::Shown;
 use super::runs::{MetricName, metric_names};
 use super::summary::RunSummary;
 use super::{Site, VerbError};
@@ -58,7 +59,7 @@ pub struct DiffReport {
     /// What was measured.
     pub metrics: Vec<MetricDifference>,
     /// What came out.
-    pub outputs: Vec<Difference>,
+    pub outputs: Vec<OutputDifference>,
     /// What could not be compared, a sentence each.
     pub notes: Vec<String>,
 }
@@ -72,6 +73,17 @@ pub struct Difference {
     pub values: Vec<Option<Value>>,
 }
 
+/// An output that is not the same in all runs.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+pub struct OutputDifference {
+    /// What of it is not the same: a value, digests, or what was said of an artifact.
+    #[serde(flatten)]
+    pub difference: Difference,
+    /// The output of each run as it is shown.
+    #[serde(skip)]
+    pub shown: Vec<Option<Vec<Shown>>>,
+}
+
 /// A metric that is not the same in all runs.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct MetricDifference {
@@ -79,8 +91,8 @@ pub struct MetricDifference {
     #[serde(flatten)]
     pub name: MetricName,
     /// What it is in each run.
-    pub values: Vec<Option<f64>>,
-    /// How much it is more in the last run than in the first; none if one of them has no such metric.
+    pub values: Vec<Option<Number>>,
+    /// How much it is more in the last run than in the first; none if one of them has no such metric, or no such number.
     pub difference: Option<f64>,
 }
 
@@ -126,7 +138,7 @@ pub async fn diff(site: &Site, request: &DiffRequest) -> Result<DiffReport, Verb
         data: bundles.data,
         environment: differences(&runs, |run| [("driver".to_owned(), json!(run.driver))].into()),
         status: status(&runs),
-        metrics: metrics(&summaries)?,
+        metrics: metrics(&summaries),
         outputs: outputs.differences,
         runs: summaries,
         notes,
@@ -176,11 +188,17 @@ fn parameters(runs: &[Run], notes: &mut Vec<String>) -> Vec<Difference> {
 }
 
 fn images(runs: &[Run]) -> Vec<Difference> {
-    differences(runs, |run| {
+    let mut all = differences(runs, |run| {
         let images = run.tasks.iter();
         let images = images.filter_map(|task| Some((task.name.clone(), json!(task.image?))));
         images.collect()
-    })
+    });
+    // A task that did not begin has no image, which says nothing about the image; its status is compared below.
+    all.retain(|one| {
+        let there: Vec<&Value> = one.values.iter().flatten().collect();
+        there.windows(2).any(|pair| pair[0] != pair[1])
+    });
+    all
 }
 
 fn status(runs: &[Run]) -> Vec<Difference> {
@@ -193,9 +211,9 @@ fn status(runs: &[Run]) -> Vec<Difference> {
     all
 }
 
-fn metrics(runs: &[RunSummary]) -> Result<Vec<MetricDifference>, VerbError> {
-    let all = metric_names(runs, &[])?.into_iter().map(|name| {
-        let values: Vec<Option<f64>> = runs
+fn metrics(runs: &[RunSummary]) -> Vec<MetricDifference> {
+    let all = metric_names(runs, &[]).into_iter().map(|name| {
+        let values: Vec<Option<Number>> = runs
             .iter()
             .map(|run| run.metrics.get(&name.name).copied())
             .collect();
@@ -205,32 +223,80 @@ fn metrics(runs: &[RunSummary]) -> Result<Vec<MetricDifference>, VerbError> {
             .flatten()
             .zip(values.last().copied().flatten());
         MetricDifference {
-            difference: ends.map(|(first, last)| last - first),
+            difference: ends
+                .map(|(first, last)| last.0 - first.0)
+                .filter(|more| more.is_finite()),
             name,
             values,
         }
     });
     let differs = |one: &MetricDifference| one.values.windows(2).any(|pair| pair[0] != pair[1]);
-    Ok(all.filter(differs).collect())
+    all.filter(differs).collect()
+}
+
+/// Leaves out the numbers and words of an artifact that are the same in all runs.
+fn leave_what_differs(shown: &mut [Option<Vec<Shown>>]) {
+    let said = |shown: &Option<Vec<Shown>>| match shown.as_deref() {
+        Some([Shown::Artifact(one)]) => match &one.metrics {
+            Some(Metrics::Scalars(scalars)) => Some((scalars.clone(), one.remarks.clone())),
+            _ => None,
+        },
+        _ => None,
+    };
+    let Some(all) = shown.iter().map(said).collect::<Option<Vec<_>>>() else {
+        return;
+    };
+    for one in shown.iter_mut().flatten().flatten() {
+        let Shown::Artifact(one) = one else { continue };
+        if let Some(Metrics::Scalars(scalars)) = &mut one.metrics {
+            scalars.retain(|name, number| all.iter().any(|(scalars, _)| scalars.get(name) != Some(number)));
+        }
+        one.remarks
+            .retain(|remark| all.iter().any(|(_, remarks)| !remarks.contains(remark)));
+    }
+}
+
+/// How a run ended, as the verb of a sentence.
+fn ended(status: RunStatus) -> &'static str {
+    match status {
+        RunStatus::Running => "goes on",
+        RunStatus::Succeeded => "succeeded",
+        RunStatus::Failed => "failed",
+        RunStatus::Cancelled => "was cancelled",
+        RunStatus::Skipped => "was skipped",
+        RunStatus::Interrupted => "was interrupted",
+    }
 }
 
 /// The outputs of runs, as far as they can be compared.
 struct Outputs {
     all: BTreeSet<String>,
-    differences: Vec<Difference>,
+    differences: Vec<OutputDifference>,
 }
 
 impl Outputs {
     fn of(runs: &[Run]) -> Self {
-        let names = runs.iter().flat_map(|run| run.distinct_outputs().into_keys());
+        let of_runs: Vec<BTreeMap<String, &OutputRecord>> = runs.iter().map(Run::distinct_outputs).collect();
+        let differences = differences(&of_runs, |outputs| {
+            let outputs = outputs.iter();
+            outputs
+                .map(|(name, output)| (name.clone(), output.comparable()))
+                .collect()
+        });
+        let shown = |difference: Difference| {
+            let outputs = of_runs.iter().map(|outputs| outputs.get(&difference.name));
+            let mut shown: Vec<_> = outputs
+                .map(|output| output.map(|output| Shown::of(output)))
+                .collect();
+            leave_what_differs(&mut shown);
+            OutputDifference { difference, shown }
+        };
         Self {
-            all: names.collect(),
-            differences: differences(runs, |run| {
-                let outputs = run.distinct_outputs().into_iter();
-                outputs
-                    .map(|(name, output)| (name, output.comparable()))
-                    .collect()
-            }),
+            all: of_runs
+                .iter()
+                .flat_map(|outputs| outputs.keys().cloned())
+                .collect(),
+            differences: differences.into_iter().map(shown).collect(),
         }
     }
 
@@ -240,9 +306,9 @@ impl Outputs {
         let before = notes.len();
         for run in unfinished {
             notes.push(format!(
-                "run {} is {}, so that it has not all of its outputs",
+                "run {} {}, so that some of its outputs may be missing",
                 run.short,
-                run.status.word()
+                ended(run.status)
             ));
         }
         if self.all.is_empty() {

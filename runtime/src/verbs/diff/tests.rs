@@ -36,7 +36,7 @@ fn run(number: usize, outputs: &[(&str, OutputRecord)]) -> Run {
     run
 }
 
-fn equal(runs: &[Run]) -> (Option<bool>, Vec<Difference>, Vec<String>) {
+fn equal(runs: &[Run]) -> (Option<bool>, Vec<OutputDifference>, Vec<String>) {
     let outputs = Outputs::of(runs);
     let now = std::time::SystemTime::UNIX_EPOCH;
     let summaries = runs
@@ -59,11 +59,14 @@ fn artifacts_are_compared_by_what_says_that_they_are_the_same() {
     assert_eq!(equal(&[first.clone(), said]).0, Some(true));
     let (same, differences, _) = equal(&[first.clone(), run(2, &outputs(b"m", 0.6))]);
     assert_eq!(
-        (same, differences[0].name.as_str()),
+        (same, differences[0].difference.name.as_str()),
         (Some(false), "train.metrics")
     );
     let (same, differences, _) = equal(&[first.clone(), run(2, &outputs(b"n", 0.5))]);
-    assert_eq!((same, differences[0].name.as_str()), (Some(false), "train.model"));
+    assert_eq!(
+        (same, differences[0].difference.name.as_str()),
+        (Some(false), "train.model")
+    );
     // Metrics that have a file are what their metadata says.
     let filed = |accuracy: f64| artifact(Some(b""), "system.Metrics", json!({"accuracy": accuracy}));
     let filed = |number, accuracy| run(number, &[("metrics", filed(accuracy))]);
@@ -78,7 +81,7 @@ fn nothing_is_called_equal_that_was_not_compared() {
     failed.status = RunStatus::Failed;
     let (same, _, notes) = equal(&[whole.clone(), failed.clone()]);
     assert_eq!(same, None);
-    assert!(notes[0].contains("is failed"), "{notes:?}");
+    assert!(notes[0].contains("failed, so that"), "{notes:?}");
     failed.tasks[0].outputs.clear();
     assert_eq!(equal(&[whole.clone(), failed]).0, Some(false));
     let (same, _, notes) = equal(&[run(1, &[]), run(2, &[])]);
@@ -87,6 +90,34 @@ fn nothing_is_called_equal_that_was_not_compared() {
         equal(&[whole.clone(), whole.clone(), run(3, &value(4))]).0,
         Some(false)
     );
+}
+
+#[test]
+fn of_many_numbers_those_that_differ_are_shown() {
+    let metrics = |accuracy: f64| {
+        let said = json!({"accuracy": accuracy, "loss": "NaN", "name": "resnet", "flag": accuracy > 0.5});
+        [("metrics", artifact(None, "system.Metrics", said))]
+    };
+    let (_, differences, _) = equal(&[run(1, &metrics(0.5)), run(2, &metrics(0.75))]);
+    let Some([Shown::Artifact(last)]) = differences[0].shown[1].as_deref() else {
+        panic!("{differences:?}")
+    };
+    let left = Metrics::Scalars([("accuracy".to_owned(), Number(0.75))].into());
+    assert_eq!(last.metrics, Some(left));
+    assert_eq!(last.remarks, [("flag".to_owned(), json!(true))]);
+}
+
+#[test]
+fn a_task_that_did_not_begin_has_no_other_image() {
+    let whole = run(1, &[]);
+    let mut failed = run(2, &[]);
+    failed.tasks[0].image = None;
+    failed.tasks[0].status = RunStatus::Skipped;
+    assert!(images(&[whole.clone(), failed.clone()]).is_empty());
+    assert_eq!(status(&[whole.clone(), failed])[0].name, "task train");
+    let mut other = run(3, &[]);
+    other.tasks[0].image = Some(Digest::sha256(b"another"));
+    assert_eq!(images(&[whole, other])[0].name, "train");
 }
 
 #[test]
@@ -121,7 +152,7 @@ fn parameters_and_metrics_are_compared_by_name() {
     let summaries = runs
         .iter()
         .map(|run| RunSummary::of(run, run.id.to_string(), now));
-    let metrics = metrics(&summaries.collect::<Vec<_>>()).unwrap();
+    let metrics = metrics(&summaries.collect::<Vec<_>>());
     assert_eq!(
         (metrics[0].name.short.as_str(), metrics[0].difference),
         ("accuracy", Some(0.25))

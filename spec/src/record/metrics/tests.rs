@@ -29,13 +29,21 @@ fn numbers_of_metrics_are_scalars_and_the_rest_is_not() {
         "system.Metrics",
         json!({"accuracy": 0.9, "epochs": 3, "framework": "x", "ok": true}),
     );
-    let wanted = BTreeMap::from([("accuracy".to_owned(), 0.9), ("epochs".to_owned(), 3.0)]);
+    let wanted = BTreeMap::from([
+        ("accuracy".to_owned(), Number(0.9)),
+        ("epochs".to_owned(), Number(3.0)),
+    ]);
     assert_eq!(metrics.metrics(), Some(Metrics::Scalars(wanted)));
+    let remarks: Vec<&str> = metrics.remarks().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(remarks, ["framework", "ok"]);
     let nan = artifact("system.Metrics", json!({"loss": "NaN", "best": "-Infinity"})).metrics();
     let Some(Metrics::Scalars(nan)) = nan else {
         panic!("none were read")
     };
-    assert!(nan["loss"].is_nan() && nan["best"] == f64::NEG_INFINITY);
+    assert_eq!(nan["loss"], Number(f64::NAN));
+    assert_eq!(nan["best"], Number(f64::NEG_INFINITY));
+    assert_ne!(nan["loss"], Number(0.0));
+    assert_eq!(json!(nan), json!({"loss": "NaN", "best": "-Infinity"}));
     assert_eq!(artifact("system.Model", json!({"accuracy": 0.9})).metrics(), None);
     assert_eq!(artifact("system.Metrics", json!({})).metrics(), None);
 }
@@ -119,8 +127,8 @@ fn every_output_of_every_task_has_a_name_and_a_task_that_holds_others_has_none()
     );
     assert_eq!(names(run.distinct_outputs()), ["group/train.loss", "returned"]);
     let scalars = run.scalars();
-    assert_eq!(scalars["group/train.metrics.accuracy"], 0.9);
-    assert_eq!(scalars["group/train.loss"], 0.1);
+    assert_eq!(scalars["group/train.metrics.accuracy"], Number(0.9));
+    assert_eq!(scalars["group/train.loss"], Number(0.1));
     assert_eq!(scalars.len(), 2);
 }
 

@@ -15,7 +15,8 @@ use samebundle_spec::{BundleName, Timestamp};
 
 use crate::error::CliError;
 use crate::render::screen::{Screen, colour_of};
-use crate::render::{Report, safe, size, table::Column, table::table};
+use crate::render::table::{Column, shortened, table};
+use crate::render::{Report, safe, size};
 use crate::session::Session;
 use crate::settings::SystemClock;
 use crate::values::{self, Since};
@@ -104,6 +105,8 @@ impl Runs {
     }
 }
 
+/// The most characters of a metric's name on a terminal, unless the metric was asked for.
+const METRIC: usize = 24;
 /// How many characters of parameters are shown rather than another metric.
 const PARAMETERS: usize = 24;
 
@@ -127,6 +130,12 @@ fn list(request: &RunsRequest, report: &RunsReport, screen: Screen) -> String {
     cells.push((Column::whole("started").optional(), started));
     cells.push((Column::number("took").optional(), |run, _| took(run)));
     cells.push((status(), |run, _| run.status.word().to_owned()));
+    if report.runs.iter().any(|run| run.imported_with.is_some()) {
+        let by = Column::whole("from").optional();
+        cells.push((by, |run, _| {
+            run.imported_with.map_or("here", |_| "import").to_owned()
+        }));
+    }
     // Some metrics fewer, so that the parameters can be read.
     let parameters = Column::from("parameters").at_least(PARAMETERS);
     cells.push((parameters.optional(), |run, _| changed(run)));
@@ -136,14 +145,19 @@ fn list(request: &RunsRequest, report: &RunsReport, screen: Screen) -> String {
     let metrics = in_order(&report.metrics, request.sort.as_deref());
     let columns = cells.iter().map(|(column, _)| column.clone());
     let of_metrics = metrics.iter().map(|metric| {
-        let column = Column::number(&safe(&metric.short));
-        if chosen { column } else { column.optional() }
+        let name = safe(&metric.short);
+        match chosen || screen.width.is_none() {
+            true => Column::number(&name),
+            false => Column::number(&shortened(&name, METRIC, true)).optional(),
+        }
     });
     let rows = report.runs.iter().map(|run| {
         let cells = cells.iter().map(|(_, cell)| cell(run, screen));
         let numbers = metrics.iter().map(|metric| {
             let number = run.metrics.get(&metric.name).copied();
-            number.map(|number| measured(number, screen)).unwrap_or_default()
+            number
+                .map(|number| measured(number.0, screen))
+                .unwrap_or_default()
         });
         cells.chain(numbers).collect()
     });

@@ -3,15 +3,20 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use samebundle_runtime::verbs::{OutputSummary, RunSummary, RunsReport, TaskSummary};
+use samebundle_runtime::verbs::{RunSummary, RunsReport, TaskSummary};
 
 use super::{ago, measured, status, took};
+use crate::commands::outputs::left;
 use crate::error::CliError;
 use crate::render::screen::Screen;
 use crate::render::{safe, safe_lines, size, table::Column, table::table};
 
 /// The text of one run.
-pub(in crate::commands) fn text(run: &RunSummary, report: &RunsReport, screen: Screen) -> Result<String, CliError> {
+pub(in crate::commands) fn text(
+    run: &RunSummary,
+    report: &RunsReport,
+    screen: Screen,
+) -> Result<String, CliError> {
     let mut text = head(run, screen)?;
     let columns = ["parameter".into(), "value".into(), Column::whole("by")];
     section(&mut text, screen, columns, parameters(run))?;
@@ -25,24 +30,20 @@ pub(in crate::commands) fn text(run: &RunSummary, report: &RunsReport, screen: S
     ];
     section(&mut text, screen, columns, tasks)?;
     let metrics = run.metrics.iter();
-    let metrics = metrics.map(|(name, number)| vec![safe(name), measured(*number, screen)]);
+    let metrics = metrics.map(|(name, number)| vec![safe(name), measured(number.0, screen)]);
     section(
         &mut text,
         screen,
         ["metric".into(), Column::number("value")],
         metrics,
     )?;
-    let outputs = run
-        .outputs
-        .iter()
-        .filter(|(name, one)| !is_measured(run, name, one));
-    let outputs = outputs.map(|(name, one)| vec![safe(name), output(one, screen)]);
-    section(
-        &mut text,
-        screen,
-        [Column::from("output"), "value".into()],
-        outputs,
-    )?;
+    if let Some(results) = report
+        .results
+        .as_ref()
+        .filter(|results| !results.shown.is_empty())
+    {
+        write!(text, "\n\n{}", left(results, usize::MAX, screen))?;
+    }
     if let Some(message) = &run.message {
         write!(text, "\n\n{}", safe_lines(message))?;
     }
@@ -111,19 +112,6 @@ fn section(
     Ok(())
 }
 
-/// Tells whether an output is no more than what stands among the metrics.
-fn is_measured(run: &RunSummary, name: &str, output: &OutputSummary) -> bool {
-    let of_output = |metric: &String| {
-        let rest = metric.strip_prefix(name);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    };
-    let only_metadata = match output {
-        OutputSummary::Value(_) => true,
-        OutputSummary::Digests(digests) => digests.iter().all(Option::is_none),
-    };
-    only_metadata && run.metrics.keys().any(of_output)
-}
-
 fn task(task: &TaskSummary) -> Vec<String> {
     let took = task.seconds.map(|seconds| {
         let took = Duration::try_from_secs_f64(seconds);
@@ -137,18 +125,4 @@ fn task(task: &TaskSummary) -> Vec<String> {
         task.attempts.to_string(),
         code.unwrap_or_default(),
     ]
-}
-
-/// A value, or the digests of artifacts.
-fn output(output: &OutputSummary, screen: Screen) -> String {
-    match output {
-        OutputSummary::Value(value) => safe(&value.to_string()),
-        OutputSummary::Digests(digests) => {
-            let digests = digests.iter().map(|digest| match digest {
-                Some(digest) => screen.digest(digest),
-                None => "only metadata".to_owned(),
-            });
-            digests.collect::<Vec<_>>().join(" ")
-        }
-    }
 }
