@@ -122,6 +122,7 @@ fn refuses_what_does_not_belong() {
         ("{minimum: 1}", "{$ref: \"http://example.com/x\"}"),
         ("memory: 2Gi", "memory: 2GiB"),
         ("gpu: {count: 0}", "gpu: {count: -1}"),
+        ("gpu: {count: 0}", "gpu: {count: 0, size: 1}"),
         ("\"last:5\"", "\"latest\""),
         ("sha256:e3b0", "sha256:E3B0"),
         (
@@ -186,4 +187,15 @@ fn reads_the_least_and_the_other_kinds() {
         parse(format!("{head}kind: Addon\n").as_bytes()),
         Ok(Authored::Addon(_))
     ));
+}
+
+#[test]
+fn a_number_of_gpus_alone_is_answered_with_its_form() {
+    let text = FULL.replace("gpu: {count: 0}", "gpu: 1");
+    assert_ne!(text, FULL);
+    let error = parse(text.as_bytes()).unwrap_err().to_string();
+    assert!(
+        error.contains("a map such as {count: 1}") && error.contains("line"),
+        "{error}"
+    );
 }

@@ -5,8 +5,10 @@
 //! fields beside these; what a program *requires* is closed, because a requirement that is not understood is not met.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::quantity::Quantity;
 use super::rules::BrokenRule;
@@ -128,7 +130,7 @@ pub struct Resources {
 }
 
 /// Accelerators.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Gpu {
@@ -140,6 +142,40 @@ pub struct Gpu {
     /// Memory of each, bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<Quantity>,
+}
+
+/// The fields of [`Gpu`], as they are read.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct GpuFields {
+    count: u32,
+    #[serde(default)]
+    kind: Option<String>,
+    #[serde(default)]
+    memory: Option<Quantity>,
+}
+
+/// Reads [`Gpu`], and tells who writes a number alone what is wanted.
+struct GpuVisitor;
+
+impl<'de> Visitor<'de> for GpuVisitor {
+    type Value = Gpu;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a map such as {count: 1}")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Gpu, A::Error> {
+        let GpuFields { count, kind, memory } =
+            GpuFields::deserialize(de::value::MapAccessDeserializer::new(map))?;
+        Ok(Gpu { count, kind, memory })
+    }
+}
+
+impl<'de> Deserialize<'de> for Gpu {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(GpuVisitor)
+    }
 }
 
 /// Disk.
