@@ -71,10 +71,10 @@ fn main() -> ExitCode {
     match parse(&words, &early, &settings) {
         Ok((cli, matches)) => run(cli, &matches, settings, new_home),
         Err(NotParsed::Installation(error)) => fail(&error, early.output),
-        Err(NotParsed::Clap(error)) => {
+        Err(NotParsed::Clap(error, parameters)) => {
             // Help and version are "errors" of clap that go to standard output with code 0.
             let code = error.exit_code();
-            if let Some(answer) = habits::answer(&error) {
+            if let Some(answer) = habits::answer(&error, &parameters) {
                 return fail(&CliError::Usage(answer), early.output);
             }
             match (early.output.is_document(), error.use_stderr()) {
@@ -119,8 +119,8 @@ fn exit_code(code: i32) -> ExitCode {
 
 /// Why a command line was not understood.
 enum NotParsed {
-    /// The error of clap; help and version are such errors, too.
-    Clap(Box<clap::Error>),
+    /// The error of clap, and the parameters of the bundle that is named; help and version are such errors, too.
+    Clap(Box<clap::Error>, Vec<String>),
     /// It names an installation that does not exist, or whose bundle cannot be read.
     Installation(Box<CliError>),
 }
@@ -191,20 +191,26 @@ fn brought(
 
 /// Reads the command line, with the named bundle's parameters as flags.
 fn parse(words: &[OsString], early: &Early, settings: &Settings) -> Result<(Cli, ArgMatches), NotParsed> {
-    let clap = |error: clap::Error| NotParsed::Clap(Box::new(error));
+    let mut parameters = Vec::new();
     let mut command = help::command()
         .name(settings.program.clone())
         .bin_name(settings.program.clone());
     if let Some((verb, words)) = &early.named {
         match bundle_of(words, settings) {
-            Ok(Some(bundle)) => command = command.mut_subcommand(verb, |sub| flags::add(sub, bundle.view())),
+            Ok(Some(bundle)) => {
+                parameters.extend(bundle.view().parameters.keys().cloned());
+                command = command.mut_subcommand(verb, |sub| flags::add(sub, bundle.view()));
+            }
             Ok(None) => {}
             Err(_) if early.help => {}
             Err(error) => return Err(NotParsed::Installation(Box::new(error))),
         }
     }
-    let matches = command.try_get_matches_from(words).map_err(clap)?;
-    Ok((Cli::from_arg_matches(&matches).map_err(clap)?, matches))
+    let matches = command.try_get_matches_from(words).and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches)?;
+        Ok((cli, matches))
+    });
+    matches.map_err(|error| NotParsed::Clap(Box::new(error), parameters))
 }
 
 /// Reads the bundle of the installation that is named: the first word that names one. None if no word is a name; then
