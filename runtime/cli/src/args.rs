@@ -129,7 +129,7 @@ pub(crate) fn name_among<'a>(words: &'a [String], named: Option<&'a str>) -> (Op
 /// Where something runs.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Environment {
-    /// Where it runs: embedded, docker [default: what works]
+    /// Where it runs: local (what works on this machine), embedded, docker [default: local]
     #[arg(long, env = "SAME_ENVIRONMENT", value_name = "ENVIRONMENT")]
     pub(crate) env: Option<String>,
 }

@@ -169,9 +169,11 @@ fn reach(settings: &Settings) -> Result<Reach, CliError> {
             kfp_python: settings.path("SAMEBUNDLE_KFP_PYTHON"),
             pip_arguments: tools.pip_arguments,
             git: settings.path("SAMEBUNDLE_GIT").unwrap_or(tools.git),
+            // Git may work in another folder.
             git_certificates: settings
                 .path("GIT_SSL_CAINFO")
-                .or_else(|| settings.path("SSL_CERT_FILE")),
+                .or_else(|| settings.path("SSL_CERT_FILE"))
+                .map(|file| settings.current_dir.join(file)),
         },
         runner: RUNNER,
     })

@@ -10,10 +10,19 @@ use crate::args::{Cli, NAMED, WORDS};
 
 /// Says that a name is read with lower-case letters, if it is a name and has others.
 pub(crate) fn note(text: &str) -> Option<String> {
+    if may_be_run(text) {
+        return None;
+    }
     let written = text.split_once(':').map_or(text, |(name, _)| name);
     let name = text.parse::<LocalName>().ok()?.name;
     (name.as_str() != written)
         .then(|| format!("{written} is read as {name}: names have no upper-case letters"))
+}
+
+/// Tells whether a text may be the id of a run, or an end of one, which has no lower-case letters.
+fn may_be_run(text: &str) -> bool {
+    let of_id = |c: char| c.is_ascii_digit() || (c.is_ascii_uppercase() && !"ILOU".contains(c));
+    text.len() >= 6 && text.chars().all(of_id)
 }
 
 /// Says so of all names in a line: those of installations, and those of bundles in the local store.
@@ -82,6 +91,8 @@ mod tests {
             "same copy r.example/a/b:V1 ./X.tgz",
             "same create program -f https://h.example/Org/Repo/arXiv.1:1.0",
             "same logs 01M8FCR3",
+            "same show 01M8H2ESAAAAAAAAAAAABCDEFG --html f",
+            "same show HJKMNP",
         ] {
             assert_eq!(notes_of(line), [""; 0], "{line}");
         }

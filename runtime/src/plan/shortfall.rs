@@ -104,7 +104,7 @@ impl fmt::Display for Shortfall {
             } => {
                 write!(
                     f,
-                    "{subject} wants {wanted} cores, there are {available}; choose a larger machine with --env"
+                    "{subject} wants {wanted} cores, there are {available}; a larger machine can run it"
                 )
             }
             Self::Memory {
@@ -113,7 +113,7 @@ impl fmt::Display for Shortfall {
                 available,
             } => write!(
                 f,
-                "{subject} wants {} of memory, there is {}; choose a larger machine with --env",
+                "{subject} wants {} of memory, there is {}; a larger machine can run it",
                 binary_size(*wanted),
                 binary_size(*available)
             ),
@@ -124,7 +124,7 @@ impl fmt::Display for Shortfall {
                 available,
             } => write!(
                 f,
-                "{subject} wants {wanted} of {kind}, there are {available}; choose an environment with GPUs with --env"
+                "{subject} wants {wanted} of {kind}, there are {available}; a machine with GPUs can run it, and `doctor` shows what this one has"
             ),
             Self::Disk {
                 subject,

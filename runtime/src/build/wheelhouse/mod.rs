@@ -370,7 +370,10 @@ impl Resolver<'_> {
                 first,
             });
         }
-        self.step(format!("fetch {} locked packages", missing.len()));
+        self.step(match missing.len() {
+            1 => "fetch 1 locked package".to_owned(),
+            many => format!("fetch {many} locked packages"),
+        });
         let downloaded = self.download(target, Wanted::Locked(words, &missing)).await?;
         let kept = self.keep(downloaded).await?;
         let given = |wheel: &Wheel| kept.iter().any(|kept| kept.digest == wheel.digest);
