@@ -24,6 +24,7 @@ mod observer;
 mod older;
 mod schedule;
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
@@ -67,6 +68,8 @@ pub struct Options {
     pub tag: Option<Tag>,
     /// Copy also the referrers of every manifest of the graph (signatures, provenance), and cosign's tags. Default: yes.
     pub referrers: bool,
+    /// Referrers that are left out all the same.
+    pub without: BTreeSet<Digest>,
     /// How many blobs and ranges are transferred at once at first; the number adapts. Default: 4.
     pub concurrency: usize,
     /// Receives the progress.
@@ -80,6 +83,7 @@ impl Default for Options {
         Self {
             tag: None,
             referrers: true,
+            without: BTreeSet::new(),
             concurrency: 4,
             progress: None,
             cancel: CancellationToken::new(),
@@ -88,6 +92,14 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Returns which edges of the graph a copy follows.
+    pub(crate) fn follow(&self) -> Follow<'_> {
+        match self.referrers {
+            true => Follow::ReferrersWithout(&self.without),
+            false => Follow::Children,
+        }
+    }
+
     /// The defaults, with a tag.
     pub fn tagged(tag: Tag) -> Self {
         Self {
@@ -136,12 +148,8 @@ where
     O: Origin + ?Sized,
     T: Target + ?Sized,
 {
-    let beside = if options.referrers {
-        Follow::Referrers
-    } else {
-        Follow::Children
-    };
-    let graph = Graph::walk(source, std::slice::from_ref(root), beside, options.concurrency)
+    let root_only = std::slice::from_ref(root);
+    let graph = Graph::walk(source, root_only, options.follow(), options.concurrency)
         .await
         .map_err(on(Side::Source))?;
     if let Some(progress) = &options.progress {

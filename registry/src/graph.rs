@@ -50,11 +50,13 @@ pub(crate) struct Graph {
 
 /// Which edges a walk follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Follow {
+pub(crate) enum Follow<'a> {
     /// Only the children of a manifest.
     Children,
     /// Also the referrers of every manifest, their referrers in turn, and cosign's tags.
     Referrers,
+    /// The same without these referrers.
+    ReferrersWithout(&'a BTreeSet<Digest>),
 }
 
 /// How a node came into the graph.
@@ -89,7 +91,7 @@ impl Graph {
     pub(crate) async fn walk<O: Origin + ?Sized>(
         source: &O,
         roots: &[Descriptor],
-        follow: Follow,
+        follow: Follow<'_>,
         concurrency: usize,
     ) -> Result<Self, StoreError> {
         let mut graph = Self::default();
@@ -299,17 +301,20 @@ fn too_deep(roots: &[Descriptor]) -> StoreError {
 async fn read_links<O: Origin + ?Sized>(
     source: &O,
     descriptor: Descriptor,
-    follow: Follow,
+    follow: Follow<'_>,
 ) -> Result<Links, StoreError> {
     let bytes = source.fetch_bytes(&descriptor, limits::MANIFEST_BYTES).await?;
     let document = document(&descriptor, &bytes)?;
-    let (referrers, cosign) = match follow {
+    let (mut referrers, cosign) = match follow {
         Follow::Children => (Vec::new(), Vec::new()),
-        Follow::Referrers => (
+        Follow::Referrers | Follow::ReferrersWithout(_) => (
             source.referrers(&descriptor, None).await?,
             cosign_tags(source, &descriptor.digest).await?,
         ),
     };
+    if let Follow::ReferrersWithout(without) = follow {
+        referrers.retain(|referrer| !without.contains(&referrer.digest));
+    }
     Ok(Links {
         key: key(&descriptor),
         has_subject: document.subject().is_some(),

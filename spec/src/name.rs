@@ -108,11 +108,23 @@ impl Version {
     /// # Errors
     /// As [`FromStr`].
     pub fn as_written(text: &str) -> Result<Self, NameError> {
-        match plain_numbers(text) {
-            Some(1) => format!("{text}.0.0").parse(),
-            Some(2) => format!("{text}.0").parse(),
+        let (numbers, rest) = text.split_at(text.find(['-', '+']).unwrap_or(text.len()));
+        match plain_numbers(numbers) {
+            Some(1) => format!("{numbers}.0.0{rest}").parse(),
+            Some(2) => format!("{numbers}.0{rest}").parse(),
             _ => text.parse(),
         }
+    }
+
+    /// The same behind a name, where people also write `v1.0`, as tags of git have it.
+    ///
+    /// # Errors
+    /// As [`FromStr`].
+    pub fn as_named(text: &str) -> Result<Self, NameError> {
+        let number = text
+            .strip_prefix('v')
+            .filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+        Self::as_written(number.unwrap_or(text))
     }
 }
 

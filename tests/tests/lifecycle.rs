@@ -13,6 +13,8 @@ pub(crate) const TESTS: &[Test] = tests![
     a_helper_keeps_the_password_if_the_file_names_one,
     a_key_that_travels_is_trusted_after_its_fingerprint_was_confirmed,
     keys_that_are_no_longer_trusted_are_shown_as_such,
+    a_rule_without_keys_is_shown_and_can_be_removed,
+    what_is_not_signed_is_answered_with_the_safe_way_first,
     slips_and_habits_are_answered,
     names_runs_and_parameters_are_completed
 ];
@@ -328,6 +330,94 @@ fn keys_that_are_no_longer_trusted_are_shown_as_such() {
             .unwrap()
             .len(),
         0
+    );
+}
+
+fn a_rule_without_keys_is_shown_and_can_be_removed() {
+    let Some(greet) = greet() else {
+        return skip("lifecycle: the busybox image was not made (tests/setup/images)");
+    };
+    let sandbox = Sandbox::new();
+    let publisher = greet.publisher(&sandbox);
+    let registry = Registry::own(&sandbox, &publisher);
+    let place = registry.reference("ds/greet:1.0.0");
+    let _ = publisher.ok(["push", "greet", &place]);
+    let home = greet.trusting(&sandbox, "home");
+    let other = sandbox.home("other");
+    let _ = other.ok(["key", "generate", "--no-passphrase"]);
+    let key = sandbox.path().join("other.pub");
+    let _ = other.ok(["key", "export", "--file", key.to_str().unwrap()]);
+    let scope = registry.address();
+    let prefixed = format!("oci://{scope}/ds");
+    let _ = home.ok([
+        "trust",
+        "add",
+        "partner",
+        key.to_str().unwrap(),
+        "--scope",
+        &prefixed,
+    ]);
+    let removed = home.ok(["trust", "remove", "partner", "--scope", &format!("{scope}/ds")]);
+    assert!(
+        removed.stdout.contains("accepts nobody now"),
+        "{}",
+        removed.stdout
+    );
+    let listed = home.ok(["trust", "list"]);
+    assert!(listed.stdout.contains("(nobody)"), "{}", listed.stdout);
+    let explained = home
+        .run(["trust", "explain", &format!("{scope}/ds/greet")])
+        .exits(4);
+    assert!(
+        explained.stdout.contains("accepts nobody"),
+        "{}",
+        explained.stdout
+    );
+    let refused = home.run(["install", &place]).exits(4);
+    let way = format!("`trust add NAME FILE --scope {scope}/ds`");
+    assert!(refused.stderr.contains(&way), "{}", refused.stderr);
+    let _ = home.run(["trust", "remove"]).exits(2);
+    let _ = home.ok(["trust", "remove", "--scope", &format!("{scope}/ds")]);
+    let _ = home
+        .run(["trust", "remove", "--scope", &format!("{scope}/ds")])
+        .exits(5);
+    let _ = home.ok(["install", &place]);
+}
+
+fn what_is_not_signed_is_answered_with_the_safe_way_first() {
+    let Some(greet) = greet() else {
+        return skip("lifecycle: the busybox image was not made (tests/setup/images)");
+    };
+    let sandbox = Sandbox::new();
+    let publisher = greet.publisher(&sandbox);
+    let registry = Registry::own(&sandbox, &publisher);
+    let place = registry.reference("mirror/greet");
+    let sources = greet.sources(&sandbox);
+    set_version(&sources, "1.4.0");
+    let _ = publisher.ok(["build", sources.to_str().unwrap()]);
+    let _ = publisher.ok(["push", "greet", &place]);
+    let home = greet.trusting(&sandbox, "home");
+    let far = home.run(["install", &format!("{place}:1.4.0")]).exits(4).stderr;
+    let [copy, last] = ["`copy FIRST THIS`", "--allow-unsigned"].map(|way| far.find(way));
+    assert!(copy.is_some() && copy < last, "{far}");
+    let own = publisher.run(["install", "greet"]).exits(4).stderr;
+    assert!(own.contains("`sign NAME`"), "{own}");
+    // Without a tag, those that there are are named; versions stand in their order.
+    for version in ["1.10.0", "1.2.0"] {
+        set_version(&sources, version);
+        let _ = publisher.ok(["build", sources.to_str().unwrap()]);
+        let _ = publisher.ok(["push", "greet", &place]);
+    }
+    let untagged = home.run(["install", &place]).exits(2);
+    assert!(
+        untagged.stderr.contains("such as 1.10.0, 1.4.0, 1.2.0"),
+        "{}",
+        untagged.stderr
+    );
+    let tags = home.ok(["registry", "tags", &format!("docker://{place}"), "-o", "json"]);
+    assert_eq!(
+        tags.json()["tags"],
+        serde_json::json!(["1.2.0", "1.4.0", "1.10.0"])
     );
 }
 

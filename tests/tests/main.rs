@@ -36,6 +36,7 @@ mod powercut;
 mod projects;
 mod readme;
 mod registries;
+mod released;
 mod reports;
 mod results;
 mod rootless;
@@ -83,6 +84,7 @@ fn main() -> std::process::ExitCode {
         projects::TESTS,
         readme::TESTS,
         registries::TESTS,
+        released::TESTS,
         reports::TESTS,
         results::TESTS,
         rootless::TESTS,

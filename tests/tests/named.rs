@@ -19,6 +19,7 @@ pub(crate) const TESTS: &[Test] = tests![
     what_is_absent_is_not_found,
     a_failed_installation_leaves_no_mark,
     an_upgrade_from_a_registry_asks_for_the_tag_again,
+    an_installation_with_a_name_of_its_own_is_named_with_versions,
     every_wrong_line_is_told_as_json
 ];
 
@@ -258,6 +259,11 @@ fn what_is_absent_is_not_found() {
         "import nope.tgz",
         "inspect nope.tgz",
         "inspect layout:nope",
+        "sign nope",
+        "key remove nope",
+        "init x --from nope.py",
+        "build nope",
+        "build nope/pipeline.py",
     ] {
         let ran = home.run(line.split(' '));
         assert_eq!(ran.code, 5, "{line}: {}", ran.stderr);
@@ -346,4 +352,44 @@ fn every_wrong_line_is_told_as_json() {
     }
     let version = home.ok(["--version", "--output", "json"]).json();
     assert!(version["version"].is_string());
+}
+
+/// The name of an installation may be another than its bundle's. A version behind it is that of the bundle.
+fn an_installation_with_a_name_of_its_own_is_named_with_versions() {
+    let Some(greet) = bundle("named") else { return };
+    let sandbox = Sandbox::new();
+    let home = greet.publisher(&sandbox);
+    let _ = home.ok(["install", "greet", "--name", "bb", "--allow-unsigned"]);
+    let _ = home.ok(["run", "bb"]);
+    newer(greet, &sandbox, &home);
+    for line in [
+        "explain BB:1.0.0",
+        "verify bb:1.1",
+        "inspect bb:1.1",
+        "inspect bb:v1.0",
+        "logs bb:1.0",
+        "logs GREET:1.0",
+        "outputs BB",
+        "runs bb:1.0",
+    ] {
+        let _ = home.ok(line.split(' '));
+    }
+    let refused = home.run(["upgrade", "bb:1.3"]).exits(5);
+    assert!(
+        refused.stderr.contains("`upgrade bb greet:1.3.0`"),
+        "{}",
+        refused.stderr
+    );
+    let absent = home.run(["sign", "gret"]).exits(5);
+    assert!(absent.stderr.contains("did you mean"), "{}", absent.stderr);
+    let upgraded = home.ok(["upgrade", "bb", "1.1", "--allow-unsigned"]);
+    assert!(
+        upgraded.stdout.contains("from 1.0.0 to 1.1.0"),
+        "{}",
+        upgraded.stdout
+    );
+    for line in ["install multi/pipeline.py", "install pipeline.py"] {
+        let ran = home.run(line.split(' ')).exits(2);
+        assert!(ran.stderr.contains("is a pipeline's file"), "{}", ran.stderr);
+    }
 }

@@ -292,9 +292,15 @@ fn a_moved_tag_is_said_and_needs_consent_again() {
     ]);
     said(&first, "v2.0 is taken");
     assert_eq!(first.json()["outputs"]["Output"], 20);
+    let asked = || {
+        let status = home.ok(["status", "--check", "-o", "json"]).json();
+        status["installations"][0]["origin"]["is"].clone()
+    };
+    assert_eq!(asked(), "same");
     let python = image("python").unwrap();
     papers.commit(&python, "2.0.1", &PIPELINE.replace("* 2", "* 3"));
     papers.tag("v2.0", false);
+    assert_eq!(asked(), "commit");
     let refused = home.run(["upgrade", "arXiv.1303.5778v1"]).exits(4);
     said(&refused, "has moved");
     let upgraded = home.ok(["upgrade", "arXiv.1303.5778v1", "--allow-unsigned"]);

@@ -21,7 +21,7 @@ use crate::archive::tar_entries::{OCTAL_SIZE, stored};
 use crate::chunk;
 use crate::copy::Options as Copy;
 use crate::durable::{self, EarlySync, NewFile};
-use crate::graph::{Follow, Graph, Node};
+use crate::graph::{Graph, Node};
 use crate::layout::index::{LAYOUT_FILE, LayoutIndex};
 use crate::store::blocking::blocking;
 use crate::store::pieces::{Stopped, pump, write_pieces};
@@ -172,11 +172,7 @@ async fn send<O: Origin + ?Sized>(
     pieces: mpsc::Sender<Piece>,
     options: &Options,
 ) -> Result<Option<Written>, StoreError> {
-    let follow = if options.copy.referrers {
-        Follow::Referrers
-    } else {
-        Follow::Children
-    };
+    let follow = options.copy.follow();
     let bare: Vec<Descriptor> = roots.iter().map(|(root, _)| root.clone()).collect();
     let graph = Graph::walk(source, &bare, follow, options.copy.concurrency)
         .await

@@ -4,11 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use samebundle_spec::manifest::{Document, Manifest};
-use samebundle_spec::signing::{Predicate, PublicKey, Release, cosign, examine_with};
-use samebundle_spec::{Descriptor, MediaType, Tag, limits};
+use samebundle_spec::signing::{Predicate, PublicKey, Release, Statement, cosign, examine_with};
+use samebundle_spec::{Descriptor, Digest, MediaType, Tag, limits};
 
 use super::TrustError;
 use super::attach::{KEY_ANNOTATION, PREDICATE_ANNOTATION, read_manifest};
+use crate::layout::Layout;
 use crate::store::{Origin, Referrers, Resolve, Source, SourceExt as _, StoreError};
 
 /// The media type that referrers have and that all sigstore bundles begin with.
@@ -145,6 +146,56 @@ async fn read_carried<S: Source + ?Sized>(
 fn carried_key(manifest: &Manifest) -> Option<PublicKey> {
     let text = manifest.annotations.get(KEY_ANNOTATION)?;
     PublicKey::from_spki(&STANDARD.decode(text).ok()?).ok()
+}
+
+/// Finds other content of a store that a key has signed as the same release: under the same name and version.
+///
+/// # Errors
+/// [`TrustError::Lookup`] if the store cannot be read.
+pub async fn signed_otherwise(
+    store: &Layout,
+    key: &PublicKey,
+    statement: &Statement,
+) -> Result<Option<Digest>, TrustError> {
+    let subject = statement.subject;
+    let lookup = |source| TrustError::Lookup { subject, source };
+    let wanted = Wanted::Signature;
+    for entry in store.entries().await.map_err(lookup)? {
+        let may_be = wanted.may_be(entry.artifact_type.as_ref())
+            && wanted.may_say(entry.annotations.get(PREDICATE_ANNOTATION));
+        if !may_be {
+            continue;
+        }
+        let signed = read_signed(store, key, &entry).await.map_err(lookup)?;
+        let same = |found: &Release| {
+            found.name == statement.release.name && found.version == statement.release.version
+        };
+        let other = signed.filter(|found| same(&found.release) && found.subject != subject);
+        if let Some(other) = other {
+            return Ok(Some(other.subject));
+        }
+    }
+    Ok(None)
+}
+
+/// Reads the statement of a manifest, if it holds one that the key has signed.
+async fn read_signed(
+    store: &Layout,
+    key: &PublicKey,
+    entry: &Descriptor,
+) -> Result<Option<Statement>, StoreError> {
+    let bytes = store.fetch_bytes(entry, limits::MANIFEST_BYTES).await?;
+    let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, &entry.media_type) else {
+        return Ok(None);
+    };
+    let [layer] = manifest.layers.as_slice() else {
+        return Ok(None);
+    };
+    if !Wanted::Signature.is_layer(&layer.media_type) {
+        return Ok(None);
+    }
+    let document = store.fetch_bytes(layer, limits::SIGNATURE_BYTES).await?;
+    Ok(examine_with(&document, key).ok().map(|signed| signed.statement))
 }
 
 /// Reads every signed attestation of one kind that refers to `subject`.

@@ -12,7 +12,7 @@ use crate::store::StoreError;
 #[non_exhaustive]
 pub enum TrustError {
     /// The signatures do not meet the policy.
-    #[error("the bundle {subject} from {place} is not trusted: {refusal}")]
+    #[error("the bundle {subject} from {place} is not trusted: {refusal}{}", remedy(.place, .refusal))]
     Refused {
         /// The bundle's index.
         subject: Digest,
@@ -37,7 +37,7 @@ pub enum TrustError {
     /// A newer release was seen before.
     #[error(
         "{name} {found} (sequence {sequence}) is older than the release {newest} (sequence {newest_sequence}) that was seen before; \
-         take a newer one, or allow the downgrade"
+         take a newer one, or allow the downgrade with --allow-downgrade"
     )]
     RolledBack {
         /// The bundle's name.
@@ -106,6 +106,20 @@ pub enum TrustError {
         #[source]
         source: StoreError,
     },
+}
+
+/// What somebody can do about a bundle without a signature. The safe way comes first.
+fn remedy(place: &BundleOrigin, refusal: &Refusal) -> &'static str {
+    match (refusal, place) {
+        (Refusal::Unsigned, BundleOrigin::Registry(_)) => {
+            "; no signature is at this place: a copy by skopeo or crane leaves signatures behind, and `copy FIRST THIS` brings \
+             them from the first place; otherwise its publisher signs it with `sign`, and --allow-unsigned takes it as it is"
+        }
+        (Refusal::Unsigned, BundleOrigin::Local) => {
+            "; `sign NAME` signs what is your own, and its publisher signs what is not; --allow-unsigned takes it as it is"
+        }
+        _ => "",
+    }
 }
 
 impl Classify for TrustError {

@@ -202,21 +202,8 @@ impl TrustStore {
             let rules = store.policy.rules().filter(|(_, rule)| rule.keys.contains(name));
             let rules: Vec<(Scope, Rule)> =
                 rules.map(|(scope, rule)| (scope.clone(), rule.clone())).collect();
-            for (scope, mut rule) in rules {
-                rule.keys.retain(|key| key != name);
-                let threshold = rule.threshold;
-                let enough = rule.keys.is_empty() || rule.key_ids(&store.keys).len() >= threshold;
-                if !enough && rule.level != Level::Skip {
-                    let name = name.clone();
-                    return Err(TrustStoreError::Needed {
-                        name,
-                        scope,
-                        threshold,
-                    });
-                }
-                if rule.keys.is_empty() {
-                    rule.threshold = 1;
-                }
+            for (scope, rule) in rules {
+                let rule = store.without(name, &scope, rule)?;
                 store.set(&scope, rule)?;
             }
             store.write_policy()?;
@@ -226,6 +213,40 @@ impl TrustStore {
             durable::sync_folder(&store.folder.join(KEYS)).map_err(GuardError::io("sync", &path))?;
             Ok(())
         })
+    }
+
+    /// Stops trusting a key for one scope. Its rule stays, as in [`Self::remove`], and so does the key.
+    ///
+    /// # Errors
+    /// [`TrustStoreError::NotFound`] if the scope's rule does not name the key; [`TrustStoreError::Needed`] if the rule wants
+    /// more keys than are left.
+    pub fn remove_from(&mut self, name: &BundleName, scope: &Scope) -> Result<(), TrustStoreError> {
+        self.change(|store| {
+            let rule = store.policy.get(scope).filter(|rule| rule.keys.contains(name));
+            let Some(rule) = rule.cloned() else {
+                return Err(TrustStoreError::NotFound { name: name.clone() });
+            };
+            let rule = store.without(name, scope, rule)?;
+            store.write_rule(scope, rule)
+        })
+    }
+
+    /// Takes a key out of a rule.
+    fn without(&self, name: &BundleName, scope: &Scope, mut rule: Rule) -> Result<Rule, TrustStoreError> {
+        rule.keys.retain(|key| key != name);
+        let threshold = rule.threshold;
+        let enough = rule.keys.is_empty() || rule.key_ids(&self.keys).len() >= threshold;
+        if !enough && rule.level != Level::Skip {
+            return Err(TrustStoreError::Needed {
+                name: name.clone(),
+                scope: scope.clone(),
+                threshold,
+            });
+        }
+        if rule.keys.is_empty() {
+            rule.threshold = 1;
+        }
+        Ok(rule)
     }
 
     /// Reads the store again under its lock, and writes the result of `change` if that succeeded.

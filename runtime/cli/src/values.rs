@@ -8,6 +8,7 @@ use samebundle_runtime::verbs::{Location, LocationError};
 use samebundle_spec::bundle::quantity::Quantity;
 use samebundle_spec::record::RunStatus;
 use samebundle_spec::reference::ReferenceError;
+use samebundle_spec::signing::Scope;
 use samebundle_spec::{Reference, Repository, Timestamp};
 
 /// Reads the location of a bundle; a path need not be UTF-8.
@@ -94,12 +95,54 @@ pub(crate) fn status(text: &str) -> Result<RunStatus, String> {
 /// # Errors
 /// What is wrong with it.
 pub(crate) fn repository(text: &str) -> Result<Repository, ReferenceError> {
-    Ok(text.parse::<Reference>()?.repository)
+    Ok(without_scheme(text).parse::<Reference>()?.repository)
+}
+
+/// Reads the scope of a rule. The text of a person that names no registry is refused, because no bundle would be in it.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn scope(text: &str) -> Result<Scope, String> {
+    let text = without_scheme(text);
+    let host = text.split('/').next().unwrap_or_default();
+    let is_host = host == "localhost" || host.contains(['.', ':']) || text == "*";
+    if !is_host {
+        return Err(format!(
+            "{host:?} is no registry, because it has neither a dot nor a port; for files and the local store write local:"
+        ));
+    }
+    text.parse::<Scope>().map_err(|error| error.to_string())
+}
+
+/// Passes over what other tools write before a registry.
+fn without_scheme(text: &str) -> &str {
+    let schemes = ["docker://", "oci://", "https://", "http://"];
+    let rest = schemes.iter().find_map(|scheme| text.strip_prefix(scheme));
+    rest.unwrap_or(text).trim_end_matches('/')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scopes_are_read_as_people_write_them() {
+        for text in [
+            "oci://r.example/team",
+            "https://r.example/team/",
+            "r.example/team",
+        ] {
+            assert_eq!(scope(text).unwrap().to_string(), "r.example/team", "{text}");
+        }
+        for text in ["*", "local:", "localhost", "r.example", "h:5000/x"] {
+            assert!(scope(text).is_ok(), "{text}");
+        }
+        for text in ["file/tmp/x", "team", "/tmp/x"] {
+            assert!(scope(text).is_err(), "{text}");
+        }
+        let tags = repository("docker://r.example/team/x:1").unwrap();
+        assert_eq!(tags.to_string(), "r.example/team/x");
+    }
 
     #[test]
     fn sizes_are_read_as_people_write_them() {

@@ -36,6 +36,12 @@ pub enum BuildError {
         /// The folder.
         folder: PathBuf,
     },
+    /// There is no such folder.
+    #[error("there is no {}", path.display())]
+    Absent {
+        /// The folder.
+        path: PathBuf,
+    },
     /// A file stands where a folder is wanted.
     #[error("{} is a file: give the folder of its samebundle.yaml (`run` takes a pipeline's file as well)", path.display())]
     NoFolder {
@@ -112,7 +118,7 @@ fn counted(count: usize, what: &str) -> String {
 impl Classify for BuildError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoManifest { .. } => ErrorKind::NotFound,
+            Self::NoManifest { .. } | Self::Absent { .. } => ErrorKind::NotFound,
             Self::NoFolder { .. } => ErrorKind::Usage,
             Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
             Self::Read { .. } | Self::Write { .. } => ErrorKind::Environment,

@@ -274,6 +274,11 @@ pub fn read_manifest(sources: &Path) -> Result<ProgramManifest, BuildError> {
             path: sources.to_owned(),
         });
     }
+    if !sources.exists() {
+        return Err(BuildError::Absent {
+            path: sources.to_owned(),
+        });
+    }
     let path = sources.join(MANIFEST);
     let bytes = read_file(&path, limits::AUTHORING_BYTES).map_err(|error| match error {
         BuildError::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {

@@ -17,7 +17,6 @@ use serde_json::Value;
 use super::{LifecycleError, run};
 use crate::context::Context;
 use crate::driver::{Driver, Offers};
-use crate::event::Event;
 use crate::opened::OpenedBundle;
 use crate::plan::{check_installed, plan};
 use crate::record::Installations;
@@ -103,9 +102,6 @@ pub async fn install(
         )?),
     };
     installations.put(&installation)?;
-    context.events.emit(Event::Step {
-        name: format!("installed {} {}", installation.name, installation.known_version()),
-    });
     Ok(Installed { installation, run })
 }
 

@@ -92,7 +92,7 @@ fn started(context: &Context, driver: &str, plan: &Plan) -> RunStarted {
         installation: plan.installation.clone(),
         action: plan.action.clone(),
         bundle: view.name.clone(),
-        version: view.version.clone(),
+        version: plan.version.clone(),
         bundle_digest: bundle.index.digest,
         verification: plan.bundle.verification(),
         driver: driver.to_owned(),

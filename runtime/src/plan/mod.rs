@@ -11,11 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use samebundle_registry::trust::Verified;
-use samebundle_spec::BundleName;
 use samebundle_spec::bundle::demand::Demand;
 use samebundle_spec::bundle::parameter::{self, Resolved};
 use samebundle_spec::record::{Installation, ParameterRecord, SetBy};
 use samebundle_spec::signing::Right;
+use samebundle_spec::{BundleName, Version};
 use serde_json::Value;
 
 use crate::driver::Offers;
@@ -36,6 +36,8 @@ pub const RUN: &str = "run";
 pub struct Plan {
     /// The installation's name.
     pub installation: BundleName,
+    /// The version by which people know the installation.
+    pub version: Version,
     /// The bundle, and why it is trusted.
     pub bundle: Verified<OpenedBundle>,
     /// The action: `run`, or one of CNAB.
@@ -101,6 +103,10 @@ pub fn plan(
     all.extend(given.clone());
     let resolved = parameter::resolve(view, action, &all, Some(&installation.parameters))?;
     let parameters = recorded(&resolved, installation, given);
+    let version = installation
+        .exported
+        .clone()
+        .unwrap_or_else(|| view.version.clone());
     let not_yet = |kind| PlanError::NotYet {
         bundle: view.name.clone(),
         kind,
@@ -120,6 +126,7 @@ pub fn plan(
     };
     Ok(Plan {
         installation: installation.name.clone(),
+        version,
         action: action.to_owned(),
         work,
         resolved,

@@ -13,7 +13,7 @@ use samebundle_spec::record::{Installation, Run, RunId, RunStatus};
 use samebundle_spec::{Algorithm, Descriptor, Digest, MediaType, Version};
 
 use super::outputs::Parcel;
-use super::{LeftBehind, PortableError, history};
+use super::{LeftBehind, PortableError, history, travelling};
 use crate::context::Context;
 use crate::event::Event;
 use crate::layer;
@@ -82,7 +82,10 @@ pub async fn export(
         .tempdir_in(context.home.scratch());
     let scratch = scratch.map_err(PortableError::io("make a folder in", &context.home.scratch()))?;
     context.events.emit(Event::Step {
-        name: format!("collect {} runs", runs.len()),
+        name: match runs.len() {
+            1 => "collect 1 run".to_owned(),
+            many => format!("collect {many} runs"),
+        },
     });
     let layout = Layout::create(&scratch.path().join("layout")).await?;
     let index = request.installation.index.clone();
@@ -96,6 +99,7 @@ pub async fn export(
         runs: &runs,
         metadata: request.metadata,
         outputs: request.outputs,
+        published: false,
     };
     let (history, outputs) = history.push(context, scratch.path(), &index, &layout).await?;
     let tag = request.version.as_tag().parse().ok();
@@ -143,6 +147,7 @@ pub async fn attach_history(
             runs: &runs,
             metadata: RunMetadata::All,
             outputs,
+            published: true,
         };
         history.push(context, scratch.path(), index, store).await?;
     }
@@ -166,6 +171,8 @@ struct HistoryArtifact<'a> {
     runs: &'a [Run],
     metadata: RunMetadata,
     outputs: RunFiles,
+    /// Whether its author wants it to travel wherever the bundle is pushed.
+    published: bool,
 }
 
 impl HistoryArtifact<'_> {
@@ -210,6 +217,7 @@ impl HistoryArtifact<'_> {
             .push_bytes(MediaType::OCI_EMPTY, bytes::Bytes::from_static(b"{}"))
             .await?;
         let manifest = Manifest::artifact(MediaType::HISTORY, layers).with_subject(subject.bare());
+        let manifest = travelling::described(manifest, self.runs.len(), self.published);
         let pushed = layout
             .push_bytes(MediaType::OCI_MANIFEST, manifest.to_bytes().into())
             .await?;

@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use samebundle_spec::BundleName;
 use samebundle_spec::bundle::parameter::nearest;
-use samebundle_spec::record::RunId;
+use samebundle_spec::record::{Run, RunId};
+use samebundle_spec::{BundleName, Version};
 
 use super::{Installations, RecordError, Runs};
 
@@ -16,7 +16,7 @@ const SHORTEST: usize = 6;
 
 impl Runs<'_> {
     /// Finds a run by its id, the beginning or the end of it, `last` for the newest of all, or the name of an installation for
-    /// its newest.
+    /// its newest; `NAME:VERSION` for the newest of that version of an installation or bundle.
     ///
     /// # Errors
     /// [`RecordError::NoRun`], [`RecordError::NoRunYet`] or [`RecordError::AmbiguousRun`]; otherwise why a record cannot be
@@ -29,11 +29,12 @@ impl Runs<'_> {
         if text == "last" {
             return ids.pop().ok_or_else(|| not_yet(None));
         }
-        let name = text.parse::<BundleName>().ok();
-        if let Some(name) = &name
-            && Installations::new(self.home()).find(name)?.is_some()
+        let name = Named::read(text);
+        if let Some(named) = &name
+            && named.version.is_none()
+            && Installations::new(self.home()).find(&named.name)?.is_some()
         {
-            return self.newest_of(name)?.ok_or_else(|| not_yet(Some(name)));
+            return self.newest_of(named)?.ok_or_else(|| not_yet(Some(&named.name)));
         }
         let matching = matching(&ids, text);
         if let [id] = matching.as_slice() {
@@ -58,10 +59,10 @@ impl Runs<'_> {
         }
     }
 
-    fn newest_of(&self, name: &BundleName) -> Result<Option<RunId>, RecordError> {
+    fn newest_of(&self, named: &Named) -> Result<Option<RunId>, RecordError> {
         for id in self.ids()?.into_iter().rev() {
             match self.get(&id) {
-                Ok(run) if run.installation == *name => return Ok(Some(id)),
+                Ok(run) if named.is(&run) => return Ok(Some(id)),
                 Ok(_) | Err(RecordError::NoRun { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -75,6 +76,33 @@ impl Runs<'_> {
     /// If the runs cannot be listed.
     pub fn short_ids(&self) -> Result<BTreeMap<RunId, String>, RecordError> {
         Ok(short(&self.ids()?))
+    }
+}
+
+/// What a person names runs by: an installation, or a bundle of a version.
+struct Named {
+    name: BundleName,
+    version: Option<Version>,
+}
+
+impl Named {
+    fn read(text: &str) -> Option<Self> {
+        let (name, version) = match text.split_once(':') {
+            Some((name, version)) => (name, Some(Version::as_named(version).ok()?)),
+            None => (text, None),
+        };
+        let name = BundleName::as_written(name).ok()?;
+        Some(Self { name, version })
+    }
+
+    fn is(&self, run: &Run) -> bool {
+        match &self.version {
+            None => run.installation == self.name,
+            Some(version) => {
+                let named = run.installation == self.name || run.bundle == self.name.as_str();
+                named && run.version == *version
+            }
+        }
     }
 }
 

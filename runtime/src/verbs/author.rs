@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use samebundle_registry::durable;
-use samebundle_registry::store::{Memory, Resolve};
+use samebundle_registry::store::{Memory, Resolve, Tags};
+use samebundle_registry::trust::discover;
 use samebundle_registry::{Origin, Store, StoreError};
 use samebundle_spec::record::RunId;
 use samebundle_spec::{BundleName, Classify, Descriptor, Digest, ErrorKind, Reference, Tag, Version};
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bring::find_pipeline;
 use super::resolve::local_tag;
-use super::{LocalName, Site, VerbError};
+use super::{LocalName, LocationError, Site, VerbError};
 use crate::build::{self, BuildInputs, Built, Registries};
 use crate::portable;
 use crate::record::Installations;
@@ -170,8 +171,13 @@ pub fn init(_: &Site, request: InitRequest) -> Result<InitReport, VerbError> {
         Some(pipeline) => {
             let plain = pipeline_path(&folder, pipeline)?;
             let path = folder.join(&plain);
-            std::fs::metadata(&path).map_err(VerbError::io("find", &path))?;
-            plain
+            match std::fs::metadata(&path) {
+                Ok(_) => plain,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    return Err(LocationError::NoFile { path }.into());
+                }
+                Err(error) => return Err(VerbError::io("find", &path)(error)),
+            }
         }
         None => match find_pipeline(&folder) {
             Some(found) => found.to_string_lossy().into_owned(),
@@ -278,7 +284,9 @@ pub async fn build(site: &Site, request: BuildRequest) -> Result<BuildReport, Ve
         function: request.pipeline.as_deref(),
         ..inputs(site, &request.folder, &store, &tags, &registries)
     };
+    let before = TagsBefore::of(site, &request.folder).await?;
     let built = built(site, &inputs).await?;
+    before.say_what_changed(site, &built).await?;
     let runs = attach_history(site, &built).await?;
     Ok(BuildReport {
         name: built.name,
@@ -289,6 +297,59 @@ pub async fn build(site: &Site, request: BuildRequest) -> Result<BuildReport, Ve
         tags: built.tags,
         runs,
     })
+}
+
+/// What the tags of a bundle named in the local store before it was built.
+pub(super) struct TagsBefore(Vec<(Tag, Descriptor)>);
+
+impl TagsBefore {
+    /// Looks at the tags; of a folder that cannot be read there are none, and the build says why.
+    pub(super) async fn of(site: &Site, folder: &Path) -> Result<Self, VerbError> {
+        let Ok(manifest) = build::read_manifest(folder) else {
+            return Ok(Self(Vec::new()));
+        };
+        let store = site.store().await?;
+        let mut found = Vec::new();
+        for version in [Some(manifest.version), None] {
+            let name = manifest.name.clone();
+            let tag = local_tag(&LocalName { name, version })?;
+            match store.resolve(&tag).await {
+                Ok(index) => found.push((tag, index)),
+                Err(StoreError::NotFound { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(Self(found))
+    }
+
+    /// Gives the tags back what they named.
+    pub(super) async fn restore(&self, site: &Site) -> Result<(), VerbError> {
+        let store = site.store().await?;
+        for (tag, index) in &self.0 {
+            store.tag(index, tag).await?;
+        }
+        Ok(())
+    }
+
+    /// Says that a version which was signed names other content now.
+    async fn say_what_changed(&self, site: &Site, built: &Built) -> Result<(), VerbError> {
+        let version = built.version.as_tag();
+        let mut before = self
+            .0
+            .iter()
+            .filter(|(tag, _)| tag.as_str().ends_with(&format!("_{version}")));
+        let Some((_, before)) = before.find(|(_, index)| index.digest != built.index.digest) else {
+            return Ok(());
+        };
+        let found = discover::signatures(&site.store().await?, before).await?;
+        if !found.documents.is_empty() {
+            site.notice(format!(
+                "{} {} names other content now than what was signed ({}): raise `version` in samebundle.yaml before others get it",
+                built.name, built.version, before.digest
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// Builds, unless the build is cancelled, and shows what in the pipeline has no effect.

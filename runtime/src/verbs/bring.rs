@@ -130,7 +130,9 @@ pub async fn bring(site: &Site, request: BringRequest) -> Result<BringReport, Ve
                 environment: None,
                 consent: request.consent,
             };
-            reported(install(site, install_request).await?.installation)
+            let installed = install(site, install_request).await?.installation;
+            said(site, &installed);
+            reported(installed)
         }
         RunSource::Folder(folder) => {
             let project = Project::of_folder(folder, None)?;
@@ -143,9 +145,18 @@ pub async fn bring(site: &Site, request: BringRequest) -> Result<BringReport, Ve
     }
 }
 
+/// Says what the run that follows runs.
+fn said(site: &Site, installed: &Installation) {
+    site.step(format!(
+        "installed {} {}",
+        installed.name,
+        installed.known_version()
+    ));
+}
+
 fn reported(installation: Installation) -> Result<BringReport, VerbError> {
     Ok(BringReport {
-        version: installation.version.parse().map_err(VerbError::Name)?,
+        version: installation.known_version().parse().map_err(VerbError::Name)?,
         digest: installation.index.digest,
         name: installation.name,
     })
@@ -305,7 +316,8 @@ async fn working_copy(
         secrets: std::collections::BTreeMap::new(),
         replace: true,
     };
-    lifecycle::install(&site.context, store, &machine, opened, new).await?;
+    let installed = lifecycle::install(&site.context, store, &machine, opened, new).await?;
+    said(site, &installed.installation);
     Ok(BringReport {
         name,
         version,

@@ -3,12 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use samebundle_registry::StoreError;
 use samebundle_registry::archive;
 use samebundle_registry::archive::volumes::{Cut, Volume};
 use samebundle_registry::copy::{self, Copied, Options};
 use samebundle_registry::layout::Layout;
-use samebundle_registry::store::{Origin, Tags, Target};
-use samebundle_registry::trust::Verified;
+use samebundle_registry::remote::RemoteRepository;
+use samebundle_registry::store::{Origin, Resolve, Tags, Target};
+use samebundle_registry::trust::{Verified, discover};
+use samebundle_spec::signing::Expected;
 use samebundle_spec::{Descriptor, Digest, Reference, Tag};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,6 +20,7 @@ use super::progress::CopyMeter;
 use super::resolve::{ArchiveCheck, local_tag, resolve};
 use super::{Consent, LocalName, Location, ResolvedBundle, Site, VerbError};
 use crate::opened::OpenedBundle;
+use crate::portable;
 
 /// Copies a bundle from any location to any location.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -69,6 +73,8 @@ pub struct CopyReport {
     pub digest: Digest,
     /// Where it is now: a reference with its tag, a path, or the local store.
     pub to: String,
+    /// How many runs of its author or of an export went along.
+    pub runs: usize,
     /// What moved, or the files that were written.
     #[serde(flatten)]
     pub result: CopyResult,
@@ -166,27 +172,63 @@ pub async fn copy(site: &Site, request: CopyRequest) -> Result<CopyReport, VerbE
     if volumes.is_some() && !matches!(to, Location::Archive(..)) {
         return Err(VerbError::Usage("only a file is cut into volumes".to_owned()));
     }
-    let bundle = resolve(site, &from, ArchiveCheck::WhileCopied).await?;
+    let mut bundle = resolve(site, &from, ArchiveCheck::WhileCopied).await?;
+    let runs = runs_along(site, &mut bundle, &from, &to).await?;
+    let report = Box::pin(copy_resolved(site, &bundle, (&from, to), volumes)).await?;
+    Ok(CopyReport { runs, ..report })
+}
+
+/// Counts the runs that a copy takes along. What came with an export of somebody stays in this home: only `history:` in
+/// `samebundle.yaml` publishes runs. A copy between other places leaves nothing out.
+async fn runs_along(
+    site: &Site,
+    bundle: &mut ResolvedBundle,
+    from: &Location,
+    to: &Location,
+) -> Result<usize, VerbError> {
+    let found = portable::travelling(bundle.source.as_ref(), &bundle.index).await?;
+    if !matches!(from, Location::Local(_)) || matches!(to, Location::Local(_)) {
+        return Ok(found.published_runs.saturating_add(found.private_runs));
+    }
+    if !found.private.is_empty() {
+        site.notice(format!(
+            "runs that came with an export of {} stay here: `history:` in samebundle.yaml publishes runs, and `export` carries \
+             them to one person",
+            bundle.shown
+        ));
+    }
+    bundle.without = found.private;
+    Ok(found.published_runs)
+}
+
+async fn copy_resolved(
+    site: &Site,
+    bundle: &ResolvedBundle,
+    (from, to): (&Location, Location),
+    volumes: Option<VolumeOptions>,
+) -> Result<CopyReport, VerbError> {
     let step = |to: &str| site.step(format!("copy {} to {to}", bundle.index.digest));
     match to {
         Location::Registry(reference) => {
-            let (tag, to) = destination(&bundle, &reference).await?;
-            step(&to);
+            let (tag, to) = destination(bundle, &reference).await?;
             let sink = site.remote(&reference.repository)?;
-            if let Location::Registry(from) = &from {
-                sink.add_sibling(&from.repository);
+            never_changes(&sink, tag.as_ref(), (&to, bundle.index.digest)).await?;
+            step(&to);
+            match from {
+                Location::Registry(from) => sink.add_sibling(&from.repository),
+                from => said_if_unsigned(site, bundle, from).await?,
             }
-            let copied = copy_to(site, &bundle, &sink, tag).await?;
+            let copied = copy_to(site, bundle, &sink, tag).await?;
             Ok(report(&bundle.index, to, copied))
         }
         Location::Layout(dir, tag) => {
-            let tag = layout_tag(&bundle, &dir, tag).await?;
+            let tag = layout_tag(bundle, &dir, tag).await?;
             step(&dir.display().to_string());
             let layout = Layout::create(&dir).await?;
-            let copied = copy_to(site, &bundle, &layout, Some(tag)).await?;
+            let copied = copy_to(site, bundle, &layout, Some(tag)).await?;
             Ok(report(&bundle.index, dir.display().to_string(), copied))
         }
-        Location::Archive(path, None) => write_archive(site, &bundle, &path, volumes).await,
+        Location::Archive(path, None) => write_archive(site, bundle, &path, volumes).await,
         Location::Archive(path, Some(tag)) => Err(VerbError::Usage(format!(
             "an archive names its bundle by the bundle's own version: write archive:{} without :{tag}",
             path.display()
@@ -199,7 +241,7 @@ pub async fn copy(site: &Site, request: CopyRequest) -> Result<CopyReport, VerbE
             if let Some(version) = &name.version {
                 bundle.fits(&version.as_tag().parse()?).await?;
             }
-            let copied = into_store(site, &bundle, Some(&name)).await?;
+            let copied = into_store(site, bundle, Some(&name)).await?;
             Ok(report(
                 &bundle.index,
                 format!("the local store as {}", name.name),
@@ -207,6 +249,52 @@ pub async fn copy(site: &Site, request: CopyRequest) -> Result<CopyReport, VerbE
             ))
         }
     }
+}
+
+/// Refuses to give the tag of a version to other content than it has in a registry.
+///
+/// # Errors
+/// [`VerbError::Released`], or if the registry cannot be asked.
+pub(super) async fn never_changes(
+    sink: &RemoteRepository,
+    tag: Option<&Tag>,
+    (place, digest): (&str, Digest),
+) -> Result<(), VerbError> {
+    let Some(tag) = tag.filter(|tag| is_release(tag)) else {
+        return Ok(());
+    };
+    match sink.resolve(tag).await {
+        Ok(released) if released.digest != digest => Err(VerbError::Released {
+            reference: place.to_owned(),
+            released: released.digest,
+        }),
+        Ok(_) | Err(StoreError::NotFound { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Tells whether a tag is a whole version, which stands for one content for good. `1` and `1.2` may move on.
+fn is_release(tag: &Tag) -> bool {
+    let text = tag.as_str();
+    let text = text.strip_prefix('v').unwrap_or(text);
+    let tag = text.parse::<Tag>();
+    tag.is_ok_and(|tag| Expected::of_tag(&tag).version.is_some())
+}
+
+/// Says that what is pushed has no signature, because nobody can trust it as it is.
+async fn said_if_unsigned(site: &Site, bundle: &ResolvedBundle, from: &Location) -> Result<(), VerbError> {
+    let (source, index) = (bundle.source.as_ref(), &bundle.index);
+    let found = discover::signatures(source, index).await?;
+    let signed = !found.documents.is_empty()
+        || found.missed.is_some()
+        || !discover::cosign_layers(source, index).await?.is_empty()
+        || !discover::notation(source, index).await?.documents.is_empty();
+    if !signed {
+        site.notice(format!(
+            "{from} is not signed: others get it only with --allow-unsigned; `sign {from}` and a second push change that"
+        ));
+    }
+    Ok(())
 }
 
 /// Returns the tag that a bundle gets in a registry, and the text of the destination with it. The tag is the one that
@@ -264,6 +352,7 @@ pub(super) fn report(index: &Descriptor, to: String, copied: Copied) -> CopyRepo
     CopyReport {
         digest: index.digest,
         to,
+        runs: 0,
         result: CopyResult::Moved(copied.into()),
     }
 }
@@ -289,7 +378,11 @@ pub(super) async fn copy_to<T: Target + ?Sized>(
     tag: Option<Tag>,
 ) -> Result<Copied, VerbError> {
     let source: &dyn Origin = bundle.source.as_ref();
-    Ok(copy::copy(source, sink, &bundle.index, &options(site, tag)).await?)
+    let options = Options {
+        without: bundle.without.clone(),
+        ..options(site, tag)
+    };
+    Ok(copy::copy(source, sink, &bundle.index, &options).await?)
 }
 
 async fn write_archive(
@@ -302,7 +395,10 @@ async fn write_archive(
     let source: &dyn Origin = bundle.source.as_ref();
     let options = archive::Options {
         format: archive::ArchiveFormat::of(path),
-        copy: options(site, None),
+        copy: Options {
+            without: bundle.without.clone(),
+            ..options(site, None)
+        },
         since: None,
         cut: volumes.map(Cut::from),
     };
@@ -312,6 +408,7 @@ async fn write_archive(
     Ok(CopyReport {
         digest: bundle.index.digest,
         to: path.display().to_string(),
+        runs: 0,
         result: CopyResult::Written(Written::of(path, &written.files)),
     })
 }

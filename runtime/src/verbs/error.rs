@@ -16,7 +16,7 @@ use samebundle_spec::bundle::parameter::nearest;
 use samebundle_spec::name::NameError;
 use samebundle_spec::record::Run;
 use samebundle_spec::reference::ReferenceError;
-use samebundle_spec::signing::{PolicyError, Refusal, ScopeError, SignatureFault};
+use samebundle_spec::signing::{PolicyError, Refusal, Scope, ScopeError, SignatureFault};
 use samebundle_spec::{BundleName, Classify, Digest, ErrorKind, Repository, Timestamp, Version};
 
 use super::{LocationError, PassphraseError};
@@ -203,13 +203,33 @@ pub enum VerbError {
     },
     /// A version is released with other content.
     #[error(
-        "{reference} is released with other content ({released}): a version never changes; raise `version` in samebundle.yaml"
+        "{reference} is released with other content ({released}): a version never changes; raise `version` in samebundle.yaml, or push \
+         to a tag that is no version"
     )]
     Released {
         /// The reference.
         reference: String,
         /// What is there.
         released: Digest,
+    },
+    /// A version is signed with other content.
+    #[error(
+        "{name} {version} is signed with other content ({other}): a version never changes; raise `version` in samebundle.yaml \
+         and build again, or sign with --replace if nobody has the other"
+    )]
+    SignedOtherwise {
+        /// The bundle's name.
+        name: BundleName,
+        /// Its version.
+        version: Version,
+        /// What was signed before.
+        other: Digest,
+    },
+    /// The trust store has no rule for a scope.
+    #[error("there is no rule for {scope}; `trust list` shows those that there are")]
+    NoRule {
+        /// The scope.
+        scope: Scope,
     },
     /// A credential has no value.
     #[error(transparent)]
@@ -228,6 +248,25 @@ pub enum VerbError {
     WorkingCopy {
         /// The name.
         name: BundleName,
+    },
+    /// An installation is a working copy, which no other place has.
+    #[error("{name} is a working copy: `run {folder}` builds it again")]
+    FromFolder {
+        /// The installation.
+        name: BundleName,
+        /// Its folder.
+        folder: String,
+    },
+    /// A registry does not take a name and a password.
+    #[error(
+        "{registry} does not take this name and password: the name or the password is wrong, or this user may not log in \
+         there ({why})"
+    )]
+    LoginRefused {
+        /// The registry.
+        registry: String,
+        /// Its answer.
+        why: String,
     },
     /// The policy refuses source in a git repository.
     #[error(
@@ -251,12 +290,14 @@ pub enum VerbError {
     },
     /// An installation has another version than the one that was named.
     #[error(
-        "{name} is installed with version {installed}, not {wanted}: `upgrade {name} {name}:{wanted}` changes that if the local \
+        "{name} is installed with version {installed}, not {wanted}: `upgrade {name} {bundle}:{wanted}` changes that if the local \
          store has it, and {name} alone names what is installed"
     )]
     OtherVersion {
         /// The installation.
         name: BundleName,
+        /// Its bundle.
+        bundle: String,
         /// The version that it has.
         installed: String,
         /// The version that was asked for.
@@ -271,6 +312,16 @@ pub enum VerbError {
         wanted: Option<Version>,
         /// The versions that it had.
         there: Vec<String>,
+    },
+    /// The local store has no bundle of that name.
+    #[error("{}", no_bundle(.name, .installed.as_deref(), .near.as_ref()))]
+    NoBundle {
+        /// The name.
+        name: BundleName,
+        /// The bundle of an installation of that name.
+        installed: Option<String>,
+        /// The nearest name that the store has.
+        near: Option<String>,
     },
     /// The local store does not have this version.
     #[error("there is no {text} in the local store{}", versions(.name, .there))]
@@ -343,6 +394,19 @@ fn nothing_earlier(name: &BundleName, wanted: Option<&Version>, there: &[String]
     }
 }
 
+fn no_bundle(name: &BundleName, installed: Option<&str>, near: Option<&String>) -> String {
+    match installed {
+        Some(bundle) => format!(
+            "there is no bundle {name} in the local store; the installation {name} is of the bundle {bundle}, and `explain {name}` \
+             shows it"
+        ),
+        None => format!(
+            "there is no bundle {name} in the local store{}; `build DIR` makes one, and `pull` or `install` brings one",
+            did_you_mean(near)
+        ),
+    }
+}
+
 fn versions(name: &BundleName, there: &[String]) -> String {
     match there {
         [] => format!(", nor another version of {name}"),
@@ -378,6 +442,7 @@ impl Classify for VerbError {
             | Self::Scope(_)
             | Self::UnknownParameter { .. }
             | Self::OnlySource { .. }
+            | Self::FromFolder { .. }
             | Self::Usage(_) => ErrorKind::Usage,
             Self::ParameterValue { .. } | Self::Policy(_) => ErrorKind::Input,
             Self::Store(error) => error.kind(),
@@ -402,10 +467,12 @@ impl Classify for VerbError {
             Self::SourceRefused { refusal, .. } => refusal.kind(),
             Self::Damaged(_) | Self::Receipt { .. } | Self::FileSignature { .. } => ErrorKind::NotTrusted,
             Self::NoKey { .. }
+            | Self::NoRule { .. }
             | Self::NoVolume { .. }
             | Self::WorkingCopy { .. }
             | Self::OtherVersion { .. }
             | Self::NoVersion { .. }
+            | Self::NoBundle { .. }
             | Self::NothingEarlier { .. }
             | Self::NoCatalog { .. }
             | Self::NoKeyOffered { .. }
@@ -414,7 +481,11 @@ impl Classify for VerbError {
             | Self::FilesRemoved { .. }
             | Self::NothingOf { .. }
             | Self::NoTask { .. } => ErrorKind::NotFound,
-            Self::Released { .. } | Self::VolumeInUse { .. } | Self::RunGoesOn { .. } => ErrorKind::Conflict,
+            Self::Released { .. }
+            | Self::SignedOtherwise { .. }
+            | Self::VolumeInUse { .. }
+            | Self::RunGoesOn { .. } => ErrorKind::Conflict,
+            Self::LoginRefused { .. } => ErrorKind::Denied,
             Self::Cancelled { .. } => ErrorKind::Interrupted,
             Self::Select(error) => error.kind(),
             Self::Path(error) => error.kind(),

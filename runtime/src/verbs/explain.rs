@@ -10,10 +10,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::install::exported_version;
 use super::resolve::resolve_installed;
-use super::{Location, Site, VerbError};
+use super::{LocalName, Location, Site, VerbError};
 use crate::opened::{Kind, OpenedBundle};
-use crate::portable;
+use crate::portable::{self, CarriedHistory};
+use crate::record::Installations;
 
 /// Asks what a bundle is.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -32,6 +34,9 @@ pub struct ExplainReport {
     pub name: String,
     /// Its version.
     pub version: String,
+    /// The version by which an export named it that holds it or brought it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exported: Option<String>,
     /// What it is for.
     pub description: Option<String>,
     /// Its parameters by name.
@@ -126,6 +131,7 @@ pub async fn explain(site: &Site, request: ExplainRequest) -> Result<ExplainRepo
         digest: resolved.index.digest,
         name: view.name.clone(),
         version: view.version.to_string(),
+        exported: exported(site, &request.bundle, &history)?,
         description: view.description.clone(),
         parameters: parameters(view),
         outputs: view.outputs.clone(),
@@ -138,6 +144,17 @@ pub async fn explain(site: &Site, request: ExplainRequest) -> Result<ExplainRepo
         definitions: view.definitions.clone(),
         notices: notices.chain(placement).collect(),
     })
+}
+
+fn exported(site: &Site, bundle: &Location, history: &CarriedHistory) -> Result<Option<String>, VerbError> {
+    let exported = match bundle {
+        Location::Local(LocalName { name, version: None }) => {
+            let installed = Installations::new(site.home()).find(name)?;
+            installed.and_then(|one| one.exported)
+        }
+        other => exported_version(other, history),
+    };
+    Ok(exported.map(|version| version.to_string()))
 }
 
 fn parameters(view: &samebundle_spec::bundle::View) -> BTreeMap<String, ExplainedParameter> {

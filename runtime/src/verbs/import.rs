@@ -10,7 +10,7 @@ use samebundle_spec::{BundleName, Descriptor};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::copy::{Bytes, CopyReport, copy_to, destination, report, verified_into_store};
+use super::copy::{Bytes, CopyReport, copy_to, destination, never_changes, report, verified_into_store};
 use super::credentials;
 use super::install::take_runs;
 use super::receipt::{self, ReceiptOptions, ReceiptWriter};
@@ -172,6 +172,8 @@ async fn into_registry(
     };
     let (tag, shown) = destination(bundle, reference).await?;
     let remote = site.remote(&reference.repository)?;
+    never_changes(&remote, tag.as_ref(), (&shown, bundle.index.digest)).await?;
+    let along = portable::travelling(bundle.source.as_ref(), &bundle.index).await?;
     let copied = copy_to(site, bundle, &remote, tag).await?;
     let receipt = match writer {
         Some(writer) => Some(
@@ -182,7 +184,10 @@ async fn into_registry(
         None => None,
     };
     Ok(ImportReport::Copied(ImportedCopy {
-        copy: report(&bundle.index, shown, copied),
+        copy: CopyReport {
+            runs: along.published_runs.saturating_add(along.private_runs),
+            ..report(&bundle.index, shown, copied)
+        },
         receipt,
     }))
 }

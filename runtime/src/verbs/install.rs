@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::bring::WORKING_COPY;
 use super::copy::verified_into_store;
 use super::credentials;
 use super::resolve::{ArchiveCheck, installation, open_installed, resolve, still_verified};
@@ -20,7 +21,7 @@ use super::{Consent, CredentialsGiven, Given, LocalName, Location, ResolvedBundl
 use crate::lifecycle::{self, LifecycleError};
 use crate::opened::{Kind, OpenedBundle};
 use crate::plan::RUN;
-use crate::portable::{self, ComingRuns, TakenRuns};
+use crate::portable::{self, CarriedHistory, ComingRuns, TakenRuns};
 use crate::record::Installations;
 use crate::secret::{self, SecretValue};
 
@@ -156,7 +157,7 @@ async fn install_as(
     let (_, opened) = verified_into_store(site, &bundle, verified, &store).await?;
     check_kind(request.wanted, opened.get())?;
     let history = portable::history_of(&store, &bundle.index).await?;
-    let exported = history.installation().and_then(|before| before.exported.clone());
+    let exported = exported_version(&request.from, &history);
     // What came along is checked whole before anything is installed.
     let coming = portable::prepare_runs(&site.context, &store, history).await?;
     let view = opened.get().bundle.view();
@@ -208,6 +209,15 @@ pub(super) fn take_runs(
         ));
     }
     Ok(taken)
+}
+
+/// The version by which the export that a file holds named it. What lies beside a bundle in a registry or in the local store
+/// renames nothing, because nobody signed it.
+pub(super) fn exported_version(from: &Location, history: &CarriedHistory) -> Option<Version> {
+    match from {
+        Location::Archive(..) | Location::Layout(..) => history.installation()?.exported.clone(),
+        Location::Registry(_) | Location::Local(_) | Location::Git(_) => None,
+    }
 }
 
 /// The parameters of the installation that is replaced, as far as the new bundle takes them. What it does not take is said.
@@ -310,7 +320,7 @@ fn check_kind(wanted: Option<Wanted>, bundle: &OpenedBundle) -> Result<(), VerbE
 pub async fn upgrade(site: &Site, request: UpgradeRequest) -> Result<InstallReport, VerbError> {
     let before = installation(site, &request.name)?;
     let from = match request.from {
-        Some(from) => from,
+        Some(from) => meant(&before, from),
         None => origin(&before)?,
     };
     let install = InstallRequest {
@@ -324,8 +334,40 @@ pub async fn upgrade(site: &Site, request: UpgradeRequest) -> Result<InstallRepo
     };
     let mut report = Box::pin(install_as(site, install, Some(&before))).await?;
     report.unchanged = before.index.digest == report.installation.index.digest;
-    report.replaced = before.version.parse().ok();
+    report.replaced = before.known_version().parse().ok();
     Ok(report)
+}
+
+/// Reads a version alone as that version where the installation came from, if that is a registry, and otherwise in the local
+/// store.
+fn meant(before: &Installation, from: Location) -> Location {
+    let version = match &from {
+        Location::Local(LocalName { name, version: None }) => {
+            let numbers = name.as_str().trim_start_matches('v');
+            let is_number = numbers.chars().all(|c| c.is_ascii_digit() || c == '.');
+            Version::as_named(name.as_str()).ok().filter(|_| is_number)
+        }
+        _ => None,
+    };
+    let Some(version) = version else { return from };
+    match (origin(before), before.bundle.parse()) {
+        (Ok(Location::Registry(mut place)), _) => {
+            place.tag = version.as_tag().parse().ok();
+            place.digest = None;
+            Location::Registry(place)
+        }
+        (_, Ok(name)) => Location::Local(LocalName {
+            name,
+            version: Some(version),
+        }),
+        (_, Err(_)) => from,
+    }
+}
+
+/// Returns the folder of a working copy.
+pub(super) fn working_copy_of(installation: &Installation) -> Option<&str> {
+    let source = installation.source.strip_prefix(WORKING_COPY)?;
+    Some(source.rsplit_once('@').map_or(source, |(folder, _)| folder))
 }
 
 /// Returns the location from which an installation came, without the digest to which it was pinned.
@@ -343,6 +385,12 @@ pub(super) fn origin(installation: &Installation) -> Result<Location, VerbError>
             ))),
             false => Ok(Location::Git(git.unpinned())),
         };
+    }
+    if let Some(folder) = working_copy_of(installation) {
+        return Err(VerbError::FromFolder {
+            name: installation.name.clone(),
+            folder: folder.to_owned(),
+        });
     }
     let source = installation
         .source

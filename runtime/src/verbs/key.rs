@@ -184,7 +184,7 @@ fn passphrase_of(site: &Site, file: &Path, what: &str) -> Result<Option<Passphra
 /// # Errors
 /// If there is no such key, or its passphrase is not given or is wrong.
 pub(super) fn load(site: &Site, name: &BundleName) -> Result<SigningKey, VerbError> {
-    check(site, name)?;
+    check_key(site, name)?;
     let path = key_path(site, name);
     let passphrase = passphrase_of(site, &path, &format!("key {name}"))?;
     Ok(keys::load(&path, passphrase.as_ref())?)
@@ -194,7 +194,7 @@ pub(super) fn load(site: &Site, name: &BundleName) -> Result<SigningKey, VerbErr
 ///
 /// # Errors
 /// If there is none.
-pub(super) fn check(site: &Site, name: &BundleName) -> Result<(), VerbError> {
+pub fn check_key(site: &Site, name: &BundleName) -> Result<(), VerbError> {
     match key_path(site, name).exists() {
         true => Ok(()),
         false => Err(no_key(name)),
@@ -260,7 +260,7 @@ fn listed(path: &Path, trust: &TrustStore) -> Result<Option<ListedKey>, VerbErro
 /// If there is no such key, or its files cannot be removed.
 pub fn remove_key(site: &Site, request: &RemoveKeyRequest) -> Result<RemoveKeyReport, VerbError> {
     let name = &request.name;
-    check(site, name)?;
+    check_key(site, name)?;
     for path in [key_path(site, name), public_path(site, name)] {
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

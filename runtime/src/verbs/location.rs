@@ -135,6 +135,14 @@ pub enum LocationError {
         /// The text.
         text: String,
     },
+    /// A pipeline's file, of which no bundle was made.
+    #[error(
+        "{text:?} is a pipeline's file and no bundle: `run {text}` builds and runs it, and `build` makes a bundle of its folder"
+    )]
+    Pipeline {
+        /// The text.
+        text: String,
+    },
     /// Standard output or input.
     #[error("'-' is not read or written: name a file, and a bundle can be checked and resumed")]
     Stream,
@@ -153,6 +161,9 @@ const OTHER_ENDINGS: [&str; 13] = [
     ".tar.zst", ".tzst", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".zip", ".oci", ".gpg", ".age", ".7z",
     ".sif", ".gz",
 ];
+
+/// Endings of files with a pipeline.
+const PIPELINES: [&str; 4] = [".py", ".ipynb", ".yaml", ".yml"];
 
 /// Schemes that other tools write before a reference. They mean the same as no scheme; `https` only before a digest, because
 /// other addresses of it are those of git repositories.
@@ -196,6 +207,9 @@ impl FromStr for Location {
             };
         }
         let owned = || text.to_owned();
+        if PIPELINES.iter().any(|ending| text.ends_with(ending)) && !remote {
+            return Err(LocationError::Pipeline { text: owned() });
+        }
         if is_path {
             return Err(LocationError::Path { text: owned() });
         }
@@ -363,7 +377,7 @@ impl FromStr for LocalName {
         match text.split_once(':') {
             Some((name, version)) => Ok(Self {
                 name: BundleName::as_written(name)?,
-                version: Some(Version::as_written(version)?),
+                version: Some(Version::as_named(version)?),
             }),
             None => Ok(Self {
                 name: BundleName::as_written(text)?,

@@ -80,7 +80,7 @@ pub use install::{
 };
 pub use key::{
     ExportKeyReport, ExportKeyRequest, GenerateKeyRequest, ImportKeyRequest, KeyReport, KeysReport,
-    ListedKey, RemoveKeyReport, RemoveKeyRequest, export_key, generate_key, import_key, list_keys,
+    ListedKey, RemoveKeyReport, RemoveKeyRequest, check_key, export_key, generate_key, import_key, list_keys,
     remove_key,
 };
 pub use location::{LocalName, Location, LocationError, archive_stem};

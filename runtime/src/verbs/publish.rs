@@ -2,13 +2,13 @@
 
 use std::path::PathBuf;
 
-use samebundle_registry::StoreError;
-use samebundle_registry::store::Resolve;
 use samebundle_spec::authoring::{RunFiles, RunMetadata, Runs};
 use samebundle_spec::{BundleName, Reference, Tag, Version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::author::TagsBefore;
+use super::copy::never_changes;
 use super::{
     BuildReport, BuildRequest, CopyReport, CopyRequest, ExportReport, ExportRequest, LocalName, Location,
     SignReport, SignRequest, Site, VerbError, build, copy, export, key, sign,
@@ -70,7 +70,8 @@ pub async fn publish(site: &Site, request: PublishRequest) -> Result<PublishRepo
         }
     };
     // What can be refused is refused before the minutes that a build may take.
-    key::check(site, &request.key)?;
+    key::check_key(site, &request.key)?;
+    let before = TagsBefore::of(site, &request.folder).await?;
     let built = build(
         site,
         BuildRequest {
@@ -83,7 +84,12 @@ pub async fn publish(site: &Site, request: PublishRequest) -> Result<PublishRepo
     let to = match to {
         Destination::Registry(to) => {
             let (to, version) = tagged(to, &built)?;
-            refuse_other_content(site, &to, &version, &built).await?;
+            let sink = site.remote(&to.repository)?;
+            let kept = never_changes(&sink, Some(&version), (&to.to_string(), built.digest)).await;
+            if kept.is_err() {
+                before.restore(site).await?;
+            }
+            kept?;
             Destination::Registry(to)
         }
         file @ Destination::File(_) => file,
@@ -107,6 +113,8 @@ async fn signed(site: &Site, bundle: LocalName, key: BundleName) -> Result<SignR
         sequence: None,
         expires_in_days: None,
         repositories: Vec::new(),
+        // What was signed and never arrived in the registry may change; what did arrive was refused above.
+        replace: true,
     };
     sign(site, request).await
 }
@@ -170,21 +178,4 @@ async fn write(
         volumes: None,
     };
     Ok(Published::Exported(export(site, request).await?))
-}
-
-async fn refuse_other_content(
-    site: &Site,
-    to: &Reference,
-    tag: &Tag,
-    built: &BuildReport,
-) -> Result<(), VerbError> {
-    match site.remote(&to.repository)?.resolve(tag).await {
-        Ok(released) if released.digest == built.digest => Ok(()),
-        Ok(released) => Err(VerbError::Released {
-            reference: to.to_string(),
-            released: released.digest,
-        }),
-        Err(StoreError::NotFound { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }

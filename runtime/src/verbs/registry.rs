@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use samebundle_registry::StoreError;
+use samebundle_registry::remote::RemoteRepository;
 use samebundle_registry::remote::credentials::{self, Credential, KeptBy};
 use samebundle_registry::trust::keys::Passphrase;
-use samebundle_spec::{Repository, Tag};
+use samebundle_spec::{Repository, Tag, Version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -40,7 +42,7 @@ pub struct ListTagsRequest {
 pub struct TagsReport {
     /// The repository.
     pub repository: Repository,
-    /// Its tags, sorted, without those that only hold signatures and other referrers.
+    /// Its tags, versions in their order and then the others, without those that only hold signatures and other referrers.
     pub tags: Vec<Tag>,
 }
 
@@ -130,13 +132,28 @@ pub async fn registry_ls(
 /// If the registry cannot be asked, denies it, or has no such repository.
 pub async fn registry_tags(site: &Site, request: ListTagsRequest) -> Result<TagsReport, VerbError> {
     let repository = request.repository;
-    match site.remote(&repository)?.tags_if_any().await? {
-        Some(mut tags) => {
-            tags.retain(|tag| !is_of_referrer(tag));
-            Ok(TagsReport { repository, tags })
-        }
+    match tags_of(&site.remote(&repository)?).await? {
+        Some(tags) => Ok(TagsReport { repository, tags }),
         None => Err(VerbError::NoRepository { repository }),
     }
+}
+
+/// Returns the tags of a repository as people read them: versions in their order, then the others. `None` if there is no
+/// such repository.
+pub(super) async fn tags_of(remote: &RemoteRepository) -> Result<Option<Vec<Tag>>, StoreError> {
+    let Some(mut tags) = remote.tags_if_any().await? else {
+        return Ok(None);
+    };
+    tags.retain(|tag| !is_of_referrer(tag));
+    tags.sort_by_cached_key(order);
+    Ok(Some(tags))
+}
+
+/// Sorts versions before words, and versions by what they say.
+fn order(tag: &Tag) -> (bool, Option<Version>, String) {
+    let text = tag.as_str();
+    let version = Version::as_written(text.strip_prefix('v').unwrap_or(text)).ok();
+    (version.is_none(), version, text.to_owned())
 }
 
 /// Tells whether a tag is one of cosign, or of a registry without a list of referrers: `sha256-HEX`, with or without more.
@@ -158,7 +175,14 @@ pub async fn login(site: &Site, request: LoginRequest) -> Result<LoginReport, Ve
         username: request.username.clone(),
         password: request.password.clone(),
     };
-    let checked = site.remote_as(&any, credential)?.log_in().await?;
+    let checked = site.remote_as(&any, credential)?.log_in().await;
+    let checked = checked.map_err(|error| match error {
+        StoreError::Denied { why, .. } => VerbError::LoginRefused {
+            registry: any.registry().to_owned(),
+            why,
+        },
+        error => error.into(),
+    })?;
     // What stands in a file that is read before this one would be taken instead.
     for earlier in site
         .reach()

@@ -12,18 +12,23 @@ use samebundle_registry::remote::RemoteRepository;
 use samebundle_registry::store::{Origin, Resolve};
 use samebundle_registry::trust::{self, TrustError, TrustStore, Verified};
 use samebundle_spec::bundle::Bundle;
+use samebundle_spec::bundle::parameter::nearest;
 use samebundle_spec::record::{Installation, Verification};
 use samebundle_spec::signing::{self, Expected, Refusal, SignatureFault};
-use samebundle_spec::{BundleName, Descriptor, Reference, Tag, Version};
+use samebundle_spec::{BundleName, Descriptor, Digest, Reference, Tag, Version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::bring::WORKING_COPY;
-use super::{LocalName, Location, Site, VerbError, source};
+use super::registry::tags_of;
+use super::{LocalName, Location, LocationError, Site, VerbError, source};
 use crate::foreign;
 use crate::home::Home;
 use crate::opened::{OpenError, OpenedBundle};
 use crate::record::Installations;
+
+/// How many tags the error of a reference without one names.
+const TAGS_NAMED: usize = 5;
 
 /// What a person accepts although the policy does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -50,6 +55,8 @@ pub struct ResolvedBundle {
     pub expected: Expected,
     /// The text of the location in records.
     pub shown: String,
+    /// Its referrers that a copy leaves out.
+    pub without: BTreeSet<Digest>,
 }
 
 /// When an archive is checked: whole before it is used, or blob by blob while a copy reads it.
@@ -104,6 +111,7 @@ pub(super) async fn resolve(
                 Err(StoreError::NotFound { .. }) if name.version.is_some() => {
                     return Err(no_version(&store, name).await?);
                 }
+                Err(StoreError::NotFound { .. }) => return Err(no_bundle(site, &store, name).await?),
                 outcome => outcome?,
             };
             let shown = format!("store:{}", name.name);
@@ -127,6 +135,20 @@ async fn no_version(store: &Layout, local: &LocalName) -> Result<VerbError, Verb
     })
 }
 
+/// Makes the error of a name that the local store does not have, with the nearest one that it or a list of installations has.
+async fn no_bundle(site: &Site, store: &Layout, local: &LocalName) -> Result<VerbError, VerbError> {
+    let tags = store.tags().await?;
+    let names = tags.iter().map(Tag::as_str).filter(|tag| !tag.contains('_'));
+    let names: Vec<String> = names.map(str::to_owned).collect();
+    Ok(VerbError::NoBundle {
+        installed: Installations::new(site.home())
+            .find(&local.name)?
+            .map(|one| one.bundle),
+        near: nearest(local.name.as_str(), &names),
+        name: local.name.clone(),
+    })
+}
+
 /// Reads an installation. A version that stands behind its name has to be the one that is installed.
 ///
 /// # Errors
@@ -134,16 +156,12 @@ async fn no_version(store: &Layout, local: &LocalName) -> Result<VerbError, Verb
 pub(super) fn installation(site: &Site, local: &LocalName) -> Result<Installation, VerbError> {
     let installation = Installations::new(site.home()).get(&local.name)?;
     match &local.version {
-        Some(version)
-            if version.to_string() != installation.version
-                && Some(version) != installation.exported.as_ref() =>
-        {
-            Err(VerbError::OtherVersion {
-                name: local.name.clone(),
-                installed: installation.known_version(),
-                wanted: version.clone(),
-            })
-        }
+        Some(version) if !is_at(&installation, Some(version)) => Err(VerbError::OtherVersion {
+            name: local.name.clone(),
+            bundle: installation.bundle.clone(),
+            installed: installation.known_version(),
+            wanted: version.clone(),
+        }),
         _ => Ok(installation),
     }
 }
@@ -180,19 +198,46 @@ fn is_working_copy(site: &Site, name: &BundleName) -> Result<bool, VerbError> {
     Ok(installation.is_some_and(|one| one.source.starts_with(WORKING_COPY)))
 }
 
-/// The same, but a name without a version means the bundle of an installation, if there is one of that name.
+/// The same, but a name means the bundle of an installation, if there is one of that name. Another version than the installed
+/// one is that of the same bundle in the local store.
 ///
 /// # Errors
 /// As [`resolve`].
 pub(super) async fn resolve_installed(site: &Site, location: &Location) -> Result<ResolvedBundle, VerbError> {
-    let installed = match location {
-        Location::Local(LocalName { name, version: None }) => Installations::new(site.home()).find(name)?,
-        _ => None,
+    let Location::Local(local) = location else {
+        return resolve(site, location, ArchiveCheck::BeforeUse).await;
     };
-    match installed {
-        Some(installation) => pinned(site, &installation).await,
-        None => resolve(site, location, ArchiveCheck::BeforeUse).await,
+    let installed = Installations::new(site.home()).find(&local.name)?;
+    let meant = match installed {
+        Some(one) if is_at(&one, local.version.as_ref()) => return pinned(site, &one).await,
+        Some(one) => one.bundle.parse().ok(),
+        None => None,
+    };
+    let meant = LocalName {
+        name: meant.unwrap_or_else(|| local.name.clone()),
+        version: local.version.clone(),
+    };
+    resolve(site, &Location::Local(meant), ArchiveCheck::BeforeUse).await
+}
+
+/// The same, but what the local store has under a name comes first, because that is what is signed and pushed.
+///
+/// # Errors
+/// As [`resolve`].
+pub(super) async fn resolve_stored(site: &Site, location: &Location) -> Result<ResolvedBundle, VerbError> {
+    match resolve(site, location, ArchiveCheck::BeforeUse).await {
+        Err(VerbError::NoBundle { .. } | VerbError::NoVersion { .. }) => {
+            resolve_installed(site, location).await
+        }
+        resolved => resolved,
     }
+}
+
+/// Tells whether an installation has a version, by that of its bundle or of the export that brought it.
+fn is_at(installation: &Installation, version: Option<&Version>) -> bool {
+    version.is_none_or(|version| {
+        version.to_string() == installation.version || Some(version) == installation.exported.as_ref()
+    })
 }
 
 /// Returns the bundle that an installation has pinned in the local store.
@@ -210,6 +255,7 @@ fn local(source: Arc<dyn Origin>, index: Descriptor, tag: Option<Tag>, shown: &s
         place: signing::BundleOrigin::Local,
         expected: Expected::default(),
         shown,
+        without: BTreeSet::new(),
     }
 }
 
@@ -222,7 +268,14 @@ async fn in_file(
 ) -> Result<(Arc<dyn Origin>, (Descriptor, Option<Tag>)), VerbError> {
     let scratch = site.home().scratch();
     let copied = matches!(check, ArchiveCheck::WhileCopied);
-    match archive::open_any(path, &scratch, copied).await.map_err(damaged)? {
+    let opened = match archive::open_any(path, &scratch, copied).await {
+        Err(StoreError::NotFound { .. }) if !path.exists() => {
+            let path = path.to_owned();
+            return Err(LocationError::NoFile { path }.into());
+        }
+        opened => opened.map_err(damaged)?,
+    };
+    match opened {
         archive::OpenedArchive::Layout(archive) => {
             for fault in archive.mended() {
                 site.notice(format!("{fault}; the other volumes make up for it"));
@@ -249,7 +302,7 @@ async fn in_registry(site: &Site, reference: &Reference) -> Result<ResolvedBundl
             tag = Some(found);
             (index, if asked.version.is_some() { asked } else { of_found })
         }
-        (None, None) => return Err(VerbError::Usage(format!("{reference} needs a tag or a digest"))),
+        (None, None) => return Err(no_tag(&remote, reference).await),
     };
     Ok(ResolvedBundle {
         source: Arc::new(remote),
@@ -258,7 +311,23 @@ async fn in_registry(site: &Site, reference: &Reference) -> Result<ResolvedBundl
         index,
         tag,
         expected,
+        without: BTreeSet::new(),
     })
+}
+
+/// Makes the error of a reference without a tag, with the tags that there are if the registry tells them.
+async fn no_tag(remote: &RemoteRepository, reference: &Reference) -> VerbError {
+    let tags = tags_of(remote).await.ok().flatten().unwrap_or_default();
+    let last = tags.iter().rev().take(TAGS_NAMED).map(Tag::as_str);
+    let last = last.collect::<Vec<_>>().join(", ");
+    let known = match last.as_str() {
+        "" => String::new(),
+        last => format!(", such as {last}"),
+    };
+    VerbError::Usage(format!(
+        "{reference} needs a tag or a digest{known}; `registry tags {}` lists the tags",
+        reference.repository
+    ))
 }
 
 /// Resolves a tag, or another way to write the same version if just that tag is absent. A shorter tag may name any version

@@ -109,6 +109,7 @@ async fn prepare(site: &Site, request: RunRequest) -> Result<Planned, VerbError>
         &installation.credentials,
     )?;
     let machine = site.machine(&store, request.environment.as_deref()).await?;
+    site.step(format!("environment: {}", machine.driver.name()));
     let plan = plan::plan(bundle, &installation, &request.action, &given, &machine.offers)?;
     Ok(Planned {
         store,
@@ -134,7 +135,7 @@ pub async fn plan(site: &Site, request: RunRequest) -> Result<PlanReport, VerbEr
     let view = plan.bundle.get().bundle.view();
     Ok(PlanReport {
         bundle: view.name.clone(),
-        version: view.version.to_string(),
+        version: plan.version.to_string(),
         driver: machine.driver.name().to_owned(),
         action: plan.action,
         parameters: plan.parameters,

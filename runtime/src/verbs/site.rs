@@ -357,7 +357,6 @@ impl Site {
         for notice in &offers.notices {
             self.notice(notice.clone());
         }
-        self.step(format!("environment: {}", driver.name()));
         Ok(Machine { driver, offers })
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use samebundle_registry::trust::{TrustedSource, Verified};
 use samebundle_registry::{Store, durable};
-use samebundle_spec::git::{GitPlace, GitSource};
+use samebundle_spec::git::{CommitId, GitPlace, GitSource};
 use samebundle_spec::record::{Installation, Verification};
 use samebundle_spec::signing::{BundleOrigin, Expected, Refusal};
 use samebundle_spec::{Descriptor, Version, limits};
@@ -23,6 +23,15 @@ use crate::build::{BuildInputs, Built, LOCK};
 pub(super) fn of(installation: &Installation) -> Option<GitSource> {
     let is_git = installation.source.starts_with("git+");
     is_git.then(|| installation.source.parse().ok()).flatten()
+}
+
+/// Asks which commit source is at now. It is fetched into the cache, and not built.
+///
+/// # Errors
+/// If it cannot be fetched.
+pub(super) async fn commit(site: &Site, source: &GitSource) -> Result<CommitId, VerbError> {
+    let fetched = git::fetch(source, &site.reach().tools, &site.context).await?;
+    Ok(fetched.commit)
 }
 
 /// Fetches source, decides whether it may be built, and builds it. `before` is what it replaces.
@@ -59,6 +68,7 @@ pub(super) async fn built(
         place: BundleOrigin::Local,
         expected: Expected::default(),
         shown: pinned.to_string(),
+        without: std::collections::BTreeSet::new(),
     };
     Ok((bundle, trusted.built(built.index)))
 }

@@ -1,13 +1,14 @@
 //! `status`: installations with their last run, and whether a newer bundle is where they came from.
 
+use samebundle_spec::git::GitSource;
 use samebundle_spec::record::{Installation, Run, RunId, RunStatus};
 use samebundle_spec::{BundleName, Digest, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::install::origin;
+use super::install::{origin, working_copy_of};
 use super::resolve::{ArchiveCheck, installation, resolve};
-use super::{LocalName, Site, VerbError};
+use super::{LocalName, Location, Site, VerbError, source};
 use crate::opened::OpenedBundle;
 use crate::record::{Installations, Runs};
 
@@ -74,6 +75,11 @@ pub enum AtOrigin {
         /// Its index.
         digest: Digest,
     },
+    /// Another commit, of which `upgrade` builds the bundle.
+    Commit {
+        /// Its id.
+        commit: String,
+    },
     /// It could not be asked.
     Unknown {
         /// Why.
@@ -121,18 +127,45 @@ pub async fn status(site: &Site, request: &StatusRequest) -> Result<StatusReport
 }
 
 async fn at_origin(site: &Site, installed: &Installation) -> AtOrigin {
+    if let Some(folder) = working_copy_of(installed) {
+        let why = format!("a working copy: `run {folder}` builds it again");
+        return AtOrigin::Unknown { why };
+    }
     let found = async {
-        let bundle = resolve(site, &origin(installed)?, ArchiveCheck::BeforeUse).await?;
-        if bundle.index.digest == installed.index.digest {
-            return Ok(AtOrigin::Same);
+        match origin(installed)? {
+            Location::Git(git) => at_repository(site, installed, &git).await,
+            place => at_place(site, installed, &place).await,
         }
-        let opened = OpenedBundle::open(bundle.source.as_ref(), &bundle.index).await?;
-        Ok::<_, VerbError>(AtOrigin::Other {
-            version: opened.bundle.view().version.to_string(),
-            digest: bundle.index.digest,
-        })
     };
-    found.await.unwrap_or_else(|error| AtOrigin::Unknown {
+    Box::pin(found).await.unwrap_or_else(|error| AtOrigin::Unknown {
         why: error.to_string(),
+    })
+}
+
+async fn at_place(site: &Site, installed: &Installation, place: &Location) -> Result<AtOrigin, VerbError> {
+    let bundle = resolve(site, place, ArchiveCheck::BeforeUse).await?;
+    if bundle.index.digest == installed.index.digest {
+        return Ok(AtOrigin::Same);
+    }
+    let opened = OpenedBundle::open(bundle.source.as_ref(), &bundle.index).await?;
+    Ok(AtOrigin::Other {
+        version: opened.bundle.view().version.to_string(),
+        digest: bundle.index.digest,
+    })
+}
+
+/// Asks a git repository which commit the tag or branch names now. What would be built of it is not known before.
+async fn at_repository(
+    site: &Site,
+    installed: &Installation,
+    git: &GitSource,
+) -> Result<AtOrigin, VerbError> {
+    let now = source::commit(site, git).await?;
+    let before = source::of(installed).and_then(|before| before.commit);
+    Ok(match before == Some(now.clone()) {
+        true => AtOrigin::Same,
+        false => AtOrigin::Commit {
+            commit: now.to_string(),
+        },
     })
 }

@@ -1,12 +1,14 @@
 //! `trust` and `sign`: who may sign what, and signing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use samebundle_registry::layout::Layout;
-use samebundle_registry::trust::{self, keys};
-use samebundle_spec::signing::{KeyAlgorithm, KeyId, Predicate, Release, Rule, Scope, Statement};
+use samebundle_registry::trust::{self, TrustStore, keys};
+use samebundle_spec::signing::{
+    BundleOrigin, KeyAlgorithm, KeyId, Level, Predicate, Release, Rule, Scope, SigningKey, Statement,
+};
 use samebundle_spec::{BundleName, Classify, Descriptor, Digest, ErrorKind, Repository};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -44,15 +46,23 @@ pub struct AddTrustReport {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RemoveTrustRequest {
-    /// Name of the key.
-    pub name: BundleName,
+    /// Name of the key; none: every key of the scope, whose rule is removed, so that a wider one decides.
+    #[serde(default)]
+    pub name: Option<BundleName>,
+    /// Where it is no longer trusted; none: everywhere.
+    #[serde(default)]
+    pub scope: Option<Scope>,
 }
 
 /// A key that is not trusted any more.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct RemoveTrustReport {
     /// Its name.
-    pub key: BundleName,
+    pub key: Option<BundleName>,
+    /// Where it is no longer trusted; none: everywhere.
+    pub scope: Option<Scope>,
+    /// The scopes whose rules accept nobody now.
+    pub nobody: Vec<Scope>,
 }
 
 /// The rules of a home.
@@ -110,6 +120,9 @@ pub struct SignRequest {
     /// The repositories that it may be served from; empty: any.
     #[serde(default)]
     pub repositories: Vec<Repository>,
+    /// Whether a version that the key has signed with other content is signed all the same.
+    #[serde(default)]
+    pub replace: bool,
 }
 
 /// What was signed.
@@ -142,13 +155,44 @@ pub fn trust_add(site: &Site, request: AddTrustRequest) -> Result<AddTrustReport
     })
 }
 
-/// Stops trusting a key.
+/// Stops trusting a key, everywhere or for a scope, or removes the rule of a scope.
 ///
 /// # Errors
-/// If there is no such key, or the trust store cannot be written.
+/// If there is no such key or rule, or the trust store cannot be written.
 pub fn trust_remove(site: &Site, request: RemoveTrustRequest) -> Result<RemoveTrustReport, VerbError> {
-    site.trust()?.remove(&request.name)?;
-    Ok(RemoveTrustReport { key: request.name })
+    let mut trust = site.trust()?;
+    let empty = |trust: &TrustStore| -> BTreeSet<Scope> {
+        let rules = trust.policy().rules().filter(|(_, rule)| is_for_nobody(rule));
+        rules.map(|(scope, _)| scope.clone()).collect()
+    };
+    let before = empty(&trust);
+    match (&request.name, &request.scope) {
+        (Some(name), None) => trust.remove(name)?,
+        (Some(name), Some(scope)) => trust.remove_from(name, scope)?,
+        (None, Some(scope)) => remove_rule(&mut trust, scope)?,
+        (None, None) => {
+            return Err(VerbError::Usage(
+                "name the key, or --scope SCOPE, or both".to_owned(),
+            ));
+        }
+    }
+    Ok(RemoveTrustReport {
+        key: request.name,
+        scope: request.scope,
+        nobody: empty(&trust).difference(&before).cloned().collect(),
+    })
+}
+
+fn remove_rule(trust: &mut TrustStore, scope: &Scope) -> Result<(), VerbError> {
+    if trust.policy().get(scope).is_none() {
+        return Err(VerbError::NoRule { scope: scope.clone() });
+    }
+    Ok(trust.remove_rule(scope)?)
+}
+
+/// Tells whether a rule wants signatures and names no key that could make them.
+fn is_for_nobody(rule: &Rule) -> bool {
+    rule.keys.is_empty() && rule.level != Level::Skip
 }
 
 /// Lists the rules.
@@ -176,16 +220,14 @@ pub async fn trust_explain(
     site: &Site,
     request: ExplainTrustRequest,
 ) -> Result<ExplainTrustReport, VerbError> {
+    if let Location::Registry(reference) = &request.bundle
+        && reference.tag.is_none()
+        && reference.digest.is_none()
+    {
+        return explain_repository(site, reference.repository.clone());
+    }
     let bundle = resolve(site, &request.bundle, ArchiveCheck::BeforeUse).await?;
-    let trust = site.trust()?;
-    let rule = match trust.explain(&bundle.place) {
-        Some((scope, rule)) => {
-            let keys: Vec<&str> = rule.keys.iter().map(BundleName::as_str).collect();
-            let (threshold, keys) = (rule.threshold, keys.join(", "));
-            format!("the rule for {scope} decides: {threshold} of {keys}")
-        }
-        None => format!("no rule covers {}: it is rejected", bundle.place),
-    };
+    let (rule, _) = rule_of(&site.trust()?, &bundle.place);
     let consent = Consent {
         allow_unsigned: false,
         allow_downgrade: true,
@@ -202,6 +244,36 @@ pub async fn trust_explain(
     })
 }
 
+/// Says which rule decides about all bundles of a repository.
+fn explain_repository(site: &Site, repository: Repository) -> Result<ExplainTrustReport, VerbError> {
+    let verdict = format!("{repository}:TAG tells what it says about one bundle");
+    let (rule, trusted) = rule_of(&site.trust()?, &BundleOrigin::Registry(repository));
+    Ok(ExplainTrustReport {
+        rule,
+        verdict,
+        trusted,
+    })
+}
+
+/// The rule for a place in words, and whether it accepts anything.
+fn rule_of(trust: &TrustStore, place: &BundleOrigin) -> (String, bool) {
+    match trust.explain(place) {
+        Some((scope, rule)) if is_for_nobody(rule) => (
+            format!("the rule for {scope} decides: it accepts nobody, because it names no key"),
+            false,
+        ),
+        Some((scope, rule)) => {
+            let keys: Vec<&str> = rule.keys.iter().map(BundleName::as_str).collect();
+            let (threshold, keys) = (rule.threshold, keys.join(", "));
+            (
+                format!("the rule for {scope} decides: {threshold} of {keys}"),
+                true,
+            )
+        }
+        None => (format!("no rule covers {place}: it is rejected"), false),
+    }
+}
+
 /// Signs a bundle in its location. Outside registries it also signs the documents that are attached to it.
 ///
 /// # Errors
@@ -213,6 +285,7 @@ pub async fn sign(site: &Site, request: SignRequest) -> Result<SignReport, VerbE
     let opened = OpenedBundle::open(bundle.source.as_ref(), index).await?;
     let statement = statement(site, &request, index, &opened)?;
     let by = &key::load(site, &request.key)?;
+    signed_once(site, &request, by, &statement).await?;
     let attested = match &request.bundle {
         // Whoever may push to a registry can attach documents there, so none of them is signed. Authors sign in the
         // store and then push.
@@ -244,6 +317,27 @@ pub async fn sign(site: &Site, request: SignRequest) -> Result<SignReport, VerbE
         statement: statement.release,
         attested,
     })
+}
+
+/// Refuses to sign a second content as the same version, or says so if that is wanted.
+async fn signed_once(
+    site: &Site,
+    request: &SignRequest,
+    by: &SigningKey,
+    statement: &Statement,
+) -> Result<(), VerbError> {
+    let store = site.store().await?;
+    let Some(other) = trust::discover::signed_otherwise(&store, &by.public(), statement).await? else {
+        return Ok(());
+    };
+    let (name, version) = (statement.release.name.clone(), statement.release.version.clone());
+    if !request.replace {
+        return Err(VerbError::SignedOtherwise { name, version, other });
+    }
+    site.notice(format!(
+        "{name} {version} was signed with other content before ({other}); who has that finds that the version has changed"
+    ));
+    Ok(())
 }
 
 fn statement(

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::receipt::{self, ReceiptOptions, ReceiptWriter};
-use super::resolve::{ArchiveCheck, resolve};
+use super::resolve::resolve_stored;
 use super::{Consent, Location, Site, VerbError};
 
 /// Verifies a bundle.
@@ -80,7 +80,7 @@ impl VerifyReport {
 /// # Errors
 /// If it is not trusted or does not exist, or the policy, the key of the receipt or its file cannot be used.
 pub async fn verify(site: &Site, request: VerifyRequest) -> Result<VerifyReport, VerbError> {
-    let bundle = resolve(site, &request.bundle, ArchiveCheck::BeforeUse).await?;
+    let bundle = resolve_stored(site, &request.bundle).await?;
     let mut trust = site.trust()?;
     if let Some(file) = &request.policy {
         let bytes = durable::read_named(file, limits::POLICY_BYTES).map_err(VerbError::io("read", file))?;

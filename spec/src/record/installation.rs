@@ -78,7 +78,7 @@ impl Installation {
         if before.index.digest == self.index.digest {
             self.previous = before.previous;
             self.earlier = before.earlier;
-            self.exported = self.exported.or(before.exported);
+            self.installed = before.installed;
             return self;
         }
         let replaced = EarlierBundle {

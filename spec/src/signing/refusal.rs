@@ -51,7 +51,11 @@ pub enum SignatureFault {
         place: BundleOrigin,
     },
     /// A trusted key, but not for this.
-    #[error("key {}… is trusted, but not for {scope}", key.short())]
+    #[error(
+        "key {}… is trusted, but not for {scope}; `trust add NAME FILE --scope {scope}`, FILE being that key, lets it sign \
+         there, and `trust list` shows who may",
+        key.short()
+    )]
     KeyNotInRule {
         /// The key.
         key: KeyId,
@@ -161,7 +165,7 @@ pub enum Refusal {
         signed_by: BTreeSet<KeyId>,
     },
     /// There is no signature at all.
-    #[error("it is not signed; ask its publisher to sign it, or accept it as it is with --allow-unsigned")]
+    #[error("it is not signed")]
     Unsigned,
     /// The signatures are valid, but by fewer keys than the rule wants.
     #[error("{found} of the {wanted} different keys that the rule for {scope} wants have signed it")]
@@ -208,7 +212,8 @@ fn remedy(place: &BundleOrigin) -> &'static str {
              shows the key that signed it"
         }
         BundleOrigin::Local => {
-            "for a bundle of somebody else, add one with `trust add NAME FILE`, FILE being the publisher's public key; \
+            "for a bundle of somebody else, add one with `trust add NAME FILE`, FILE being the publisher's public key, or \
+             `--from BUNDLE`, which shows the key that signed it; \
              your own is trusted here once you have signed it (`key generate`, `sign NAME`), or run its folder (`run DIR`)"
         }
     }

@@ -37,7 +37,9 @@ impl Copy {
 pub(super) fn text(report: &CopyReport) -> String {
     match &report.result {
         CopyResult::Moved(moved) => moved_text(report, moved),
-        CopyResult::Written(written) => format!("wrote {}", files(&report.to, written)),
+        CopyResult::Written(written) => {
+            format!("wrote {}{}", files(&report.to, written), with_runs(report))
+        }
     }
 }
 
@@ -54,7 +56,15 @@ fn moved_text(report: &CopyReport, moved: &Moved) -> String {
         let bytes = size::bytes(moved.reused.bytes);
         text.push_str(&format!(", {bytes} taken from older versions there"));
     }
-    text
+    text + &with_runs(report)
+}
+
+/// The runs that went along, in words: nobody publishes them unawares.
+pub(super) fn with_runs(report: &CopyReport) -> String {
+    match report.runs {
+        0 => String::new(),
+        runs => format!(", with {}", size::count(runs, "run")),
+    }
 }
 
 /// The files that an archive was written to, in words.

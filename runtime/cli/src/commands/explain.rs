@@ -32,7 +32,14 @@ impl Explain {
 }
 
 fn text(bundle: &ExplainReport, screen: Screen) -> Result<String, CliError> {
-    let mut text = format!("{} {}\n", safe(&bundle.name), bundle.version);
+    let mut text = match &bundle.exported {
+        Some(exported) => format!(
+            "{} {exported} (version {} of the bundle)\n",
+            safe(&bundle.name),
+            bundle.version
+        ),
+        None => format!("{} {}\n", safe(&bundle.name), bundle.version),
+    };
     if let Some(description) = &bundle.description {
         writeln!(text, "{}", safe(description))?;
     }

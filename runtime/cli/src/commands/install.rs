@@ -2,8 +2,8 @@
 
 use clap::Args;
 use samebundle_runtime::verbs::{self, InstallReport, InstallRequest, Location, Wanted};
-use samebundle_spec::BundleName;
-use samebundle_spec::record::Verification;
+use samebundle_spec::record::{Installation, Verification};
+use samebundle_spec::{BundleName, Version};
 
 use crate::args::{Consent, CredentialOptions, Environment, Params};
 use crate::error::CliError;
@@ -74,26 +74,33 @@ pub(super) fn text(program: &str, report: &InstallReport) -> String {
 /// The same, with the word for what was done to an installation that was there.
 pub(super) fn changed(program: &str, report: &InstallReport, did: &str) -> String {
     let one = &report.installation;
-    let (version, digest) = (safe(&one.version), one.index.digest.short());
-    let by = trusted_by(&one.verification);
+    let (name, now) = (&one.name, one.known_version());
+    let (version, by) = (with_digest(one), trusted_by(&one.verification));
     let text = match &report.replaced {
-        _ if report.unchanged => {
-            format!(
-                "nothing changed: {} has {version} ({digest}) already, trusted by {by}",
-                one.name
-            )
+        _ if report.unchanged => format!("nothing changed: {name} has {version} already, trusted by {by}"),
+        Some(before) if before.to_string() != now => {
+            let lower = now.parse().is_ok_and(|now: Version| now < *before);
+            let did = if lower && did == "upgraded" {
+                "downgraded"
+            } else {
+                did
+            };
+            format!("{did} {name} from {before} to {version}, trusted by {by}")
         }
-        Some(before) if before.to_string() != one.version => {
-            format!(
-                "{did} {} from {before} to {version} ({digest}), trusted by {by}",
-                one.name
-            )
-        }
-        _ => format!("installed {} {version} ({digest}), trusted by {by}", one.name),
+        _ => format!("installed {name} {version}, trusted by {by}"),
     };
     match report.runs {
         true => format!("{text}\nrun it with: {program} run {}", one.name),
         false => text,
+    }
+}
+
+/// The version by which an installation is known, that of its bundle if it is another, and the digest.
+fn with_digest(one: &Installation) -> String {
+    let (known, digest) = (safe(&one.known_version()), one.index.digest.short());
+    match &one.exported {
+        Some(_) => format!("{known} (version {} of the bundle, {digest})", safe(&one.version)),
+        None => format!("{known} ({digest})"),
     }
 }
 

@@ -6,7 +6,7 @@ use clap::Args;
 use samebundle_runtime::verbs::{self, Location, PublishReport, PublishRequest, Published};
 use samebundle_spec::BundleName;
 
-use super::export;
+use super::{copy, export};
 use crate::args::Passphrase;
 use crate::error::CliError;
 use crate::render::{Report, safe};
@@ -25,7 +25,7 @@ pub(crate) struct Publish {
     #[arg(long, value_name = "NAME")]
     pipeline: Option<String>,
     /// Name of the key
-    #[arg(long, default_value = "default")]
+    #[arg(long, default_value = "default", value_parser = BundleName::as_written)]
     key: BundleName,
     #[command(flatten)]
     passphrase: Passphrase,
@@ -51,9 +51,10 @@ fn text(report: &PublishReport, program: &str) -> String {
         report.built.name, report.built.version, report.built.digest, report.signed.key,
     );
     match &report.place {
-        Published::Pushed(copy) => text.push_str(&format!(
-            "\nothers install it with: {program} install {}",
-            copy.to
+        Published::Pushed(pushed) => text.push_str(&format!(
+            "{}\nothers install it with: {program} install {}",
+            copy::with_runs(pushed),
+            pushed.to
         )),
         Published::Exported(exported) => text.push_str(&format!(
             "\n{}\nothers import it with: {program} import {}",

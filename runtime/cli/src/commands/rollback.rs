@@ -27,7 +27,7 @@ impl Rollback {
         let name = name.ok_or_else(|| CliError::Usage("name an installation".to_owned()))?;
         let to = match rest {
             [] => None,
-            [to] => Some(Version::as_written(to).map_err(VerbError::Name)?),
+            [to] => Some(Version::as_named(to).map_err(VerbError::Name)?),
             [_, more, ..] => return Err(CliError::Usage(format!("{more:?} is one word too many"))),
         };
         let request = RollbackRequest {

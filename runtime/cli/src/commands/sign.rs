@@ -18,7 +18,7 @@ pub(crate) struct Sign {
     #[arg(value_name = "BUNDLE", value_parser = values::location())]
     bundle: Location,
     /// Name of the key
-    #[arg(long, default_value = "default")]
+    #[arg(long, default_value = "default", value_parser = BundleName::as_written)]
     key: BundleName,
     /// Sequence number; a later one replaces an earlier one [default: seconds since 1970]
     #[arg(long)]
@@ -29,6 +29,9 @@ pub(crate) struct Sign {
     /// Bind the signature to this repository; may be given several times
     #[arg(long = "repository", value_name = "REGISTRY/REPO")]
     repositories: Vec<String>,
+    /// Sign although the key has signed this version with other content
+    #[arg(long)]
+    replace: bool,
     #[command(flatten)]
     passphrase: Passphrase,
 }
@@ -45,6 +48,7 @@ impl Sign {
             repositories: repositories
                 .collect::<Result<_, _>>()
                 .map_err(VerbError::Reference)?,
+            replace: self.replace,
         };
         let report = verbs::sign(&site, request).await?;
         let release = &report.statement;

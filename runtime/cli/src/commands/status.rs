@@ -68,7 +68,11 @@ fn row(session: &Session, one: &InstallationStatus) -> Vec<String> {
             format!("has other content of {}: `upgrade {}`", safe(version), one.name)
         }
         AtOrigin::Other { version, .. } => format!("has {}: `upgrade {}`", safe(version), one.name),
-        AtOrigin::Unknown { why } => safe(why),
+        AtOrigin::Commit { commit } => {
+            let commit = commit.get(..12).unwrap_or(commit);
+            format!("is at another commit, {commit}: `upgrade {}`", one.name)
+        }
+        AtOrigin::Unknown { why } => safe(why.lines().next().unwrap_or_default()),
     }));
     row
 }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use samebundle_runtime::verbs::VerbError;
 use samebundle_spec::{Classify, ErrorKind};
 use serde_json::{Value, json};
 
@@ -13,9 +14,11 @@ use crate::error::CliError;
 /// standard output for a program.
 pub(crate) fn print(error: &CliError, output: Output) {
     let chain = causes(error);
-    let hint = match no_room(error.kind(), &chain) {
-        true => Some(NO_ROOM),
-        false => general_hint(error.kind()),
+    let hint = match (no_room(error.kind(), &chain), error) {
+        (true, _) => Some(NO_ROOM),
+        // Logging in is what has just failed.
+        (_, CliError::Verb(VerbError::LoginRefused { .. })) => None,
+        (false, _) => general_hint(error.kind()),
     };
     let result = match output {
         Output::Table | Output::Wide => print_text(error, &chain, hint),

@@ -22,7 +22,7 @@ pub(crate) struct Sign {
     #[arg(long, value_enum, value_name = "KIND")]
     predicate: Predicate,
     /// Name of the key
-    #[arg(long, default_value = "default")]
+    #[arg(long, default_value = "default", value_parser = BundleName::as_written)]
     key: BundleName,
     /// Write the signature to this file [default: FILE.sigstore.json]
     #[arg(long, value_name = "FILE")]

@@ -14,7 +14,7 @@ use crate::session::Session;
 #[derive(Debug, Args)]
 pub(crate) struct Export {
     /// Name of the key
-    #[arg(default_value = "default")]
+    #[arg(default_value = "default", value_parser = BundleName::as_written)]
     name: BundleName,
     /// Write to this file instead of standard output
     #[arg(short, long)]

@@ -13,7 +13,7 @@ use crate::session::Session;
 #[derive(Debug, Args)]
 pub(crate) struct Generate {
     /// Name of the key
-    #[arg(long, default_value = "default")]
+    #[arg(long, default_value = "default", value_parser = BundleName::as_written)]
     name: BundleName,
     /// What it signs with; notation reads only p256
     #[arg(long, value_enum, default_value_t)]

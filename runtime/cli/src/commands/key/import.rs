@@ -14,7 +14,7 @@ use crate::session::Session;
 #[derive(Debug, Args)]
 pub(crate) struct Import {
     /// Name of the key
-    #[arg(long, default_value = "default")]
+    #[arg(long, default_value = "default", value_parser = BundleName::as_written)]
     name: BundleName,
     /// The private key
     file: PathBuf,

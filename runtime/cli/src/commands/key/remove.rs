@@ -14,6 +14,7 @@ use crate::session::Session;
 #[derive(Debug, Args)]
 pub(crate) struct Remove {
     /// Name of the key
+    #[arg(value_parser = BundleName::as_written)]
     name: BundleName,
     /// Do not ask
     #[arg(long)]
@@ -23,6 +24,8 @@ pub(crate) struct Remove {
 impl Remove {
     pub(crate) fn run(self, session: &Session) -> Result<Report, CliError> {
         let name = self.name;
+        // Nobody is asked about a key that there is not.
+        verbs::check_key(&session.site, &name)?;
         if !self.yes && !confirmed(&name)? {
             return Err(CliError::Interrupted("nothing was removed".to_owned()));
         }

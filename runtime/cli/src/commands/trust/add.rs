@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use samebundle_runtime::verbs::{
     self, AddOfferedKeyRequest, AddTrustReport, AddTrustRequest, Location, OfferedKey, OfferedKeysReport,
-    OfferedKeysRequest, VerbError,
+    OfferedKeysRequest,
 };
 use samebundle_spec::BundleName;
 use samebundle_spec::signing::{KeyId, Scope};
@@ -20,6 +20,7 @@ use crate::values;
 #[derive(Debug, Args)]
 pub(crate) struct Add {
     /// Name to know the key by
+    #[arg(value_parser = BundleName::as_written)]
     name: BundleName,
     /// The public key: PEM, OpenSSH or minisign
     #[arg(required_unless_present = "from")]
@@ -32,14 +33,13 @@ pub(crate) struct Add {
     yes: Option<KeyId>,
     /// Registry or repository that the key may sign for, e.g. registry.example/team [default: everything; with --from the
     /// bundle's repository]
-    #[arg(long)]
-    scope: Option<String>,
+    #[arg(long, value_parser = values::scope)]
+    scope: Option<Scope>,
 }
 
 impl Add {
     pub(crate) async fn run(self, session: &Session) -> Result<Report, CliError> {
-        let scope = self.scope.map(|scope| scope.parse()).transpose();
-        let scope: Option<Scope> = scope.map_err(VerbError::Scope)?;
+        let scope = self.scope;
         let report = match (self.from, self.file) {
             (Some(from), _) => {
                 let bundle = session.location(from);

@@ -1,7 +1,7 @@
 //! `trust list`.
 
 use clap::Args;
-use samebundle_runtime::verbs;
+use samebundle_runtime::verbs::{self, ScopeRule, TrustReport};
 
 use crate::error::CliError;
 use crate::render::{
@@ -16,19 +16,11 @@ pub(crate) struct List {}
 impl List {
     pub(crate) fn run(self, session: &Session) -> Result<Report, CliError> {
         let report = verbs::trust_list(&session.site)?;
-        let rows = report.rules.iter().flat_map(|one| {
-            let ids = &report.keys;
-            one.rule.keys.iter().map(move |name| {
-                vec![
-                    one.scope.to_string(),
-                    name.to_string(),
-                    ids.get(name)
-                        .map_or_else(String::new, |id| session.screen.key(id)),
-                    one.rule.threshold.to_string(),
-                ]
-            })
-        });
-        let rows: Vec<_> = rows.collect();
+        let rows: Vec<_> = report
+            .rules
+            .iter()
+            .flat_map(|one| rows(session, &report, one))
+            .collect();
         let text = match rows.is_empty() {
             true => "nobody is trusted; `trust add NAME FILE` adds a key".to_owned(),
             false => table(
@@ -44,4 +36,23 @@ impl List {
         };
         Ok(Report::new(text, &report))
     }
+}
+
+/// A line for each key of a rule. A rule without a key is shown as well, because it refuses everything.
+fn rows(session: &Session, report: &TrustReport, one: &ScopeRule) -> Vec<Vec<String>> {
+    let row = |key: String, id: String| {
+        let threshold = one.rule.threshold.to_string();
+        vec![one.scope.to_string(), key, id, threshold]
+    };
+    if one.rule.keys.is_empty() {
+        return vec![row("(nobody)".to_owned(), String::new())];
+    }
+    let rows = one.rule.keys.iter().map(|name| {
+        let id = report.keys.get(name);
+        row(
+            name.to_string(),
+            id.map_or_else(String::new, |id| session.screen.key(id)),
+        )
+    });
+    rows.collect()
 }
