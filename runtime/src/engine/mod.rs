@@ -24,6 +24,7 @@ use crate::record::RunLog;
 use crate::secret::SecretValue;
 
 pub use error::ProgramError;
+pub use native::{Afresh, AfreshError, Resumed, Reuse};
 
 /// What schedules a pipeline.
 #[async_trait]
@@ -69,6 +70,8 @@ pub struct ProgramPlan {
     pub limits: Limits,
     /// Most containers at the same time.
     pub parallelism: usize,
+    /// What is taken over of what was done before.
+    pub reuse: Reuse,
 }
 
 /// The outcome of a run.

@@ -145,6 +145,7 @@ fn record(bytes: &[u8], schema: Option<&Value>, relative: &str) -> OutputRecord 
             folder: false,
             size: bytes.len() as u64,
             path: Some(format!("outputs/{relative}")),
+            uri: None,
             metadata: BTreeMap::new(),
         }]),
     }

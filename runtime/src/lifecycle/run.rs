@@ -1,6 +1,7 @@
 //! Runs a plan: records its start, executes it, records its end.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use super::{Action, LifecycleError};
 use crate::context::Context;
 use crate::driver::{Candidate, Driver, Limits, Outcome};
 use crate::engine::native::{Native, RUN_VOLUMES};
-use crate::engine::{Engine, ProgramOutcome, ProgramPlan};
+use crate::engine::{Engine, ProgramOutcome, ProgramPlan, Resumed, Reuse};
 use crate::event::{Event, Silent};
 use crate::home::{DISCARDED, LAYERS_LOCK};
 use crate::image::beneath;
@@ -36,13 +37,60 @@ pub async fn run(
     plan: Plan,
 ) -> Result<Run, LifecycleError> {
     plan.admit()?;
-    let layers = context.home.lock_shared(LAYERS_LOCK).await;
-    let _layers = layers.map_err(LifecycleError::io("lock", &context.home.layers()))?;
+    let _layers = held_layers(context).await?;
     let started = started(context, driver.name(), &plan);
+    let log = Runs::new(&context.home).begin(context, started, mask(&plan))?;
+    to_its_end(context, store, driver, plan, log).await
+}
+
+/// Goes on with a run that was interrupted, by the same plan, and returns its record. Tasks that had ended are not run again.
+/// Nothing is taken from the cache, which the run may have been told not to use.
+///
+/// # Errors
+/// As [`run`]; if the run was not interrupted, or goes on already.
+pub async fn resume(
+    context: &Context,
+    store: Arc<dyn Store>,
+    driver: Arc<dyn Driver>,
+    mut plan: Plan,
+    id: &RunId,
+) -> Result<Run, LifecycleError> {
+    plan.admit()?;
+    let _layers = held_layers(context).await?;
+    let runs = Runs::new(&context.home);
+    let log = runs.go_on(context, id, mask(&plan))?;
+    let mut events = Vec::new();
+    let mut written = runs.events(id)?;
+    while let Some(event) = written.next_event()? {
+        events.push(event);
+    }
+    plan.reuse = Reuse {
+        no_cache: true,
+        resumed: Resumed::of(events),
+        ..Reuse::default()
+    };
+    to_its_end(context, store, driver, plan, log).await
+}
+
+/// Layers are not collected as long as this is there.
+async fn held_layers(context: &Context) -> Result<File, LifecycleError> {
+    let layers = context.home.lock_shared(LAYERS_LOCK).await;
+    layers.map_err(LifecycleError::io("lock", &context.home.layers()))
+}
+
+fn mask(plan: &Plan) -> Mask {
     let secrets = plan.resolved.secrets.iter();
     let secrets = secrets.filter_map(|name| plan.resolved.values.get(name));
-    let mask = Mask::new(secrets, plan.secrets.values());
-    let log = Runs::new(&context.home).begin(context, started, mask)?;
+    Mask::new(secrets, plan.secrets.values())
+}
+
+async fn to_its_end(
+    context: &Context,
+    store: Arc<dyn Store>,
+    driver: Arc<dyn Driver>,
+    plan: Plan,
+    log: RunLog,
+) -> Result<Run, LifecycleError> {
     let result = execute(context, store, driver, &plan, &log).await;
     let ended = match &result {
         Ok(ended) => ended.clone(),
@@ -167,6 +215,7 @@ async fn run_program(
             ..Limits::default()
         },
         parallelism: plan.parallelism,
+        reuse: plan.reuse.clone(),
     };
     let engine = Native::new(driver, store);
     let mut outcome = engine.run(&program_plan, context, log).await?;
@@ -258,7 +307,8 @@ pub async fn resolve_interrupted(context: &Context, drivers: &[Candidate]) -> Re
     let interrupted = Runs::new(&context.home).interrupted(&unseen)?;
     let count = interrupted.len();
     for log in interrupted {
-        end_rest(drivers, &log.run(), log.folder()).await?;
+        // Its volumes stay: the run may go on.
+        end_containers(drivers, &log.run()).await?;
         let ended = Ended {
             status: RunStatus::Interrupted,
             message: Some("the process that ran it was killed".to_owned()),
@@ -279,12 +329,17 @@ pub async fn resolve_interrupted(context: &Context, drivers: &[Candidate]) -> Re
 /// # Errors
 /// If a container cannot be ended, or a volume not removed.
 pub async fn end_rest(drivers: &[Candidate], run: &Run, folder: &Path) -> Result<(), LifecycleError> {
+    end_containers(drivers, run).await?;
+    let volumes = folder.join(RUN_VOLUMES);
+    beneath::remove_path(&volumes).map_err(LifecycleError::io("remove", &volumes))
+}
+
+async fn end_containers(drivers: &[Candidate], run: &Run) -> Result<(), LifecycleError> {
     if let Some(candidate) = drivers.iter().find(|candidate| candidate.name == run.driver) {
         // A container engine that does not answer runs nothing that could be ended.
         if let Ok(driver) = candidate.open().await {
             driver.recover(&run.id).await?;
         }
     }
-    let volumes = folder.join(RUN_VOLUMES);
-    beneath::remove_path(&volumes).map_err(LifecycleError::io("remove", &volumes))
+    Ok(())
 }

@@ -192,6 +192,7 @@ mod tests {
             folder: false,
             size: content.len() as u64,
             path: Some(path.to_owned()),
+            uri: None,
             metadata: [("by".to_owned(), Value::from("<i>"))].into(),
         }
     }

@@ -19,6 +19,7 @@ use samebundle_spec::{BundleName, Version};
 use serde_json::Value;
 
 use crate::driver::Offers;
+use crate::engine::Reuse;
 use crate::opened::{Kind, OpenedBundle, Program};
 use crate::secret::SecretValue;
 
@@ -52,6 +53,8 @@ pub struct Plan {
     pub parameters: BTreeMap<String, ParameterRecord>,
     /// Most containers at the same time.
     pub parallelism: usize,
+    /// What is taken over of earlier runs. Whoever runs the plan decides.
+    pub reuse: Reuse,
     /// What cannot be had here; a plan with shortfalls does not run.
     pub shortfalls: Vec<Shortfall>,
 }
@@ -133,6 +136,7 @@ pub fn plan(
         secrets: BTreeMap::new(),
         parameters,
         parallelism: offers.containers,
+        reuse: Reuse::default(),
         shortfalls,
         bundle,
     })

@@ -42,6 +42,14 @@ pub enum RecordError {
         /// Its id.
         id: String,
     },
+    /// The run did not stop in the middle.
+    #[error("run {id} is {status}; only a run that was interrupted can be resumed")]
+    NotInterrupted {
+        /// Its id.
+        id: String,
+        /// What it is.
+        status: &'static str,
+    },
     /// Several runs begin or end so.
     #[error("{id} is the beginning or the end of {count} runs; give more of it, as `runs` shows it")]
     AmbiguousRun {
@@ -102,6 +110,7 @@ impl Classify for RecordError {
                 ErrorKind::NotFound
             }
             Self::AmbiguousRun { .. } => ErrorKind::Usage,
+            Self::NotInterrupted { .. } => ErrorKind::Conflict,
             Self::Damaged { .. } | Self::Format { .. } => ErrorKind::Input,
             Self::Path(error) => error.kind(),
         }

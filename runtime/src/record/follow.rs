@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use samebundle_registry::durable;
 use samebundle_spec::limits;
-use samebundle_spec::record::{self, Format, LogLine, Run, RunEvent, RunEventKind};
+use samebundle_spec::record::{self, Format, LogLine, Run, RunEvent, RunEventKind, RunStatus};
 use serde::{Deserialize, Serialize};
 
 use super::lines::{Lines, RunEvents};
@@ -44,7 +44,11 @@ impl Follow {
             // The lock is looked at first: whatever was appended before it was released can then be read.
             let held = is_held(&self.lock)?;
             if let Some(event) = self.events.next_event()? {
-                self.ended = matches!(event.kind, RunEventKind::RunFinished(_));
+                // A run that was interrupted may go on, and its lock tells whether it does.
+                self.ended = match &event.kind {
+                    RunEventKind::RunFinished(finished) => finished.status != RunStatus::Interrupted,
+                    _ => false,
+                };
                 return Ok(Some(event));
             }
             match held {

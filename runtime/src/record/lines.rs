@@ -127,8 +127,10 @@ pub(super) fn prefix(path: &Path) -> Result<Option<Prefix>, RecordError> {
         };
         prefix.last = event.sequence;
         prefix.bytes = events.lines.end;
-        if let RunEventKind::RunFinished(finished) = event.kind {
-            prefix.finished = Some(finished);
+        match event.kind {
+            RunEventKind::RunFinished(finished) => prefix.finished = Some(finished),
+            RunEventKind::RunResumed => prefix.finished = None,
+            _ => {}
         }
     }
 }

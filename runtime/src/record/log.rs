@@ -4,6 +4,7 @@
 //! of their events is the order of the file. Failure: an event that cannot be written waits and is tried again with the
 //! next one, so that the file is always a prefix of the log; the end of the run reports if some are missing.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use samebundle_spec::Timestamp;
 use samebundle_spec::record::{
-    ClaimResult, LogLine, Run, RunEvent, RunEventKind, RunFinished, RunStarted, RunStatus,
+    ClaimResult, LogLine, OutputRecord, Run, RunEvent, RunEventKind, RunFinished, RunStarted, RunStatus,
 };
 use serde::Serialize;
 
@@ -147,6 +148,22 @@ impl RunLog {
         Self::over(folder, lock, context, writer, Mask::default()).map(Some)
     }
 
+    /// Goes on with a run that is recorded as interrupted. `mask` hides its secrets, which are read anew.
+    ///
+    /// # Errors
+    /// If the log or the record cannot be written.
+    pub(super) fn go_on(mut self, mask: Mask) -> Result<Self, RecordError> {
+        self.mask = mask;
+        self.append(RunEventKind::RunResumed);
+        let mut writer = self.writer();
+        writer.finished = None;
+        let path = self.folder.join(EVENTS);
+        writer.write(true).map_err(RecordError::io("write", &path))?;
+        write_run(&self.folder, &writer.run)?;
+        drop(writer);
+        Ok(self)
+    }
+
     fn over(
         folder: PathBuf,
         lock: File,
@@ -176,6 +193,17 @@ impl RunLog {
         self.writer().run.clone()
     }
 
+    /// Tells whether a mask would change values in the log, so that they cannot be read from it.
+    pub(crate) fn hides(&self, records: &BTreeMap<String, OutputRecord>) -> bool {
+        self.mask.hides(records)
+    }
+
+    /// Returns values as the log has them.
+    pub(crate) fn shown(&self, mut records: BTreeMap<String, OutputRecord>) -> BTreeMap<String, OutputRecord> {
+        self.mask.records(&mut records);
+        records
+    }
+
     fn writer(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -193,7 +221,8 @@ impl RunLog {
         writer.waiting.extend(event.to_line());
         writer.run.apply(&event);
         let sync = match &event.kind {
-            RunEventKind::TaskFinished(finished) => !finished.will_retry,
+            // A result that was taken over can be taken over again.
+            RunEventKind::TaskFinished(finished) => !finished.will_retry && finished.taken_from.is_none(),
             RunEventKind::RunFinished(finished) => {
                 writer.finished = Some(finished.clone());
                 true

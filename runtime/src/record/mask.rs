@@ -84,9 +84,13 @@ impl Mask {
         shown
     }
 
+    fn is_empty(&self) -> bool {
+        self.values.is_empty() && self.texts.is_empty()
+    }
+
     /// Hides the secrets of an event. The parameters of the run hold no secrets in the log.
     pub(super) fn event(&self, kind: &mut RunEventKind) {
-        if self.values.is_empty() && self.texts.is_empty() {
+        if self.is_empty() {
             return;
         }
         match kind {
@@ -103,18 +107,31 @@ impl Mask {
         }
     }
 
+    /// Tells whether values would be changed in the log.
+    pub(super) fn hides(&self, records: &BTreeMap<String, OutputRecord>) -> bool {
+        if self.is_empty() {
+            return false;
+        }
+        let mut shown = records.clone();
+        self.records(&mut shown);
+        shown != *records
+    }
+
     fn message(&self, message: &mut Option<String>) {
         if let Some(text) = message {
             *text = self.text(text).into_owned();
         }
     }
 
-    fn records(&self, records: &mut BTreeMap<String, OutputRecord>) {
+    pub(super) fn records(&self, records: &mut BTreeMap<String, OutputRecord>) {
         for record in records.values_mut() {
             match record {
                 OutputRecord::Value(value) => self.value(value),
                 OutputRecord::Artifacts(artifacts) => {
                     for artifact in artifacts {
+                        if let Some(uri) = &mut artifact.uri {
+                            *uri = self.text(uri).into_owned();
+                        }
                         let entries = std::mem::take(&mut artifact.metadata).into_iter();
                         artifact.metadata = entries.map(|(key, value)| self.entry(key, value)).collect();
                     }

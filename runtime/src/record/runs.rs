@@ -160,6 +160,35 @@ impl<'a> Runs<'a> {
         Ok(found)
     }
 
+    /// Goes on with a run that was interrupted: takes its lock and appends that it goes on. `mask` hides its secrets.
+    ///
+    /// # Errors
+    /// [`RecordError::NotInterrupted`] if it ended otherwise or goes on already; [`RecordError::NoLog`] if no process of this
+    /// home did it; otherwise why its files cannot be read or written.
+    pub fn go_on(&self, context: &Context, id: &RunId, mask: Mask) -> Result<RunLog, RecordError> {
+        let folder = self.folder(id);
+        let path = folder.join(LOCK);
+        let run = self.get(id)?;
+        if run.imported_with.is_some() || !folder.join(EVENTS).exists() {
+            return Err(RecordError::NoLog { id: id.to_string() });
+        }
+        let lock = durable::try_lock(&path).map_err(RecordError::io("lock", &path))?;
+        let not_interrupted = |status: RunStatus| RecordError::NotInterrupted {
+            id: id.to_string(),
+            status: status.word(),
+        };
+        let Some(lock) = lock else {
+            return Err(not_interrupted(RunStatus::Running));
+        };
+        match self.written(id)? {
+            Some(run) if run.status == RunStatus::Interrupted => {}
+            run => return Err(not_interrupted(run.map_or(RunStatus::Running, |run| run.status))),
+        }
+        let log = RunLog::resume(folder, lock, context, Some(run))?;
+        let log = log.ok_or_else(|| RecordError::NoLog { id: id.to_string() })?;
+        log.go_on(mask)
+    }
+
     /// Takes the lock of a run that does not go on, so that it can be removed; `None` if it goes on. Nothing is written.
     ///
     /// # Errors

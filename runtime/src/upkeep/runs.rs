@@ -17,6 +17,7 @@ use samebundle_spec::{BundleName, Timestamp, limits};
 
 use super::whole::{aside, remove_whole, rests};
 use super::{Swept, size_of};
+use crate::engine::native::RUN_VOLUMES;
 use crate::home::Home;
 use crate::image::beneath;
 use crate::record::{RUN_OUTPUTS, RecordError, Runs, write_run};
@@ -87,6 +88,10 @@ pub fn remove_files(home: &Home, id: &RunId, now: Timestamp) -> Result<u64, Reco
     })?;
     let bytes = size_of_files(home, id);
     let io = |operation| RecordError::io(operation, &outputs);
+    // Volumes that end with a run are there if it was interrupted.
+    let volumes = folder.join(RUN_VOLUMES);
+    let of_volumes = size_of(&volumes);
+    beneath::remove_path(&volumes).map_err(RecordError::io("remove", &volumes))?;
     // Where there is nothing to free, a full disk is no reason to fail.
     if has_files(&outputs).map_err(io("read"))? {
         beneath::remove_path(&removed).map_err(io("remove"))?;
@@ -94,13 +99,13 @@ pub fn remove_files(home: &Home, id: &RunId, now: Timestamp) -> Result<u64, Reco
         durable::sync_folder(&folder).map_err(io("rename"))?;
     }
     if !removed.try_exists().map_err(io("read"))? {
-        return Ok(0);
+        return Ok(of_volumes);
     }
     empty(&removed).map_err(io("remove"))?;
     run.files_removed = Some(now);
     write_run(&folder, &run)?;
     std::fs::remove_dir(&removed).map_err(io("remove"))?;
-    Ok(bytes)
+    Ok(bytes + of_volumes)
 }
 
 /// Tells whether there are files below a folder.

@@ -241,10 +241,6 @@ fn what_the_engine_does_not_do_yet_is_named() {
          f:54:54: task read needs to run after a failure (exit handler), which is not supported yet"
     );
     assert_eq!(
-        list("enableCache: true", "enableCache: true, cacheKey: k"),
-        "f:47:55: task say needs a cache key of its own, which is not supported yet"
-    );
-    assert_eq!(
         list(
             "container:\n        image: alpine",
             "importer:\n        artifactUri: {constant: x}"

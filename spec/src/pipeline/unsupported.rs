@@ -36,9 +36,7 @@ impl fmt::Display for Unsupported {
 }
 
 impl Pipeline {
-    /// Returns what the native engine does not do yet, in the order of the file. A task that may be cached
-    /// (`enableCache`, the SDK's default) needs nothing: running it again is what the option allows. A `cacheKey` of the
-    /// author's own is a demand.
+    /// Returns what the native engine does not do yet, in the order of the file.
     pub fn unsupported(&self) -> Vec<Unsupported> {
         let mut found = Findings {
             pipeline: self,
@@ -84,15 +82,7 @@ impl Findings<'_> {
             } else {
                 format!("{scope}/{name}")
             };
-            self.task(&label, task);
             self.executor(&label, task);
-        }
-    }
-
-    fn task(&mut self, label: &str, task: &Task) {
-        let mut add = |at, feature: &str| self.add(at, label.to_owned(), feature.to_owned());
-        if let Some(key) = &task.caching.key {
-            add(key.at, "a cache key of its own");
         }
     }
 

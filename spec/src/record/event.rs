@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Format, OutputRecord, ParameterRecord, ReadError, Run, RunId, RunStatus, TaskRecord, Verification,
+    Format, OutputRecord, ParameterRecord, ReadError, Run, RunId, RunStatus, TakenFrom, TaskRecord, Verification,
 };
 use crate::{BundleName, Digest, Timestamp, Version, json, limits};
 
@@ -37,8 +37,10 @@ pub enum RunEventKind {
     TaskStarted(TaskStarted),
     /// An attempt of a task ended, or a task was skipped.
     TaskFinished(TaskFinished),
-    /// The run ended; always the last event.
+    /// The run ended; always the last event, unless the run was interrupted and went on.
     RunFinished(RunFinished),
+    /// Another process went on with a run that had been interrupted.
+    RunResumed,
     /// An event of a newer minor, which changes nothing that is known here.
     #[serde(other)]
     #[cfg_attr(any(test, feature = "schema"), schemars(skip))]
@@ -79,7 +81,7 @@ pub struct RunStarted {
 pub struct TaskStarted {
     /// Name of the task, with its parents' separated by `/`.
     pub task: String,
-    /// The attempt, from 1.
+    /// The attempt, from 1; 0 if nothing was started, because the result of a former run was taken over.
     pub attempt: u32,
     /// Manifest digest of its image; absent for a nested DAG.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -115,6 +117,12 @@ pub struct TaskFinished {
     /// Outputs by name: parameters by value, artifacts by digest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub outputs: BTreeMap<String, OutputRecord>,
+    /// Digest of all that the outputs may depend on; absent if that cannot be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_key: Option<Digest>,
+    /// The task whose result was taken over; absent if this one was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_from: Option<TakenFrom>,
 }
 
 /// The run ended.
@@ -214,6 +222,7 @@ impl Run {
             RunEventKind::RunStarted(_) | RunEventKind::Unknown => {}
             RunEventKind::TaskStarted(started) => self.task_started(started, event.time),
             RunEventKind::TaskFinished(finished) => self.task_finished(finished, event.time),
+            RunEventKind::RunResumed => self.resumed(),
             RunEventKind::RunFinished(finished) => {
                 self.status = finished.status;
                 self.message.clone_from(&finished.message);
@@ -223,6 +232,21 @@ impl Run {
                 for task in self.tasks.iter_mut().filter(open) {
                     task.status = RunStatus::Interrupted;
                 }
+            }
+        }
+    }
+
+    /// The end that was recorded is none: the run goes on, and so do the tasks that were interrupted.
+    fn resumed(&mut self) {
+        self.status = RunStatus::Running;
+        self.message = None;
+        self.finished = None;
+        self.outputs.clear();
+        for task in &mut self.tasks {
+            match task.status {
+                RunStatus::Interrupted => task.status = RunStatus::Running,
+                RunStatus::Failed if self.message.is_none() => self.message.clone_from(&task.message),
+                _ => {}
             }
         }
     }
@@ -248,6 +272,8 @@ impl Run {
         task.finished = finished.started.map(|_| time);
         task.outputs.clone_from(&finished.outputs);
         task.message.clone_from(&finished.message);
+        task.cache_key = finished.cache_key;
+        task.taken_from.clone_from(&finished.taken_from);
         if finished.status == RunStatus::Failed && self.message.is_none() {
             self.message.clone_from(&finished.message);
         }

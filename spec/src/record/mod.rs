@@ -19,4 +19,6 @@ pub use id::{RunId, RunIdError};
 pub use installation::{EarlierBundle, Installation, Verification};
 pub use metrics::{Classification, ConfusionMatrix, Metrics, Number, RocPoint, ends_with, short_names};
 pub use read::{ReadError, parse};
-pub use run::{ArtifactRecord, LogLine, OutputRecord, ParameterRecord, Run, RunStatus, SetBy, TaskRecord};
+pub use run::{
+    ArtifactRecord, LogLine, OutputRecord, ParameterRecord, Run, RunStatus, SetBy, TakenFrom, TaskRecord,
+};

@@ -141,7 +141,7 @@ pub struct TaskRecord {
     pub name: String,
     /// What came of it.
     pub status: RunStatus,
-    /// How often it was started.
+    /// How often it was started; 0 also if its result was taken over.
     pub attempts: u32,
     /// Manifest digest of its image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -164,6 +164,23 @@ pub struct TaskRecord {
     /// Outputs by name.
     #[serde(default)]
     pub outputs: BTreeMap<String, OutputRecord>,
+    /// Digest of all that the outputs may depend on; absent if that cannot be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache_key: Option<Digest>,
+    /// The task whose result was taken over; absent if this one was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_from: Option<TakenFrom>,
+}
+
+/// A task of another run whose result was taken over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct TakenFrom {
+    /// The run.
+    pub run: RunId,
+    /// Name of the task in it.
+    pub task: String,
 }
 
 impl TaskRecord {
@@ -180,6 +197,8 @@ impl TaskRecord {
             message: None,
             inputs: BTreeMap::new(),
             outputs: BTreeMap::new(),
+            cache_key: None,
+            taken_from: None,
         }
     }
 }
@@ -253,6 +272,9 @@ pub struct ArtifactRecord {
     /// Path below the run's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// Its address for tasks, if it is another than the place of that path below `/samebundle`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uri: Option<String>,
     /// What the component said about it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, Value>,

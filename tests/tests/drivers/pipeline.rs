@@ -164,6 +164,7 @@ fn plan(pipeline: Arc<Pipeline>, parameters: BTreeMap<String, Value>) -> Program
         data: Vec::new(),
         limits: Limits::default(),
         parallelism: 2,
+        reuse: Default::default(),
     }
 }
 

@@ -8,6 +8,7 @@ use samebundle_spec::record::{ArtifactRecord, OutputRecord};
 use serde_json::{Map, Value, json};
 
 use super::facts::ROOT;
+use super::resolve::artifact_folder;
 use crate::driver::{Content, Input};
 
 /// An artifact.
@@ -60,6 +61,17 @@ impl Artifact {
         Some((Input { target, content }, path))
     }
 
+    /// Tells whether its address is the place of its path in containers, or the one that was planned if it has none.
+    fn is_in_place(&self) -> bool {
+        let Some(below) = self.uri.strip_prefix(ROOT).and_then(|uri| uri.strip_prefix('/')) else {
+            return false;
+        };
+        match &self.path {
+            Some(path) => path.strip_prefix("outputs/") == Some(below),
+            None => below.ends_with(&format!("/{}/{}", artifact_folder(&self.name), self.name)),
+        }
+    }
+
     fn to_record(&self) -> ArtifactRecord {
         ArtifactRecord {
             artifact_type: self.artifact_type.schema_title.clone(),
@@ -67,6 +79,7 @@ impl Artifact {
             folder: self.folder,
             size: self.size,
             path: self.path.clone(),
+            uri: (!self.is_in_place()).then(|| self.uri.clone()),
             metadata: self.metadata.clone().into_iter().collect(),
         }
     }

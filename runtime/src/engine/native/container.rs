@@ -73,15 +73,25 @@ impl Execution<'_> {
             .and_then(|pod| pod.deadline_seconds);
         let outcome = self.within(deadline, &operation, &staging, &log).await;
         drop((permit, mounted));
-        let written = Written {
+        let written = self.written(path, component, planned);
+        self.ended(outcome, written, log.last(), deadline, &operation.limits)
+            .await
+    }
+
+    fn written(&self, path: &str, component: &Component, planned: Values) -> Written {
+        Written {
             component: component.clone(),
             planned,
             host: self.own_folder(path),
             folder: format!("{ROOT}/{path}"),
             path: path.to_owned(),
-        };
-        self.ended(outcome, written, log.last(), deadline, &operation.limits)
-            .await
+        }
+    }
+
+    /// Reads what a container of this run wrote before its process was killed.
+    pub(super) async fn outputs_again(&self, path: &str, component: &Component) -> Option<Values> {
+        let planned = executor_input::planned_outputs(component, &format!("{ROOT}/{path}"));
+        self.written(path, component, planned).outputs().await.ok()
     }
 
     /// Tells what came of an attempt whose container ended so.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use samebundle_spec::pipeline::{Component, Dag, DagOutput, ParameterType, Task, coerce};
-use samebundle_spec::record::{RunEventKind, RunStatus, TaskFinished};
+use samebundle_spec::record::{RunStatus, TaskFinished};
 
 use super::Execution;
 use super::artifact::{Produced, TaskEnd, Values};
@@ -122,7 +122,7 @@ impl Execution<'_> {
     }
 
     fn skip(&self, path: &str, why: Option<&str>) {
-        self.log.append(RunEventKind::TaskFinished(TaskFinished {
+        self.append_end(TaskFinished {
             task: path.to_owned(),
             attempt: 0,
             status: RunStatus::Skipped,
@@ -131,7 +131,9 @@ impl Execution<'_> {
             will_retry: false,
             message: why.map(str::to_owned),
             outputs: BTreeMap::new(),
-        }));
+            cache_key: None,
+            taken_from: None,
+        });
     }
 
     fn dag_end(&self, component: &Component, this: &Dagging<'_>) -> TaskEnd {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use samebundle_registry::store::Source;
 use samebundle_spec::bundle::program::CarriedData;
-use samebundle_spec::{Descriptor, Digester, limits};
+use samebundle_spec::{Descriptor, Digest, Digester, limits};
 
 use super::{ProgramError, unpacked};
 use crate::context::Context;
@@ -54,6 +54,14 @@ impl Data {
                 },
             },
         })
+    }
+
+    /// Returns what a task can see of it: where it is, and its digest.
+    pub(super) fn identity(&self) -> (&str, Option<Digest>) {
+        match self.input.content {
+            Content::Artifact { digest, .. } => (&self.input.target, Some(digest)),
+            _ => (&self.input.target, None),
+        }
     }
 
     /// Returns the input for a task and its path on this machine.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use futures::stream::{self, StreamExt};
 use samebundle_spec::limits;
-use samebundle_spec::pipeline::{Component, Iteration, IterationOver, ParameterType, Retry, coerce};
+use samebundle_spec::pipeline::{Component, Iteration, IterationOver, ParameterType, Task, coerce};
 use samebundle_spec::record::OutputRecord;
 use serde_json::Value;
 
@@ -32,7 +32,7 @@ impl Execution<'_> {
         &self,
         path: &str,
         (component, iteration): (&Component, &Iteration),
-        retry: Option<&Retry>,
+        task: &Task,
         inputs: Values,
     ) -> TaskEnd {
         let items = match items(iteration, &inputs) {
@@ -46,7 +46,7 @@ impl Execution<'_> {
             let path = format!("{path}/{number}");
             (
                 number,
-                self.item(path, (component, iteration), retry, inputs, item).await,
+                self.item(path, (component, iteration), task, inputs, item).await,
             )
         });
         let mut ends: Vec<(usize, TaskEnd)> = runs.buffer_unordered(places).collect().await;
@@ -59,7 +59,7 @@ impl Execution<'_> {
         &self,
         path: String,
         (component, iteration): (&Component, &Iteration),
-        retry: Option<&Retry>,
+        task: &Task,
         inputs: &Values,
         item: Item,
     ) -> TaskEnd {
@@ -81,7 +81,7 @@ impl Execution<'_> {
         // The other inputs are those of the loop, and stand in the record once.
         let records = values.to_records().into_iter();
         let recorded: BTreeMap<String, OutputRecord> = records.filter(|(input, _)| input == name).collect();
-        self.attempts(path, retry, component, values, recorded).await
+        self.attempts(path, task, component, values, recorded).await
     }
 }
 

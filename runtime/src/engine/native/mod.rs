@@ -32,6 +32,7 @@ mod installed;
 mod iterate;
 mod mounts;
 mod resolve;
+mod reuse;
 mod schedule;
 mod signal;
 mod task;
@@ -42,7 +43,7 @@ mod wheelhouse;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use samebundle_registry::store::Store;
@@ -59,12 +60,15 @@ use crate::record::{RUN_OUTPUTS, RunLog};
 
 use artifact::{Produced, TaskEnd, Values};
 use facts::RunFacts;
+use reuse::Former;
 use wheelhouse::Wheelhouse;
 
 pub(crate) use data::Data;
 pub(crate) use folder::{Listed, output};
 pub(crate) use installed::kept_layer;
 pub(crate) use mounts::RUN_VOLUMES;
+pub use reuse::{Afresh, AfreshError, Resumed, Reuse};
+pub(crate) use reuse::{offer_all, sweep};
 
 /// The engine of this machine.
 #[derive(Debug)]
@@ -112,7 +116,11 @@ impl Engine for Native {
         for (carried, layer) in &plan.data {
             data.push(Data::unpack(&*self.store, carried, layer, context).await?);
         }
+        let run = log.run();
         let execution = Execution {
+            former: Arc::new(Former::new(&context.home, run.id, run.bundle_digest)),
+            bundle: run.bundle,
+            resumed: Mutex::new(plan.reuse.resumed.clone()),
             plan,
             driver: &*self.driver,
             store: &*self.store,
@@ -122,7 +130,7 @@ impl Engine for Native {
             data,
             needs: pipeline.needs(),
             own_volumes: Mutex::default(),
-            facts: RunFacts::new(pipeline, context.clock.now()),
+            facts: RunFacts::new(pipeline, run.started.into()),
             permits: Semaphore::new(plan.parallelism.max(1)),
             halt: context.cancel.child_token(),
             broken: Mutex::new(None),
@@ -193,6 +201,12 @@ fn root_inputs(plan: &ProgramPlan) -> Result<Values, ProgramError> {
 /// One running run.
 struct Execution<'a> {
     plan: &'a ProgramPlan,
+    /// The name of the bundle.
+    bundle: String,
+    /// The runs from which results are taken.
+    former: Arc<Former>,
+    /// What the run did before its process was killed, as far as it has not begun anew.
+    resumed: Mutex<Resumed>,
     driver: &'a dyn Driver,
     store: &'a dyn Store,
     context: &'a Context,
@@ -218,6 +232,10 @@ impl Execution<'_> {
         let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
         broken.get_or_insert(error);
         self.halt.cancel();
+    }
+
+    fn resumed(&self) -> MutexGuard<'_, Resumed> {
+        self.resumed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn outcome(self, end: TaskEnd) -> ProgramOutcome {

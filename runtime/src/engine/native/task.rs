@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use samebundle_spec::pipeline::{Component, Implementation, Retry, Task};
-use samebundle_spec::record::{OutputRecord, RunEventKind, RunStatus, TaskFinished, TaskStarted};
+use samebundle_spec::pipeline::{Component, ExecutorKind, Implementation, Retry, Task};
+use samebundle_spec::record::{OutputRecord, RunEventKind, RunStatus, TakenFrom, TaskFinished, TaskStarted};
 use samebundle_spec::{Digest, Timestamp};
 
 use super::Execution;
@@ -16,6 +16,10 @@ struct Attempt {
     exit_code: Option<i32>,
     /// The artifacts that it left although it failed.
     left: Values,
+    /// The digest of all that it may depend on.
+    key: Option<Digest>,
+    /// The task whose result was taken over.
+    taken_from: Option<TakenFrom>,
 }
 
 impl Attempt {
@@ -24,6 +28,8 @@ impl Attempt {
             end,
             exit_code: None,
             left: Values::default(),
+            key: None,
+            taken_from: None,
         }
     }
 }
@@ -44,13 +50,12 @@ impl Execution<'_> {
         component: &Component,
         inputs: Values,
     ) -> TaskEnd {
-        let retry = task.retry.as_ref();
         let Some(iteration) = &task.iterator else {
             let recorded = inputs.to_records();
-            return self.attempts(path, retry, component, inputs, recorded).await;
+            return self.attempts(path, task, component, inputs, recorded).await;
         };
         let first = self.started(&path, 1, component, inputs.to_records());
-        let end = self.iterate(&path, (component, iteration), retry, inputs).await;
+        let end = self.iterate(&path, (component, iteration), task, inputs).await;
         let begun = Begun {
             task: &path,
             attempt: 1,
@@ -60,34 +65,114 @@ impl Execution<'_> {
         end
     }
 
-    /// Runs a component until it succeeds or may not be tried again. `recorded` are the inputs that the record has.
+    /// Runs a component until it succeeds or may not be tried again, unless this was done before. `recorded` are the inputs
+    /// that the record has.
     pub(super) async fn attempts(
         &self,
         path: String,
-        retry: Option<&Retry>,
+        task: &Task,
         component: &Component,
         inputs: Values,
         recorded: BTreeMap<String, OutputRecord>,
     ) -> TaskEnd {
+        if let Some(end) = self.ended_before(&path, component).await {
+            return end;
+        }
+        let key = self.cache_key(&path, task, component, &inputs);
+        if let Some(key) = key
+            && let Some((from, values)) = self.taken_over(&path, task, component, key).await
+        {
+            let attempt = Attempt {
+                key: Some(key),
+                taken_from: Some(from),
+                ..Attempt::without_container(TaskEnd::Done(values))
+            };
+            return self.took_over(&path, task, component, (recorded, attempt)).await;
+        }
+        let end = self.tries(&path, task.retry.as_ref(), component, (inputs, recorded, key)).await;
+        if let (Some(key), TaskEnd::Done(values)) = (key, &end)
+            && task.caching.enabled
+            && !self.log.hides(&values.to_records())
+        {
+            self.offer(&path, key).await;
+        }
+        end
+    }
+
+    /// Records a result that was taken over.
+    async fn took_over(
+        &self,
+        path: &str,
+        task: &Task,
+        component: &Component,
+        (recorded, attempt): (BTreeMap<String, OutputRecord>, Attempt),
+    ) -> TaskEnd {
+        let begun = Begun {
+            task: path,
+            attempt: 0,
+            first: self.started(path, 0, component, recorded),
+        };
+        self.finished(&begun, &attempt, false);
+        if let Some(key) = attempt.key.filter(|_| task.caching.enabled) {
+            self.offer(path, key).await;
+        }
+        attempt.end
+    }
+
+    /// Returns how a container of this run ended before its process was killed, if its outputs are still what they were.
+    async fn ended_before(&self, path: &str, component: &Component) -> Option<TaskEnd> {
+        let executor = self.plan.pipeline.executor_of(component)?;
+        let end = self.resumed().past(path)?.end?;
+        match end.status {
+            RunStatus::Failed => Some(TaskEnd::Failed {
+                message: end.message,
+            }),
+            RunStatus::Succeeded => {
+                let wrote = end.taken_from.is_none() && matches!(executor.kind, ExecutorKind::Container(_));
+                let values = match wrote {
+                    true => self.outputs_again(path, component).await?,
+                    false => self.kept(path, component, &end).await?,
+                };
+                self.volume_again(component, &values);
+                let same = self.log.shown(values.to_records()) == end.outputs;
+                same.then_some(TaskEnd::Done(values))
+            }
+            _ => None,
+        }
+    }
+
+    /// Runs a component until it succeeds or may not be tried again.
+    async fn tries(
+        &self,
+        path: &str,
+        retry: Option<&Retry>,
+        component: &Component,
+        (inputs, recorded, key): (Values, BTreeMap<String, OutputRecord>, Option<Digest>),
+    ) -> TaskEnd {
+        let past = self.resumed().past(path);
+        let goes_on = matches!(component.implementation, Implementation::Dag(_));
         let mut first = None;
-        let mut number = 1;
+        let mut failures = past.as_ref().map_or(0, |past| past.failures);
+        let mut number = past.map_or(1, |past| past.next(goes_on));
         loop {
-            let began = self.started(&path, number, component, recorded.clone());
+            let began = self.started(path, number, component, recorded.clone());
             let begun = Begun {
-                task: &path,
+                task: path,
                 attempt: number,
                 first: *first.get_or_insert(began),
             };
-            let attempt = self.attempt(&path, component, inputs.clone(), number).await;
+            let mut attempt = self.attempt(path, component, inputs.clone(), number).await;
+            attempt.key = key;
             let failed = matches!(attempt.end, TaskEnd::Failed { .. });
-            let retry = retry.filter(|retry| number <= retry.retries);
+            failures += 1;
+            let retry = retry.filter(|retry| failures <= retry.retries);
             let Some(retry) = retry.filter(|_| failed && !self.halt.is_cancelled()) else {
                 self.finished(&begun, &attempt, false);
                 return attempt.end;
             };
             self.finished(&begun, &attempt, true);
             tokio::select! {
-                () = tokio::time::sleep(wait(retry, number)) => {}
+                () = tokio::time::sleep(wait(retry, failures)) => {}
                 () = self.halt.cancelled() => {
                     let cancelled = Attempt { end: TaskEnd::Cancelled, ..attempt };
                     self.finished(&begun, &cancelled, false);
@@ -107,15 +192,14 @@ impl Execution<'_> {
             Implementation::Executor(_) => match self.container(path, component, &inputs, number).await {
                 Ok(end) => Attempt {
                     exit_code: matches!(end, TaskEnd::Done(_)).then_some(0),
-                    end,
-                    left: Values::default(),
+                    ..Attempt::without_container(end)
                 },
                 Err(failure) => Attempt {
                     exit_code: failure.exit_code,
-                    end: TaskEnd::Failed {
+                    left: failure.left.clone(),
+                    ..Attempt::without_container(TaskEnd::Failed {
                         message: Some(failure.to_string()),
-                    },
-                    left: failure.left,
+                    })
                 },
             },
         }
@@ -154,12 +238,22 @@ impl Execution<'_> {
         component: &Component,
         inputs: BTreeMap<String, OutputRecord>,
     ) -> Timestamp {
-        self.log.append(RunEventKind::TaskStarted(TaskStarted {
+        let past = self.resumed().past(path);
+        let first = past.as_ref().and_then(|past| past.started);
+        if let (Some(past), Some(first)) = (past, first)
+            && attempt <= past.attempts
+        {
+            // The log has it, and it goes on.
+            return first;
+        }
+        self.resumed().begins_anew(path);
+        let began = self.log.append(RunEventKind::TaskStarted(TaskStarted {
             task: path.to_owned(),
             attempt,
             image: self.image(component),
             inputs,
-        }))
+        }));
+        first.unwrap_or(began)
     }
 
     fn image(&self, component: &Component) -> Option<Digest> {
@@ -183,7 +277,9 @@ impl Execution<'_> {
             TaskEnd::Cancelled => (RunStatus::Cancelled, None, BTreeMap::new()),
             TaskEnd::Skipped => (RunStatus::Skipped, None, BTreeMap::new()),
         };
-        self.log.append(RunEventKind::TaskFinished(TaskFinished {
+        let done = status == RunStatus::Succeeded;
+        let key = attempt.key.filter(|_| done && !self.log.hides(&outputs));
+        self.append_end(TaskFinished {
             task: begun.task.to_owned(),
             attempt: begun.attempt,
             status,
@@ -192,7 +288,18 @@ impl Execution<'_> {
             will_retry,
             message,
             outputs,
-        }));
+            cache_key: key,
+            taken_from: attempt.taken_from.clone(),
+        });
+    }
+
+    /// Appends the end of an attempt or of a task, unless the log of a run that goes on has this end already.
+    pub(super) fn append_end(&self, mut end: TaskFinished) {
+        end.outputs = self.log.shown(end.outputs);
+        if self.resumed().has(&end) {
+            return;
+        }
+        self.log.append(RunEventKind::TaskFinished(end));
     }
 }
 

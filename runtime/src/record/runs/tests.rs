@@ -82,6 +82,8 @@ fn task_finished(task: &str) -> RunEventKind {
         will_retry: false,
         message: None,
         outputs: [("n".to_owned(), OutputRecord::Value(json!(u64::MAX)))].into(),
+        cache_key: None,
+        taken_from: None,
     })
 }
 

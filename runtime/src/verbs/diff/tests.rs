@@ -11,6 +11,7 @@ fn artifact(digest: Option<&[u8]>, kind: &str, metadata: Value) -> OutputRecord 
         folder: false,
         size: 0,
         path: None,
+        uri: None,
         metadata: serde_json::from_value(metadata).unwrap(),
     }])
 }

@@ -19,6 +19,7 @@ fn artifact(artifact_type: &str, metadata: Value) -> ArtifactRecord {
         folder: false,
         size: 0,
         path: None,
+        uri: None,
         metadata: serde_json::from_value(metadata).unwrap(),
     }
 }

@@ -8,6 +8,7 @@ mod log;
 mod mounts;
 mod order;
 mod outputs;
+mod reuse;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +24,7 @@ use samebundle_spec::{Descriptor, Digest, MediaType};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::{Engine, Native, ProgramError, ProgramOutcome, ProgramPlan};
+use super::{Engine, Native, ProgramError, ProgramOutcome, ProgramPlan, Reuse};
 use crate::context::{Clock, Context};
 use crate::driver::fake::{Fake, FakeContainer};
 use crate::driver::{Limits, Outcome};
@@ -113,6 +114,7 @@ impl Bench {
                 data: Vec::new(),
                 limits: Limits::default(),
                 parallelism: 2,
+                reuse: Reuse::default(),
             },
             context: Context {
                 clock: Arc::new(Ticks::default()),
@@ -210,10 +212,6 @@ async fn what_cannot_be_run_is_refused_before_anything_is_made() {
         refused(Bench::new(&text).with("n", json!("3"))).await,
         "parameter \"n\" is 3; it must be one of 1, 2"
     );
-    let task =
-        "dag: {tasks: {a: {componentRef: {name: comp-c}, cachingOptions: {enableCache: true, cacheKey: k}}}}";
-    let unsupported = refused(Bench::new(&pipeline("", "command: [x]", task))).await;
-    assert!(unsupported.contains("task a needs a cache key"), "{unsupported}");
     let mut bench = Bench::new(&text).with("n", json!(1));
     bench.plan.images.clear();
     assert_eq!(
