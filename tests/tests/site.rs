@@ -107,6 +107,7 @@ fn run(who: &str) -> RunRequest {
         environment: None,
         action: "run".to_owned(),
         metadata: MetadataGiven::default(),
+        reuse: Default::default(),
     }
 }
 

@@ -13,7 +13,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     (
         "Whoever runs a program again",
         &[
-            "explain", "verify", "trust", "install", "create", "import", "plan", "run", "runs", "logs",
+            "explain", "verify", "trust", "install", "create", "import", "plan", "run", "resume", "runs", "logs",
             "outputs", "diff", "export",
         ],
     ),
@@ -164,6 +164,10 @@ const EXAMPLES: &[Examples] = &[
             "same registry tags registry.example/team/digits",
             "one reference a line",
         )],
+    ),
+    (
+        &["resume"],
+        &[("same resume last", "go on with the run that was interrupted")],
     ),
     (
         &["rollback"],

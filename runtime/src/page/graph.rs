@@ -301,6 +301,9 @@ impl<'a> Drawing<'a> {
 /// What came of a task, in few words.
 fn said(task: &TaskRecord) -> String {
     let mut said = task.status.word().to_owned();
+    if task.taken_from.is_some() {
+        return format!("{said}, taken over");
+    }
     if let (Some(started), Some(finished)) = (task.started, task.finished) {
         said = format!("{said}, {}", text::duration(text::seconds(started, finished)));
     }

@@ -361,6 +361,7 @@ fn detail(number: usize, task: &TaskRecord, attempts: &[Attempt], lines: &[Strin
                     @if let Some(started) = task.started { dt { "started" } dd { (text::time(started)) } }
                     @if let Some(image) = &task.image { dt { "image" } dd { code title=(image) { (image.short()) } } }
                     @if let Some(code) = task.exit_code { dt { "exit code" } dd { (code) } }
+                    @if let Some(from) = &task.taken_from { dt { "taken over from" } dd { "run " code { (from.run) } ", task " (from.task) } }
                     @if task.attempts > 1 { dt { "attempts" } dd { (task.attempts) } }
                 }
                 @for (at, attempt) in attempts.iter().enumerate() {

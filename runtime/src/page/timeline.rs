@@ -134,6 +134,7 @@ fn row(
             td {
                 span class=(format!("status {}", task.status.word())) { (task.status.word()) }
                 @if task.attempts > 1 { " " span.muted.small { (task.attempts) " attempts" } }
+                @if task.taken_from.is_some() { " " span.muted.small { "taken over" } }
             }
             td { div.track aria-hidden="true" {
                 @for attempt in attempts.into_iter().flatten() {

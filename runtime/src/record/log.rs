@@ -208,7 +208,7 @@ impl RunLog {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends an event and returns its time. It is durable afterwards if it ends a task or the run.
+    /// Appends an event and returns its time. It is durable afterwards if it ends a container or the run.
     pub fn append(&self, mut kind: RunEventKind) -> Timestamp {
         self.mask.event(&mut kind);
         let mut writer = self.writer();
@@ -221,8 +221,8 @@ impl RunLog {
         writer.waiting.extend(event.to_line());
         writer.run.apply(&event);
         let sync = match &event.kind {
-            // A result that was taken over can be taken over again.
-            RunEventKind::TaskFinished(finished) => !finished.will_retry && finished.taken_from.is_none(),
+            // What ended without an exit code follows from other tasks, or is done again without harm.
+            RunEventKind::TaskFinished(finished) => !finished.will_retry && finished.exit_code.is_some(),
             RunEventKind::RunFinished(finished) => {
                 writer.finished = Some(finished.clone());
                 true

@@ -17,7 +17,7 @@ use samebundle_spec::{BundleName, Timestamp, limits};
 
 use super::whole::{aside, remove_whole, rests};
 use super::{Swept, size_of};
-use crate::engine::native::RUN_VOLUMES;
+use crate::engine::native::{RUN_VOLUMES, sweep};
 use crate::home::Home;
 use crate::image::beneath;
 use crate::record::{RUN_OUTPUTS, RecordError, Runs, write_run};
@@ -190,6 +190,12 @@ pub fn sweep_runs(
             });
         }
     }
+    let hints = sweep(home, dry_run).map_err(RecordError::io("sweep", &home.cache()))?;
+    swept.extend(hints.into_iter().map(|(path, bytes)| Swept {
+        path,
+        bytes,
+        why: "names results of runs that are gone",
+    }));
     Ok(swept)
 }
 

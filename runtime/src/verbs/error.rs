@@ -22,6 +22,7 @@ use samebundle_spec::{BundleName, Classify, Digest, ErrorKind, Repository, Times
 use super::{LocationError, PassphraseError};
 use crate::build::{BuildError, GitError};
 use crate::driver::DriverError;
+use crate::engine::AfreshError;
 use crate::lifecycle::LifecycleError;
 use crate::metadata::MetadataError;
 use crate::opened::OpenError;
@@ -231,6 +232,22 @@ pub enum VerbError {
         /// The scope.
         scope: Scope,
     },
+    /// The bundle of a run is not that of its installation any more.
+    #[error(
+        "run {run} began with version {version} of {name}, which has another bundle by now: `rollback {name} {version}` brings \
+         that back; or run it again, which takes unchanged tasks over"
+    )]
+    OtherBundle {
+        /// The run.
+        run: String,
+        /// The installation.
+        name: BundleName,
+        /// The version of the run.
+        version: Version,
+    },
+    /// There is no one task of a name.
+    #[error(transparent)]
+    Afresh(#[from] AfreshError),
     /// A credential has no value.
     #[error(transparent)]
     Secret(#[from] SecretError),
@@ -484,7 +501,9 @@ impl Classify for VerbError {
             Self::Released { .. }
             | Self::SignedOtherwise { .. }
             | Self::VolumeInUse { .. }
-            | Self::RunGoesOn { .. } => ErrorKind::Conflict,
+            | Self::RunGoesOn { .. }
+            | Self::OtherBundle { .. } => ErrorKind::Conflict,
+            Self::Afresh(error) => error.kind(),
             Self::LoginRefused { .. } => ErrorKind::Denied,
             Self::Cancelled { .. } => ErrorKind::Interrupted,
             Self::Select(error) => error.kind(),

@@ -36,6 +36,7 @@ mod receipt;
 mod registry;
 mod registry_doctor;
 mod resolve;
+mod resume;
 mod rollback;
 mod run;
 mod runs;
@@ -106,8 +107,9 @@ pub use registry::{
 };
 pub use registry_doctor::{RegistryDoctorReport, RegistryDoctorRequest, registry_doctor};
 pub use resolve::{Consent, ResolvedBundle, installed_bundle};
+pub use resume::{ResumeRequest, resume};
 pub use rollback::{HistoryReport, HistoryRequest, InstalledBundle, RollbackRequest, history, rollback};
-pub use run::{PlanReport, RunReport, RunRequest, plan, run};
+pub use run::{PlanReport, ReuseGiven, RunReport, RunRequest, plan, run};
 pub use runs::{MetricName, RunsReport, RunsRequest, runs};
 pub use runs_remove::{RemoveRunsReport, RemoveRunsRequest, RemovedRun, runs_remove};
 pub use site::{Drivers, Network, NoPassphrases, PassphraseError, Passphrases, Reach, Site};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use samebundle_registry::layout::Layout;
-use samebundle_spec::record::{ParameterRecord, RunStatus};
+use samebundle_spec::record::{ParameterRecord, Run, RunStatus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +13,9 @@ use super::metadata::{self, MetadataGiven, PushedRun};
 use super::outputs::Results;
 use super::resolve::{installation, open_installed};
 use super::{CredentialsGiven, Given, LocalName, Site, VerbError};
+use crate::engine::{Afresh, Reuse};
 use crate::lifecycle::{self, Machine};
-use crate::plan::{self, Plan};
+use crate::plan::{self, Plan, Work};
 use crate::record::Runs;
 
 /// What to run, or to plan.
@@ -38,6 +39,21 @@ pub struct RunRequest {
     /// Where the run is sent to when it has ended.
     #[serde(default)]
     pub metadata: MetadataGiven,
+    /// What is taken over of earlier runs.
+    #[serde(default)]
+    pub reuse: ReuseGiven,
+}
+
+/// What a run takes over of earlier ones; by itself what the pipeline allows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ReuseGiven {
+    /// Whether nothing is taken from the cache.
+    pub no_cache: bool,
+    /// A task that runs in any case, with all that depends on it. What else is unchanged is taken from one run.
+    pub from: Option<String>,
+    /// That run: its id, the beginning or end of it, or `last`; none: the last one of the installation.
+    pub of: Option<String>,
 }
 
 fn run_action() -> String {
@@ -76,6 +92,9 @@ pub struct RunReport {
     pub driver: String,
     /// How long it took, seconds.
     pub seconds: f64,
+    /// How many tasks were not run, because a result of an earlier run was taken over.
+    #[serde(skip_serializing_if = "is_none")]
+    pub taken_over: usize,
     /// What it left.
     #[serde(flatten)]
     pub results: Results,
@@ -85,6 +104,10 @@ pub struct RunReport {
     /// Why it failed.
     #[serde(skip)]
     pub message: Option<String>,
+}
+
+fn is_none(count: &usize) -> bool {
+    *count == 0
 }
 
 /// A plan, with the store and the machine for it.
@@ -149,7 +172,7 @@ pub async fn plan(site: &Site, request: RunRequest) -> Result<PlanReport, VerbEr
 /// # Errors
 /// As [`plan`]; or if the run could not be done or recorded.
 pub async fn run(site: &Site, request: RunRequest) -> Result<RunReport, VerbError> {
-    let metadata = request.metadata.clone();
+    let (metadata, given) = (request.metadata.clone(), request.reuse.clone());
     metadata::allowed(site, &metadata)?;
     let Planned {
         store,
@@ -158,6 +181,7 @@ pub async fn run(site: &Site, request: RunRequest) -> Result<RunReport, VerbErro
         credentials,
     } = prepare(site, request).await?;
     plan.admit()?;
+    plan.reuse = reuse(site, &given, &plan)?;
     plan.secrets = credentials::read(site, credentials).await?;
     // A caller may have little stack, and the future of a run is large.
     let run = Box::pin(lifecycle::run(
@@ -167,8 +191,38 @@ pub async fn run(site: &Site, request: RunRequest) -> Result<RunReport, VerbErro
         plan,
     ))
     .await?;
-    Ok(RunReport {
-        sent: Box::pin(metadata::send_ended(site, &run, &metadata)).await,
+    Ok(ended(site, run, &metadata).await)
+}
+
+/// Finds what is taken over.
+fn reuse(site: &Site, given: &ReuseGiven, plan: &Plan) -> Result<Reuse, VerbError> {
+    let mut reuse = Reuse {
+        no_cache: given.no_cache,
+        ..Reuse::default()
+    };
+    if given.from.is_none() && given.of.is_none() {
+        return Ok(reuse);
+    }
+    let Work::Pipeline(program) = &plan.work else {
+        return Err(VerbError::Usage(format!(
+            "the action {} has no tasks; --from and --of are for the runs of a program",
+            plan.action
+        )));
+    };
+    if let Some(task) = &given.from {
+        reuse.afresh = Afresh::from(&program.pipeline, task)?;
+    }
+    let of = given.of.as_deref().unwrap_or(plan.installation.as_str());
+    reuse.of = Some(Runs::new(site.home()).find_id(of)?);
+    Ok(reuse)
+}
+
+/// Reports a run that has ended, and sends it where it is to be known.
+pub(super) async fn ended(site: &Site, run: Run, metadata: &MetadataGiven) -> RunReport {
+    let taken = run.tasks.iter().filter(|task| task.taken_from.is_some());
+    RunReport {
+        taken_over: taken.count(),
+        sent: Box::pin(metadata::send_ended(site, &run, metadata)).await,
         results: Results::of(&run, &Runs::new(site.home()).folder(&run.id), None),
         seconds: run
             .finished
@@ -177,5 +231,5 @@ pub async fn run(site: &Site, request: RunRequest) -> Result<RunReport, VerbErro
         status: run.status,
         driver: run.driver,
         message: run.message,
-    })
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use samebundle_spec::record::{
-    ArtifactRecord, Number, OutputRecord, Run, RunId, RunStatus, SetBy, TaskRecord,
+    ArtifactRecord, Number, OutputRecord, Run, RunId, RunStatus, SetBy, TakenFrom, TaskRecord,
 };
 use samebundle_spec::{BundleName, Digest, Timestamp, Version};
 use schemars::JsonSchema;
@@ -136,6 +136,9 @@ pub struct TaskSummary {
     /// Exit code of the last attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
+    /// The task whose result was taken over; absent if this one was done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub taken_from: Option<TakenFrom>,
 }
 
 impl From<&TaskRecord> for TaskSummary {
@@ -147,6 +150,7 @@ impl From<&TaskRecord> for TaskSummary {
             attempts: task.attempts,
             seconds: times.map(|(started, finished)| seconds(started, finished)),
             exit_code: task.exit_code,
+            taken_from: task.taken_from.clone(),
         }
     }
 }

@@ -54,6 +54,7 @@ fn document() -> Value {
         "registry_ls": ListRepositoriesRequest => RepositoriesReport;
         "registry_tags": ListTagsRequest => TagsReport;
         "remove_key": RemoveKeyRequest => RemoveKeyReport;
+        "resume": ResumeRequest => RunReport;
         "rollback": RollbackRequest => InstallReport;
         "run": RunRequest => RunReport;
         "runs": RunsRequest => RunsReport;

@@ -77,6 +77,14 @@ fn text(report: &DiffReport, screen: Screen) -> Result<String, CliError> {
     }
     metrics(&mut text, report, screen)?;
     of_outputs(&mut text, report, screen)?;
+    if !report.not_deterministic.is_empty() {
+        let tasks = report.not_deterministic.iter().map(|task| safe(task));
+        let tasks = tasks.collect::<Vec<_>>().join(", ");
+        write!(
+            text,
+            "\n\nnot deterministic: {tasks} did the same with the same inputs, and the outputs differ"
+        )?;
+    }
     for note in &report.notes {
         write!(text, "\n\nnot compared: {}", safe(note))?;
     }

@@ -28,6 +28,7 @@ mod pull;
 mod push;
 mod receipt;
 mod registry;
+mod resume;
 mod rollback;
 mod run;
 mod runs;
@@ -117,6 +118,8 @@ pub(crate) enum Command {
     Plan(plan::Plan),
     /// Run a program: an installed one, or what a folder, a pipeline's file, a bundle's file or a reference has
     Run(run::Run),
+    /// Go on with a run whose process was killed; tasks that had ended are not run again
+    Resume(resume::Resume),
     /// List runs, newest first, or remove some
     Runs(runs::Runs),
     /// Say in what runs differ, and whether their outputs are equal
@@ -166,6 +169,7 @@ impl Command {
         match self {
             Self::Registry(registry::Registry::Serve(_)) => SERVED,
             Self::Run(_)
+            | Self::Resume(_)
             | Self::Install(_)
             | Self::Create(_)
             | Self::Upgrade(_)
@@ -216,6 +220,7 @@ impl Command {
             Self::Show(args) => args.run(session).await,
             Self::Plan(args) => args.run(session, matches).await,
             Self::Run(args) => args.run(session, matches).await,
+            Self::Resume(args) => args.run(session).await,
             Self::Runs(args) => args.run(session).await,
             Self::Diff(args) => args.run(session).await,
             Self::Logs(args) => args.run(session).await,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{ArgMatches, Args};
 use samebundle_registry::durable;
-use samebundle_runtime::verbs::{self, RunReport, RunRequest};
+use samebundle_runtime::verbs::{self, ReuseGiven, RunReport, RunRequest};
 use samebundle_spec::limits;
 use samebundle_spec::record::RunStatus;
 use serde_json::Value;
@@ -73,6 +73,7 @@ impl RunArgs {
             environment: self.environment.env,
             action: self.action,
             metadata: verbs::MetadataGiven::default(),
+            reuse: ReuseGiven::default(),
         })
     }
 }
@@ -84,10 +85,26 @@ fn from_file(path: &Path) -> Result<BTreeMap<String, Value>, CliError> {
     parsed.map_err(|error| CliError::Usage(format!("{} is no map of parameters: {error}", path.display())))
 }
 
+/// What is taken over of earlier runs.
+#[derive(Debug, Args)]
+struct ReuseOptions {
+    /// Run every task, also where an earlier run did the same
+    #[arg(long)]
+    no_cache: bool,
+    /// Run this task and all that depends on it; take what else is unchanged from one run: its name, or the end of it
+    #[arg(long, value_name = "TASK")]
+    from: Option<String>,
+    /// The run of which unchanged tasks are taken over [default with --from: the last one]
+    #[arg(long, value_name = "RUN")]
+    of: Option<String>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Run {
     #[command(flatten)]
     args: RunArgs,
+    #[command(flatten)]
+    reuse: ReuseOptions,
     #[command(flatten)]
     metadata: MetadataOptions,
 }
@@ -97,25 +114,34 @@ impl Run {
         let metadata = self.metadata.given(session)?;
         let mut request = self.args.request(session, matches)?;
         request.metadata = metadata;
-        let run = verbs::run(&session.site, request).await?;
-        let program = session.program();
-        let report = Report::new(text(program, &run, session.screen)?.trim_end(), &run);
-        match run.status {
-            RunStatus::Succeeded => Ok(report),
-            RunStatus::Cancelled => Err(CliError::Interrupted(format!(
-                "run {} was interrupted; it is recorded",
-                run.run
-            ))),
-            _ => {
-                let why = run.message.as_deref().unwrap_or("the program failed");
-                let id = &run.run;
-                Err(CliError::Failed {
-                    message: format!(
-                        "run {id} failed: {why}\n`{program} logs {id}` shows what its tasks printed"
-                    ),
-                    report: Box::new(report),
-                })
-            }
+        request.reuse = ReuseGiven {
+            no_cache: self.reuse.no_cache,
+            from: self.reuse.from,
+            of: self.reuse.of,
+        };
+        ended(session, verbs::run(&session.site, request).await?)
+    }
+}
+
+/// What came of a run, as a report or an error.
+pub(super) fn ended(session: &Session, run: RunReport) -> Result<Report, CliError> {
+    let program = session.program();
+    let report = Report::new(text(program, &run, session.screen)?.trim_end(), &run);
+    match run.status {
+        RunStatus::Succeeded => Ok(report),
+        RunStatus::Cancelled => Err(CliError::Interrupted(format!(
+            "run {} was interrupted; it is recorded",
+            run.run
+        ))),
+        _ => {
+            let why = run.message.as_deref().unwrap_or("the program failed");
+            let id = &run.run;
+            Err(CliError::Failed {
+                message: format!(
+                    "run {id} failed: {why}\n`{program} logs {id}` shows what its tasks printed"
+                ),
+                report: Box::new(report),
+            })
         }
     }
 }
@@ -128,6 +154,10 @@ fn text(program: &str, run: &RunReport, screen: Screen) -> Result<String, CliErr
         screen.status(run.status),
         run.driver
     );
+    if run.taken_over > 0 {
+        let taken = size::count(run.taken_over, "task");
+        writeln!(text, "results of {taken} were taken over from earlier runs; --no-cache runs every task")?;
+    }
     if !run.results.shown.is_empty() {
         writeln!(text, "{}", outputs::left(&run.results, OUTPUTS, screen))?;
         if let Some(folder) = &run.results.folder {

@@ -83,6 +83,8 @@ impl RunLines {
             Logged::Event(event) => event,
         };
         match &event.kind {
+            // What was taken over is told when it is there.
+            RunEventKind::TaskStarted(started) if started.attempt == 0 => None,
             RunEventKind::TaskStarted(started) => Some(match started.attempt {
                 1 => format!("task {} started", safe(&started.task)),
                 attempt => format!("task {} started again, attempt {attempt}", safe(&started.task)),
@@ -92,6 +94,11 @@ impl RunLines {
                 safe(&finished.task),
                 finished.attempt
             )),
+            RunEventKind::TaskFinished(TaskFinished {
+                task,
+                taken_from: Some(from),
+                ..
+            }) => Some(format!("task {} taken over from run {}", safe(task), from.run)),
             RunEventKind::TaskFinished(finished) => Some(format!(
                 "task {} {} in {}",
                 safe(&finished.task),

@@ -9,6 +9,7 @@ mod code;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use samebundle_spec::Digest;
 use samebundle_spec::record::{Metrics, Number, OutputRecord, Run, RunStatus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -60,6 +61,8 @@ pub struct DiffReport {
     pub metrics: Vec<MetricDifference>,
     /// What came out.
     pub outputs: Vec<OutputDifference>,
+    /// Tasks that did the same in several runs and did not give the same outputs.
+    pub not_deterministic: Vec<String>,
     /// What could not be compared, a sentence each.
     pub notes: Vec<String>,
 }
@@ -140,6 +143,7 @@ pub async fn diff(site: &Site, request: &DiffRequest) -> Result<DiffReport, Verb
         status: status(&runs),
         metrics: metrics(&summaries),
         outputs: outputs.differences,
+        not_deterministic: not_deterministic(&runs),
         runs: summaries,
         notes,
     })
@@ -209,6 +213,24 @@ fn status(runs: &[Run]) -> Vec<Difference> {
         tasks.collect()
     }));
     all
+}
+
+/// Finds tasks whose outputs differ although all is equal that they may depend on. One whose result was taken over was not done.
+fn not_deterministic(runs: &[Run]) -> Vec<String> {
+    let mut first: BTreeMap<Digest, BTreeMap<&String, Value>> = BTreeMap::new();
+    let mut found = BTreeSet::new();
+    for task in runs.iter().flat_map(|run| &run.tasks) {
+        let done = task.status == RunStatus::Succeeded && task.taken_from.is_none();
+        let Some(key) = task.cache_key.filter(|_| done) else {
+            continue;
+        };
+        let outputs = task.outputs.iter().map(|(name, output)| (name, output.comparable()));
+        let outputs: BTreeMap<_, _> = outputs.collect();
+        if *first.entry(key).or_insert_with(|| outputs.clone()) != outputs {
+            found.insert(task.name.clone());
+        }
+    }
+    found.into_iter().collect()
 }
 
 fn metrics(runs: &[RunSummary]) -> Vec<MetricDifference> {

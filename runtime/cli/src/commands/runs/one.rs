@@ -20,14 +20,17 @@ pub(in crate::commands) fn text(
     let mut text = head(run, screen)?;
     let columns = ["parameter".into(), "value".into(), Column::whole("by")];
     section(&mut text, screen, columns, parameters(run))?;
-    let tasks = report.tasks.iter().flatten().map(task);
-    let columns = [
+    let tasks = report.tasks.iter().flatten();
+    let taken = tasks.clone().any(|task| task.taken_from.is_some());
+    let tasks = tasks.map(|one| task(one, taken));
+    let mut columns = vec![
         Column::from("task"),
         status(),
         Column::number("took"),
         Column::number("attempts"),
         Column::number("exit code"),
     ];
+    columns.extend(taken.then(|| Column::from("taken over from")));
     section(&mut text, screen, columns, tasks)?;
     let metrics = run.metrics.iter();
     let metrics = metrics.map(|(name, number)| vec![safe(name), measured(number.0, screen)]);
@@ -112,17 +115,25 @@ fn section(
     Ok(())
 }
 
-fn task(task: &TaskSummary) -> Vec<String> {
+/// `taken` says whether there is a column for where a result came from.
+fn task(task: &TaskSummary, taken: bool) -> Vec<String> {
     let took = task.seconds.map(|seconds| {
         let took = Duration::try_from_secs_f64(seconds);
         size::duration(took.unwrap_or_default())
     });
     let code = task.exit_code.map(|code| code.to_string());
-    vec![
+    let from = task.taken_from.as_ref();
+    let from = from.map(|from| match from.task == task.name {
+        true => format!("run {}", from.run),
+        false => format!("run {}, task {}", from.run, safe(&from.task)),
+    });
+    let columns = [
         safe(&task.name),
         task.status.word().to_owned(),
         took.unwrap_or_default(),
         task.attempts.to_string(),
         code.unwrap_or_default(),
-    ]
+    ];
+    let from = taken.then(|| from.unwrap_or_default());
+    columns.into_iter().chain(from).collect()
 }

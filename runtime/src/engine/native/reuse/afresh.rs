@@ -1,6 +1,7 @@
 //! The tasks that run in any case: one that a person names, and all that depends on it.
 
 use samebundle_spec::pipeline::{Component, Dag, Implementation, Pipeline, Task};
+use samebundle_spec::{Classify, ErrorKind};
 
 use super::super::bind::join;
 
@@ -30,6 +31,15 @@ pub struct AfreshError {
     pub several: bool,
     /// The paths of all tasks.
     pub tasks: Vec<String>,
+}
+
+impl Classify for AfreshError {
+    fn kind(&self) -> ErrorKind {
+        match self.several {
+            true => ErrorKind::Usage,
+            false => ErrorKind::NotFound,
+        }
+    }
 }
 
 impl Afresh {
