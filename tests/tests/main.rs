@@ -39,6 +39,7 @@ mod registries;
 mod released;
 mod reports;
 mod results;
+mod reuse;
 mod rootless;
 mod runs;
 mod scenarios;
@@ -87,6 +88,7 @@ fn main() -> std::process::ExitCode {
         released::TESTS,
         reports::TESTS,
         results::TESTS,
+        reuse::TESTS,
         rootless::TESTS,
         runs::TESTS,
         secrets::TESTS,

@@ -98,7 +98,7 @@ fn paths(record: &Value) -> Vec<String> {
 }
 
 /// No process and no mount of a home is left, and nothing in its scratch. A container's may take a moment to go.
-fn left_nothing(home: &Home) {
+pub(crate) fn left_nothing(home: &Home) {
     let place = text(home.path()).to_owned();
     let mounted = || {
         std::fs::read_to_string("/proc/self/mounts")

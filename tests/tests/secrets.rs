@@ -62,7 +62,7 @@ mkdir -p "$(dirname "$1")"; printf %s "$CANARY_00" > "$1"
 sleep 1
 exit "$0""#;
 
-fn program(sandbox: &Sandbox, name: &str, pipeline: &str) -> Option<PathBuf> {
+pub(crate) fn program(sandbox: &Sandbox, name: &str, pipeline: &str) -> Option<PathBuf> {
     let folder = greet()?.sources(sandbox);
     let manifest = std::fs::read_to_string(folder.join("samebundle.yaml")).unwrap();
     let manifest = manifest.replace("name: greet", &format!("name: {name}"));
