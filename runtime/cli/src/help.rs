@@ -13,8 +13,8 @@ const GROUPS: &[(&str, &[&str])] = &[
     (
         "Whoever runs a program again",
         &[
-            "explain", "verify", "trust", "install", "create", "import", "plan", "run", "resume", "runs", "logs",
-            "outputs", "diff", "export",
+            "explain", "verify", "trust", "install", "create", "import", "plan", "run", "resume", "runs",
+            "logs", "outputs", "diff", "export",
         ],
     ),
     (

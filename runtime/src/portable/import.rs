@@ -18,7 +18,6 @@ use super::PortableError;
 use super::history::{self, History};
 use super::outputs::{self, Unpacked};
 use crate::context::Context;
-use crate::engine::native::offer_all;
 use crate::event::Event;
 use crate::record::{RECORD, Runs};
 
@@ -268,8 +267,6 @@ impl Coming {
         }
         if self.files.is_some() {
             crate::record::write_run(folder, &self.run)?;
-            // What was done elsewhere need not be done again with the same bundle.
-            offer_all(&context.home, &self.run);
         }
         Ok(self.files.is_some())
     }

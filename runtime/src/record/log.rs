@@ -199,7 +199,10 @@ impl RunLog {
     }
 
     /// Returns values as the log has them.
-    pub(crate) fn shown(&self, mut records: BTreeMap<String, OutputRecord>) -> BTreeMap<String, OutputRecord> {
+    pub(crate) fn shown(
+        &self,
+        mut records: BTreeMap<String, OutputRecord>,
+    ) -> BTreeMap<String, OutputRecord> {
         self.mask.records(&mut records);
         records
     }

@@ -71,7 +71,10 @@ pub async fn resume(site: &Site, request: ResumeRequest) -> Result<RunReport, Ve
 /// Refuses a run that cannot go on.
 fn check(run: &Run) -> Result<(), VerbError> {
     if run.imported_with.is_some() {
-        return Err(RecordError::NoLog { id: run.id.to_string() }.into());
+        return Err(RecordError::NoLog {
+            id: run.id.to_string(),
+        }
+        .into());
     }
     if run.status != RunStatus::Interrupted {
         let (id, status) = (run.id.to_string(), run.status.word());

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Format, OutputRecord, ParameterRecord, ReadError, Run, RunId, RunStatus, TakenFrom, TaskRecord, Verification,
+    Format, OutputRecord, ParameterRecord, ReadError, Run, RunId, RunStatus, TakenFrom, TaskRecord,
+    Verification,
 };
 use crate::{BundleName, Digest, Timestamp, Version, json, limits};
 

@@ -156,7 +156,10 @@ fn text(program: &str, run: &RunReport, screen: Screen) -> Result<String, CliErr
     );
     if run.taken_over > 0 {
         let taken = size::count(run.taken_over, "task");
-        writeln!(text, "results of {taken} were taken over from earlier runs; --no-cache runs every task")?;
+        writeln!(
+            text,
+            "results of {taken} were taken over from earlier runs; --no-cache runs every task"
+        )?;
     }
     if !run.results.shown.is_empty() {
         writeln!(text, "{}", outputs::left(&run.results, OUTPUTS, screen))?;

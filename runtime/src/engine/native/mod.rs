@@ -67,8 +67,8 @@ pub(crate) use data::Data;
 pub(crate) use folder::{Listed, output};
 pub(crate) use installed::kept_layer;
 pub(crate) use mounts::RUN_VOLUMES;
+pub(crate) use reuse::sweep;
 pub use reuse::{Afresh, AfreshError, Resumed, Reuse};
-pub(crate) use reuse::{offer_all, sweep};
 
 /// The engine of this machine.
 #[derive(Debug)]
@@ -118,7 +118,7 @@ impl Engine for Native {
         }
         let run = log.run();
         let execution = Execution {
-            former: Arc::new(Former::new(&context.home, run.id, run.bundle_digest)),
+            former: Arc::new(Former::new(&context.home, run.id, plan.reuse.of.clone())),
             bundle: run.bundle,
             resumed: Mutex::new(plan.reuse.resumed.clone()),
             plan,

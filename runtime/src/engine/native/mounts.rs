@@ -245,8 +245,13 @@ impl Execution<'_> {
 
     /// Knows a volume of this run again that a task made before the process was killed.
     pub(super) fn volume_again(&self, component: &Component, made: &Values) {
-        let kind = self.plan.pipeline.executor_of(component).map(|executor| &executor.kind);
-        if let (Some(ExecutorKind::CreateVolume), Some(Value::String(name))) = (kind, made.parameters.get("name"))
+        let kind = self
+            .plan
+            .pipeline
+            .executor_of(component)
+            .map(|executor| &executor.kind);
+        if let (Some(ExecutorKind::CreateVolume), Some(Value::String(name))) =
+            (kind, made.parameters.get("name"))
             && self.run_volumes().join(name).is_dir()
         {
             self.own_volumes(|own| own.insert(name.clone(), true));

@@ -89,7 +89,9 @@ impl Execution<'_> {
             };
             return self.took_over(&path, task, component, (recorded, attempt)).await;
         }
-        let end = self.tries(&path, task.retry.as_ref(), component, (inputs, recorded, key)).await;
+        let end = self
+            .tries(&path, task.retry.as_ref(), component, (inputs, recorded, key))
+            .await;
         if let (Some(key), TaskEnd::Done(values)) = (key, &end)
             && task.caching.enabled
             && !self.log.hides(&values.to_records())
@@ -113,7 +115,13 @@ impl Execution<'_> {
             first: self.started(path, 0, component, recorded),
         };
         self.finished(&begun, &attempt, false);
-        if let Some(key) = attempt.key.filter(|_| task.caching.enabled) {
+        // What a person named for this run is not for later ones.
+        let named = self.plan.reuse.of.as_ref();
+        let of_named = attempt
+            .taken_from
+            .as_ref()
+            .is_some_and(|from| named == Some(&from.run));
+        if let Some(key) = attempt.key.filter(|_| task.caching.enabled && !of_named) {
             self.offer(path, key).await;
         }
         attempt.end
@@ -124,9 +132,7 @@ impl Execution<'_> {
         let executor = self.plan.pipeline.executor_of(component)?;
         let end = self.resumed().past(path)?.end?;
         match end.status {
-            RunStatus::Failed => Some(TaskEnd::Failed {
-                message: end.message,
-            }),
+            RunStatus::Failed => Some(TaskEnd::Failed { message: end.message }),
             RunStatus::Succeeded => {
                 let wrote = end.taken_from.is_none() && matches!(executor.kind, ExecutorKind::Container(_));
                 let values = match wrote {

@@ -224,7 +224,10 @@ fn not_deterministic(runs: &[Run]) -> Vec<String> {
         let Some(key) = task.cache_key.filter(|_| done) else {
             continue;
         };
-        let outputs = task.outputs.iter().map(|(name, output)| (name, output.comparable()));
+        let outputs = task
+            .outputs
+            .iter()
+            .map(|(name, output)| (name, output.comparable()));
         let outputs: BTreeMap<_, _> = outputs.collect();
         if *first.entry(key).or_insert_with(|| outputs.clone()) != outputs {
             found.insert(task.name.clone());

@@ -135,7 +135,9 @@ fn after(pipeline: &Pipeline, path: &str) -> Vec<String> {
     let (mut component, mut at) = (Some(&pipeline.root), String::new());
     let mut names = path.split('/');
     while let Some(name) = names.next() {
-        let Some(dag) = component.and_then(dag_of) else { break };
+        let Some(dag) = component.and_then(dag_of) else {
+            break;
+        };
         all.extend(followers(dag, name).into_iter().map(|name| join(&at, name)));
         let Some(task) = dag.tasks.get(name) else { break };
         at = join(&at, name);

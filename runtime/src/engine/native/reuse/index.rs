@@ -1,6 +1,9 @@
 //! Finds results by their keys: `HOME/cache/results/AB/KEY` names the tasks of runs whose record says that they had this key,
 //! a line each, the newest first.
 //!
+//! A run that came from elsewhere is not among them: nobody signed it, and whoever runs a program to see that it does the same
+//! must not get the results of others.
+//!
 //! It is only a hint, and may be wrong, cut or removed at any time: who reads it looks at the record of the run. So nothing
 //! of it is synced.
 
@@ -9,7 +12,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use samebundle_spec::Digest;
-use samebundle_spec::record::{Run, RunId, RunStatus, TakenFrom};
+use samebundle_spec::record::{RunId, TakenFrom};
 
 use crate::home::Home;
 use crate::record::Runs;
@@ -49,7 +52,12 @@ fn read(path: &Path) -> io::Result<Vec<TakenFrom>> {
 pub(super) fn offer(home: &Home, key: Digest, result: &TakenFrom) {
     let path = place(home, key);
     let mut all = vec![result.clone()];
-    all.extend(read(&path).unwrap_or_default().into_iter().filter(|one| one != result));
+    all.extend(
+        read(&path)
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|one| one != result),
+    );
     all.truncate(KEPT);
     let _ = write(&path, &all);
 }
@@ -63,18 +71,6 @@ fn write(path: &Path, all: &[TakenFrom]) -> io::Result<()> {
     }
     file.persist(path)?;
     Ok(())
-}
-
-/// Remembers all results of a run that came from elsewhere.
-pub(crate) fn offer_all(home: &Home, run: &Run) {
-    let done = run.tasks.iter().filter(|task| task.status == RunStatus::Succeeded);
-    for (task, key) in done.filter_map(|task| Some((task, task.cache_key?))) {
-        let result = TakenFrom {
-            run: run.id.clone(),
-            task: task.name.clone(),
-        };
-        offer(home, key, &result);
-    }
 }
 
 /// Forgets the results of runs that are gone. Returns the files that were removed, or would be, with their sizes.
@@ -103,7 +99,14 @@ pub(crate) fn sweep(home: &Home, dry_run: bool) -> io::Result<Vec<(PathBuf, u64)
 fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     match fs::read_dir(folder) {
         Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(Vec::new()),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            Ok(Vec::new())
+        }
         Err(error) => Err(error),
     }
 }

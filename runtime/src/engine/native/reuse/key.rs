@@ -36,7 +36,14 @@ impl Execution<'_> {
         if let Some(key) = &task.caching.key {
             let component = &task.component.value;
             let cached = task.caching.enabled;
-            let parts = json!([FORM, "key of the author", self.bundle, component, key.value, cached]);
+            let parts = json!([
+                FORM,
+                "key of the author",
+                self.bundle,
+                component,
+                key.value,
+                cached
+            ]);
             return Some(digest(&parts));
         }
         if self.needs.workspace || !inputs.claims.is_empty() {
@@ -82,7 +89,10 @@ impl Execution<'_> {
             return None;
         }
         let projected = self.projected(path, component, true).ok()?;
-        let files = projected.inputs.iter().map(|input| json!([input.target, files(input)]));
+        let files = projected
+            .inputs
+            .iter()
+            .map(|input| json!([input.target, files(input)]));
         Some(json!([projected.environment, files.collect::<Vec<_>>()]))
     }
 }
@@ -150,7 +160,12 @@ fn declared(component: &Component) -> Value {
     let parameters = parameters.map(|(name, spec)| (name.clone(), json!(spec.parameter_type.as_str())));
     let artifacts = component.outputs.artifacts.iter().map(|(name, spec)| {
         let kind = &spec.artifact_type;
-        let kind = json!([kind.schema_title, kind.schema_version, kind.instance_schema, spec.list]);
+        let kind = json!([
+            kind.schema_title,
+            kind.schema_version,
+            kind.instance_schema,
+            spec.list
+        ]);
         (name.clone(), kind)
     });
     json!([

@@ -18,7 +18,10 @@ pub(super) fn tree(from: &Path, to: &Path, below: &str) -> io::Result<()> {
     let (folders, name) = below.rsplit_once('/').unwrap_or((".", below));
     fs::create_dir_all(to)?;
     let (from, to) = (Root::open(from)?, Root::open(to)?);
-    let (from, to) = (from.folder(Path::new(folders))?, to.make_folders(Path::new(folders))?);
+    let (from, to) = (
+        from.folder(Path::new(folders))?,
+        to.make_folders(Path::new(folders))?,
+    );
     let name = std::ffi::CString::new(name)?;
     let mut left = limits::OUTPUT_ENTRIES;
     one(&from, &to, &name, 0, &mut left)
@@ -65,7 +68,9 @@ fn made(made: Result<(), Errno>) -> io::Result<()> {
 /// Another file system, a file of another user and too many links are reasons to copy.
 fn file(from: &OwnedFd, to: &OwnedFd, name: &CStr) -> io::Result<()> {
     match rustix::fs::linkat(from, name, to, name, AtFlags::empty()) {
-        Err(Errno::XDEV | Errno::PERM | Errno::ACCESS | Errno::MLINK | Errno::OPNOTSUPP) => copy(from, to, name),
+        Err(Errno::XDEV | Errno::PERM | Errno::ACCESS | Errno::MLINK | Errno::OPNOTSUPP) => {
+            copy(from, to, name)
+        }
         linked => made(linked),
     }
 }
@@ -96,7 +101,10 @@ mod tests {
         tree(&from, &to, "a/x").unwrap();
         let inode = |path: &Path| fs::metadata(path.join("a/x/deep/file")).unwrap().ino();
         assert_eq!(inode(&from), inode(&to));
-        assert_eq!(fs::read_link(to.join("a/x/link")).unwrap(), Path::new("deep/file"));
+        assert_eq!(
+            fs::read_link(to.join("a/x/link")).unwrap(),
+            Path::new("deep/file")
+        );
         let copied = home.path().join("copied");
         fs::create_dir(&copied).unwrap();
         let open = |path: &Path| Root::open(path).unwrap().folder(Path::new("")).unwrap();

@@ -28,7 +28,7 @@ use crate::record::Runs;
 pub use afresh::{Afresh, AfreshError};
 pub use resumed::Resumed;
 
-pub(crate) use index::{offer_all, sweep};
+pub(crate) use index::sweep;
 use restore::Place;
 
 /// How many results are restored at the same time: each holds some open files.
@@ -51,8 +51,8 @@ pub struct Reuse {
 #[derive(Debug)]
 struct FormerRun {
     folder: PathBuf,
-    /// The bundle, if the run came with it from elsewhere: then its results count for that bundle only.
-    imported: Option<Digest>,
+    /// Whether it came from elsewhere, where nobody signed it: then it counts only for who names it.
+    imported: bool,
     tasks: HashMap<String, TaskRecord>,
 }
 
@@ -62,8 +62,12 @@ impl FormerRun {
         let run = runs.get(id).ok()?;
         Some(Self {
             folder: runs.folder(id),
-            imported: run.imported_with.map(|_| run.bundle_digest),
-            tasks: run.tasks.into_iter().map(|task| (task.name.clone(), task)).collect(),
+            imported: run.imported_with.is_some(),
+            tasks: run
+                .tasks
+                .into_iter()
+                .map(|task| (task.name.clone(), task))
+                .collect(),
         })
     }
 }
@@ -74,17 +78,18 @@ pub(super) struct Former {
     home: Home,
     /// The run that takes them, which takes nothing from itself.
     own: RunId,
-    bundle: Digest,
+    /// The run that a person named.
+    named: Option<RunId>,
     runs: Mutex<BTreeMap<RunId, Option<Arc<FormerRun>>>>,
     pub(super) places: tokio::sync::Semaphore,
 }
 
 impl Former {
-    pub(super) fn new(home: &Home, own: RunId, bundle: Digest) -> Self {
+    pub(super) fn new(home: &Home, own: RunId, named: Option<RunId>) -> Self {
         Self {
             home: home.clone(),
             own,
-            bundle,
+            named,
             runs: Mutex::default(),
             places: tokio::sync::Semaphore::new(RESTORED_AT_ONCE),
         }
@@ -94,7 +99,7 @@ impl Former {
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
         let read = || FormerRun::read(&self.home, id).map(Arc::new);
         let run = runs.entry(id.clone()).or_insert_with(read).clone()?;
-        let foreign = run.imported.is_some_and(|bundle| bundle != self.bundle);
+        let foreign = run.imported && self.named.as_ref() != Some(id);
         (*id != self.own && !foreign).then_some(run)
     }
 
@@ -153,12 +158,7 @@ impl Execution<'_> {
     }
 
     /// Returns the outputs that a task of this run had, which was no container or took them over.
-    pub(super) async fn kept(
-        &self,
-        path: &str,
-        component: &Component,
-        end: &TaskFinished,
-    ) -> Option<Values> {
+    pub(super) async fn kept(&self, path: &str, component: &Component, end: &TaskFinished) -> Option<Values> {
         let own = Place::new(&self.plan.run_dir, path);
         let (component, outputs) = (component.clone(), end.outputs.clone());
         let kept = move || restore::kept(&outputs, &component, &own);

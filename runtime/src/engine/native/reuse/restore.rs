@@ -83,14 +83,18 @@ fn values(record: &Outputs, component: &Component, from: &Place, own: &Place) ->
         let OutputRecord::Value(value) = record.get(name)? else {
             return None;
         };
-        values.parameters.insert(name.clone(), coerce(value, spec.parameter_type).ok()?);
+        values
+            .parameters
+            .insert(name.clone(), coerce(value, spec.parameter_type).ok()?);
     }
     for (name, spec) in &component.outputs.artifacts {
         let OutputRecord::Artifacts(list) = record.get(name)? else {
             return None;
         };
         let list = list.iter().map(|one| artifact(name, spec, one, from, own));
-        values.artifacts.insert(name.clone(), list.collect::<Option<_>>()?);
+        values
+            .artifacts
+            .insert(name.clone(), list.collect::<Option<_>>()?);
     }
     Some(values)
 }
@@ -151,7 +155,11 @@ fn bring(values: &Values, from: &Place, own: &Place) -> Option<()> {
 /// Tells whether the files are what the digests say.
 fn is_whole(values: &Values, own: &Place) -> bool {
     values.artifacts.values().flatten().all(|artifact| {
-        let Some(path) = artifact.path.as_deref().and_then(|path| path.strip_prefix("outputs/")) else {
+        let Some(path) = artifact
+            .path
+            .as_deref()
+            .and_then(|path| path.strip_prefix("outputs/"))
+        else {
             return artifact.digest.is_none();
         };
         let found = folder::output(&own.outputs, path).ok().flatten();
