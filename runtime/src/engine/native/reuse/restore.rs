@@ -126,6 +126,7 @@ fn artifact(
         uri,
         metadata: record.metadata.clone().into_iter().collect(),
         digest: record.digest,
+        folder: record.folder,
         size: record.size,
         path: below.map(|below| format!("{RUN_OUTPUTS}/{}/{below}", own.task)),
     })
