@@ -17,6 +17,7 @@ pub mod listing;
 pub mod metadata;
 mod meter;
 pub mod opened;
+pub mod outside;
 pub mod page;
 pub mod plan;
 pub mod portable;

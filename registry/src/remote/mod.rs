@@ -7,7 +7,7 @@
 //!   range           pulls a blob or a range of it, and resumes after a break
 //!   manifest        manifests and tags, hashed and read strictly
 //!   referrers       the API, or the fallback tag
-//!   web             services that are no registries, by the same rules
+//!   web, download   services that are no registries, and files of web servers, by the same rules
 //!   mirror, registries  endpoints that are asked first, and registries.conf, which names them
 //!     wire          one request: authentication, redirects, retries
 //!       auth, credentials   credentials, and which hosts receive them
@@ -32,6 +32,7 @@ mod answer;
 mod auth;
 mod blob;
 pub mod credentials;
+pub mod download;
 mod http;
 mod listing;
 mod manifest;

@@ -308,6 +308,6 @@ pub(super) fn keeps_method(response: &Response) -> bool {
     matches!(response.status().as_u16(), 307 | 308)
 }
 
-fn is_redirect(response: &Response) -> bool {
+pub(super) fn is_redirect(response: &Response) -> bool {
     matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308)
 }

@@ -81,6 +81,7 @@ async fn carry_one(
         layer: written.descriptor.digest,
         digest: written.diff_id,
         size: written.plain_size,
+        uri: file.uri.clone(),
     };
     Ok((described, written.push(&**inputs.store).await?))
 }

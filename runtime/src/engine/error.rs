@@ -58,6 +58,22 @@ pub enum ProgramError {
         /// The parameter.
         name: String,
     },
+    /// No artifact for an input that needs one.
+    #[error(
+        "the pipeline takes an artifact {name:?}; give a file, a folder or an address with --{name}=PATH"
+    )]
+    MissingArtifact {
+        /// The input.
+        name: String,
+    },
+    /// An artifact that was given cannot be read.
+    #[error("the artifact {name:?} cannot be read: {why}")]
+    Artifact {
+        /// The input.
+        name: String,
+        /// Why not.
+        why: String,
+    },
     /// A value of another type.
     #[error("parameter {name:?}: {source}")]
     WrongParameter {
@@ -108,6 +124,8 @@ impl Classify for ProgramError {
             Self::Faults(_) | Self::Unsupported(_) | Self::NoDag | Self::NoImage { .. } => ErrorKind::Input,
             Self::UnknownParameter { .. }
             | Self::MissingParameter { .. }
+            | Self::MissingArtifact { .. }
+            | Self::Artifact { .. }
             | Self::WrongParameter { .. }
             | Self::NotALiteral { .. } => ErrorKind::Usage,
             Self::Wheelhouse { source, .. } | Self::Data { source, .. } => of_unpacking(source),

@@ -20,6 +20,7 @@ use serde_json::Value;
 
 use crate::context::Context;
 use crate::driver::Limits;
+use crate::outside::Access;
 use crate::record::RunLog;
 use crate::secret::SecretValue;
 
@@ -50,7 +51,7 @@ pub trait Engine: Debug + Send + Sync {
 pub struct ProgramPlan {
     /// The pipeline, checked.
     pub pipeline: Arc<Pipeline>,
-    /// Values of its input parameters; absent ones have their defaults.
+    /// Values of its input parameters, and the addresses of its input artifacts; absent ones have their defaults.
     pub parameters: BTreeMap<String, Value>,
     /// Values of the secrets that its tasks use, by the names of [`Pipeline::needs`].
     pub secrets: BTreeMap<String, SecretValue>,
@@ -66,6 +67,8 @@ pub struct ProgramPlan {
     pub wheelhouse: Option<Descriptor>,
     /// The data that the bundle carries, each with its layer.
     pub data: Vec<(CarriedData, Descriptor)>,
+    /// What it may take from outside.
+    pub outside: Access,
     /// Limits of a task that names none, and whether tasks have a network.
     pub limits: Limits,
     /// Most containers at the same time.

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use samebundle_registry::store::Store;
 use samebundle_spec::bundle::parameter::{self, Injection};
 use samebundle_spec::bundle::quantity::Quantity;
-use samebundle_spec::record::{Claim, Format, OutputRecord, Run, RunFinished, RunId, RunStarted, RunStatus};
+use samebundle_spec::record::{
+    Claim, Format, OutputRecord, ParameterRecord, Run, RunFinished, RunId, RunStarted, RunStatus,
+};
 use samebundle_spec::{json, limits};
 use serde_json::Value;
 
@@ -21,6 +23,7 @@ use crate::event::{Event, Silent};
 use crate::home::{DISCARDED, LAYERS_LOCK};
 use crate::image::beneath;
 use crate::opened::Program;
+use crate::outside::{Access, Given, secrets_of, shown_value};
 use crate::plan::{Plan, PlanError, Work};
 use crate::record::{Mask, RUN_OUTPUTS, RunLog, Runs, TaskLines};
 use crate::secret::SecretValue;
@@ -81,7 +84,8 @@ async fn held_layers(context: &Context) -> Result<File, LifecycleError> {
 fn mask(plan: &Plan) -> Mask {
     let secrets = plan.resolved.secrets.iter();
     let secrets = secrets.filter_map(|name| plan.resolved.values.get(name));
-    Mask::new(secrets, plan.secrets.values())
+    let in_addresses: Vec<Value> = plan.resolved.values.values().flat_map(secrets_of).collect();
+    Mask::new(secrets.chain(&in_addresses), plan.secrets.values())
 }
 
 async fn to_its_end(
@@ -144,8 +148,17 @@ fn started(context: &Context, driver: &str, plan: &Plan) -> RunStarted {
         bundle_digest: bundle.index.digest,
         verification: plan.bundle.verification(),
         driver: driver.to_owned(),
-        parameters: plan.parameters.clone(),
+        parameters: shown_parameters(&plan.parameters),
     }
+}
+
+/// The parameters as they may be kept: no address in them holds a credential.
+fn shown_parameters(parameters: &BTreeMap<String, ParameterRecord>) -> BTreeMap<String, ParameterRecord> {
+    let mut shown = parameters.clone();
+    for parameter in shown.values_mut() {
+        parameter.value = parameter.value.as_ref().map(shown_value);
+    }
+    shown
 }
 
 async fn execute(
@@ -203,6 +216,10 @@ async fn run_program(
         run_dir: log.folder().to_owned(),
         wheelhouse: program.wheelhouse.clone(),
         data: program.data.clone(),
+        outside: Access {
+            reach: Arc::clone(&plan.outside),
+            given: given(plan),
+        },
         limits: Limits {
             network,
             shm: program
@@ -223,6 +240,12 @@ async fn run_program(
         Some(error) => Err(error.into()),
         None => Ok(outcome),
     }
+}
+
+/// The texts of the parameters that the person who runs has set.
+fn given(plan: &Plan) -> Given {
+    let values = plan.resolved.values.iter();
+    Given::of(values.filter_map(|(name, value)| Some((value, plan.parameters.get(name)?.set_by))))
 }
 
 async fn run_action(

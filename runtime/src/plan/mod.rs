@@ -21,6 +21,7 @@ use serde_json::Value;
 use crate::driver::Offers;
 use crate::engine::Reuse;
 use crate::opened::{Kind, OpenedBundle, Program};
+use crate::outside::{self, Outside};
 use crate::secret::SecretValue;
 
 pub use compare::shortfalls;
@@ -49,6 +50,8 @@ pub struct Plan {
     pub resolved: Resolved,
     /// Values of the credentials, by name. Whoever runs the plan reads them.
     pub secrets: BTreeMap<String, SecretValue>,
+    /// What fetches content from outside. Whoever runs the plan sets it.
+    pub outside: Arc<dyn Outside>,
     /// Every parameter as the record has it.
     pub parameters: BTreeMap<String, ParameterRecord>,
     /// Most containers at the same time.
@@ -134,6 +137,7 @@ pub fn plan(
         work,
         resolved,
         secrets: BTreeMap::new(),
+        outside: Arc::new(outside::Nothing),
         parameters,
         parallelism: offers.containers,
         reuse: Reuse::default(),

@@ -10,7 +10,7 @@ use crate::{BundleName, Digest, EntryPath};
 pub enum DataError {
     /// Both or neither of the two ways, or one of them in part.
     #[error(
-        "data needs either \"file\" (the bundle carries it), or \"uri\", \"digest\" and \"size\" (it stays where it is)"
+        "data needs either \"file\" (the bundle carries it; a \"uri\" says what address it stands for), or \"uri\", \"digest\" and \"size\" (it stays where it is)"
     )]
     OneOf,
     /// The name of a file that is carried is part of a path in containers.
@@ -40,6 +40,8 @@ pub struct DataFile {
     pub name: BundleName,
     /// Where it is, relative to the folder of `samebundle.yaml`.
     pub file: EntryPath,
+    /// The address that it stands for: an importer of that address takes it from the bundle.
+    pub uri: Option<String>,
 }
 
 impl Data {
@@ -61,7 +63,7 @@ pub(crate) struct DataEntry {
     name: String,
     /// A file that travels along, relative to this file's folder.
     file: Option<EntryPath>,
-    /// Where it is.
+    /// Where it is; of a file that travels along, the address that it stands for.
     uri: Option<String>,
     /// Its digest.
     digest: Option<Digest>,
@@ -81,8 +83,8 @@ impl TryFrom<DataEntry> for Data {
             size,
         } = entry;
         match (file, uri, digest, size) {
-            (Some(file), None, None, None) => match name.parse() {
-                Ok(name) => Ok(Self::File(DataFile { name, file })),
+            (Some(file), uri, None, None) => match name.parse() {
+                Ok(name) => Ok(Self::File(DataFile { name, file, uri })),
                 Err(error) => Err(DataError::Name {
                     name: name.chars().take(100).collect(),
                     why: error.to_string(),

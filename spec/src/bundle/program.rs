@@ -89,6 +89,9 @@ pub struct CarriedData {
     pub digest: Digest,
     /// Size of the file, bytes.
     pub size: u64,
+    /// The address that it stands for: an importer of that address takes it from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uri: Option<String>,
 }
 
 /// What a program needs where it runs.

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::types::{ArtifactType, Component, Container, ExecutorKind, Implementation, ParameterType};
+use super::types::{
+    ArtifactType, Component, Container, ExecutorKind, Implementation, Importer, ParameterType,
+};
 use super::{InstallLine, Pipeline, install_lines};
 
 /// An input parameter of a pipeline: what becomes a CNAB parameter and a flag.
@@ -114,6 +116,14 @@ impl Pipeline {
             }
         }
         installs
+    }
+
+    /// Returns the importer that does a component's work, if it is one.
+    pub fn importer_of(&self, component: &Component) -> Option<&Importer> {
+        match &self.executor_of(component)?.kind {
+            ExecutorKind::Importer(importer) => Some(importer),
+            _ => None,
+        }
     }
 
     /// Returns the component that a name refers to.

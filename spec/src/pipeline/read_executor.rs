@@ -157,8 +157,9 @@ fn importer(reader: &mut Reader<'_>, node: &Node, what: &str) -> Read<Importer> 
         artifact_type,
         metadata: message.take_value("metadata").unwrap_or(Value::Null),
         reimport: reader.boolean(message.take("reimport"), what)?,
+        content_required: reader.boolean(message.take("downloadToWorkspace"), what)?,
     };
-    for known in ["downloadToWorkspace", "properties", "customProperties"] {
+    for known in ["properties", "customProperties"] {
         message.take(known);
     }
     reader.finish(message);

@@ -357,6 +357,8 @@ pub struct Importer {
     pub metadata: Value,
     /// Whether it is imported again although it was before.
     pub reimport: bool,
+    /// Whether its content has to be there when the task has ended (`downloadToWorkspace`), and not only its address.
+    pub content_required: bool,
 }
 
 /// The address of what is imported.

@@ -46,12 +46,6 @@ impl Pipeline {
         for (name, component) in &self.components {
             found.component(name, component);
         }
-        for (name, spec) in &self.root.inputs.artifacts {
-            if !spec.optional {
-                let feature = format!("the artifact {name:?} as an input of the pipeline");
-                found.add(spec.at, self.name.value.clone(), feature);
-            }
-        }
         found.list.sort_by_key(|one| one.at);
         found.list
     }
@@ -98,17 +92,10 @@ impl Findings<'_> {
             return;
         };
         match &executor.kind {
-            ExecutorKind::Container(container) => {
-                if container.image.value.contains("{{$") {
-                    self.add(
-                        container.image.at,
-                        label.to_owned(),
-                        "an image chosen at run time".to_owned(),
-                    );
-                }
-            }
-            ExecutorKind::CreateVolume | ExecutorKind::DeleteVolume => {}
-            ExecutorKind::Importer(_) => self.add(executor.at, label.to_owned(), "an importer".to_owned()),
+            ExecutorKind::Container(_)
+            | ExecutorKind::Importer(_)
+            | ExecutorKind::CreateVolume
+            | ExecutorKind::DeleteVolume => {}
             ExecutorKind::Other(kind) => {
                 self.add(
                     executor.at,

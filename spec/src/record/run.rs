@@ -223,14 +223,17 @@ impl OutputRecord {
         }
     }
 
-    /// What of it must be the same in another run: the value; the digests of artifacts; the metadata where there is no file, or
-    /// where it is what was measured.
+    /// What of it must be the same in another run: the value; the digests of artifacts; the metadata and the address where there is no file; the
+    /// metadata where it is what was measured.
     pub fn comparable(&self) -> Value {
         let artifact = |one: &ArtifactRecord| match one.digest {
             Some(digest) if one.metrics().is_none() && !one.folder => json!(digest),
             Some(digest) if one.metrics().is_none() => json!({"folder": digest}),
             Some(digest) => json!({"digest": digest, "metadata": one.metadata}),
-            None => json!({"metadata": one.metadata}),
+            None => match &one.uri {
+                Some(uri) => json!({"metadata": one.metadata, "uri": uri}),
+                None => json!({"metadata": one.metadata}),
+            },
         };
         match self {
             Self::Value(value) => value.clone(),
@@ -272,7 +275,8 @@ pub struct ArtifactRecord {
     /// Path below the run's folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Its address for tasks, if it is another than the place of that path below `/samebundle`.
+    /// The address that it came from or is at, without credentials; absent if a task wrote it here, at the place of that path
+    /// below `/samebundle`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
     /// What the component said about it.

@@ -162,6 +162,7 @@ fn plan(pipeline: Arc<Pipeline>, parameters: BTreeMap<String, Value>) -> Program
         run_dir: Default::default(),
         wheelhouse: None,
         data: Vec::new(),
+        outside: Default::default(),
         limits: Limits::default(),
         parallelism: 2,
         reuse: Default::default(),

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::facts::ROOT;
 use super::resolve::artifact_folder;
 use crate::driver::{Content, Input};
+use crate::outside::{path_in_container, shown};
 
 /// An artifact.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +29,17 @@ pub(super) struct Artifact {
     pub(super) size: u64,
     /// Path below the run's folder.
     pub(super) path: Option<String>,
+    /// Where it came from, if no task of the run wrote it.
+    pub(super) origin: Option<Origin>,
+}
+
+/// Where an artifact came from that no task of the run wrote.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Origin {
+    /// Its address, without credentials.
+    pub(super) address: String,
+    /// Why its content is not here; none if it is.
+    pub(super) away: Option<String>,
 }
 
 impl Artifact {
@@ -55,7 +67,10 @@ impl Artifact {
     /// written, or if it is stored elsewhere.
     pub(super) fn to_input(&self) -> Option<(Input, &str)> {
         let (digest, path) = (self.digest?, self.path.as_deref()?);
-        let target = format!("{ROOT}/{}", path.strip_prefix("outputs/")?);
+        let target = match path_in_container(&self.uri) {
+            Some(target) => target,
+            None => format!("{ROOT}/{}", path.strip_prefix("outputs/")?),
+        };
         let size = self.size;
         let content = Content::Artifact { digest, size };
         Some((Input { target, content }, path))
@@ -72,6 +87,11 @@ impl Artifact {
         }
     }
 
+    /// Returns the path at which a task finds it, or would.
+    pub(super) fn path_in_container(&self) -> String {
+        path_in_container(&self.uri).unwrap_or_else(|| self.uri.clone())
+    }
+
     fn to_record(&self) -> ArtifactRecord {
         ArtifactRecord {
             artifact_type: self.artifact_type.schema_title.clone(),
@@ -79,7 +99,10 @@ impl Artifact {
             folder: self.folder,
             size: self.size,
             path: self.path.clone(),
-            uri: (!self.is_in_place()).then(|| self.uri.clone()),
+            uri: match &self.origin {
+                Some(origin) => Some(origin.address.clone()),
+                None => (!self.is_in_place()).then(|| shown(&self.uri)),
+            },
             metadata: self.metadata.clone().into_iter().collect(),
         }
     }

@@ -37,7 +37,12 @@ impl Execution<'_> {
             lines: LastLines::default(),
             exit_code: None,
             left: Values::default(),
+            away: Vec::new(),
         };
+        if let Some(importer) = self.plan.pipeline.importer_of(component) {
+            let imported = self.import(path, component, importer, inputs).await;
+            return imported.map_err(failure);
+        }
         if let Some(done) = self.without_container(component, inputs) {
             return done.map_err(failure);
         }
@@ -74,8 +79,8 @@ impl Execution<'_> {
         let outcome = self.within(deadline, &operation, &staging, &log).await;
         drop((permit, mounted));
         let written = self.written(path, component, planned);
-        self.ended(outcome, written, log.last(), deadline, &operation.limits)
-            .await
+        let ended = self.ended(outcome, written, log.last(), deadline, &operation.limits);
+        ended.await.map_err(|failure| failure.with_inputs(inputs))
     }
 
     fn written(&self, path: &str, component: &Component, planned: Values) -> Written {
@@ -157,6 +162,7 @@ impl Execution<'_> {
             lines,
             exit_code,
             left,
+            away: Vec::new(),
         }
     }
 

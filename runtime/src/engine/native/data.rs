@@ -19,6 +19,8 @@ const TARGET: &str = "/samebundle/data";
 pub(crate) struct Data {
     /// The file on this machine.
     pub(crate) path: PathBuf,
+    /// The address that it stands for.
+    uri: Option<String>,
     input: Input,
 }
 
@@ -46,6 +48,7 @@ impl Data {
         })?;
         Ok(Self {
             path: folder.join(&name),
+            uri: carried.uri.clone(),
             input: Input {
                 target: format!("{TARGET}/{name}/{name}"),
                 content: Content::Artifact {
@@ -62,6 +65,11 @@ impl Data {
             Content::Artifact { digest, .. } => (&self.input.target, Some(digest)),
             _ => (&self.input.target, None),
         }
+    }
+
+    /// Tells whether it stands for what is at an address, or is at this path in containers.
+    pub(super) fn is_at(&self, address: &str) -> bool {
+        self.uri.as_deref() == Some(address) || self.input.target == address
     }
 
     /// Returns the input for a task and its path on this machine.

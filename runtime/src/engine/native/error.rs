@@ -8,6 +8,11 @@ use samebundle_spec::limits;
 use samebundle_spec::pipeline::{ExpressionError, PlaceholderError, ValueError};
 
 use crate::listing::LinkFault;
+use crate::outside::AddressError;
+
+/// What helps where content is not here.
+pub(super) const REMEDY_OF_CONTENT: &str = "; run where it can be reached, give a file of this machine instead if it is a \
+     parameter, or let the bundle carry it (`data` with `file` and `uri`)";
 
 /// Why a task failed, other than by its exit code.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +70,39 @@ pub(super) enum TaskError {
     NoArtifact {
         /// The input.
         input: String,
+    },
+    /// What an importer imports has no address.
+    #[error("{address:?} cannot be imported: {source}")]
+    Address {
+        /// What it is instead, without credentials.
+        address: String,
+        /// What is wrong with it.
+        source: AddressError,
+    },
+    /// A file of this machine that the person who runs did not name.
+    #[error(
+        "{0} is a file or folder of this machine, and a bundle reads only those that the person who runs gives as a \
+         parameter; give it so, or let the bundle carry it as data"
+    )]
+    NotGivenPath(String),
+    /// An importer names what no task of the run wrote.
+    #[error("{0} is no artifact of this run")]
+    NotOfThisRun(String),
+    /// What is imported cannot be kept.
+    #[error("{address} could not be imported: {why}")]
+    Import {
+        /// The address, without credentials.
+        address: String,
+        /// Why not.
+        why: String,
+    },
+    /// An importer wants the content and not only the address.
+    #[error("the content of {address} is not here: {why}{REMEDY_OF_CONTENT}")]
+    NotHere {
+        /// The address, without credentials.
+        address: String,
+        /// Why not.
+        why: String,
     },
     /// A resource is no quantity.
     #[error(transparent)]

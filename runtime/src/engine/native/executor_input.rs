@@ -18,6 +18,7 @@ pub(super) fn planned_outputs(component: &Component, folder: &str) -> Values {
             folder: false,
             size: 0,
             path: None,
+            origin: None,
         };
         (name.clone(), vec![artifact])
     });

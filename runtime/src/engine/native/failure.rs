@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
-use super::artifact::Values;
+use super::artifact::{Origin, Values};
+use super::error::REMEDY_OF_CONTENT;
 use super::hint::Hints;
 use crate::driver::LogSink;
 use crate::record::{NoiseOfTask, RunLog, TaskLines};
@@ -24,12 +25,35 @@ pub(super) struct AttemptFailure {
     pub(super) exit_code: Option<i32>,
     /// The artifacts that it left.
     pub(super) left: Values,
+    /// Its inputs that have an address and no content, and why.
+    pub(super) away: Vec<Origin>,
+}
+
+impl AttemptFailure {
+    /// Adds which inputs of the task have no content.
+    pub(super) fn with_inputs(mut self, inputs: &Values) -> Self {
+        let origins = inputs
+            .artifacts
+            .values()
+            .flatten()
+            .filter_map(|one| one.origin.clone());
+        self.away = origins.filter(|origin| origin.away.is_some()).collect();
+        self
+    }
 }
 
 impl fmt::Display for AttemptFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "task {} failed: {}", self.task, self.why)?;
-        self.lines.fmt(f)
+        self.lines.fmt(f)?;
+        for Origin { address, away } in &self.away {
+            let why = away.as_deref().unwrap_or_default();
+            write!(
+                f,
+                "\nThe content of its input {address} is not here: {why}{REMEDY_OF_CONTENT}"
+            )?;
+        }
+        Ok(())
     }
 }
 

@@ -28,6 +28,7 @@ mod facts;
 mod failure;
 mod folder;
 mod hint;
+mod import;
 mod installed;
 mod iterate;
 mod mounts;
@@ -65,6 +66,7 @@ use wheelhouse::Wheelhouse;
 
 pub(crate) use data::Data;
 pub(crate) use folder::{Listed, output};
+pub(crate) use import::INPUTS;
 pub(crate) use installed::kept_layer;
 pub(crate) use mounts::RUN_VOLUMES;
 pub(crate) use reuse::sweep;
@@ -99,7 +101,7 @@ impl Engine for Native {
     ) -> Result<ProgramOutcome, ProgramError> {
         let pipeline = &*plan.pipeline;
         admit(plan)?;
-        let inputs = root_inputs(plan)?;
+        let mut inputs = root_inputs(plan)?;
         let Implementation::Dag(dag) = &pipeline.root.implementation else {
             return Err(ProgramError::NoDag);
         };
@@ -135,6 +137,7 @@ impl Engine for Native {
             halt: context.cancel.child_token(),
             broken: Mutex::new(None),
         };
+        execution.given_artifacts(&mut inputs).await?;
         let end = execution.dag(&pipeline.root, dag, "", inputs).await;
         mounts::end(&plan.run_dir, &*context.events).await;
         Ok(execution.outcome(end))
@@ -164,11 +167,10 @@ fn admit(plan: &ProgramPlan) -> Result<(), ProgramError> {
 /// Gives every input of the pipeline its value.
 fn root_inputs(plan: &ProgramPlan) -> Result<Values, ProgramError> {
     let declared = plan.pipeline.inputs();
-    if let Some(name) = plan
-        .parameters
-        .keys()
-        .find(|name| declared.iter().all(|input| input.name != **name))
-    {
+    let artifacts = &plan.pipeline.root.inputs.artifacts;
+    let known =
+        |name: &String| artifacts.contains_key(name) || declared.iter().any(|input| input.name == *name);
+    if let Some(name) = plan.parameters.keys().find(|name| !known(name)) {
         return Err(ProgramError::UnknownParameter { name: name.clone() });
     }
     let mut values = Values::default();

@@ -99,7 +99,7 @@ impl Resolver<'_> {
             Value::Object(fields) => {
                 let fields = fields
                     .iter()
-                    .map(|(key, value)| Ok((key.clone(), self.value(value)?)));
+                    .map(|(key, value)| Ok((self.text(key)?, self.value(value)?)));
                 Value::Object(fields.collect::<Result<_, _>>()?)
             }
             other => other.clone(),
@@ -145,7 +145,8 @@ fn property(artifacts: Option<&Vec<Artifact>>, what: &ArtifactProperty) -> Strin
     match (what, list.first()) {
         (ArtifactProperty::List, _) => Value::from_iter(list.iter().map(Artifact::to_runtime)).to_string(),
         (_, None) => String::new(),
-        (ArtifactProperty::Uri | ArtifactProperty::Path, Some(artifact)) => artifact.uri.clone(),
+        (ArtifactProperty::Uri, Some(artifact)) => artifact.uri.clone(),
+        (ArtifactProperty::Path, Some(artifact)) => artifact.path_in_container(),
         (ArtifactProperty::Metadata(None), Some(artifact)) => {
             Value::Object(artifact.metadata.clone()).to_string()
         }

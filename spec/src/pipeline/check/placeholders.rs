@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Checker, nearest};
 use crate::pipeline::placeholder::{Argument, ArtifactProperty, Placeholder, Segment, argument, parts};
 use crate::pipeline::position::{Located, Position};
-use crate::pipeline::types::{Component, Container, ParameterSource, Task};
+use crate::pipeline::types::{Component, Container, ImportedUri, Importer, ParameterSource, Task};
 
 pub(super) fn task(checker: &mut Checker<'_>, label: &str, task: &Task, component: &Component) {
     for (name, input) in &task.parameters {
@@ -16,10 +16,13 @@ pub(super) fn task(checker: &mut Checker<'_>, label: &str, task: &Task, componen
             constant(checker, label, (name, input.at), value, &names);
         }
     }
+    let names = Names::of(task, component);
+    if let Some(importer) = checker.pipeline.importer_of(component) {
+        return self::importer(checker, label, importer, component, &names);
+    }
     let Some(container) = checker.pipeline.container_of(component) else {
         return;
     };
-    let names = Names::of(task, component);
     for word in container.command.iter().chain(&container.arguments) {
         match argument(&word.value) {
             Ok(argument) => self::argument_of(checker, label, word.at, &argument, &names),
@@ -32,6 +35,34 @@ pub(super) fn task(checker: &mut Checker<'_>, label: &str, task: &Task, componen
             Err(error) => checker.fault(text.at, Some(label.to_owned()), error.to_string(), REMEDY),
         }
     }
+}
+
+/// The address and the metadata of an importer may hold placeholders, and it makes one artifact.
+fn importer(
+    checker: &mut Checker<'_>,
+    label: &str,
+    importer: &Importer,
+    component: &Component,
+    names: &Names<'_>,
+) {
+    let at = component.at;
+    let mut fault =
+        |problem: String, remedy: &str| checker.fault(at, Some(label.to_owned()), problem, remedy);
+    if component.outputs.artifacts.len() != 1 {
+        let problem = "its importer does not have just one output artifact".to_owned();
+        fault(problem, "compile the pipeline again");
+    }
+    match &importer.uri {
+        ImportedUri::Parameter(name) if !names.parameters.contains(name) => {
+            let problem = format!("its importer takes its address from {name:?}, which is no input of it");
+            fault(problem, &remedy(name, &names.parameters));
+        }
+        ImportedUri::Constant(text) => {
+            constant(checker, label, ("", at), &Value::from(text.as_str()), names);
+        }
+        ImportedUri::Parameter(_) => {}
+    }
+    constant(checker, label, ("", at), &importer.metadata, names);
 }
 
 const REMEDY: &str = "see the kfp documentation of container components for what there is";
@@ -145,9 +176,12 @@ fn constant(
         Value::Array(items) => items
             .iter()
             .for_each(|item| constant(checker, label, (name, at), item, names)),
-        Value::Object(fields) => fields
-            .values()
-            .for_each(|item| constant(checker, label, (name, at), item, names)),
+        Value::Object(fields) => {
+            for (key, item) in fields {
+                constant(checker, label, (name, at), &Value::from(key.as_str()), names);
+                constant(checker, label, (name, at), item, names);
+            }
+        }
         Value::String(text) => match parts(text) {
             Ok(parts) => {
                 let own = Segment::Placeholder(Placeholder::InputParameter(name.to_owned()));

@@ -129,6 +129,7 @@ fn artifact(
         folder: record.folder,
         size: record.size,
         path: below.map(|below| format!("{RUN_OUTPUTS}/{}/{below}", own.task)),
+        origin: None,
     })
 }
 

@@ -8,6 +8,7 @@ mod log;
 mod mounts;
 mod order;
 mod outputs;
+mod outside;
 mod reuse;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ use crate::driver::fake::{Fake, FakeContainer};
 use crate::driver::{Limits, Outcome};
 use crate::event::{Event, Events, Logged};
 use crate::home::Home;
+use crate::outside::Access;
 use crate::record::{Mask, Runs, testing};
 
 /// A clock that advances by a second every time it is read.
@@ -112,6 +114,7 @@ impl Bench {
                 run_dir,
                 wheelhouse: None,
                 data: Vec::new(),
+                outside: Access::default(),
                 limits: Limits::default(),
                 parallelism: 2,
                 reuse: Reuse::default(),
