@@ -225,6 +225,8 @@ pub const OUTPUT_DEPTH: usize = 64;
 pub const OUTPUT_LINK_HOPS: usize = 40;
 /// Most names that are looked up to follow all links of one output; it takes a few seconds.
 pub const OUTPUT_LINK_STEPS: usize = 16_000_000;
+/// The most bytes of one thing that a run takes from outside: what the largest layer has.
+pub const IMPORT_BYTES: u64 = LAYER_BYTES;
 /// Most layers of one image (Docker's own limit is 127).
 pub const IMAGE_LAYERS: usize = 128;
 /// Largest layer when unpacked, bytes. Images with CUDA have layers of 10 GiB; far beyond that it is a bomb.

@@ -147,11 +147,12 @@ impl Params {
     ///
     /// # Errors
     /// If one is not NAME=VALUE.
-    pub(crate) fn given(&self) -> Result<Given, CliError> {
+    pub(crate) fn given(&self, session: &Session) -> Result<Given, CliError> {
         let texts = self.params.iter().map(|text| flags::assignment(text));
         Ok(Given {
             values: BTreeMap::new(),
             texts: texts.collect::<Result<_, CliError>>()?,
+            folder: Some(session.settings.current_dir.clone()),
         })
     }
 }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
+use samebundle_spec::bundle::definition::takes_artifact;
 use samebundle_spec::bundle::view::{Parameter, View};
 use serde_json::Value;
 
@@ -86,6 +87,7 @@ fn flag(name: &str, parameter: &Parameter, view: &View) -> Arg {
         Some("integer") => "INTEGER",
         Some("number") => "NUMBER",
         Some("boolean") => "BOOLEAN",
+        Some("string") if takes_artifact(&schema) => "PATH",
         Some("string") => "TEXT",
         _ => "JSON",
     };

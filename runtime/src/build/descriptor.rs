@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use samebundle_spec::authoring::{Constraints, Data, Kind, ProgramManifest};
+use samebundle_spec::bundle::definition::ARTIFACT_FORMAT;
 use samebundle_spec::bundle::parameter::nearest;
 use samebundle_spec::bundle::program::{API_VERSION, CarriedData, DataPointer, KEY, PipelinePart};
 use samebundle_spec::bundle::view::{Action, Credential, Destination, Image, Output, Parameter};
@@ -17,6 +18,7 @@ use samebundle_spec::{Classify, Descriptor, ErrorKind, canonical, json, limits};
 use serde_json::{Map, Value, json};
 
 use super::content::ContentArtifact;
+use super::images::named;
 
 /// The component that is the content artifact.
 const CONTENT: &str = "content";
@@ -103,7 +105,11 @@ pub(super) struct Described {
 /// image is fetched.
 pub(super) fn check(manifest: &ProgramManifest, pipeline: &Pipeline) -> Result<(), MismatchError> {
     let inputs = pipeline.inputs().into_iter().map(|input| input.name);
-    let parameters: Vec<String> = inputs.chain(pipeline.needs().config_maps.into_keys()).collect();
+    let artifacts = pipeline.root.inputs.artifacts.keys().cloned();
+    let parameters: Vec<String> = inputs
+        .chain(pipeline.needs().config_maps.into_keys())
+        .chain(artifacts)
+        .collect();
     if let Some(name) = manifest
         .parameters
         .keys()
@@ -115,7 +121,7 @@ pub(super) fn check(manifest: &ProgramManifest, pipeline: &Pipeline) -> Result<(
             nearest: nearest(name, &parameters),
         });
     }
-    let images: Vec<String> = pipeline.images().into_iter().map(str::to_owned).collect();
+    let images: Vec<String> = named(pipeline, &manifest.images).into_iter().collect();
     match manifest.images.keys().find(|name| !images.contains(*name)) {
         Some(name) => Err(MismatchError::Image {
             name: name.clone(),
@@ -159,6 +165,7 @@ pub(super) fn describe(sources: &Sources<'_>) -> Result<Described, super::BuildE
     };
     let needs = pipeline.needs();
     add_parameters(&mut view, &all_inputs(pipeline, &needs), &manifest.parameters);
+    mark_artifacts(&mut view, pipeline);
     add_credentials(&mut view, &needs);
     add_outputs(&mut view, &pipeline.outputs());
     let extension = ProgramExtension {
@@ -276,7 +283,8 @@ fn distinct(wanted: &str, taken: &mut BTreeSet<String>) -> String {
     name
 }
 
-/// Returns the inputs of the pipeline, and its config maps: each key is a text, and a whole one an object of texts.
+/// Returns the inputs of the pipeline: its parameters, its config maps, of which each key is a text and a whole one an object
+/// of texts, and its artifacts, of which each is a path or an address.
 fn all_inputs(pipeline: &Pipeline, needs: &Needs) -> Vec<Input> {
     let config_maps = needs.config_maps.iter().map(|(name, need)| Input {
         name: name.clone(),
@@ -289,7 +297,39 @@ fn all_inputs(pipeline: &Pipeline, needs: &Needs) -> Vec<Input> {
         literals: Vec::new(),
         description: Some(described("config map", need)),
     });
-    pipeline.inputs().into_iter().chain(config_maps).collect()
+    let artifacts = pipeline.root.inputs.artifacts.iter().map(|(name, spec)| Input {
+        name: name.clone(),
+        parameter_type: match spec.list {
+            true => ParameterType::List,
+            false => ParameterType::String,
+        },
+        default: None,
+        optional: spec.optional,
+        literals: Vec::new(),
+        description: spec.description.clone(),
+    });
+    pipeline
+        .inputs()
+        .into_iter()
+        .chain(config_maps)
+        .chain(artifacts)
+        .collect()
+}
+
+/// Marks the parameters that take the artifacts of the pipeline.
+fn mark_artifacts(view: &mut View, pipeline: &Pipeline) {
+    for (name, spec) in &pipeline.root.inputs.artifacts {
+        if let Some(Value::Object(schema)) = view.definitions.get_mut(name) {
+            schema.insert("format".to_owned(), ARTIFACT_FORMAT.into());
+            schema.insert(
+                "title".to_owned(),
+                spec.artifact_type.schema_title.as_str().into(),
+            );
+            if spec.list {
+                schema.insert("items".to_owned(), json!({"type": "string"}));
+            }
+        }
+    }
 }
 
 /// Says in a sentence what a key of a secret or a config map is for.

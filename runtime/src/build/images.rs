@@ -1,7 +1,7 @@
 //! Provides every image that a pipeline names: from a layout, an archive or a registry, or made here from a base and
 //! files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,6 +48,17 @@ pub(super) struct Provided {
     pub(super) indexes: Vec<Descriptor>,
 }
 
+/// The names of the images that a bundle carries: those of the pipeline; where inputs choose, also those that they are shown
+/// to choose, and what `samebundle.yaml` names besides.
+pub(super) fn named(pipeline: &Pipeline, sources: &BTreeMap<String, ImageSource>) -> BTreeSet<String> {
+    let mut names: BTreeSet<String> = pipeline.images().into_iter().map(str::to_owned).collect();
+    if pipeline.chooses_images() {
+        names.extend(pipeline.chosen_images());
+        names.extend(sources.keys().cloned());
+    }
+    names
+}
+
 /// Provides the images of a pipeline, by their names in it.
 pub(super) async fn provide(
     inputs: &BuildInputs<'_>,
@@ -57,7 +68,8 @@ pub(super) async fn provide(
 ) -> Result<Provided, BuildError> {
     let mut images = BTreeMap::new();
     let mut indexes = Vec::new();
-    for name in pipeline.images() {
+    for name in &named(pipeline, sources) {
+        let name = name.as_str();
         let from = |origin| fetch(inputs, name, origin, context);
         let image = match sources.get(name) {
             Some(ImageSource::From(origin)) => from(origin.clone()).await?,

@@ -8,6 +8,8 @@
 
 mod address;
 mod local;
+pub(crate) mod modelcar;
+pub(crate) mod object;
 
 use std::fmt::Debug;
 use std::path::Path;
@@ -20,6 +22,7 @@ use samebundle_spec::{Classify, ErrorKind};
 pub(crate) use address::path_in_container;
 pub use address::{Address, AddressError, Given, Place, Service, secrets_of, shown, shown_value};
 pub(crate) use local::copy;
+pub(crate) use object::{Object, ObjectSettings};
 
 /// Whose word an address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +47,15 @@ pub enum OutsideError {
 
 impl From<StoreError> for OutsideError {
     fn from(error: StoreError) -> Self {
-        match error.kind() {
-            ErrorKind::Unreachable | ErrorKind::NotFound | ErrorKind::Denied => Self::Away(whole(&error)),
-            _ => Self::Failed(whole(&error)),
-        }
+        of_kind(error.kind(), &error)
+    }
+}
+
+/// Tells what cannot be had from here from what is wrong.
+pub(crate) fn of_kind(kind: ErrorKind, error: &dyn std::error::Error) -> OutsideError {
+    match kind {
+        ErrorKind::Unreachable | ErrorKind::NotFound | ErrorKind::Denied => OutsideError::Away(whole(error)),
+        _ => OutsideError::Failed(whole(error)),
     }
 }
 

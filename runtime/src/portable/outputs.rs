@@ -16,12 +16,12 @@ use std::path::{Component, Path, PathBuf};
 use samebundle_registry::archive::tar_entries::{Entries, Entry as TarEntry, Rules};
 use samebundle_registry::durable;
 use samebundle_spec::authoring::RunFiles;
-use samebundle_spec::record::{Run, RunId};
+use samebundle_spec::record::{OutputRecord, Run, RunId};
 use samebundle_spec::{Algorithm, Descriptor, Digest, Digester, limits};
 
 use super::PortableError;
 use super::history::append_file;
-use crate::engine::native::{Listed, output};
+use crate::engine::native::{INPUTS, Listed, output};
 use crate::image::stream::TarStream;
 use crate::listing::{Entry, Listing};
 use crate::record::{RUN_OUTPUTS, Runs};
@@ -96,7 +96,7 @@ struct Named<'a> {
 /// The artifacts of a run that have files, each once, under the names by which outputs are listed.
 fn artifacts(run: &Run) -> Vec<Named<'_>> {
     let outputs = run.distinct_outputs().into_iter();
-    let named = outputs.flat_map(|(name, output)| {
+    let named = outputs.chain(given_artifacts(run)).flat_map(|(name, output)| {
         output.artifacts().iter().filter_map(move |artifact| {
             let (digest, path) = (artifact.digest?, artifact.path.as_deref()?);
             Some(Named {
@@ -109,6 +109,27 @@ fn artifacts(run: &Run) -> Vec<Named<'_>> {
         })
     });
     named.collect()
+}
+
+/// The artifacts that the person who ran gave to the pipeline, under the names of the inputs of tasks that read them.
+fn given_artifacts(run: &Run) -> impl Iterator<Item = (String, &OutputRecord)> {
+    let inputs = run.tasks.iter().flat_map(|task| {
+        let inputs = task.inputs.iter();
+        inputs.map(move |(name, input)| (format!("{}.{name}", task.name), input))
+    });
+    let mut seen = BTreeSet::new();
+    inputs.filter(move |(_, input)| {
+        let mut paths = input
+            .artifacts()
+            .iter()
+            .filter_map(|artifact| artifact.path.as_deref());
+        paths.any(|path| {
+            let below = path
+                .strip_prefix(RUN_OUTPUTS)
+                .and_then(|rest| rest.strip_prefix('/'));
+            below.is_some_and(|below| below.starts_with(INPUTS)) && seen.insert(path)
+        })
+    })
 }
 
 /// Tells whether a file that the record of a run names is not in its folder.

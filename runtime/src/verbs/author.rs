@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use samebundle_registry::durable;
+use samebundle_registry::remote::RemoteRepository;
 use samebundle_registry::store::{Memory, Resolve, Tags};
 use samebundle_registry::trust::discover;
 use samebundle_registry::{Origin, Store, StoreError};
@@ -113,12 +114,20 @@ impl Registries for SiteRegistries<'_> {
         let place = reference.repository.to_string();
         let remote = self.0.remote(&reference.repository);
         let remote = remote.map_err(|error| registry_error(&place, &error))?;
-        let index = match (&reference.digest, &reference.tag) {
-            (Some(digest), _) => remote.resolve_digest(digest).await?,
-            (None, Some(tag)) => remote.resolve(tag).await?,
-            (None, None) => remote.resolve(&latest()?).await?,
-        };
+        let index = open_reference(&remote, reference).await?;
         Ok((Arc::new(remote), index))
+    }
+}
+
+/// Resolves a reference in its repository. Without tag and digest it means the tag `latest`.
+pub(super) async fn open_reference(
+    remote: &RemoteRepository,
+    reference: &Reference,
+) -> Result<Descriptor, StoreError> {
+    match (&reference.digest, &reference.tag) {
+        (Some(digest), _) => remote.resolve_digest(digest).await,
+        (None, Some(tag)) => remote.resolve(tag).await,
+        (None, None) => remote.resolve(&latest()?).await,
     }
 }
 

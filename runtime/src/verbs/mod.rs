@@ -28,6 +28,7 @@ mod logs;
 mod metadata;
 mod offered;
 mod outputs;
+mod outside;
 mod page;
 mod parameters;
 mod progress;

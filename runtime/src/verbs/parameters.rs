@@ -1,9 +1,10 @@
 //! Parameters as a request gives them: values, or texts that are read by the types that the bundle declares.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use samebundle_spec::bundle::View;
-use samebundle_spec::bundle::definition::Definition;
+use samebundle_spec::bundle::definition::{Definition, takes_artifact};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,6 +19,9 @@ pub struct Given {
     pub values: BTreeMap<String, Value>,
     /// Texts as on a command line: `1000` is an integer for a parameter that is one.
     pub texts: BTreeMap<String, String>,
+    /// The folder in which relative paths of artifacts begin; none: such paths must be absolute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
 }
 
 impl Given {
@@ -46,7 +50,26 @@ impl Given {
                 })?;
             values.insert(name, value);
         }
+        for (name, value) in &mut values {
+            let definition = view.parameters.get(name).map(|parameter| &parameter.definition);
+            let schema = definition.and_then(|definition| view.definitions.get(definition));
+            if let (Some(folder), true) = (&self.folder, schema.is_some_and(takes_artifact)) {
+                absolute(value, folder);
+            }
+        }
         Ok(values)
+    }
+}
+
+/// Makes the relative paths of artifacts absolute. What is an address stays.
+fn absolute(value: &mut Value, folder: &Path) {
+    match value {
+        Value::String(text) if !text.is_empty() && !text.contains("://") => {
+            let path: PathBuf = folder.join(&*text).components().collect();
+            *text = path.to_string_lossy().into_owned();
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| absolute(item, folder)),
+        _ => {}
     }
 }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::credentials::{self, Chosen};
 use super::metadata::{self, MetadataGiven, PushedRun};
 use super::outputs::Results;
+use super::outside::SiteOutside;
 use super::resolve::{installation, open_installed};
 use super::{CredentialsGiven, Given, LocalName, Site, VerbError};
 use crate::engine::{Afresh, Reuse};
@@ -183,6 +184,7 @@ pub async fn run(site: &Site, request: RunRequest) -> Result<RunReport, VerbErro
     plan.admit()?;
     plan.reuse = reuse(site, &given, &plan)?;
     plan.secrets = credentials::read(site, credentials).await?;
+    plan.outside = Arc::new(SiteOutside(site.clone()));
     // A caller may have little stack, and the future of a run is large.
     let run = Box::pin(lifecycle::run(
         &site.context,

@@ -144,6 +144,16 @@ impl Passphrases for NoPassphrases {
     }
 }
 
+/// Whose credentials a registry gets.
+enum Login {
+    /// Those of the files.
+    Files,
+    /// These.
+    As(Credential),
+    /// None.
+    Nobody,
+}
+
 impl Site {
     /// Makes a site that asks nobody for a passphrase.
     pub fn new(context: Context, reach: Reach) -> Self {
@@ -236,7 +246,7 @@ impl Site {
     /// # Errors
     /// If the site is offline, or credentials or configuration cannot be read.
     pub fn remote(&self, repository: &Repository) -> Result<RemoteRepository, VerbError> {
-        self.remote_with(repository, Some(self.home().registries()), None)
+        self.remote_with(repository, Some(self.home().registries()), Login::Files)
     }
 
     /// A repository of a registry, without a profile.
@@ -244,7 +254,7 @@ impl Site {
     /// # Errors
     /// As [`Site::remote`].
     pub(super) fn remote_unprofiled(&self, repository: &Repository) -> Result<RemoteRepository, VerbError> {
-        self.remote_with(repository, None, None)
+        self.remote_with(repository, None, Login::Files)
     }
 
     /// A repository of a registry, as a user whose credentials are given.
@@ -256,14 +266,22 @@ impl Site {
         repository: &Repository,
         credential: Credential,
     ) -> Result<RemoteRepository, VerbError> {
-        self.remote_with(repository, None, Some(credential))
+        self.remote_with(repository, None, Login::As(credential))
+    }
+
+    /// A repository of a registry, without any credential.
+    ///
+    /// # Errors
+    /// As [`Site::remote`].
+    pub(super) fn remote_as_nobody(&self, repository: &Repository) -> Result<RemoteRepository, VerbError> {
+        self.remote_with(repository, Some(self.home().registries()), Login::Nobody)
     }
 
     fn remote_with(
         &self,
         repository: &Repository,
         profiles: Option<PathBuf>,
-        credential: Option<Credential>,
+        login: Login,
     ) -> Result<RemoteRepository, VerbError> {
         let network = &self.reach.network;
         let paths = CredentialPaths {
@@ -276,9 +294,10 @@ impl Site {
         if located.insecure {
             insecure.insert(located.repository.registry().to_owned());
         }
-        let credentials = match credential {
-            Some(given) => Credentials::default().with(located.repository.registry(), given),
-            None => Credentials::load(&paths)?,
+        let credentials = match login {
+            Login::As(given) => Credentials::default().with(located.repository.registry(), given),
+            Login::Nobody => Credentials::default(),
+            Login::Files => Credentials::load(&paths)?,
         };
         let client = RemoteClient::new(RemoteConfig {
             credentials,

@@ -10,6 +10,14 @@ use serde_json::{Map, Number, Value};
 use crate::json::{self, JsonError};
 use crate::limits;
 
+/// The `format` of a parameter that takes an artifact: a file or folder of the machine, or an address.
+pub const ARTIFACT_FORMAT: &str = "dev.samebundle.artifact";
+
+/// Tells whether a parameter of this definition takes an artifact, or a list of them.
+pub fn takes_artifact(schema: &Value) -> bool {
+    schema.get("format").and_then(Value::as_str) == Some(ARTIFACT_FORMAT)
+}
+
 /// Why a schema cannot be used, or a value does not fit it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DefinitionError {

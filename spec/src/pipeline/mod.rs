@@ -13,6 +13,7 @@
 //! Invariant: whatever is walked is walked in the order of names, so results are the same everywhere.
 
 mod check;
+mod chosen;
 mod demands;
 mod expression;
 mod inspect;

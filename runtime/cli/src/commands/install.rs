@@ -56,7 +56,7 @@ impl InstallOptions {
             from: session.location(from),
             wanted,
             name: self.name,
-            parameters: self.params.given()?,
+            parameters: self.params.given(session)?,
             credentials: self.credentials.given(session)?,
             environment: self.environment.env,
             consent: self.consent.into(),

@@ -59,7 +59,7 @@ impl RunArgs {
                 "--pipeline and --allow-unsigned are for a folder, file or reference, not for what is installed".to_owned(),
             ));
         }
-        let mut parameters = self.params.given()?;
+        let mut parameters = self.params.given(session)?;
         if let Some(file) = &self.params_file {
             parameters.values = from_file(&session.at(file))?;
         }

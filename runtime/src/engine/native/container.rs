@@ -7,7 +7,7 @@ use std::time::Duration;
 use samebundle_registry::store::SourceExt;
 use samebundle_spec::bundle::quantity;
 use samebundle_spec::pipeline::{Component, Container, Located};
-use samebundle_spec::{Descriptor, Digest, ImageConfig, Manifest, limits};
+use samebundle_spec::{Descriptor, Digest, ImageConfig, Manifest, Reference, limits};
 use serde_json::Value;
 
 use super::artifact::{Artifact, TaskEnd, Values};
@@ -49,9 +49,7 @@ impl Execution<'_> {
         let Some(container) = self.plan.pipeline.container_of(component) else {
             return Ok(TaskEnd::Skipped);
         };
-        let Some(image) = self.plan.images.get(container.image.as_str()) else {
-            return Ok(TaskEnd::Skipped);
-        };
+        let image = self.image(container, inputs, path).map_err(failure)?;
         let permit = tokio::select! {
             permit = self.permits.acquire() => permit,
             () = self.halt.cancelled() => return Ok(TaskEnd::Cancelled),
@@ -97,6 +95,33 @@ impl Execution<'_> {
     pub(super) async fn outputs_again(&self, path: &str, component: &Component) -> Option<Values> {
         let planned = executor_input::planned_outputs(component, &format!("{ROOT}/{path}"));
         self.written(path, component, planned).outputs().await.ok()
+    }
+
+    /// Finds the image of a container, which its inputs may choose.
+    pub(super) fn image(
+        &self,
+        container: &Container,
+        inputs: &Values,
+        path: &str,
+    ) -> Result<&Descriptor, TaskError> {
+        let resolver = Resolver {
+            inputs,
+            facts: &self.facts,
+            task: path,
+            container: None,
+        };
+        let name = resolver.text(container.image.as_str())?;
+        let images = &self.plan.images;
+        let reference = Reference::parse_docker(&name).ok();
+        // The same image may be written in several ways.
+        let alike = |(other, _): &(&String, &Descriptor)| {
+            reference.is_some() && Reference::parse_docker(other).ok() == reference
+        };
+        let found = images.get(&name).or_else(|| Some(images.iter().find(alike)?.1));
+        found.ok_or_else(|| TaskError::NoImage {
+            name: name.chars().take(200).collect(),
+            carried: images.keys().cloned().collect::<Vec<_>>().join(", "),
+        })
     }
 
     /// Tells what came of an attempt whose container ended so.

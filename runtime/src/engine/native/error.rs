@@ -71,6 +71,17 @@ pub(super) enum TaskError {
         /// The input.
         input: String,
     },
+    /// An input chose an image that the bundle does not carry.
+    #[error(
+        "it runs in the image {name:?}, which the bundle does not carry; it carries {carried}; choose one of these, or name \
+         the image under `images` of samebundle.yaml and build the bundle again"
+    )]
+    NoImage {
+        /// The image.
+        name: String,
+        /// What there is.
+        carried: String,
+    },
     /// What an importer imports has no address.
     #[error("{address:?} cannot be imported: {source}")]
     Address {

@@ -256,16 +256,28 @@ impl Execution<'_> {
         let began = self.log.append(RunEventKind::TaskStarted(TaskStarted {
             task: path.to_owned(),
             attempt,
-            image: self.image(component),
+            image: self.image_digest(component, &inputs, path),
             inputs,
         }));
         first.unwrap_or(began)
     }
 
-    fn image(&self, component: &Component) -> Option<Digest> {
+    fn image_digest(
+        &self,
+        component: &Component,
+        recorded: &BTreeMap<String, OutputRecord>,
+        path: &str,
+    ) -> Option<Digest> {
         let container = self.plan.pipeline.container_of(component)?;
-        let image = self.plan.images.get(container.image.as_str())?;
-        Some(image.digest)
+        let parameter = |(name, record): (&String, &OutputRecord)| match record {
+            OutputRecord::Value(value) => Some((name.clone(), value.clone())),
+            OutputRecord::Artifacts(_) => None,
+        };
+        let inputs = Values {
+            parameters: recorded.iter().filter_map(parameter).collect(),
+            ..Values::default()
+        };
+        Some(self.image(container, &inputs, path).ok()?.digest)
     }
 
     fn finished(&self, begun: &Begun<'_>, attempt: &Attempt, will_retry: bool) {

@@ -356,3 +356,32 @@ async fn a_pipeline_takes_artifacts_as_inputs() {
     );
     assert!(Given::default() == bench.plan.outside.given);
 }
+
+#[tokio::test]
+async fn an_input_chooses_among_the_images_that_the_bundle_carries() {
+    let definitions = "inputDefinitions: {parameters: {image: {parameterType: STRING}}}";
+    let root = "inputDefinitions: {parameters: {image: {parameterType: STRING, defaultValue: alpine}}}, dag: {tasks: {use: \
+                {componentRef: {name: comp-c}, inputs: {parameters: {image: {componentInputParameter: image}}}}}}";
+    let text = pipeline(definitions, "command: [x]", root);
+    let text = text.replace("image: alpine,", "image: \"{{$.inputs.parameters['image']}}\",");
+    let driver = Fake::immediate(|_| Outcome::Succeeded);
+    for (image, carried) in [
+        ("alpine", true),
+        ("docker.io/library/alpine", true),
+        ("debian", false),
+    ] {
+        let mut bench = Bench::new(&text).with("image", json!(image));
+        let alpine = Descriptor::of(MediaType::OCI_MANIFEST, b"alpine");
+        bench.plan.images.insert("alpine".to_owned(), alpine.clone());
+        let ran = bench.run(&driver).await;
+        assert_eq!(ran.status == RunStatus::Succeeded, carried, "{ran:?}");
+        assert_eq!(task(&ran, "use").image, carried.then_some(alpine.digest));
+        if !carried {
+            let message = ran.message.clone().unwrap();
+            assert!(
+                message.contains("image \"debian\", which the bundle does not carry; it carries alpine;"),
+                "{message}"
+            );
+        }
+    }
+}
