@@ -233,21 +233,9 @@ fn what_the_engine_does_not_do_yet_is_named() {
             .collect::<Vec<_>>()
             .join("\n")
     };
-    let trigger = "componentRef: {name: comp-read}\n        triggerPolicy: {condition: 'true', strategy: \
-                   ALL_UPSTREAM_TASKS_COMPLETED}\n";
     assert_eq!(
-        list("componentRef: {name: comp-read}\n", trigger),
-        "f:54:36: task read needs a condition, which is not supported yet\n\
-         f:54:54: task read needs to run after a failure (exit handler), which is not supported yet"
-    );
-    assert_eq!(
-        list(
-            "container:\n        image: alpine",
-            "importer:\n        artifactUri: {constant: x}"
-        )
-        .lines()
-        .count(),
-        2
+        list("container:\n        image: alpine", "customJob:\n        x: y"),
+        "f:27:7: task say needs an executor of kind \"customJob\", which is not supported yet"
     );
 }
 
