@@ -113,7 +113,8 @@ fn an_upgrade_keeps_what_the_new_bundle_takes() {
     std::fs::write(&manifest, narrower).unwrap();
     let three = version(&sandbox, &publisher, &sources, "1.3.0");
     let home = greet.trusting(&sandbox, "home");
-    let times = || home.ok(["show", "greet", "-o", "json"]).json()["installation"]["parameters"]["times"].clone();
+    let times =
+        || home.ok(["show", "greet", "-o", "json"]).json()["installation"]["parameters"]["times"].clone();
     let file = |path: &PathBuf| path.to_str().unwrap().to_owned();
     let _ = home.ok(["install", &file(&one), "-p", "times=4"]);
     let _ = home.ok(["upgrade", "greet", &file(&two)]);
@@ -122,7 +123,9 @@ fn an_upgrade_keeps_what_the_new_bundle_takes() {
     assert_eq!(times(), 5);
     let upgraded = home.ok(["upgrade", "greet", &file(&three)]);
     assert!(
-        upgraded.stderr.contains("parameter times of the installation is not kept"),
+        upgraded
+            .stderr
+            .contains("parameter times of the installation is not kept"),
         "{}",
         upgraded.stderr
     );

@@ -30,6 +30,7 @@ mod lifecycle;
 mod metadata;
 mod named;
 mod notebooks;
+mod outside;
 mod pages;
 mod places;
 mod powercut;
@@ -79,6 +80,7 @@ fn main() -> std::process::ExitCode {
         lifecycle::TESTS,
         named::TESTS,
         notebooks::TESTS,
+        outside::TESTS,
         pages::TESTS,
         places::TESTS,
         powercut::TESTS,

@@ -57,7 +57,9 @@ async fn a_run_of_another_process_is_followed_to_its_end_or_its_death() {
     assert_eq!(follow.next_event().await.unwrap(), None, "its process is gone");
     assert_eq!(words(&seen), ["greet started", "greet started"]);
     assert_eq!(runs.get(&first).unwrap().status, RunStatus::Running);
-    let shown = consumer.ok(["runs", "--status", "interrupted", "-o", "json"]).json();
+    let shown = consumer
+        .ok(["runs", "--status", "interrupted", "-o", "json"])
+        .json();
     assert_eq!(shown["runs"][0]["id"], first.to_string());
 
     let mut command = consumer.command(["run", "greet", "--times=20000", "--output", "json"]);

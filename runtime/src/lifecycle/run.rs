@@ -206,6 +206,7 @@ async fn run_program(
     let config_maps = program.pipeline.needs().config_maps;
     let values = plan.resolved.values.clone().into_iter();
     let (settings, parameters) = values.partition(|(name, _)| config_maps.contains_key(name));
+    let stated = program.extension.data.iter();
     let program_plan = ProgramPlan {
         pipeline: Arc::clone(&program.pipeline),
         parameters,
@@ -219,6 +220,7 @@ async fn run_program(
         outside: Access {
             reach: Arc::clone(&plan.outside),
             given: given(plan),
+            stated: stated.map(|one| (one.uri.clone(), one.digest)).collect(),
         },
         limits: Limits {
             network,

@@ -11,13 +11,14 @@ mod local;
 pub(crate) mod modelcar;
 pub(crate) mod object;
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use samebundle_registry::StoreError;
-use samebundle_spec::{Classify, ErrorKind};
+use samebundle_spec::{Classify, Digest, ErrorKind};
 
 pub(crate) use address::path_in_container;
 pub use address::{Address, AddressError, Given, Place, Service, secrets_of, shown, shown_value};
@@ -91,6 +92,8 @@ pub struct Access {
     pub reach: Arc<dyn Outside>,
     /// What the person gave.
     pub given: Given,
+    /// The digests that the bundle states for what is at some addresses.
+    pub stated: BTreeMap<String, Digest>,
 }
 
 impl Default for Access {
@@ -98,6 +101,7 @@ impl Default for Access {
         Self {
             reach: Arc::new(Nothing),
             given: Given::default(),
+            stated: BTreeMap::new(),
         }
     }
 }

@@ -102,3 +102,80 @@ fn merge(from: &Path, to: &Path, owner: LayerOwner) -> io::Result<()> {
 fn readable(path: &Path, metadata: &fs::Metadata, bits: u32) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(metadata.permissions().mode() | bits))
 }
+
+#[cfg(test)]
+mod tests {
+    use samebundle_registry::store::{Memory, SinkExt};
+    use samebundle_spec::MediaType;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A layer with files, as an uncompressed tar.
+    fn layer(files: &[(&str, &str)]) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        for (path, text) in files {
+            let mut header = tar::Header::new_gnu();
+            header.set_mode(0o600);
+            header.set_size(text.len() as u64);
+            tar.append_data(&mut header, path, text.as_bytes()).unwrap();
+        }
+        tar.into_inner().unwrap()
+    }
+
+    async fn image(store: &Memory, layers: &[Vec<u8>]) -> Descriptor {
+        let mut blobs = Vec::new();
+        for layer in layers {
+            blobs.push(
+                store
+                    .push_bytes(MediaType::OCI_LAYER, layer.clone().into())
+                    .await
+                    .unwrap(),
+            );
+        }
+        let diff_ids: Vec<_> = blobs.iter().map(|blob| blob.digest).collect();
+        let config = json!({"architecture": crate::image::architecture(), "os": "linux",
+            "rootfs": {"type": "layers", "diff_ids": diff_ids}});
+        let push = |kind, value: serde_json::Value| store.push_bytes(kind, value.to_string().into());
+        let config = push(MediaType::OCI_CONFIG, config).await.unwrap();
+        let manifest = json!({"schemaVersion": 2, "mediaType": MediaType::OCI_MANIFEST, "config": config, "layers": blobs});
+        push(MediaType::OCI_MANIFEST, manifest).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_models_of_all_layers_are_put_together() {
+        let store = Memory::new();
+        let first = [
+            ("models/a.bin", "1"),
+            ("models/old/b.bin", "2"),
+            ("models/gone", "3"),
+            ("etc/passwd", "x"),
+        ];
+        let second = [
+            ("models/a.bin", "new"),
+            ("models/.wh.gone", ""),
+            ("models/old/.wh..wh..opq", ""),
+            ("models/old/c", "4"),
+        ];
+        let car = image(&store, &[layer(&first), layer(&second)]).await;
+        let none = image(&store, &[layer(&first[3..])]).await;
+        let folder = tempfile::tempdir().unwrap();
+        let meter = Meter::new("import", None, None);
+        let store: Arc<dyn Source> = Arc::new(store);
+        let to = folder.path().join("to");
+        fetch(Arc::clone(&store), &car, folder.path(), &to, &meter)
+            .await
+            .unwrap();
+        let read = |path: &str| fs::read_to_string(to.join(path)).ok();
+        assert_eq!(read("a.bin").as_deref(), Some("new"));
+        assert_eq!(read("old/c").as_deref(), Some("4"));
+        assert_eq!(
+            [read("gone"), read("old/b.bin"), read("etc/passwd")],
+            [None, None, None]
+        );
+        let mode = fs::metadata(to.join("a.bin")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o644, "any user of a container may read it");
+        let refused = fetch(store, &none, folder.path(), &folder.path().join("none"), &meter).await;
+        assert!(matches!(refused, Err(OutsideError::Failed(why)) if why.contains("no folder /models")));
+    }
+}

@@ -323,10 +323,15 @@ impl Unpacked {
                 Entry::Folder | Entry::Link(_) => None,
             })
         });
-        match listed.into_iter().find(|(_, file)| !self.files.contains_key(file)) {
+        match listed
+            .into_iter()
+            .find(|(_, file)| !self.files.contains_key(file))
+        {
             None => Ok(()),
             Some((folder, file)) => Err(PortableError::History {
-                why: format!("the folder {folder} names the file {file}, which is not among the files of its runs"),
+                why: format!(
+                    "the folder {folder} names the file {file}, which is not among the files of its runs"
+                ),
             }),
         }
     }

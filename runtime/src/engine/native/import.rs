@@ -136,6 +136,7 @@ impl Execution<'_> {
             Found::Away(why) => Some(why),
             Found::Kept => {
                 let content = digest(outputs, below.clone()).await?;
+                self.is_stated(&address, content)?;
                 artifact.keep(format!("{RUN_OUTPUTS}/{below}"), content);
                 if path_in_container(&artifact.uri).is_none() {
                     artifact.uri = format!("{ROOT}/{below}");
@@ -152,6 +153,20 @@ impl Execution<'_> {
             away,
         });
         Ok(Some(artifact))
+    }
+
+    /// Refuses content that is not what the bundle states for its address.
+    fn is_stated(&self, address: &Address, content: Content) -> Result<(), TaskError> {
+        match self.plan.outside.stated.get(address.as_str()) {
+            Some(wanted) if *wanted != content.digest => Err(TaskError::Import {
+                address: address.shown(),
+                why: format!(
+                    "it has the digest {}, and the bundle states {wanted}; it was changed or damaged",
+                    content.digest
+                ),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Copies or fetches what is at an address to a path.

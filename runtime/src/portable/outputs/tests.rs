@@ -205,11 +205,22 @@ fn a_file_and_a_folder_of_one_digest_are_two_things() {
     let mut parcel = Parcel::default();
     for artifact in artifacts(&run) {
         assert!(!parcel.has(&artifact));
-        assert_eq!(parcel.add(&from.join("outputs"), &artifact).unwrap(), Ok(()), "{}", artifact.name);
+        assert_eq!(
+            parcel.add(&from.join("outputs"), &artifact).unwrap(),
+            Ok(()),
+            "{}",
+            artifact.name
+        );
     }
     let mut bytes = Vec::new();
     parcel.write(&mut bytes).unwrap();
-    assert_eq!(unpack(&bytes, &run, home.path()).unwrap().place(&run, &to).unwrap(), 4);
+    assert_eq!(
+        unpack(&bytes, &run, home.path())
+            .unwrap()
+            .place(&run, &to)
+            .unwrap(),
+        4
+    );
     let place = |name: &str| to.join("outputs/t").join(name);
     assert_eq!(fs::read_to_string(place("model/a")).unwrap(), "1");
     assert_eq!(fs::read_to_string(place("twin")).unwrap(), listing);
@@ -226,5 +237,8 @@ fn a_folder_without_its_files_is_refused() {
     let run = run(&[("model", digest, 1, "outputs/t/model")]);
     let bytes = tar(&[(&format!("folders/{}", digest.hex()), listing.as_bytes())]);
     let error = unpack(&bytes, &run, home.path()).unwrap_err().to_string();
-    assert!(error.contains("which is not among the files of its runs"), "{error}");
+    assert!(
+        error.contains("which is not among the files of its runs"),
+        "{error}"
+    );
 }

@@ -185,6 +185,14 @@ async fn a_bundle_reaches_out_with_its_own_rights_and_never_to_files_of_this_mac
         *world.0.lock().unwrap(),
         [("gs://b/a.txt".to_owned(), ChosenBy::Bundle)]
     );
+    let wanted = Digest::sha256(b"other content");
+    bench
+        .plan
+        .outside
+        .stated
+        .insert("gs://b/a.txt".to_owned(), wanted);
+    let message = bench.run(&Fake::immediate(read)).await.message.clone().unwrap();
+    assert!(message.contains("and the bundle states"), "{message}");
     for uri in ["/etc/hostname", "file:///etc/hostname"] {
         let (bench, world) = online(&importing("metadata: {}").replace("gs://b/a.txt", uri));
         let ran = bench.run(&Fake::immediate(read)).await;
