@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::artifact::{Artifact, Origin, TaskEnd, Values};
 use super::error::TaskError;
 use super::facts::ROOT;
-use super::folder::{self, Content, Folder};
+use super::folder::{self, Content, Folder, Listed};
 use super::resolve::{Resolver, artifact_folder};
 use super::{Execution, ProgramError};
 use crate::event::Event;
@@ -114,8 +114,8 @@ impl Execution<'_> {
             .strip_prefix(ROOT)
             .and_then(|rest| rest.strip_prefix('/'))
         {
-            let (path, content) = self.of_this_run(below).await?;
-            artifact.keep(path, content);
+            let (path, content, folder) = self.of_this_run(below).await?;
+            artifact.keep(path, content, folder);
             return Ok(Some(artifact));
         }
         let address = Address::parse(&artifact.uri).map_err(|source| TaskError::Address {
@@ -135,9 +135,9 @@ impl Execution<'_> {
             Found::Cancelled => return Ok(None),
             Found::Away(why) => Some(why),
             Found::Kept => {
-                let content = digest(outputs, below.clone()).await?;
+                let (content, folder) = digest(outputs, below.clone()).await?;
                 self.is_stated(&address, content)?;
-                artifact.keep(format!("{RUN_OUTPUTS}/{below}"), content);
+                artifact.keep(format!("{RUN_OUTPUTS}/{below}"), content, folder);
                 if path_in_container(&artifact.uri).is_none() {
                     artifact.uri = format!("{ROOT}/{below}");
                 }
@@ -214,7 +214,7 @@ impl Execution<'_> {
     }
 
     /// Finds what a task of this run wrote, or something in it.
-    async fn of_this_run(&self, below: &str) -> Result<(String, Content), TaskError> {
+    async fn of_this_run(&self, below: &str) -> Result<(String, Content, bool), TaskError> {
         let path = format!("{RUN_OUTPUTS}/{below}");
         let plain = below.split('/').all(|part| !["", ".", ".."].contains(&part));
         let run = self.log.run();
@@ -230,10 +230,10 @@ impl Execution<'_> {
         let found = found.ok_or_else(|| TaskError::NotOfThisRun(format!("{ROOT}/{below}")))?;
         if let (Some(digest), true) = (found.digest, found.path.as_ref() == Some(&path)) {
             let size = found.size;
-            return Ok((path, Content { digest, size }));
+            return Ok((path, Content { digest, size }, found.folder));
         }
-        let content = digest(self.plan.run_dir.join(RUN_OUTPUTS), below.to_owned()).await?;
-        Ok((path, content))
+        let (content, folder) = digest(self.plan.run_dir.join(RUN_OUTPUTS), below.to_owned()).await?;
+        Ok((path, content, folder))
     }
 }
 
@@ -246,13 +246,15 @@ impl Artifact {
             uri,
             metadata: Map::new(),
             digest: None,
+            folder: false,
             size: 0,
             path: None,
             origin: None,
         }
     }
 
-    fn keep(&mut self, path: String, content: Content) {
+    fn keep(&mut self, path: String, content: Content, folder: bool) {
+        self.folder = folder;
         self.path = Some(path);
         self.digest = Some(content.digest);
         self.size = content.size;
@@ -272,11 +274,12 @@ async fn copy(from: &Path, to: &Path) -> io::Result<Found> {
         .map(|()| Found::Kept)
 }
 
-/// Digests what is at a path below the outputs of a run.
-async fn digest(outputs: std::path::PathBuf, below: String) -> Result<Content, TaskError> {
+/// Digests what is at a path below the outputs of a run, and tells whether it is a folder.
+async fn digest(outputs: std::path::PathBuf, below: String) -> Result<(Content, bool), TaskError> {
     let digested = tokio::task::spawn_blocking(move || {
-        let content = Folder::open(&outputs, ROOT)?.digest(&below)?;
-        content.ok_or_else(|| TaskError::NotOfThisRun(format!("{ROOT}/{below}")))
+        let found = Folder::open(&outputs, ROOT)?.listed(&below)?;
+        let found = found.map(|listed| (listed.content(), matches!(listed, Listed::Folder(_))));
+        found.ok_or_else(|| TaskError::NotOfThisRun(format!("{ROOT}/{below}")))
     });
     digested.await.map_err(|error| TaskError::Folder(error.into()))?
 }

@@ -39,6 +39,17 @@ fn containers(pipeline: &Pipeline, dag: &Dag, path: &str, found: &mut BTreeMap<S
     }
 }
 
+/// The address of the only input artifact: what a component with one returns as text may be for an importer.
+fn located(container: &FakeContainer, component: &Component, kind: ParameterType) -> Option<String> {
+    let mut artifacts = component.inputs.artifacts.keys();
+    let (Some(name), None, ParameterType::String) = (artifacts.next(), artifacts.next(), kind) else {
+        return None;
+    };
+    let input = container.executor_input()?;
+    let uri = &input["inputs"]["artifacts"][name]["artifacts"][0]["uri"];
+    uri.as_str().map(str::to_owned)
+}
+
 /// Writes all outputs of a container as files; checks that no placeholder of KFP's is left in its command.
 fn play(components: &BTreeMap<String, Component>, container: &FakeContainer) -> Outcome {
     let own = |bind: &&Bind| bind.writable && bind.target.starts_with("/samebundle/outputs/");
@@ -49,7 +60,10 @@ fn play(components: &BTreeMap<String, Component>, container: &FakeContainer) -> 
     let names = path.split('/').filter(|name| name.parse::<usize>().is_err());
     let component = &components[&names.collect::<Vec<_>>().join("/")];
     for (name, spec) in &component.outputs.parameters {
-        let text = samebundle_spec::pipeline::text_of(&sample(spec.parameter_type));
+        let text = match located(container, component, spec.parameter_type) {
+            Some(uri) => uri,
+            None => samebundle_spec::pipeline::text_of(&sample(spec.parameter_type)),
+        };
         assert!(container.write(&format!("{folder}/parameters/{name}"), text));
     }
     for name in component.outputs.artifacts.keys() {
@@ -110,6 +124,16 @@ async fn verdict(file: &Path) -> (bool, String) {
                 .cloned()
                 .unwrap_or_else(|| sample(input.parameter_type));
             bench.plan.parameters.insert(input.name, value);
+        }
+    }
+    let given = bench.plan.run_dir.with_file_name("given.txt");
+    for (name, spec) in &pipeline.root.inputs.artifacts {
+        if !spec.optional {
+            std::fs::create_dir_all(given.parent().unwrap()).unwrap();
+            std::fs::write(&given, "given").unwrap();
+            let path = json!(given);
+            bench.plan.outside.given.add(&path);
+            bench.plan.parameters.insert(name.clone(), path);
         }
     }
     for image in pipeline.images() {
