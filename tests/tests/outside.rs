@@ -31,7 +31,7 @@ deploymentSpec:
     exec-read:
       container:
         image: busybox:1
-        command: [sh, -ec, 'for one in $0 $1; do find $one -type f | sort | xargs cat; done > $2']
+        command: [sh, -ec, 'for one in $0 $1; do test -e $one; find $one -type f | sort | xargs cat; done > $2']
         args:
         - "{{$.inputs.artifacts['data'].path}}"
         - "{{$.inputs.artifacts['more'].path}}"

@@ -149,6 +149,9 @@ pub struct ArtifactReport {
     pub artifact_type: String,
     /// What the program said of it.
     pub metadata: BTreeMap<String, Value>,
+    /// The address that it came from or is at, without credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uri: Option<String>,
 }
 
 impl Shown {
@@ -187,6 +190,7 @@ impl From<&ArtifactRecord> for ArtifactReport {
             size: record.size,
             artifact_type: record.artifact_type.clone(),
             metadata: record.metadata.clone(),
+            uri: record.uri.clone(),
         }
     }
 }

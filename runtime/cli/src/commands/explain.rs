@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use clap::Args;
 use samebundle_runtime::verbs::{self, ExplainReport, ExplainRequest, Location};
+use samebundle_spec::bundle::definition::takes_artifact;
 use samebundle_spec::bundle::program::Requirements;
 use serde_json::Value;
 
@@ -141,7 +142,11 @@ fn parameters(bundle: &ExplainReport) -> Vec<Vec<String>> {
         };
         let description = parameter.description.clone();
         let description = description.unwrap_or_else(|| word(schema, "description"));
-        vec![safe(name), word(schema, "type"), default, safe(&description)]
+        let kind = match takes_artifact(schema) {
+            true => word(schema, "title"),
+            false => word(schema, "type"),
+        };
+        vec![safe(name), kind, default, safe(&description)]
     };
     bundle.parameters.iter().map(row).collect()
 }

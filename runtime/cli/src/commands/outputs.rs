@@ -224,11 +224,15 @@ pub(super) fn value(output: &Shown, screen: Screen) -> String {
         Shown::Value(value) => return safe(&value.to_string()),
         Shown::Artifact(artifact) => artifact,
     };
-    let mut said = match (&artifact.metrics, artifact.report.digest) {
+    let (report, away) = (&artifact.report, artifact.report.uri.as_ref());
+    let mut said = match (&artifact.metrics, report.digest) {
         (Some(metrics), _) => measured(metrics, screen),
         (None, Some(digest)) => return screen.digest(&digest),
-        (None, None) if artifact.report.metadata.is_empty() => return "nothing was written".to_owned(),
-        (None, None) => Vec::new(),
+        (None, None) => match away {
+            Some(uri) => return format!("at {}", safe(uri)),
+            None if report.metadata.is_empty() => return "nothing was written".to_owned(),
+            None => Vec::new(),
+        },
     };
     let remarks = artifact.remarks.iter();
     said.extend(remarks.map(|(name, value)| format!("{name}={value}")));

@@ -38,7 +38,7 @@ impl Upgrade {
         let request = UpgradeRequest {
             name: name.parse().map_err(VerbError::Name)?,
             from: from.map(|from| session.location(from)),
-            parameters: self.params.given()?,
+            parameters: self.params.given(session)?,
             credentials: self.credentials.given(session)?,
             environment: self.environment.env,
             consent: self.consent.into(),
