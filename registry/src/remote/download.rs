@@ -84,21 +84,27 @@ impl Downloads {
         path: &Path,
         counted: impl Fn(u64),
     ) -> Result<u64, StoreError> {
-        let mut file = File::create(path).await.map_err(StoreError::io("write", path))?;
         let context = context(wanted);
         let mut attempts = self.retry.attempts(&context);
         let mut arrived = Arrived::default();
+        // Nothing is made before the server has it.
+        let mut made = None;
         loop {
             let tried = match self.answer(wanted, &arrived, &context).await? {
                 Ok(response) => {
-                    rewind(&response, &mut arrived, &mut file)
-                        .await
-                        .map_err(StoreError::io("write", path))?;
-                    pour(response, (wanted, path), &mut arrived, &mut file, &counted).await?
+                    let mut file = match made.take() {
+                        Some(file) => file,
+                        None => File::create(path).await.map_err(StoreError::io("write", path))?,
+                    };
+                    let begun = rewind(&response, &mut arrived, &mut file).await;
+                    begun.map_err(StoreError::io("write", path))?;
+                    let poured = pour(response, (wanted, path), &mut arrived, &mut file, &counted).await?;
+                    made = Some(file);
+                    poured
                 }
                 Err(again) => again,
             };
-            if let Some(size) = attempts.after(tried).await? {
+            if let (Some(size), Some(file)) = (attempts.after(tried).await?, &made) {
                 file.sync_all().await.map_err(StoreError::io("write", path))?;
                 return Ok(size);
             }

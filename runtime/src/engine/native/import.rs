@@ -133,7 +133,13 @@ impl Execution<'_> {
         .map_err(TaskError::Folder)?;
         let away = match self.content(&address, &outputs.join(&below)).await? {
             Found::Cancelled => return Ok(None),
-            Found::Away(why) => Some(why),
+            Found::Away(why) => {
+                // What arrived before it broke is not the content.
+                let part = outputs.join(&below);
+                let removed = blocking(move || beneath::remove_path(&part)).await;
+                removed.map_err(TaskError::Folder)?;
+                Some(why)
+            }
             Found::Kept => {
                 let (content, folder) = digest(outputs, below.clone()).await?;
                 self.is_stated(&address, content)?;
