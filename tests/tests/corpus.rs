@@ -114,7 +114,10 @@ fn secret(need: &Need) -> &'static str {
 const NEEDS_LATER_SDK: &[&str] = &["valid/essential/embedded_artifact.yaml"];
 const LATER_SDK: [&str; 2] = ["kfp==2.14.3", "kfp==2.17.0"];
 /// What sleeps for minutes sleeps for a second.
-const NAPS: [[&str; 2]; 2] = [["sleep 300", "sleep 1"], ["defaultValue: 900.0", "defaultValue: 1.0"]];
+const NAPS: [[&str; 2]; 2] = [
+    ["sleep 300", "sleep 1"],
+    ["defaultValue: 900.0", "defaultValue: 1.0"],
+];
 
 /// The words that give a pipeline what it has no default for.
 fn given(folder: &Path, pipeline: &Pipeline) -> Vec<String> {

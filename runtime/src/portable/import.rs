@@ -234,7 +234,7 @@ fn same_run(here: &Run, coming: Run) -> bool {
     let coming = Run {
         installation: here.installation.clone(),
         imported_with: here.imported_with,
-        files_removed: here.files_removed.clone(),
+        files_removed: here.files_removed,
         ..coming
     };
     *here == coming

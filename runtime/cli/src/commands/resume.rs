@@ -27,7 +27,7 @@ impl Resume {
     pub(crate) async fn run(self, session: &Session) -> Result<Report, CliError> {
         let request = ResumeRequest {
             run: self.run,
-            parameters: self.params.given()?,
+            parameters: self.params.given(session)?,
             credentials: self.credentials.given(session)?,
             metadata: self.metadata.given(session)?,
         };

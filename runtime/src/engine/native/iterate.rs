@@ -23,7 +23,7 @@ use super::error::TaskError;
 /// An item of a loop.
 enum Item {
     Value(Value),
-    Artifact(Artifact),
+    Artifact(Box<Artifact>),
 }
 
 impl Execution<'_> {
@@ -71,7 +71,7 @@ impl Execution<'_> {
         let bound = match item {
             Item::Value(value) => bind::insert(&mut values, component, name, &value),
             Item::Artifact(artifact) => {
-                values.artifacts.insert(name.to_owned(), vec![artifact]);
+                values.artifacts.insert(name.to_owned(), vec![*artifact]);
                 Ok(())
             }
         };
@@ -108,7 +108,7 @@ fn items(iteration: &Iteration, inputs: &Values) -> Result<Vec<Item>, TaskError>
         IterationOver::Artifact(input) => {
             let input = input.as_str();
             let list = inputs.artifacts.get(input).ok_or_else(|| no_items(input))?;
-            list.iter().cloned().map(Item::Artifact).collect()
+            list.iter().cloned().map(Box::new).map(Item::Artifact).collect()
         }
     };
     match items.len() > limits::ITERATIONS {

@@ -95,11 +95,18 @@ fn located(spec: &Spec) -> Option<(&str, Option<PathBuf>)> {
     let process = spec.process().as_ref()?;
     let program = process.args().as_ref()?.first()?;
     let environment = process.env().iter().flatten();
-    let path = environment.filter_map(|variable| variable.strip_prefix("PATH=")).next();
+    let path = environment
+        .filter_map(|variable| variable.strip_prefix("PATH="))
+        .next();
     Some((program, find(program, path.unwrap_or_default())))
 }
 
 /// Ends the process as a shell does that does not find a program.
+#[expect(
+    clippy::exit,
+    clippy::disallowed_methods,
+    reason = "this is the container's own process, whose exit code stands for the program"
+)]
 fn missing(program: &str) -> ! {
     // Only the exit code is left of this process, so the reason is printed where the program would print its own.
     let _ = writeln!(std::io::stderr(), "the image has no program {program:?}");

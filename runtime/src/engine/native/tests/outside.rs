@@ -124,7 +124,10 @@ async fn an_importer_keeps_content_by_digest_and_its_reader_finds_it_where_the_s
         assert_eq!(artifact.digest, Some(Digest::sha256(b"content")));
         assert_eq!(artifact.metadata["note"], "w");
         assert_eq!(artifact.metadata["w"], json!([1.0]));
-        assert_eq!(task(&ran, "use").inputs["data"].artifacts(), [artifact.clone()]);
+        assert_eq!(
+            task(&ran, "use").inputs["data"].artifacts(),
+            std::slice::from_ref(artifact)
+        );
         let kept = bench.plan.run_dir.join(artifact.path.as_ref().unwrap());
         assert_eq!(std::fs::read_to_string(kept).unwrap(), "content");
         if !path.is_empty() {

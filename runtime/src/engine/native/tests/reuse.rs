@@ -325,10 +325,10 @@ fn ended(events: &[RunEvent]) -> Vec<String> {
     for event in events {
         match &event.kind {
             RunEventKind::TaskStarted(one) => {
-                ended.retain(|name: &String| !name.starts_with(&format!("{}/", one.task)))
+                ended.retain(|name: &String| !name.starts_with(&format!("{}/", one.task)));
             }
             RunEventKind::TaskFinished(one) if !one.will_retry && one.exit_code.is_some() => {
-                ended.push(one.task.clone())
+                ended.push(one.task.clone());
             }
             _ => {}
         }
@@ -376,7 +376,7 @@ async fn a_run_that_was_killed_anywhere_goes_on_and_runs_nothing_again_that_had_
         let (ran, containers) = resumed(&mut bench, &id).await;
         assert_eq!(ran.status, undisturbed.status, "{cut}");
         assert_eq!(in_short(&ran), in_short(&undisturbed), "{cut}");
-        assert_eq!(ran.record.message.is_some(), true, "{cut}");
+        assert!(ran.record.message.is_some(), "{cut}");
         for name in ended(&before) {
             let container = super::super::container::operation_name(&name, 1);
             let container = container.trim_end_matches('1');
