@@ -146,6 +146,7 @@ fn artifacts(inputs: &Values) -> Option<BTreeMap<&String, Vec<Value>>> {
                 "type": [kind.schema_title, kind.schema_version, kind.instance_schema],
                 "metadata": artifact.metadata,
                 "digest": artifact.digest,
+                "folder": artifact.folder,
             })
         })
     };

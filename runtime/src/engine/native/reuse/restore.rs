@@ -9,7 +9,7 @@ use samebundle_spec::record::{ArtifactRecord, OutputRecord};
 
 use super::super::artifact::{Artifact, Values};
 use super::super::facts::ROOT;
-use super::super::folder;
+use super::super::folder::{self, Listed};
 use super::super::resolve::artifact_folder;
 use super::link;
 use crate::image::beneath;
@@ -167,7 +167,10 @@ fn is_whole(values: &Values, own: &Place) -> bool {
         let found = folder::output(&own.outputs, path).ok().flatten();
         found.is_some_and(|found| {
             let content = found.content();
-            Some(content.digest) == artifact.digest && content.size == artifact.size
+            let folder = matches!(found, Listed::Folder(_));
+            folder == artifact.folder
+                && Some(content.digest) == artifact.digest
+                && content.size == artifact.size
         })
     })
 }
