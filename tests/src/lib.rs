@@ -25,5 +25,5 @@ pub use mlflow::MlflowServer;
 pub use registry::Registry;
 pub use sandbox::{Home, Ran, Running, Sandbox, command_under_test, is_root};
 pub use skip::{skip, tell};
-pub use tool::{cache, full, image, judges, kfp, peer, repository};
+pub use tool::{cache, full, image, judges, kfp, peer, repository, vectors};
 pub use tree::{copy_tree, tree_digest};

@@ -20,6 +20,11 @@ pub(crate) fn variable(name: &str) -> Option<PathBuf> {
         .map(PathBuf::from)
 }
 
+/// A folder of the outside vectors; none where `SAMEBUNDLE_VECTORS` is not set.
+pub fn vectors(name: &str) -> Option<PathBuf> {
+    variable("SAMEBUNDLE_VECTORS").map(|root| root.join(name))
+}
+
 /// Whether tests that try many places try all of them (`SAMEBUNDLE_FULL=1`) and not some.
 pub fn full() -> bool {
     variable("SAMEBUNDLE_FULL").is_some_and(|value| value != Path::new("0"))

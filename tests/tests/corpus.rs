@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use samebundle_spec::pipeline::{Need, ParameterType, Pipeline};
-use samebundle_tests::{Home, Ran, Sandbox, Test, image, skip, tests};
+use samebundle_tests::{Home, Ran, Sandbox, Test, image, skip, tell, tests, vectors};
 use serde_json::{Value, json};
 
 pub(crate) const TESTS: &[Test] = tests![the_corpus_ends_as_upstream_says];
@@ -188,8 +188,7 @@ fn word(code: i32) -> String {
 }
 
 fn the_corpus_ends_as_upstream_says() {
-    let Some(root) = std::env::var_os("SAMEBUNDLE_VECTORS").map(|root| PathBuf::from(root).join("kfp"))
-    else {
+    let Some(root) = vectors("kfp") else {
         return skip("corpus: SAMEBUNDLE_VECTORS is not set");
     };
     let (Some(python), Some(busybox)) = (image("python"), image("busybox")) else {
@@ -213,7 +212,7 @@ fn the_corpus_ends_as_upstream_says() {
         let ran = run(&home, &folder, &text, (&python, &busybox));
         let took = began.elapsed();
         let right = ran.code == case.wanted(&named);
-        println!(
+        tell(&format!(
             "{:<78} {:<9} {:<10} {:>5.1} s  kfp.local: {}{}",
             case.file,
             case.verdict,
@@ -221,7 +220,7 @@ fn the_corpus_ends_as_upstream_says() {
             took.as_secs_f64(),
             case.local,
             if right { "" } else { "  WRONG" },
-        );
+        ));
         if case.verdict == "succeeds" {
             must += 1;
             spent += took;
@@ -241,10 +240,10 @@ fn the_corpus_ends_as_upstream_says() {
             .unwrap();
         }
     }
-    println!(
+    tell(&format!(
         "must succeed: {ours} of {must} here, {theirs} with kfp.local; {:.0} s with their builds",
         spent.as_secs_f64()
-    );
+    ));
     assert!(must > 0, "no file of the corpus must succeed");
     assert!(wrong.is_empty(), "{wrong}");
 }
