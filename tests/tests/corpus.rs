@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use samebundle_spec::pipeline::{Need, ParameterType, Pipeline};
@@ -119,6 +119,28 @@ const NAPS: [[&str; 2]; 2] = [
     ["defaultValue: 900.0", "defaultValue: 1.0"],
 ];
 
+/// The parameter of the model that upstream's cluster has in a registry of its own.
+const MODEL: &str = "model_uri";
+
+/// Makes a model with the files of upstream's.
+fn model(folder: &Path) -> PathBuf {
+    let model = folder.join("model");
+    std::fs::create_dir_all(&model).unwrap();
+    let json = [
+        "added_tokens",
+        "config",
+        "generation_config",
+        "normalizer",
+        "preprocessor_config",
+    ];
+    let more = ["special_tokens_map", "tokenizer", "tokenizer_config", "vocab"];
+    let names = json.iter().chain(&more).map(|name| format!("{name}.json"));
+    for name in names.chain(["merges.txt".to_owned(), "model.safetensors".to_owned()]) {
+        std::fs::write(model.join(name), "{}").unwrap();
+    }
+    model
+}
+
 /// The words that give a pipeline what it has no default for.
 fn given(folder: &Path, pipeline: &Pipeline) -> Vec<String> {
     let mut words = Vec::new();
@@ -134,6 +156,15 @@ fn given(folder: &Path, pipeline: &Pipeline) -> Vec<String> {
             .unwrap_or_else(|| sample(input.parameter_type));
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         words.extend(["-p".to_owned(), format!("{}={text}", input.name)]);
+    }
+    let artifacts = pipeline.root.inputs.artifacts.iter();
+    for (name, _) in artifacts.filter(|(_, spec)| !spec.optional) {
+        let path = folder.join(format!("input-{name}"));
+        std::fs::write(&path, "content").unwrap();
+        words.extend(["-p".to_owned(), format!("{name}={}", path.display())]);
+    }
+    if pipeline.inputs().iter().any(|input| input.name == MODEL) {
+        words.extend(["-p".to_owned(), format!("{MODEL}={}", model(folder).display())]);
     }
     let needs = pipeline.needs();
     for (number, (name, need)) in needs.secrets.iter().enumerate() {

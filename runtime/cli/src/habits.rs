@@ -142,7 +142,7 @@ mod tests {
             ("same install -f churn", "`install BUNDLE`"),
             ("same list programs", "`show NAME`"),
             ("same run churn --set a=b", "-p NAME=VALUE"),
-            ("same run churn --nosuch 5", "the bundle has epochs"),
+            ("same run churn --wholly-unknown 5", "the bundle has epochs"),
         ] {
             let said = answer(&error(line), &["epochs".to_owned()]).unwrap_or_default();
             assert!(said.contains(right), "{line}: {said}");
