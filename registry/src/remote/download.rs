@@ -59,18 +59,8 @@ impl Downloads {
     /// # Errors
     /// [`ClientError::Offline`] if offline was asked for; [`ClientError::Proxy`] if a proxy's address is none.
     pub fn new(config: RemoteConfig) -> Result<Self, ClientError> {
-        if config.offline {
-            return Err(ClientError::Offline);
-        }
-        let agent = concat!("samebundle/", env!("CARGO_PKG_VERSION"));
-        let http = Http::new(
-            agent,
-            config.insecure,
-            config.secure,
-            config.proxies,
-            config.certificates,
-        )?;
-        let retry = config.retry;
+        let retry = config.retry.clone();
+        let http = Http::to_others(config)?;
         Ok(Self { http, retry })
     }
 

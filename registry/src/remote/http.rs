@@ -14,10 +14,10 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Method, Request, Response, StatusCode, Url};
 use samebundle_spec::{Repository, reference};
 
-use super::ClientError;
 use super::network::{Proxies, certificates_of};
 use super::retry::Failure;
 use super::tls::{self, Trusted};
+use super::{ClientError, RemoteConfig};
 
 /// The longest time for making a connection.
 const CONNECT: Duration = Duration::from_secs(20);
@@ -70,6 +70,21 @@ impl RequestError {
 }
 
 impl Http {
+    /// Makes what sends requests to servers that are no registries.
+    pub(super) fn to_others(config: RemoteConfig) -> Result<Self, ClientError> {
+        if config.offline {
+            return Err(ClientError::Offline);
+        }
+        let agent = concat!("samebundle/", env!("CARGO_PKG_VERSION"));
+        Self::new(
+            agent,
+            config.insecure,
+            config.secure,
+            config.proxies,
+            config.certificates,
+        )
+    }
+
     pub(super) fn new(
         user_agent: &str,
         insecure: BTreeSet<String>,

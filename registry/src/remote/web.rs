@@ -135,21 +135,12 @@ impl WebService {
         address: WebAddress,
         authorization: Option<&Zeroizing<String>>,
     ) -> Result<Self, ClientError> {
-        if config.offline {
-            return Err(ClientError::Offline);
-        }
         let refused = |why: String| ClientError::Service {
             place: format!("{what} at {address}"),
             why,
         };
-        let agent = concat!("samebundle/", env!("CARGO_PKG_VERSION"));
-        let http = Http::new(
-            agent,
-            config.insecure,
-            config.secure,
-            config.proxies,
-            config.certificates,
-        )?;
+        let retry = config.retry.clone();
+        let http = Http::to_others(config)?;
         if !http.allowed(&address.0) {
             return Err(refused(format!(
                 "plain http is used for this machine only; give an address of https, or name {} in \
@@ -164,7 +155,7 @@ impl WebService {
             Ok::<_, ClientError>(value)
         });
         Ok(Self {
-            retry: config.retry,
+            retry,
             place: match http.proxy(&address.0) {
                 None => format!("{what} at {address}"),
                 Some(proxy) => format!("{what} at {address} (through the proxy {proxy})"),

@@ -1,7 +1,5 @@
 //! Loops, conditions, branches and exit handlers.
 
-use std::sync::atomic::AtomicUsize;
-
 use super::*;
 
 /// Says its input and a dot. An input that begins with `bad` makes it fail.
@@ -108,17 +106,7 @@ async fn a_loop_runs_as_many_items_at_once_as_it_allows() {
     for (limit, most) in [("", 2), (", iteratorPolicy: {parallelismLimit: 1}", 1)] {
         let mut bench = Bench::new(&loop_over(&format!("{items}{limit}")));
         bench.plan.parallelism = 2;
-        let (now, peak) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let counted = (Arc::clone(&now), Arc::clone(&peak));
-        let driver = Fake::new(move |container| {
-            let (now, peak) = counted.clone();
-            Box::pin(async move {
-                peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                now.fetch_sub(1, Ordering::SeqCst);
-                say(&container)
-            })
-        });
+        let (driver, peak) = counting(say);
         let ran = bench.run(&driver).await;
         assert_eq!(ran.status, RunStatus::Succeeded);
         assert_eq!(peak.load(Ordering::SeqCst), most);

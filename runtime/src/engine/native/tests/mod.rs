@@ -12,7 +12,7 @@ mod outside;
 mod reuse;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -170,6 +170,22 @@ impl Bench {
     async fn run(&self, driver: &Fake) -> Ran {
         self.try_run(driver).await.unwrap()
     }
+}
+
+/// A driver whose containers take a moment, and how many of them were there at once at the most.
+fn counting(program: fn(&FakeContainer) -> Outcome) -> (Fake, Arc<AtomicUsize>) {
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let peak = Arc::clone(&most);
+    let driver = Fake::new(move |container| {
+        let (now, peak) = (Arc::clone(&now), Arc::clone(&peak));
+        Box::pin(async move {
+            peak.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            now.fetch_sub(1, Ordering::SeqCst);
+            program(&container)
+        })
+    });
+    (driver, most)
 }
 
 fn task<'a>(ran: &'a Ran, name: &str) -> &'a TaskRecord {

@@ -1,7 +1,5 @@
 //! When tasks run: after their dependencies, concurrently, again after a failure, and not at all after a cancel.
 
-use std::sync::atomic::AtomicUsize;
-
 use super::*;
 
 const WORD: &str = "
@@ -241,17 +239,7 @@ async fn as_many_run_side_by_side_as_may_and_no_more() {
     let text = tasks(&["a", "b", "c", "d", "e", "f"].map(each).join(", "));
     let mut bench = Bench::new(&text);
     bench.plan.parallelism = 3;
-    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let counts = (now.clone(), most.clone());
-    let driver = Fake::new(move |container| {
-        let (now, most) = counts.clone();
-        Box::pin(async move {
-            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            now.fetch_sub(1, Ordering::SeqCst);
-            say(&container)
-        })
-    });
+    let (driver, most) = counting(say);
     let outcome = bench.run(&driver).await;
     assert_eq!(outcome.status, RunStatus::Succeeded);
     assert_eq!(most.load(Ordering::SeqCst), 3);
