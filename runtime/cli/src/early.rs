@@ -15,7 +15,10 @@ use clap::{ArgMatches, Command, CommandFactory, Error};
 use crate::args::{Cli, NAMED, Output, WORDS};
 
 /// The commands that take the parameters of an installation's bundle as flags.
-const WITH_PARAMETERS: [&str; 2] = ["run", "plan"];
+const WITH_PARAMETERS: [&str; 2] = ["run", PLAN];
+
+/// The one of them that changes nothing.
+pub(crate) const PLAN: &str = "plan";
 
 /// What is known of a command line before all of it is parsed.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use clap::{ArgMatches, FromArgMatches};
 use samebundle_runtime::Event;
 use samebundle_runtime::record::Installations;
-use samebundle_runtime::verbs::{self, BringRequest, Consent, LocalName, RunSource, VerbError};
+use samebundle_runtime::verbs::{self, BringRequest, Consent, Foreseen, LocalName, RunSource, VerbError};
 use samebundle_spec::BundleName;
 use samebundle_spec::bundle::Bundle;
 use samebundle_spec::{Classify, ErrorKind};
@@ -64,12 +64,12 @@ fn main() -> ExitCode {
     let mut settings = Settings::read();
     settings.set_home(early.home.clone());
     let new_home = early.home.is_some() && settings.home().is_ok_and(|home| !home.exists());
-    let (words, early) = match brought(words, early, &settings) {
+    let (words, early, foreseen) = match brought(words, early, &settings) {
         Ok(known) => known,
         Err((error, output)) => return fail(&error, output),
     };
-    match parse(&words, &early, &settings) {
-        Ok((cli, matches)) => run(cli, &matches, settings, new_home),
+    match parse(&words, &early, &settings, foreseen.as_ref()) {
+        Ok((cli, matches)) => run(cli, &matches, settings, new_home, foreseen),
         Err(NotParsed::Installation(error)) => fail(&error, early.output),
         Err(NotParsed::Clap(error, parameters)) => {
             // Help and version are "errors" of clap that go to standard output with code 0.
@@ -125,19 +125,16 @@ enum NotParsed {
     Installation(Box<CliError>),
 }
 
+/// A line in which what is to run is called by its name; and that itself, if the line only plans and it is not installed.
+type Known = (Vec<OsString>, Early, Option<Foreseen>);
+
 /// Makes an installation of a folder, file or reference that is to run, and puts its name into the line, so that its
-/// parameters are known like those of any other.
-fn brought(
-    words: Vec<OsString>,
-    early: Early,
-    settings: &Settings,
-) -> Result<(Vec<OsString>, Early), (CliError, Output)> {
-    let named = early
-        .named
-        .as_ref()
-        .and_then(|(_, words)| args::name_among(words, None).0);
-    let Some(named) = named.map(str::to_owned) else {
-        return Ok((words, early));
+/// parameters are known like those of any other. A plan installs nothing.
+fn brought(words: Vec<OsString>, early: Early, settings: &Settings) -> Result<Known, (CliError, Output)> {
+    let named = early.named.as_ref();
+    let named = named.and_then(|(verb, words)| Some((*verb, args::name_among(words, None).0?.to_owned())));
+    let Some((verb, named)) = named else {
+        return Ok((words, early, None));
     };
     let output = early.output;
     let failed = |error: CliError| (error, output);
@@ -146,57 +143,80 @@ fn brought(
         .map_err(VerbError::from)
         .map_err(|error| failed(error.into()))?
     else {
-        return Ok((words, early));
+        return Ok((words, early, None));
     };
-    let request = BringRequest {
-        source,
-        pipeline: early.pipeline.clone(),
-        consent: Consent {
-            allow_unsigned: early.allow_unsigned,
-            allow_downgrade: false,
-        },
-    };
+    let events = render::progress::events(settings, output, early.verbose);
+    if let Some(text) = spelling::note(&named) {
+        events.emit(Event::Notice { text });
+    }
     let global = args::Global {
         home: early.home.clone(),
         output,
         offline: early.offline,
         verbose: early.verbose,
     };
-    let events = render::progress::events(settings, output, early.verbose);
-    if let Some(text) = spelling::note(&named) {
-        events.emit(Event::Notice { text });
-    }
+    let request = bring_request(source, &early);
     let work = async {
         let session = Session::open(settings.clone(), &global, events)?;
-        Ok(verbs::bring(&session.site, request).await?)
+        if verb == early::PLAN {
+            let foreseen = verbs::foresee(&session.site, request).await?;
+            return Ok((foreseen.name().clone(), Some(foreseen)));
+        }
+        Ok((verbs::bring(&session.site, request).await?.name, None))
     };
-    let report = session::block_on(Threads::One, work)
+    let (name, foreseen) = session::block_on(Threads::One, work)
         .and_then(|result| result)
         .map_err(failed)?;
+    let known = with_name(words, &named, &name);
+    let early = early::read(&known);
+    Ok((known, early, foreseen))
+}
+
+fn bring_request(source: RunSource, early: &Early) -> BringRequest {
+    BringRequest {
+        source,
+        pipeline: early.pipeline.clone(),
+        consent: Consent {
+            allow_unsigned: early.allow_unsigned,
+            allow_downgrade: false,
+        },
+    }
+}
+
+/// Puts the name of an installation into the place of what it was made of, without the options that said how.
+fn with_name(words: Vec<OsString>, named: &str, name: &BundleName) -> Vec<OsString> {
     let mut known = Vec::new();
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
         let text = word.to_string_lossy();
         if *text == *named {
-            known.push(report.name.to_string().into());
+            known.push(name.to_string().into());
         } else if text == "--pipeline" {
             words.next();
         } else if !(text.starts_with("--pipeline=") || text == "--allow-unsigned") {
             known.push(word);
         }
     }
-    let early = early::read(&known);
-    Ok((known, early))
+    known
 }
 
 /// Reads the command line, with the named bundle's parameters as flags.
-fn parse(words: &[OsString], early: &Early, settings: &Settings) -> Result<(Cli, ArgMatches), NotParsed> {
+fn parse(
+    words: &[OsString],
+    early: &Early,
+    settings: &Settings,
+    foreseen: Option<&Foreseen>,
+) -> Result<(Cli, ArgMatches), NotParsed> {
     let mut parameters = Vec::new();
     let mut command = help::command()
         .name(settings.program.clone())
         .bin_name(settings.program.clone());
     if let Some((verb, words)) = &early.named {
-        match bundle_of(words, settings) {
+        let bundle = match foreseen {
+            Some(foreseen) => Ok(Some(foreseen.bundle().clone())),
+            None => bundle_of(words, settings),
+        };
+        match bundle {
             Ok(Some(bundle)) => {
                 parameters.extend(bundle.view().parameters.keys().cloned());
                 command = command.mut_subcommand(verb, |sub| flags::add(sub, bundle.view()));
@@ -238,7 +258,13 @@ fn bundle_of(words: &[String], settings: &Settings) -> Result<Option<Bundle>, Cl
     }
 }
 
-fn run(cli: Cli, matches: &ArgMatches, settings: Settings, new_home: bool) -> ExitCode {
+fn run(
+    cli: Cli,
+    matches: &ArgMatches,
+    settings: Settings,
+    new_home: bool,
+    foreseen: Option<Foreseen>,
+) -> ExitCode {
     let output = cli.global.output;
     if let Some(result) = cli.command.run_anywhere(&settings) {
         return finish(result, output);
@@ -264,7 +290,7 @@ fn run(cli: Cli, matches: &ArgMatches, settings: Settings, new_home: bool) -> Ex
         events.emit(Event::Notice { text });
     }
     let work = async {
-        let session = Session::open(settings, &cli.global, events)?;
+        let session = Session::open(settings, &cli.global, events)?.with_foreseen(foreseen);
         let cancel = session.site.context.cancel.clone();
         let orderly = cli.command.orderly();
         let interrupted = async {

@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use samebundle_registry::Source;
 use samebundle_runtime::build::BuildTools;
 use samebundle_runtime::driver::docker::DockerDriver;
 use samebundle_runtime::driver::embedded::{EmbeddedDriver, Helper};
 use samebundle_runtime::driver::{Candidate, Driver};
-use samebundle_runtime::verbs::{Drivers, Location, Network, Reach, Site};
+use samebundle_runtime::verbs::{Drivers, Foreseen, Location, Network, Reach, Site};
 use samebundle_runtime::{Clock, Context, Events, Home, upkeep};
 use tokio_util::sync::CancellationToken;
 
@@ -43,6 +43,8 @@ pub(crate) struct Session {
     pub(crate) verbose: bool,
     /// Is cancelled by the thread that runs the command when it sees that the command is cancelled.
     pub(crate) answered: CancellationToken,
+    /// What the command plans, if that is not installed.
+    foreseen: Mutex<Option<Foreseen>>,
 }
 
 /// The threads that wait for the network.
@@ -109,7 +111,22 @@ impl Session {
             settings,
             site,
             answered,
+            foreseen: Mutex::default(),
         })
+    }
+
+    /// The same for a command that plans what is not installed.
+    pub(crate) fn with_foreseen(mut self, foreseen: Option<Foreseen>) -> Self {
+        self.foreseen = Mutex::new(foreseen);
+        self
+    }
+
+    /// Takes what is planned, if that is not installed.
+    pub(crate) fn foreseen(&self) -> Option<Foreseen> {
+        self.foreseen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 
     /// The site, asking for passphrases as the arguments say.

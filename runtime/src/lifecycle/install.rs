@@ -69,32 +69,17 @@ pub async fn install(
     store: Arc<dyn Store>,
     machine: &Machine,
     bundle: Verified<OpenedBundle>,
-    request: NewInstallation,
+    mut request: NewInstallation,
 ) -> Result<Installed, LifecycleError> {
-    let mut installation = describe(context, &bundle, request.name, request.source, request.parameters)?;
-    installation.credentials = request.credentials;
-    let own = installation.version.clone();
-    installation.exported = request.exported.filter(|exported| exported.to_string() != own);
+    let (replace, secrets) = (request.replace, std::mem::take(&mut request.secrets));
+    let installation = describe(context, &bundle, request)?;
     let installations = Installations::new(&context.home);
     let _lock = installations.lock(&installation.name).await?;
-    let before = installations.find(&installation.name)?;
-    if let Some(before) = &before
-        && before.index.digest != installation.index.digest
-        && !request.replace
-    {
-        return Err(LifecycleError::NameTaken {
-            name: before.name.to_string(),
-            bundle: before.bundle.clone(),
-            version: before.version.clone(),
-        });
-    }
-    keep_credentials(&mut installation, before.as_ref(), bundle.get());
+    let (installation, action) = in_its_place(&installations, installation, bundle.get(), replace)?;
     let runs_its_own = bundle.get().kind.runs_when_installed();
-    let action = if before.is_some() { "upgrade" } else { "install" };
-    let installation = installation.after(before);
     let mut plan = plan(bundle, &installation, action, &BTreeMap::new(), &machine.offers)?;
     plan.admit()?;
-    plan.secrets = request.secrets;
+    plan.secrets = secrets;
     let run = match runs_its_own {
         false => None,
         true => Some(succeeded(
@@ -103,6 +88,44 @@ pub async fn install(
     };
     installations.put(&installation)?;
     Ok(Installed { installation, run })
+}
+
+/// Returns the installation that [`install`] would make of a bundle. Nothing is made, and no action runs.
+///
+/// # Errors
+/// If the name is taken, or the bundle's own cannot be one.
+pub fn foresee(
+    context: &Context,
+    bundle: &Verified<OpenedBundle>,
+    request: NewInstallation,
+) -> Result<Installation, LifecycleError> {
+    let replace = request.replace;
+    let installation = describe(context, bundle, request)?;
+    let installations = Installations::new(&context.home);
+    Ok(in_its_place(&installations, installation, bundle.get(), replace)?.0)
+}
+
+/// Puts an installation behind the one that has its name, and says by which action it comes there.
+fn in_its_place(
+    installations: &Installations<'_>,
+    mut installation: Installation,
+    bundle: &OpenedBundle,
+    replace: bool,
+) -> Result<(Installation, &'static str), LifecycleError> {
+    let before = installations.find(&installation.name)?;
+    if let Some(before) = &before
+        && before.index.digest != installation.index.digest
+        && !replace
+    {
+        return Err(LifecycleError::NameTaken {
+            name: before.name.to_string(),
+            bundle: before.bundle.clone(),
+            version: before.version.clone(),
+        });
+    }
+    keep_credentials(&mut installation, before.as_ref(), bundle);
+    let action = if before.is_some() { "upgrade" } else { "install" };
+    Ok((installation.after(before), action))
 }
 
 /// Keeps where credentials come from that the bundle still takes, unless they are given anew.
@@ -129,12 +152,10 @@ fn succeeded(run: Run) -> Result<Run, LifecycleError> {
 fn describe(
     context: &Context,
     bundle: &Verified<OpenedBundle>,
-    name: Option<BundleName>,
-    source: String,
-    parameters: BTreeMap<String, Value>,
+    request: NewInstallation,
 ) -> Result<Installation, LifecycleError> {
     let view = bundle.get().bundle.view();
-    let name = match name {
+    let name = match request.name {
         Some(name) => name,
         // A CNAB name may hold anything printable; an installation's may not.
         None => view.name.parse().map_err(|_| LifecycleError::Unfit {
@@ -142,17 +163,20 @@ fn describe(
             why: "its name cannot name an installation; give one with --name".to_owned(),
         })?,
     };
+    let version = view.version.to_string();
     Ok(Installation {
         format: Format::CURRENT,
         name,
         bundle: view.name.clone(),
-        version: view.version.to_string(),
-        exported: None,
+        exported: request
+            .exported
+            .filter(|exported| exported.to_string() != version),
+        version,
         index: bundle.get().index.clone(),
-        source,
+        source: request.source,
         verification: bundle.verification(),
-        parameters,
-        credentials: BTreeMap::new(),
+        parameters: request.parameters,
+        credentials: request.credentials,
         installed: Timestamp::from(context.clock.now()).to_string(),
         previous: None,
         earlier: Vec::new(),

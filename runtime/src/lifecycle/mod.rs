@@ -8,5 +8,5 @@ mod run;
 
 pub use action::Action;
 pub use error::LifecycleError;
-pub use install::{Installed, Machine, NewInstallation, install, uninstall};
+pub use install::{Installed, Machine, NewInstallation, foresee, install, uninstall};
 pub use run::{end_rest, resolve_interrupted, resume, run};

@@ -10,17 +10,19 @@ use std::sync::Arc;
 use samebundle_registry::trust::Verified;
 use samebundle_registry::{Store, durable};
 use samebundle_spec::authoring::{self, Authored, ProgramManifest};
+use samebundle_spec::bundle::Bundle;
 use samebundle_spec::record::Installation;
 use samebundle_spec::{BundleName, Digest, Version, limits};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::author::{SiteRegistries, built, inputs, name_from_folder, template};
-use super::install::install;
-use super::resolve::installation;
+use super::install::{self, install};
+use super::resolve::{installation, open_installed};
 use super::{Consent, InstallRequest, LocalName, Location, LocationError, Site, VerbError};
 use crate::build::{self, BuildInputs};
 use crate::lifecycle;
+use crate::opened::OpenedBundle;
 use crate::record::Installations;
 
 /// How the source of a working copy begins in records.
@@ -109,38 +111,64 @@ pub struct BringReport {
     pub digest: Digest,
 }
 
+/// What would be brought: an installation that no record holds, with its bundle.
+#[derive(Debug)]
+pub struct Foreseen {
+    pub(super) installation: Installation,
+    pub(super) bundle: Verified<OpenedBundle>,
+}
+
+impl Foreseen {
+    /// The name of the installation.
+    pub fn name(&self) -> &BundleName {
+        &self.installation.name
+    }
+
+    /// The bundle, with the parameters that a run takes.
+    pub fn bundle(&self) -> &Bundle {
+        &self.bundle.get().bundle
+    }
+}
+
 /// Makes an installation of what is to run, or renews it.
 ///
 /// # Errors
 /// As `build` and `install`; if the name belongs to an installation of another kind.
 pub async fn bring(site: &Site, request: BringRequest) -> Result<BringReport, VerbError> {
+    if let Some(there) = there(site, &request.source)? {
+        return reported(there);
+    }
     match request.source {
         RunSource::Bundle(from) => {
-            if let Location::Local(local) = &from
-                && Installations::new(site.home()).find(&local.name)?.is_some()
-            {
-                return reported(installation(site, local)?);
-            }
-            let install_request = InstallRequest {
-                wanted: None,
-                from,
-                name: None,
-                parameters: super::Given::default(),
-                credentials: super::CredentialsGiven::default(),
-                environment: None,
-                consent: request.consent,
-            };
-            let installed = install(site, install_request).await?.installation;
+            let request = install_request(from, request.consent);
+            let installed = install(site, request).await?.installation;
             said(site, &installed);
             reported(installed)
         }
-        RunSource::Folder(folder) => {
-            let project = Project::of_folder(folder, None)?;
-            working_copy(site, project, request.pipeline.as_deref()).await
+        RunSource::Folder(_) | RunSource::File(_) => working_copy(site, request).await,
+    }
+}
+
+/// Finds out what [`bring`] would install, and installs nothing. A project is built, and what that makes stays in the store
+/// without a name until content that nothing uses is removed.
+///
+/// # Errors
+/// As [`bring`].
+pub async fn foresee(site: &Site, request: BringRequest) -> Result<Foreseen, VerbError> {
+    if let Some(installation) = there(site, &request.source)? {
+        let bundle = open_installed(site, &site.store().await?, &installation).await?;
+        return Ok(Foreseen { installation, bundle });
+    }
+    match request.source {
+        RunSource::Bundle(from) => {
+            Box::pin(install::foresee(site, install_request(from, request.consent))).await
         }
-        RunSource::File(file) => {
-            let project = Project::of_file(&file, None)?;
-            working_copy(site, project, request.pipeline.as_deref()).await
+        RunSource::Folder(_) | RunSource::File(_) => {
+            let (bundle, new) = Box::pin(built_copy(site, request)).await?;
+            Ok(Foreseen {
+                installation: lifecycle::foresee(&site.context, &bundle, new)?,
+                bundle,
+            })
         }
     }
 }
@@ -152,6 +180,29 @@ fn said(site: &Site, installed: &Installation) {
         installed.name,
         installed.known_version()
     ));
+}
+
+/// Returns the installation that a reference to the local store names.
+fn there(site: &Site, source: &RunSource) -> Result<Option<Installation>, VerbError> {
+    let RunSource::Bundle(Location::Local(local)) = source else {
+        return Ok(None);
+    };
+    match Installations::new(site.home()).find(&local.name)? {
+        Some(_) => installation(site, local).map(Some),
+        None => Ok(None),
+    }
+}
+
+fn install_request(from: Location, consent: Consent) -> InstallRequest {
+    InstallRequest {
+        wanted: None,
+        from,
+        name: None,
+        parameters: super::Given::default(),
+        credentials: super::CredentialsGiven::default(),
+        environment: None,
+        consent,
+    }
 }
 
 fn reported(installation: Installation) -> Result<BringReport, VerbError> {
@@ -277,52 +328,62 @@ fn name_of(folder: &Path, file: &Path) -> Result<BundleName, VerbError> {
     }
 }
 
-async fn working_copy(
+async fn working_copy(site: &Site, request: BringRequest) -> Result<BringReport, VerbError> {
+    let (bundle, new) = built_copy(site, request).await?;
+    let layout = site.store().await?;
+    let machine = site.machine(&layout, None).await?;
+    let installed = lifecycle::install(&site.context, Arc::new(layout), &machine, bundle, new).await?;
+    said(site, &installed.installation);
+    reported(installed.installation)
+}
+
+/// Builds a project, and says as what it is to be installed.
+async fn built_copy(
     site: &Site,
-    project: Project,
-    pipeline: Option<&str>,
-) -> Result<BringReport, VerbError> {
-    let Project { folder, manifest } = project;
-    let (name, version) = (manifest.name.clone(), manifest.version.clone());
+    request: BringRequest,
+) -> Result<(Verified<OpenedBundle>, lifecycle::NewInstallation), VerbError> {
+    let Project { folder, manifest } = match request.source {
+        RunSource::File(file) => Project::of_file(&file, None)?,
+        RunSource::Folder(folder) => Project::of_folder(folder, None)?,
+        RunSource::Bundle(_) => return Err(VerbError::Usage("a bundle is no working copy".to_owned())),
+    };
+    let name = manifest.name.clone();
     let place = folder.canonicalize().map_err(VerbError::io("read", &folder))?;
-    let source = format!("{WORKING_COPY}{}", place.display());
-    let before = Installations::new(site.home()).find(&name)?;
-    if let Some(before) = before.filter(|before| !before.source.starts_with(WORKING_COPY)) {
-        return Err(VerbError::Usage(format!(
-            "{name} is installed from {}: a working copy of that name would replace it; uninstall it, or give the working \
-             copy another name in samebundle.yaml",
-            before.source
-        )));
-    }
+    free_for_a_copy(site, &name)?;
     let layout = site.store().await?;
     let store: Arc<dyn Store> = Arc::new(layout.clone());
     let registries = SiteRegistries(site);
     let inputs = BuildInputs {
-        function: pipeline,
+        function: request.pipeline.as_deref(),
         manifest: Some(manifest),
         release: false,
         ..inputs(site, &folder, &store, &[], &registries)
     };
     let built = built(site, &inputs).await?;
     let verified = Verified::by_consent(built.index.clone(), "built in this home from a working copy");
-    let opened = verified.open(&layout).await?;
-    let machine = site.machine(&layout, None).await?;
     let new = lifecycle::NewInstallation {
-        name: Some(name.clone()),
-        source: format!("{source}@{}", built.index.digest),
+        name: Some(name),
+        source: format!("{WORKING_COPY}{}@{}", place.display(), built.index.digest),
         exported: None,
         parameters: std::collections::BTreeMap::new(),
         credentials: std::collections::BTreeMap::new(),
         secrets: std::collections::BTreeMap::new(),
         replace: true,
     };
-    let installed = lifecycle::install(&site.context, store, &machine, opened, new).await?;
-    said(site, &installed.installation);
-    Ok(BringReport {
-        name,
-        version,
-        digest: built.index.digest,
-    })
+    Ok((verified.open(&layout).await?, new))
+}
+
+/// Refuses a name that belongs to an installation of another kind.
+fn free_for_a_copy(site: &Site, name: &BundleName) -> Result<(), VerbError> {
+    let before = Installations::new(site.home()).find(name)?;
+    match before.filter(|before| !before.source.starts_with(WORKING_COPY)) {
+        None => Ok(()),
+        Some(before) => Err(VerbError::Usage(format!(
+            "{name} is installed from {}: a working copy of that name would replace it; uninstall it, or give the working \
+             copy another name in samebundle.yaml",
+            before.source
+        ))),
+    }
 }
 
 #[cfg(test)]

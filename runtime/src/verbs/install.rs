@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::bring::WORKING_COPY;
+use super::bring::{Foreseen, WORKING_COPY};
 use super::copy::verified_into_store;
 use super::credentials;
 use super::resolve::{ArchiveCheck, installation, open_installed, resolve, still_verified};
@@ -144,6 +144,32 @@ pub struct UninstallReport {
 /// If it is not trusted, cannot be fetched, does not fit this machine, its parameters are wrong, or the name is taken.
 pub async fn install(site: &Site, request: InstallRequest) -> Result<InstallReport, VerbError> {
     Box::pin(install_as(site, request, None)).await
+}
+
+/// Finds a bundle and describes the installation that [`install`] would make of it. The bundle is read where it is, nothing
+/// of it is copied, and no action runs.
+///
+/// # Errors
+/// If it is not trusted, cannot be read, its parameters are wrong, or the name is taken.
+pub(super) async fn foresee(site: &Site, request: InstallRequest) -> Result<Foreseen, VerbError> {
+    let (found, verified) = found(site, &request, None).await?;
+    let bundle: Verified<OpenedBundle> = verified.open(found.source.as_ref()).await?;
+    check_kind(request.wanted, bundle.get())?;
+    let history = portable::history_of(found.source.as_ref(), &found.index).await?;
+    let view = bundle.get().bundle.view();
+    let new = lifecycle::NewInstallation {
+        parameters: request.parameters.typed(view)?,
+        name: request.name,
+        source: found.recorded(),
+        exported: exported_version(&request.from, &history),
+        credentials: remembered(&request.credentials)?,
+        secrets: BTreeMap::new(),
+        replace: false,
+    };
+    Ok(Foreseen {
+        installation: lifecycle::foresee(&site.context, &bundle, new)?,
+        bundle,
+    })
 }
 
 /// Installs a bundle, in the place of the installation that it replaces, if there is one.

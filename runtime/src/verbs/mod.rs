@@ -57,7 +57,7 @@ mod tests;
 pub use author::{
     BuildReport, BuildRequest, InitReport, InitRequest, LintReport, LintRequest, build, init, lint,
 };
-pub use bring::{BringReport, BringRequest, RunSource, bring};
+pub use bring::{BringReport, BringRequest, Foreseen, RunSource, bring, foresee};
 pub use copy::{
     Bytes, CopyReport, CopyRequest, CopyResult, Moved, PullRequest, Sent, VolumeFile, VolumeOptions, Written,
     copy, pull,
@@ -110,7 +110,7 @@ pub use registry_doctor::{RegistryDoctorReport, RegistryDoctorRequest, registry_
 pub use resolve::{Consent, ResolvedBundle, installed_bundle};
 pub use resume::{ResumeRequest, resume};
 pub use rollback::{HistoryReport, HistoryRequest, InstalledBundle, RollbackRequest, history, rollback};
-pub use run::{PlanReport, ReuseGiven, RunReport, RunRequest, plan, run};
+pub use run::{PlanReport, ReuseGiven, RunReport, RunRequest, plan, plan_foreseen, run};
 pub use runs::{MetricName, RunsReport, RunsRequest, runs};
 pub use runs_remove::{RemoveRunsReport, RemoveRunsRequest, RemovedRun, runs_remove};
 pub use site::{Drivers, Network, NoPassphrases, PassphraseError, Passphrases, Reach, Site};

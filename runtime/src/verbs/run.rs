@@ -8,6 +8,7 @@ use samebundle_spec::record::{ParameterRecord, Run, RunStatus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::bring::Foreseen;
 use super::credentials::{self, Chosen};
 use super::metadata::{self, MetadataGiven, PushedRun};
 use super::outputs::Results;
@@ -123,6 +124,17 @@ async fn prepare(site: &Site, request: RunRequest) -> Result<Planned, VerbError>
     let installation = installation(site, &request.name)?;
     let store = site.store().await?;
     let bundle = open_installed(site, &store, &installation).await?;
+    let foreseen = Foreseen { installation, bundle };
+    prepare_foreseen(site, store, foreseen, request).await
+}
+
+async fn prepare_foreseen(
+    site: &Site,
+    store: Layout,
+    foreseen: Foreseen,
+    request: RunRequest,
+) -> Result<Planned, VerbError> {
+    let Foreseen { installation, bundle } = foreseen;
     let given = request.parameters.typed(bundle.get().bundle.view())?;
     let action = &request.action;
     let credentials = credentials::choose(
@@ -149,12 +161,28 @@ async fn prepare(site: &Site, request: RunRequest) -> Result<Planned, VerbError>
 /// If there is no such installation, it is not trusted any more, a parameter is wrong, or this machine cannot give what
 /// it requires.
 pub async fn plan(site: &Site, request: RunRequest) -> Result<PlanReport, VerbError> {
+    report(prepare(site, request).await?)
+}
+
+/// The same for what is not installed. It stays so.
+///
+/// # Errors
+/// As [`plan`].
+pub async fn plan_foreseen(
+    site: &Site,
+    foreseen: Foreseen,
+    request: RunRequest,
+) -> Result<PlanReport, VerbError> {
+    report(prepare_foreseen(site, site.store().await?, foreseen, request).await?)
+}
+
+fn report(planned: Planned) -> Result<PlanReport, VerbError> {
     let Planned {
         machine,
         plan,
         credentials,
         ..
-    } = prepare(site, request).await?;
+    } = planned;
     plan.admit()?;
     let view = plan.bundle.get().bundle.view();
     Ok(PlanReport {

@@ -19,7 +19,10 @@ pub(crate) struct Plan {
 impl Plan {
     pub(crate) async fn run(self, session: &Session, matches: &ArgMatches) -> Result<Report, CliError> {
         let request = self.args.request(session, matches)?;
-        let plan = verbs::plan(&session.site, request).await?;
+        let plan = match session.foreseen() {
+            Some(foreseen) => verbs::plan_foreseen(&session.site, foreseen, request).await?,
+            None => verbs::plan(&session.site, request).await?,
+        };
         Ok(Report::new(text(&plan)?.trim_end(), &plan))
     }
 }
