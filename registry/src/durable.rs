@@ -308,6 +308,35 @@ pub fn read_named(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     if file.metadata()?.is_dir() {
         return Err(not_a_file("it is a folder; give the name of a file"));
     }
+    bounded(file, limit)
+}
+
+/// Reads a regular file whole; a pipe, at which a reader would wait, is refused like any other kind.
+///
+/// # Errors
+/// [`NotAFile`] if it is something else, or has more than `limit` bytes; otherwise the system's error.
+pub fn read_regular(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    bounded(open_regular(path, OpenOptions::new().read(true))?, limit)
+}
+
+/// Opens a file that has to be a regular one, or is made if the options say so. Nothing is waited for.
+///
+/// # Errors
+/// [`NotAFile`] if it is something else; otherwise the system's error.
+pub fn open_regular(path: &Path, options: &OpenOptions) -> io::Result<File> {
+    // Opening a pipe waits for its other end, and opening a device may do something.
+    match check_regular(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        checked => checked?,
+    }
+    let flags = OFlags::NONBLOCK.bits();
+    let file = options.clone().custom_flags(flags.cast_signed()).open(path)?;
+    // Another may have come to have the name since.
+    is_regular(&file.metadata()?)?;
+    Ok(file)
+}
+
+fn bounded(file: File, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     file.take(limit + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
@@ -322,7 +351,11 @@ pub fn read_named(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// [`NotAFile`] if it is something else; otherwise the system's error.
 pub fn check_regular(path: &Path) -> io::Result<()> {
-    match kind_of(&fs::metadata(path)?) {
+    is_regular(&fs::metadata(path)?)
+}
+
+fn is_regular(metadata: &Metadata) -> io::Result<()> {
+    match kind_of(metadata) {
         None => Ok(()),
         Some(kind) => Err(not_a_file(format!("it is {kind}; give the name of a file"))),
     }

@@ -35,6 +35,8 @@ pub const SIGNATURES: usize = 16;
 pub const SIGNATURE_BYTES: u64 = 1 << 20;
 /// Largest signed attestation (provenance, bill of materials), bytes: ten thousand packages at about 600 bytes, in base64.
 pub const ATTESTATION_BYTES: u64 = 16 << 20;
+/// Longest line of a file of OpenLineage events that is appended to, bytes: an event names each input and output of a run.
+pub const EVENT_LINE_BYTES: u64 = 16 << 20;
 /// Largest list of installed packages of one image (`/var/lib/dpkg/status`), bytes. A full desktop has about 5 MiB.
 pub const PACKAGE_LIST_BYTES: u64 = 32 << 20;
 /// Most packages in one bill of materials.

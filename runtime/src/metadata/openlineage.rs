@@ -5,13 +5,14 @@
 
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use async_trait::async_trait;
+use samebundle_registry::durable;
 use samebundle_registry::remote::web::{WebBody, WebCall, WebMethod, WebService};
 use samebundle_spec::record::{ArtifactRecord, OutputRecord, Run, RunStatus, TaskRecord};
-use samebundle_spec::{Digest, Timestamp};
+use samebundle_spec::{Digest, Timestamp, limits};
 use serde_json::{Map, Value, json};
 
 use super::{Destination, Ledger, MetadataError, Sent, SentState, Sink, Subject};
@@ -106,8 +107,8 @@ async fn post(
 /// Appends the events that the file does not have. Half a line at its end, of a process that was killed, is removed.
 fn append(path: &Path, events: &[Value]) -> Result<(usize, u64), MetadataError> {
     let failed = |operation| MetadataError::io(operation, path);
-    let mut file = OpenOptions::new();
-    let file = file.read(true).append(true).create(true).open(path);
+    let mut options = OpenOptions::new();
+    let file = durable::open_regular(path, options.read(true).append(true).create(true));
     let mut file = file.map_err(failed("open"))?;
     file.lock().map_err(failed("lock"))?;
     let (mut whole, mut there) = (0, BTreeSet::new());
@@ -115,7 +116,13 @@ fn append(path: &Path, events: &[Value]) -> Result<(usize, u64), MetadataError> 
     let mut line = Vec::new();
     loop {
         line.clear();
-        let read = reader.read_until(b'\n', &mut line).map_err(failed("read"))?;
+        let limit = limits::EVENT_LINE_BYTES;
+        let read = (&mut reader).take(limit).read_until(b'\n', &mut line);
+        let read = read.map_err(failed("read"))?;
+        if read as u64 == limit && !line.ends_with(b"\n") {
+            let long = format!("it has a line of more than {limit} bytes, so it is no file of events");
+            return Err(failed("read")(Error::new(ErrorKind::InvalidData, long)));
+        }
         if !line.ends_with(b"\n") {
             break;
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use samebundle_registry::durable;
 use samebundle_spec::{limits, yaml};
 use serde::Deserialize;
 
@@ -28,7 +29,8 @@ pub fn read_set(path: &Path) -> Result<BTreeMap<String, CredentialSource>, Secre
         path: path.display().to_string(),
         why,
     };
-    let bytes = std::fs::read(path).map_err(|error| wrong(error.to_string()))?;
+    let bytes =
+        durable::read_named(path, limits::PARAMETER_BYTES).map_err(|error| wrong(error.to_string()))?;
     // The parser's own words may show a part of the text.
     let set: Set = yaml::from_slice(&bytes, limits::PARAMETER_BYTES)
         .map_err(|_| wrong("it has no list \"credentials\" of a name and a source each".to_owned()))?;

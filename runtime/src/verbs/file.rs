@@ -2,7 +2,7 @@
 //!
 //! The signature is a sigstore bundle beside the file, as a bundle's attestations are; `spec/300-signing.md`, section 3.8.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -127,7 +127,7 @@ pub fn verify_file(site: &Site, request: VerifyFileRequest) -> Result<VerifyFile
         None => site.trust()?.keys().clone(),
     };
     let digest = digest(&file)?;
-    let document = durable::read_named(&signature, limits::ATTESTATION_BYTES)
+    let document = durable::read_regular(&signature, limits::ATTESTATION_BYTES)
         .map_err(VerbError::io("read", &signature))?;
     let refused = |fault| VerbError::FileSignature {
         file: file.display().to_string(),
@@ -169,7 +169,8 @@ fn beside(file: &Path) -> PathBuf {
 }
 
 fn digest(path: &Path) -> Result<Digest, VerbError> {
-    let mut file = File::open(path).map_err(VerbError::io("open", path))?;
+    let file = durable::open_regular(path, OpenOptions::new().read(true));
+    let mut file = file.map_err(VerbError::io("open", path))?;
     let mut digester = Digester::new(Algorithm::Sha256);
     let mut buffer = vec![0; 1 << 16];
     loop {
