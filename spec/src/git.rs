@@ -8,6 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::signing::BundleOrigin;
+use crate::text::without_credentials;
 use crate::{Digest, EntryPath, Repository, limits};
 
 /// Why a text names no source in a git repository.
@@ -61,7 +62,7 @@ pub const HEAD: &str = "HEAD";
 
 fn fault(text: &str, why: &'static str) -> GitSourceError {
     GitSourceError {
-        text: text.chars().take(300).collect(),
+        text: without_credentials(text).chars().take(300).collect(),
         why,
     }
 }

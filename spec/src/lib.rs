@@ -45,7 +45,7 @@ pub mod reference;
 pub mod schema;
 #[cfg(feature = "full")]
 pub mod signing;
-mod text;
+pub mod text;
 #[cfg(feature = "full")]
 pub mod time;
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::name::text_type;
+use crate::text::without_credentials;
 use crate::{Digest, limits};
 
 /// Why a text is not a reference.
@@ -16,9 +17,19 @@ pub struct ReferenceError {
 
 fn fault(text: &str, why: impl Into<String>) -> ReferenceError {
     ReferenceError {
-        text: text.chars().take(300).collect(),
+        text: without_credentials(text).chars().take(300).collect(),
         why: why.into(),
     }
+}
+
+/// Why nothing stands before a registry.
+const CREDENTIALS: &str = "a user or password has no place in a reference, which is recorded and shown: leave it out, and \
+     give it to `login` once";
+
+/// Tells whether the first part of a reference has something before the registry; a digest may be all that follows it.
+fn has_credentials(first: &str) -> bool {
+    let after = first.rsplit_once('@').map(|(_, after)| after);
+    after.is_some_and(|after| !after.starts_with("sha256:") && !after.starts_with("sha512:"))
 }
 
 /// A tag: `[A-Za-z0-9_][A-Za-z0-9._-]{0,127}`.
@@ -88,6 +99,9 @@ impl Repository {
     /// If either part is not valid by distribution-spec 1.1.
     pub fn new(registry: &str, path: &str) -> Result<Self, ReferenceError> {
         let shown = format!("{registry}/{path}");
+        if registry.contains('@') {
+            return Err(fault(&shown, CREDENTIALS));
+        }
         if !valid_registry(registry) {
             return Err(fault(&shown, format!("{registry:?} is not a host or host:port")));
         }
@@ -214,6 +228,9 @@ impl FromStr for Reference {
     type Err = ReferenceError;
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        if text.split('/').next().is_some_and(has_credentials) {
+            return Err(fault(text, CREDENTIALS));
+        }
         let (rest, digest) = match text.split_once('@') {
             Some((rest, digest)) => (
                 rest,

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use samebundle_registry::archive::volumes;
 use samebundle_spec::git::{GitSource, GitSourceError};
 use samebundle_spec::reference::ReferenceError;
+use samebundle_spec::text::without_credentials;
 use samebundle_spec::{BundleName, Reference, Tag, Version};
 use schemars::JsonSchema;
 
@@ -183,7 +184,7 @@ impl FromStr for Location {
             return Ok(Self::Git(text.parse()?));
         }
         if let Some(rest) = text.strip_prefix("http://") {
-            let (text, rest) = (text.to_owned(), rest.to_owned());
+            let [text, rest] = [text, rest].map(shown);
             return Err(LocationError::Http { text, rest });
         }
         if let Some(rest) = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme)) {
@@ -230,7 +231,7 @@ impl FromStr for Location {
         if text.contains('/') {
             return reference(text);
         }
-        Err(LocationError::Form { text: owned() })
+        Err(LocationError::Form { text: shown(text) })
     }
 }
 
@@ -282,9 +283,14 @@ impl Location {
 
 impl LocationError {
     fn scheme(text: &str, scheme: &str) -> Self {
-        let (text, scheme) = (text.to_owned(), scheme.to_owned());
+        let (text, scheme) = (shown(text), scheme.to_owned());
         Self::Scheme { text, scheme }
     }
+}
+
+/// An address as an error repeats it.
+fn shown(text: &str) -> String {
+    without_credentials(text).into_owned()
 }
 
 /// Splits a path from the tag that may follow it. A path that is `whole` has no tag behind it.
@@ -323,6 +329,11 @@ fn is_scheme(text: &str) -> bool {
 
 fn reference(text: &str) -> Result<Location, LocationError> {
     let host = text.split('/').next().unwrap_or_default();
+    if host.contains('@')
+        && let Err(error) = text.parse::<Reference>()
+    {
+        return Err(error.into());
+    }
     if !is_host(host) {
         let (text, host) = (text.to_owned(), host.to_owned());
         return Err(LocationError::NoHost { text, host });
