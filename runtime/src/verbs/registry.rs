@@ -171,6 +171,7 @@ fn is_of_referrer(tag: &Tag) -> bool {
 /// If the registry does not take them or cannot be asked, or they cannot be kept.
 pub async fn login(site: &Site, request: LoginRequest) -> Result<LoginReport, VerbError> {
     let any = registry(&request.registry)?;
+    usable(&request)?;
     let credential = Credential::Basic {
         username: request.username.clone(),
         password: request.password.clone(),
@@ -204,6 +205,23 @@ pub async fn login(site: &Site, request: LoginRequest) -> Result<LoginReport, Ve
         },
         checked,
     })
+}
+
+/// Refuses a name and a password that cannot be sent: Basic authentication joins them by a colon, in one line.
+fn usable(request: &LoginRequest) -> Result<(), VerbError> {
+    let why = match (request.username.as_str(), request.password.as_str()) {
+        ("", _) => "the user's name is empty",
+        (name, _) if name.contains(':') => {
+            "the user's name has a ':' in it, behind which the password begins"
+        }
+        (name, _) if name.contains(char::is_control) => "the user's name has a character that cannot be seen",
+        (_, "") => "the password is empty: give the one that the registry knows, or a token",
+        (_, password) if password.contains(['\n', '\r', '\0']) => {
+            "the password has several lines: give it alone, on one line"
+        }
+        _ => return Ok(()),
+    };
+    Err(VerbError::Usage(why.to_owned()))
 }
 
 /// Forgets a user's credentials of a registry, in all files in which they would be found.
