@@ -98,7 +98,11 @@ fn check_number(token: &[u8], largest: u64) -> Result<(), JsonFault> {
     if token.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')) {
         return Ok(());
     }
-    let digits = token.strip_prefix(b"-").unwrap_or(token);
+    // 64 bits hold negative integers of half the size only.
+    let (digits, largest) = match token.strip_prefix(b"-") {
+        Some(digits) => (digits, largest.min(i64::MIN.unsigned_abs())),
+        None => (token, largest),
+    };
     // The parser refuses what is no number; a number with more digits than 64 bits hold is too large.
     let only_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     let number = std::str::from_utf8(digits)
