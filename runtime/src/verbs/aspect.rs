@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::SystemTime;
 
+use samebundle_spec::Timestamp;
 use samebundle_spec::bundle::parameter::nearest;
 use samebundle_spec::record::ends_with;
 use serde_json::Value as Json;
@@ -117,13 +118,41 @@ impl Aspect {
         }
     }
 
+    /// Reads what it is compared with. None if no run can have such a value, because those that it has are numbers.
+    fn value(&self, text: &str, runs: &[RunSummary]) -> Option<Value> {
+        let number = text.parse().ok().map(Value::Number);
+        let time = || {
+            let time: SystemTime = text.parse::<Timestamp>().ok()?.into();
+            Some(Value::Number(since_1970(time)))
+        };
+        match self {
+            Self::Own("started" | "finished") => number.or_else(time),
+            Self::Own("duration") => number.or_else(|| seconds(text).map(Value::Number)),
+            Self::Metric(_) => number,
+            Self::Own(_) => Some(number.unwrap_or_else(|| Value::Text(text.to_owned()))),
+            Self::Parameter(_) => {
+                let there = runs.iter().filter_map(|run| self.of(run));
+                let is_number = there.map(|value| matches!(value, Value::Number(_)));
+                let only_numbers = is_number.reduce(|a, b| a && b).unwrap_or_default();
+                let text = (!only_numbers).then(|| Value::Text(text.to_owned()));
+                number.or(text)
+            }
+        }
+    }
+
+    /// What it is compared with, in words.
+    fn wanted(&self) -> &'static str {
+        match self {
+            Self::Own("started" | "finished") => "a point in time such as 2026-11-22T05:06:13Z",
+            Self::Own("duration") => "a number of seconds, or a time such as 7.6s or 2m 5s,",
+            _ => "a number",
+        }
+    }
+
     /// What it is in a run; none if the run has no such thing.
     pub(super) fn of(&self, run: &RunSummary) -> Option<Value> {
         let text = |text: &dyn fmt::Display| Some(Value::Text(text.to_string()));
-        let time = |time: SystemTime| {
-            let since = time.duration_since(SystemTime::UNIX_EPOCH);
-            Some(Value::Number(since.unwrap_or_default().as_secs_f64()))
-        };
+        let time = |time: SystemTime| Some(Value::Number(since_1970(time)));
         match self {
             Self::Parameter(name) => Value::of(run.parameters.get(name)?),
             Self::Metric(name) => run.metrics.get(name).map(|number| Value::Number(number.0)),
@@ -136,6 +165,33 @@ impl Aspect {
             Self::Own(_) => text(&run.driver),
         }
     }
+}
+
+fn since_1970(time: SystemTime) -> f64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs_f64()
+}
+
+/// Reads a time as the list of runs shows one: `7.6s`, `2m 5s`, `3h 20m`, also with `ms` and `d`.
+fn seconds(text: &str) -> Option<f64> {
+    let mut rest = text.trim();
+    let mut sum = 0.0;
+    while !rest.is_empty() {
+        let (number, behind) = rest.split_at(rest.find(|c: char| c.is_ascii_alphabetic())?);
+        let end = behind.find(|c: char| !c.is_ascii_alphabetic());
+        let (unit, behind) = behind.split_at(end.unwrap_or(behind.len()));
+        let unit = match unit {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" | "min" => 60.0,
+            "h" => 3_600.0,
+            "d" => 86_400.0,
+            _ => return None,
+        };
+        sum += number.trim().parse::<f64>().ok()? * unit;
+        rest = behind.trim_start();
+    }
+    (!text.trim().is_empty()).then_some(sum)
 }
 
 fn parameters(runs: &[RunSummary]) -> BTreeSet<String> {
@@ -206,11 +262,15 @@ impl Condition {
             )));
         };
         let (name, value) = (text[..at].trim(), text[at + operator.len()..].trim());
-        let number = value.parse().ok();
+        let aspect = Aspect::read(name, runs)?;
+        let value = aspect.value(value, runs).ok_or_else(|| {
+            let wanted = aspect.wanted();
+            VerbError::Usage(format!("{text:?} has {value:?} where {wanted} belongs"))
+        })?;
         Ok(Self {
-            aspect: Aspect::read(name, runs)?,
+            aspect,
             operator,
-            value: number.map_or_else(|| Value::Text(value.to_owned()), Value::Number),
+            value,
         })
     }
 
@@ -254,6 +314,39 @@ fn order(a: f64, b: f64) -> Option<Ordering> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_read_as_they_are_shown() {
+        for (text, wanted) in [
+            ("5s", 5.0),
+            ("7.6s", 7.6),
+            ("2m 5s", 125.0),
+            ("2m5s", 125.0),
+            ("1h 1m", 3660.0),
+        ] {
+            assert_eq!(seconds(text), Some(wanted), "{text}");
+        }
+        for text in ["", "5", "5 parsecs", "s", "2m 5"] {
+            assert_eq!(seconds(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_no_run_can_have_is_refused() {
+        let metric = Aspect::Metric("loss".to_owned());
+        assert_eq!(metric.value("0.5", &[]), Some(Value::Number(0.5)));
+        for text in ["", "abc", "1=2"] {
+            assert_eq!(metric.value(text, &[]), None, "{text}");
+            assert_eq!(Aspect::Own("duration").value(text, &[]), None, "{text}");
+            assert_eq!(Aspect::Own("started").value(text, &[]), None, "{text}");
+        }
+        assert_eq!(
+            Aspect::Own("duration").value("2m 5s", &[]),
+            Some(Value::Number(125.0))
+        );
+        let name = Aspect::Own("program").value("abc", &[]);
+        assert_eq!(name, Some(Value::Text("abc".to_owned())));
+    }
 
     #[test]
     fn what_is_no_number_is_only_itself() {
