@@ -3,12 +3,12 @@
 //! The signature is a sigstore bundle beside the file, as a bundle's attestations are; `spec/300-signing.md`, section 3.8.
 
 use std::fs::OpenOptions;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use samebundle_registry::durable;
 use samebundle_registry::trust::{TrustError, keys};
-use samebundle_spec::signing::{Attestation, KeyRing, Predicate, SignatureFault, attested};
+use samebundle_spec::signing::{Attestation, KeyRing, Predicate, PublicKey, SignatureFault, attested};
 use samebundle_spec::{Algorithm, BundleName, Digest, Digester, json, limits};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -101,10 +101,12 @@ pub fn sign_file(site: &Site, request: SignFileRequest) -> Result<SignFileReport
         kind: request.kind,
         predicate: predicate.map_err(|error| invalid(error.to_string()))?,
     };
-    let signed = attestation.sign(&key::load(site, &request.key)?);
+    let key = key::load(site, &request.key)?;
+    let signature = request.signature.unwrap_or_else(|| beside(&file));
+    renews(&signature, request.kind, &request.key, &key.public())?;
+    let signed = attestation.sign(&key);
     let signed = signed.map_err(|error| invalid(error.to_string()))?.to_bytes();
     let signed = signed.map_err(|error| invalid(error.to_string()))?;
-    let signature = request.signature.unwrap_or_else(|| beside(&file));
     durable::write(&signature, &signed, 0o644).map_err(VerbError::io("write", &signature))?;
     Ok(SignFileReport {
         file: named(&file),
@@ -113,6 +115,24 @@ pub fn sign_file(site: &Site, request: SignFileRequest) -> Result<SignFileReport
         key: request.key,
         signature: named(&signature),
     })
+}
+
+/// Checks that a name is free for a signature, or has one that the new one renews: of the same key, and of the same kind of
+/// statement.
+fn renews(signature: &Path, kind: Predicate, name: &BundleName, key: &PublicKey) -> Result<(), VerbError> {
+    let before = match durable::read_regular(signature, limits::ATTESTATION_BYTES) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        before => before.map_err(VerbError::io("read", signature))?,
+    };
+    let ring = KeyRing::from([(name.clone(), key.clone())]);
+    match any_kind(&before, &ring) {
+        Ok((_, before)) if before.kind == kind => Ok(()),
+        _ => Err(VerbError::Usage(format!(
+            "{} is there, and is no such statement of key {name}: it would be lost; give the new one another name with \
+             --signature FILE, or remove the file",
+            signature.display()
+        ))),
+    }
 }
 
 /// Checks that a known key signed a statement about this very file.

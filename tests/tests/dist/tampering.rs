@@ -30,6 +30,7 @@ fn sign_again(folder: &Path, release: &Release, key: &str, predicate: &str) {
         .unwrap()
         .map(|entry| entry.unwrap().path());
     let mut document = document.filter(|path| path.to_str().unwrap().ends_with(".provenance.json"));
+    std::fs::remove_file(folder.join("SHA256SUMS.sigstore.json")).unwrap();
     let mut command = release.maintainer().command(["file", "sign"]);
     command
         .arg(folder.join("SHA256SUMS"))
