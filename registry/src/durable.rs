@@ -20,6 +20,8 @@ use rustix::io::Errno;
 use samebundle_spec::limits;
 use tempfile::NamedTempFile;
 
+use crate::PathError;
+
 /// A path that does not lead to a file of the expected type. It is inside an [`io::Error`] of kind
 /// [`InvalidInput`](io::ErrorKind::InvalidInput).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -359,6 +361,18 @@ fn is_regular(metadata: &Metadata) -> io::Result<()> {
         None => Ok(()),
         Some(kind) => Err(not_a_file(format!("it is {kind}; give the name of a file"))),
     }
+}
+
+/// Copies a file. The error names the side that failed.
+///
+/// # Errors
+/// If one cannot be read, or the other cannot be written.
+pub fn copy(from: &Path, to: &Path) -> Result<u64, PathError> {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    fs::copy(from, to).map_err(|error| match error.kind() {
+        StorageFull | QuotaExceeded | FileTooLarge => PathError::of("write", to)(error),
+        _ => PathError::of("copy", from)(error),
+    })
 }
 
 /// Makes a folder and those above it, durably, each with these permission bits. Nothing happens if it exists.

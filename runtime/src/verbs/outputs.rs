@@ -1,8 +1,10 @@
 //! `outputs`: everything that a run left, and its files in a folder of the user's.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use samebundle_registry::durable;
 use samebundle_registry::staged::StagedFolder;
 use samebundle_spec::record::{ArtifactRecord, Metrics, Number, OutputRecord, Run, RunId, RunStatus};
 use samebundle_spec::{Digest, Timestamp};
@@ -308,7 +310,7 @@ pub fn outputs(site: &Site, request: &OutputsRequest) -> Result<OutputsReport, V
     }
     let results = Results::of(&run, &folder, task);
     let written = match &request.to {
-        Some(to) => write_outputs(&run, task, &results, &folder, to)?,
+        Some(to) => write_outputs(site, &run, task, &results, &folder, to)?,
         None => Vec::new(),
     };
     let others = request.to.as_ref().map(|to| others(to, &written));
@@ -324,6 +326,7 @@ pub fn outputs(site: &Site, request: &OutputsRequest) -> Result<OutputsReport, V
 
 /// Writes all outputs or none: to a folder beside first, and then they get their names.
 fn write_outputs(
+    site: &Site,
     run: &Run,
     task: Option<&str>,
     results: &Results,
@@ -351,11 +354,39 @@ fn write_outputs(
     let Writer {
         staged, mut written, ..
     } = writer;
+    let replaced = replaced(staged.path(), to);
     staged.commit()?;
+    if !replaced.is_empty() {
+        let replaced = replaced.join(", ");
+        site.notice(format!("replaced what was in {}: {replaced}", to.display()));
+    }
     for one in &mut written {
         one.path = to.join(&one.path).display().to_string();
     }
     Ok(written)
+}
+
+/// How many files that are replaced are named.
+const REPLACED: usize = 8;
+
+/// The names of files in a folder that those of another one replace, the first few of them.
+fn replaced(staged: &Path, to: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(staged).into_iter().flatten().flatten();
+    let names = names.map(|entry| entry.file_name());
+    let is_replaced = |name: &OsString| {
+        let there = to.join(name).symlink_metadata();
+        there.is_ok_and(|there| !there.is_dir())
+    };
+    let mut names: Vec<String> = names
+        .filter(is_replaced)
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    if names.len() > REPLACED {
+        let more = names.split_off(REPLACED).len();
+        names.push(format!("and {more} more"));
+    }
+    names
 }
 
 /// The names of what lies in a folder besides what was written.
@@ -461,7 +492,7 @@ fn copy_tree(from: &Path, to: &Path) -> Result<(), VerbError> {
         return std::os::unix::fs::symlink(text, to).map_err(VerbError::io("make", to));
     }
     if metadata.is_file() {
-        std::fs::copy(from, to).map_err(VerbError::io("copy", from))?;
+        durable::copy(from, to)?;
         return Ok(());
     }
     std::fs::create_dir_all(to).map_err(VerbError::io("make", to))?;

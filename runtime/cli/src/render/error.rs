@@ -78,7 +78,8 @@ fn as_json(error: &CliError, chain: &[String], hint: Option<&str>) -> Value {
 }
 
 /// What frees space, where there is none.
-const NO_ROOM: &str = "the disk is full: `runs remove` and `store gc` free space in the home, and `store usage` shows what takes it";
+const NO_ROOM: &str = "the disk of that place is full: free space there; in the home, `runs remove` and `store gc` do that, and `store usage` \
+     shows what takes it";
 
 /// Tells whether an error is that a disk has no room. Some causes are only known as the text of the system's error.
 fn no_room(kind: ErrorKind, chain: &[String]) -> bool {

@@ -9,6 +9,7 @@ mod graph;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use samebundle_registry::durable;
 use samebundle_registry::staged::StagedFolder;
 use samebundle_spec::record::{
     ArtifactRecord, Metrics, OutputRecord, ParameterRecord, Run, RunStatus, TaskRecord,
@@ -565,7 +566,7 @@ pub fn write(subject: &Subject, to: &Path) -> Result<Vec<String>, MetadataError>
         if let Some(folder) = target.parent() {
             std::fs::create_dir_all(folder).map_err(MetadataError::io("make", folder))?;
         }
-        std::fs::copy(&file.path, &target).map_err(MetadataError::io("copy", &file.path))?;
+        durable::copy(&file.path, &target)?;
         contents.files.insert(file.name.clone(), file.size);
     }
     for named in files::artifacts(run, &subject.folder)? {
