@@ -6,6 +6,7 @@ use samebundle_registry::StoreError;
 use samebundle_registry::remote::RemoteRepository;
 use samebundle_registry::remote::credentials::{self, Credential, KeptBy};
 use samebundle_registry::trust::keys::Passphrase;
+use samebundle_spec::text::without_credentials;
 use samebundle_spec::{Repository, Tag, Version};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -101,7 +102,8 @@ fn registry(text: &str) -> Result<Repository, VerbError> {
     match repository {
         Ok(repository) if !host.contains('/') => Ok(repository),
         _ => Err(VerbError::Usage(format!(
-            "{text:?} is no registry: give HOST or HOST:PORT, without a repository"
+            "{:?} is no registry: give HOST or HOST:PORT, without a repository",
+            without_credentials(text)
         ))),
     }
 }
