@@ -28,10 +28,12 @@ use std::sync::Arc;
 use clap::{ArgMatches, FromArgMatches};
 use samebundle_runtime::Event;
 use samebundle_runtime::record::Installations;
-use samebundle_runtime::verbs::{self, BringRequest, Consent, Foreseen, LocalName, RunSource, VerbError};
+use samebundle_runtime::verbs::{
+    self, BringRequest, Consent, Foreseen, LocalName, LocationError, RunSource, VerbError,
+};
 use samebundle_spec::BundleName;
 use samebundle_spec::bundle::Bundle;
-use samebundle_spec::{Classify, ErrorKind};
+use samebundle_spec::{Classify, ErrorKind, text};
 
 use args::{Cli, Output};
 use early::Early;
@@ -72,6 +74,7 @@ fn main() -> ExitCode {
         Ok((cli, matches)) => run(cli, &matches, settings, new_home, foreseen),
         Err(NotParsed::Installation(error)) => fail(&error, early.output),
         Err(NotParsed::Clap(error, parameters)) => {
+            let error = without_credentials(*error);
             // Help and version are "errors" of clap that go to standard output with code 0.
             let code = error.exit_code();
             if let Some(answer) = habits::answer(&error, &parameters) {
@@ -102,6 +105,22 @@ fn asked(error: &clap::Error) -> render::Report {
         _ => serde_json::json!({"help": text}),
     };
     render::Report::new(text, &document)
+}
+
+/// Takes users and passwords out of the words of the line that an error repeats.
+fn without_credentials(mut error: clap::Error) -> clap::Error {
+    use clap::error::ContextValue;
+    let shown = |value: &ContextValue| match value {
+        ContextValue::String(text) => Some(text::without_credentials(text).into_owned()),
+        _ => None,
+    };
+    let texts = error
+        .context()
+        .filter_map(|(kind, value)| Some((kind, shown(value)?)));
+    for (kind, text) in texts.collect::<Vec<_>>() {
+        error.insert(kind, ContextValue::String(text));
+    }
+    error
 }
 
 /// Returns clap's message about a line that it cannot parse, without the label that every error gets.
@@ -249,6 +268,10 @@ fn bundle_of(words: &[String], settings: &Settings) -> Result<Option<Bundle>, Cl
         }
     }
     match names.first() {
+        Some(name) if settings.current_dir.join(name.as_str()).is_dir() => {
+            let name = name.clone();
+            Err(VerbError::from(LocationError::IsFolder { name }).into())
+        }
         Some(name) => {
             // The error says that there is no installation of this name.
             installations.get(name).map_err(VerbError::from)?;

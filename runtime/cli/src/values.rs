@@ -83,7 +83,7 @@ pub(crate) fn since(text: &str) -> Result<Since, String> {
 pub(crate) fn status(text: &str) -> Result<RunStatus, String> {
     use RunStatus::{Cancelled, Failed, Interrupted, Running, Skipped, Succeeded};
     let all = [Running, Succeeded, Failed, Cancelled, Skipped, Interrupted];
-    let found = all.iter().find(|status| status.word() == text);
+    let found = all.iter().find(|status| status.word().eq_ignore_ascii_case(text));
     found.copied().ok_or_else(|| {
         let words: Vec<&str> = all.iter().map(|status| status.word()).collect();
         format!("it is one of {}", words.join(", "))

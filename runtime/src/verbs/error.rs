@@ -452,7 +452,9 @@ impl VerbError {
 impl Classify for VerbError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Location(LocationError::NoFile { .. }) => ErrorKind::NotFound,
+            Self::Location(LocationError::NoFile { .. } | LocationError::IsFolder { .. }) => {
+                ErrorKind::NotFound
+            }
             Self::Location(_)
             | Self::Reference(_)
             | Self::Name(_)

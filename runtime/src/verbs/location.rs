@@ -48,6 +48,12 @@ pub enum LocationError {
         /// The path.
         path: std::path::PathBuf,
     },
+    /// A plain word that names a folder, and no installation.
+    #[error("nothing is installed as {name}; the folder of that name is written ./{name}")]
+    IsFolder {
+        /// The name.
+        name: BundleName,
+    },
     /// It looks like a reference, but is not valid.
     #[error(transparent)]
     Reference(#[from] ReferenceError),

@@ -93,6 +93,13 @@ fn records_may_hold_integers_of_64_bits() {
         wide("18446744073709551616").unwrap_err().fault,
         JsonFault::Integer { .. }
     ));
+    for text in ["-9223372036854775809", "-18446744073709551615"] {
+        let fault = wide(text).unwrap_err().fault;
+        assert!(
+            matches!(fault, JsonFault::Integer { largest, .. } if largest == 1 << 63),
+            "{text}"
+        );
+    }
     assert!(wide("{\"a\":1,\"a\":1}").is_err());
 }
 
