@@ -15,6 +15,9 @@ pub(crate) const TESTS: &[Test] = tests![
     outputs_come_together_or_not_at_all,
     outputs_that_stayed_are_said,
     pipes_and_devices_are_neither_filled_nor_waited_for,
+    what_is_planned_is_not_installed,
+    passwords_in_addresses_are_not_repeated,
+    what_would_be_lost_stays_or_is_said,
     a_file_that_is_no_archive_is_not_called_damaged,
     what_is_absent_is_not_found,
     a_failed_installation_leaves_no_mark,
@@ -188,7 +191,9 @@ fn pipes_and_devices_are_neither_filled_nor_waited_for() {
     let sandbox = Sandbox::new();
     let home = greet.publisher(&sandbox);
     let _ = home.ok(["install", "greet", "--allow-unsigned"]);
+    let _ = home.ok(["run", "greet", "--who=you"]);
     pipe(&sandbox.path().join("pipe"));
+    pipe(&sandbox.path().join("password.sigstore.json"));
     std::fs::write(sandbox.path().join("password"), "secret").unwrap();
     let start = Instant::now();
     for line in [
@@ -206,6 +211,11 @@ fn pipes_and_devices_are_neither_filled_nor_waited_for() {
         "registry serve --root r --listen 127.0.0.1:0 --htpasswd pipe",
         "registry serve --root r --listen 127.0.0.1:0 --htpasswd /dev/zero",
         "registry serve --root r --listen 127.0.0.1:0 --tls-certificate /dev/zero --tls-key pipe",
+        "runs push greet --metadata openlineage=file:/dev/full",
+        "runs push greet --metadata openlineage=file:pipe",
+        "file verify password",
+        "file verify pipe",
+        "file verify /dev/zero",
     ] {
         let mut running = home.start(line.split(' '));
         assert!(running.wait_for(Duration::from_secs(20)), "{line} goes on");
@@ -219,6 +229,110 @@ fn pipes_and_devices_are_neither_filled_nor_waited_for() {
     std::thread::sleep(Duration::from_millis(500));
     waiting.end();
     assert!(waiting.wait_for(Duration::from_secs(5)), "it waits for the pipe");
+}
+
+fn what_is_planned_is_not_installed() {
+    let Some(greet) = bundle("named") else { return };
+    let sandbox = Sandbox::new();
+    let publisher = greet.publisher(&sandbox);
+    let _ = publisher.ok(["copy", "greet", "greet.tgz"]);
+    let sources = greet.sources(&sandbox);
+    let home = greet.trusting(&sandbox, "home");
+    for place in ["greet.tgz", text(&sources)] {
+        let planned = home.ok(["plan", place, "--who=you"]);
+        assert!(
+            planned.stdout.contains("who = \"you\" (run)"),
+            "{}",
+            planned.stdout
+        );
+        let wrong = home.run(["plan", place, "--nobody=you"]).exits(2);
+        assert!(wrong.stderr.contains("--nobody"), "{}", wrong.stderr);
+        assert!(!planned.stderr.contains("installed"), "{}", planned.stderr);
+        assert!(home.ok(["list"]).stdout.contains("nothing is installed"));
+        let _ = home.run(["plan", "greet", "--who=you"]).exits(5);
+    }
+    // What is installed under the name stays as it was.
+    let _ = home.ok(["install", "greet.tgz"]);
+    let before = home.ok(["list"]).stdout;
+    let _ = home.ok(["plan", "greet.tgz", "--who=you"]);
+    assert_eq!(home.ok(["list"]).stdout, before);
+}
+
+fn passwords_in_addresses_are_not_repeated() {
+    let sandbox = Sandbox::new();
+    let home = sandbox.home("home");
+    let places = [
+        "https://user:s3cretpw@h.example/o/r.git/x:1.0",
+        "oci://user:s3cretpw@h.example:5/o/r:1.0",
+        "docker://user:s3cretpw@h.example/o/r",
+        "git+ssh://git:s3cretpw@h.example/o/r@v1",
+        "http://user:s3cretpw@h.example/o/r",
+        "ftp://user:s3cretpw@h.example/o/r",
+        "user:s3cretpw@h.example/o/r:1.0",
+        "user:s3cretpw@h.example:5000",
+    ];
+    for place in places {
+        let lines = [
+            vec!["install", place],
+            vec!["run", place],
+            vec!["inspect", place],
+            vec!["copy", place, "x.tgz"],
+            vec!["registry", "tags", place],
+            vec!["registry", "ls", place],
+            vec!["login", place, "-u", "bob"],
+            vec!["explain", place],
+            vec!["show", place],
+        ];
+        for line in lines {
+            let ran = home.run(&line);
+            assert_ne!(ran.code, 0, "{line:?}");
+            assert!(!ran.stderr.contains("s3cretpw"), "{line:?}: {}", ran.stderr);
+        }
+    }
+    let ran = home.run(["install", places[1]]).exits(2);
+    assert!(ran.stderr.contains("a user or password"), "{}", ran.stderr);
+    std::fs::write(sandbox.path().join("none"), "").unwrap();
+    for user in ["bob", "b:ob"] {
+        let line = ["login", "h.example", "-u", user, "--password-file", "none"];
+        let ran = home.run(line).exits(2);
+        assert!(
+            ran.stderr.contains("empty") || ran.stderr.contains("':'"),
+            "{}",
+            ran.stderr
+        );
+    }
+}
+
+fn what_would_be_lost_stays_or_is_said() {
+    let Some(greet) = bundle("named") else { return };
+    let sandbox = Sandbox::new();
+    let home = greet.publisher(&sandbox);
+    let folder = sandbox.path();
+    std::fs::write(folder.join("f"), "f").unwrap();
+    std::fs::write(folder.join("d.json"), "{}").unwrap();
+    let sign = |predicate| {
+        home.run([
+            "file",
+            "sign",
+            "f",
+            "--key",
+            "release",
+            "--document",
+            "d.json",
+            "--predicate",
+            predicate,
+        ])
+    };
+    let _ = sign("slsa").exits(0);
+    let _ = sign("slsa").exits(0);
+    let refused = sign("spdx").exits(2);
+    assert!(refused.stderr.contains("--signature"), "{}", refused.stderr);
+    let _ = home.ok(["install", "greet", "--allow-unsigned"]);
+    let _ = home.ok(["run", "greet", "--who=you"]);
+    let first = home.ok(["outputs", "--to", "to"]);
+    assert!(!first.stderr.contains("replaced"), "{}", first.stderr);
+    let again = home.ok(["outputs", "--to", "to"]);
+    assert!(again.stderr.contains("replaced what was in "), "{}", again.stderr);
 }
 
 fn a_file_that_is_no_archive_is_not_called_damaged() {

@@ -7,14 +7,17 @@ use samebundle_spec::limits;
 use samebundle_spec::record::LogLine;
 
 use super::text;
-use crate::record::Noise;
+use crate::record::{Noise, own_part};
 
 /// The lines of each task, without those of the executor and without what only a terminal understands.
 pub(super) fn by_task(log: &[LogLine]) -> BTreeMap<&str, Vec<String>> {
     let mut tasks: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     let mut noise = Noise::default();
     for line in log.iter().filter(|line| !noise.takes(line)) {
-        tasks.entry(&line.task).or_default().push(plain(&line.line));
+        tasks
+            .entry(&line.task)
+            .or_default()
+            .push(plain(own_part(&line.line)));
     }
     tasks
 }

@@ -10,6 +10,9 @@ use std::collections::BTreeMap;
 
 use samebundle_spec::record::LogLine;
 
+/// How a line that the KFP executor logs begins.
+const OF_EXECUTOR: &str = "[KFP Executor ";
+
 /// The sentences that the KFP executor logs, by their beginnings and ends.
 const EXECUTOR: [(&str, &str); 6] = [
     ("Looking for component `", ""),
@@ -119,9 +122,18 @@ impl OfTask {
     }
 }
 
+/// Returns what a task itself printed of a line that is no noise: where it printed no newline at its end, a sentence of the
+/// executor may stand behind it.
+pub fn own_part(line: &str) -> &str {
+    let behind = line
+        .rfind(OF_EXECUTOR)
+        .filter(|at| of_executor(&line[*at..]).is_some());
+    behind.map_or(line, |at| &line[..at])
+}
+
 /// The sentence of a line that the executor logs about itself.
 fn of_executor(line: &str) -> Option<&str> {
-    let (time, sentence) = line.strip_prefix("[KFP Executor ")?.split_once("]: ")?;
+    let (time, sentence) = line.strip_prefix(OF_EXECUTOR)?.split_once("]: ")?;
     let is_time = time.ends_with(" INFO") && time.starts_with(|first: char| first.is_ascii_digit());
     let known = |(begin, end): &(&str, &str)| sentence.starts_with(begin) && sentence.ends_with(end);
     (is_time && EXECUTOR.iter().any(known)).then_some(sentence)
@@ -157,6 +169,15 @@ mod tests {
             None => !task.takes(line, false),
         };
         text.lines().filter(own).collect()
+    }
+
+    #[test]
+    fn a_line_without_its_end_is_shown_without_the_executor() {
+        let executor = "[KFP Executor 2026-11-27 21:04:02,001 INFO]: Wrote executor output file to /tmp/x.";
+        assert_eq!(own_part(&format!("no newline{executor}")), "no newline");
+        for line in ["no newline", "see [KFP Executor 1 INFO]: my own words", ""] {
+            assert_eq!(own_part(line), line);
+        }
     }
 
     const BEGIN: &str = "\

@@ -392,6 +392,11 @@ impl FromStr for LocalName {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.split_once(':') {
+            // An address is refused whole, without the password that may stand in it.
+            _ if text.contains('@') || text.contains("://") => Ok(Self {
+                name: BundleName::as_written(&without_credentials(text))?,
+                version: None,
+            }),
             Some((name, version)) => Ok(Self {
                 name: BundleName::as_written(name)?,
                 version: Some(Version::as_named(version)?),

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Site, VerbError};
-use crate::record::{LogLine, Noise, Runs};
+use crate::record::{LogLine, Noise, Runs, own_part};
 
 /// Asks for what a run's tasks printed.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -50,7 +50,8 @@ struct Choice<'a> {
 }
 
 impl Choice<'_> {
-    fn takes(&mut self, line: &LogLine) -> bool {
+    /// Tells whether a line is shown, and leaves out of it what the task did not print.
+    fn takes(&mut self, line: &mut LogLine) -> bool {
         let noise = self.noise.takes(line);
         let named = self
             .request
@@ -62,6 +63,9 @@ impl Choice<'_> {
         }
         let hidden = noise && !self.request.all;
         self.hidden += usize::from(hidden);
+        if !self.request.all {
+            line.line.truncate(own_part(&line.line).len());
+        }
         !hidden
     }
 
@@ -106,9 +110,9 @@ pub fn logs(site: &Site, request: &LogsRequest) -> Result<LogsReport, VerbError>
     let mut printed = Runs::new(site.home()).follow_log(&id);
     let mut log = VecDeque::new();
     let mut of_task = false;
-    while let Some(line) = printed.line()? {
+    while let Some(mut line) = printed.line()? {
         of_task = of_task || request.task.as_ref().is_some_and(|task| names(&line.task, task));
-        if choice.takes(&line) {
+        if choice.takes(&mut line) {
             log.push_back(line);
             if request.tail.is_some_and(|tail| log.len() > tail) {
                 log.pop_front();
@@ -143,8 +147,8 @@ pub async fn follow_logs(
     let runs = Runs::new(site.home());
     let mut printed = runs.follow_log(&id);
     let mut last = VecDeque::new();
-    while let Some(line) = printed.line()? {
-        if choice.takes(&line) {
+    while let Some(mut line) = printed.line()? {
+        if choice.takes(&mut line) {
             last.push_back(line);
             if request.tail.is_some_and(|tail| last.len() > tail) {
                 last.pop_front();
@@ -152,8 +156,8 @@ pub async fn follow_logs(
         }
     }
     last.iter().for_each(&mut show);
-    while let Some(line) = printed.next_line().await? {
-        if choice.takes(&line) {
+    while let Some(mut line) = printed.next_line().await? {
+        if choice.takes(&mut line) {
             show(&line);
         }
     }

@@ -7,6 +7,7 @@ use clap::Args;
 use samebundle_registry::trust::keys::Passphrase;
 use samebundle_runtime::verbs::{self, LoginReport, LoginRequest, PassphraseError, Passphrases};
 use samebundle_spec::limits;
+use samebundle_spec::text::without_credentials;
 
 use crate::error::CliError;
 use crate::passphrase::FileOrTerminal;
@@ -78,7 +79,8 @@ fn asked_name(registry: &str) -> Result<String, CliError> {
         ));
     }
     let failed = |error| CliError::io("read", Path::new("the terminal"))(error);
-    write!(io::stderr(), "user name at {}: ", safe(registry)).map_err(failed)?;
+    let registry = without_credentials(registry);
+    write!(io::stderr(), "user name at {}: ", safe(&registry)).map_err(failed)?;
     let mut name = String::new();
     io::stdin().lock().read_line(&mut name).map_err(failed)?;
     match name.trim() {
@@ -103,7 +105,8 @@ fn from_stdin() -> Result<Passphrase, CliError> {
 }
 
 fn password(file: Option<PathBuf>, user: &str, registry: &str) -> Result<Passphrase, CliError> {
-    let what = format!("the password of {} at {}", safe(user), safe(registry));
+    let registry = without_credentials(registry);
+    let what = format!("the password of {} at {}", safe(user), safe(&registry));
     FileOrTerminal { file }
         .ask(&what, false)
         .map_err(|error| match error {

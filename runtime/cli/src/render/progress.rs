@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use samebundle_runtime::record::Noise;
+use samebundle_runtime::record::{Noise, own_part};
 use samebundle_runtime::{Amount, Event, Events, Logged, Working};
 use samebundle_spec::Digest;
 use samebundle_spec::record::{LogLine, RunEvent, RunEventKind, TaskFinished};
@@ -77,7 +77,11 @@ impl RunLines {
                 let noise = self.noise.as_ref();
                 let noise = noise
                     .is_some_and(|noise| noise.lock().unwrap_or_else(PoisonError::into_inner).takes(line));
-                return (!noise).then(|| format!("  {} | {}", safe(&line.task), safe(&line.line)));
+                let own = match self.noise {
+                    Some(_) => own_part(&line.line),
+                    None => &line.line,
+                };
+                return (!noise).then(|| format!("  {} | {}", safe(&line.task), safe(own)));
             }
             Logged::Replaced(_) => return None,
             Logged::Event(event) => event,

@@ -13,7 +13,7 @@ use super::artifact::{Origin, Values};
 use super::error::REMEDY_OF_CONTENT;
 use super::hint::Hints;
 use crate::driver::LogSink;
-use crate::record::{NoiseOfTask, RunLog, TaskLines};
+use crate::record::{NoiseOfTask, RunLog, TaskLines, own_part};
 
 /// Why an attempt failed, as a sentence with the last lines that were printed.
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl LastLines {
         if last.len() == Self::LINES {
             last.pop_front();
         }
-        last.push_back(line.to_owned());
+        last.push_back(own_part(line).to_owned());
     }
 }
 
