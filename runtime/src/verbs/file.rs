@@ -124,7 +124,7 @@ fn renews(signature: &Path, kind: Predicate, name: &BundleName, key: &PublicKey)
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         before => before.map_err(VerbError::io("read", signature))?,
     };
-    let ring = KeyRing::from([(name.clone(), key.clone())]);
+    let ring = KeyRing::from([(name.clone(), *key)]);
     match any_kind(&before, &ring) {
         Ok((_, before)) if before.kind == kind => Ok(()),
         _ => Err(VerbError::Usage(format!(
