@@ -302,11 +302,16 @@ async fn what_does_not_fit_together_is_refused() {
     )
     .await;
     refused("pipeline.yaml", "{".to_owned(), "pipeline.yaml:").await;
-    let looped = pipeline(
+    let conditional = pipeline(
         "taskInfo: {name: say}",
-        "taskInfo: {name: say}\n        triggerPolicy: {condition: 'true'}",
+        "taskInfo: {name: say}\n        triggerPolicy: {condition: 'other == 1'}",
     );
-    refused("pipeline.yaml", looped, "task say needs a condition").await;
+    refused(
+        "pipeline.yaml",
+        conditional,
+        "names \"other\", which is not known here",
+    )
+    .await;
     assert!(
         sandbox.store.tags().await.unwrap().is_empty(),
         "a refused build sets no tag"

@@ -235,7 +235,8 @@ fn what_the_engine_does_not_do_yet_is_named() {
     };
     assert_eq!(
         list("container:\n        image: alpine", "customJob:\n        x: y"),
-        "f:27:7: task say needs an executor of kind \"customJob\", which is not supported yet"
+        "f:28:7: task read needs an executor of kind \"customJob\", which is not supported yet\n\
+         f:28:7: task say needs an executor of kind \"customJob\", which is not supported yet"
     );
 }
 
