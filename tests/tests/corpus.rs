@@ -173,7 +173,7 @@ fn given(folder: &Path, pipeline: &Pipeline) -> Vec<String> {
             Some(_) => std::fs::write(&path, secret(need)).unwrap(),
             None => {
                 std::fs::create_dir_all(&path).unwrap();
-                std::fs::write(path.join("key"), "canary").unwrap();
+                std::fs::write(path.join("username"), "user1").unwrap();
             }
         }
         words.extend([

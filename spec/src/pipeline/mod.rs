@@ -39,6 +39,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+pub use check::made_by_compiler;
 pub use expression::{Expression, ExpressionError};
 pub use inspect::{Input, Output, OutputKind};
 pub use install::{InstallLine, install_lines};

@@ -1,6 +1,6 @@
 //! What tasks pass on: parameters and artifacts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use samebundle_spec::Digest;
 use samebundle_spec::pipeline::ArtifactType;
@@ -113,8 +113,6 @@ impl Artifact {
 pub(super) struct Values {
     pub(super) parameters: BTreeMap<String, Value>,
     pub(super) artifacts: BTreeMap<String, Vec<Artifact>>,
-    /// The output parameters that are lists of what the items of a loop produced.
-    pub(super) collected: BTreeSet<String>,
     /// The names of the volumes that the task claims, in the order of its executor.
     pub(super) claims: Vec<String>,
 }

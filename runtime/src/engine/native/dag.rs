@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
-use samebundle_spec::pipeline::{Component, Dag, DagOutput, ParameterType, Task, coerce};
+use samebundle_spec::pipeline::{Component, Dag, DagOutput, ParameterType, Task, coerce, made_by_compiler};
 use samebundle_spec::record::{RunStatus, TaskFinished};
 
 use super::Execution;
@@ -174,20 +174,21 @@ pub(super) fn failed(path: &str, error: &TaskError) -> TaskEnd {
 fn outputs(component: &Component, dag: &Dag, ended: &BTreeMap<&str, TaskEnd>) -> Result<Produced, TaskError> {
     let mut produced = Produced::default();
     for (name, output) in &dag.parameter_outputs {
-        let found = candidates(output, ended)
-            .find_map(|(values, key)| Some((values.parameters.get(key)?, values.collected.contains(key))));
-        let Some((value, collected)) = found else { continue };
-        if collected {
-            produced.collected.insert(name.clone());
-        }
+        let found = candidates(output, ended).find_map(|(values, key)| values.parameters.get(key));
+        let Some(value) = found else { continue };
         let declared = component
             .outputs
             .parameters
             .get(name)
             .map(|spec| spec.parameter_type);
         // The compiler declares a list wherever something might be collected, whether it is or not.
-        let single = declared == Some(ParameterType::List) && !value.is_array() && !value.is_string();
-        let value = match declared.filter(|_| !single && !collected) {
+        let carried = made_by_compiler(name)
+            || output
+                .selectors
+                .iter()
+                .any(|one| made_by_compiler(one.key.as_str()));
+        let single = declared == Some(ParameterType::List) && !value.is_array() && carried;
+        let value = match declared.filter(|_| !single) {
             None => value.clone(),
             Some(wanted) => coerce(value, wanted).map_err(|source| TaskError::OutputValue {
                 output: name.clone(),

@@ -3,8 +3,8 @@
 //! The items are run in their order, as many at the same time as the loop allows and the run has places for containers, so
 //! that a loop needs no more memory with more items than what they produce. An item's path is the loop's with its number
 //! after it, from 0: `for-loop-1/0`. If one fails, the others are run. What the items produce is collected in the order of
-//! the items: parameters as a list, into which the lists of loops inside are put one after another, and artifacts as one list
-//! (kubeflow/pipelines `backend/src/v2/driver/resolve.go`, `CollectInputs`). An item whose task was skipped adds nothing.
+//! the items: parameters as a list, which of a loop inside is a list in it, and artifacts as one list. An item whose task was
+//! skipped adds nothing.
 
 use std::collections::BTreeMap;
 
@@ -123,7 +123,6 @@ fn collected(component: &Component, ends: impl Iterator<Item = TaskEnd>) -> Task
     let mut produced = Produced::default();
     for name in component.outputs.parameters.keys() {
         parameters.insert(name.clone(), Vec::new());
-        produced.collected.insert(name.clone());
     }
     for name in component.outputs.artifacts.keys() {
         produced.artifacts.insert(name.clone(), Vec::new());
@@ -143,11 +142,7 @@ fn collected(component: &Component, ends: impl Iterator<Item = TaskEnd>) -> Task
             TaskEnd::Skipped => continue,
         };
         for (name, value) in one.parameters {
-            let list = parameters.entry(name.clone()).or_default();
-            match value {
-                Value::Array(inner) if one.collected.contains(&name) => list.extend(inner),
-                value => list.push(value),
-            }
+            parameters.entry(name).or_default().push(value);
         }
         for (name, list) in one.artifacts {
             produced.artifacts.entry(name).or_default().extend(list);

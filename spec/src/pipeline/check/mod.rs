@@ -182,7 +182,7 @@ impl<'a> Checker<'a> {
 
 /// Inputs and outputs with this prefix are made by the compiler, to carry values in and out of loops and conditions. It
 /// declares the outputs as lists wherever they might be collected, whether they are or not.
-fn made_by_compiler(name: &str) -> bool {
+pub fn made_by_compiler(name: &str) -> bool {
     name.starts_with("pipelinechannel--")
 }
 

@@ -113,9 +113,9 @@ async fn a_loop_runs_as_many_items_at_once_as_it_allows() {
     }
 }
 
-/// What a loop inside a loop produces is collected into one list, and a list that a component produced stays one.
+/// What a loop inside a loop produces is a list in the list of the outer one.
 #[tokio::test]
-async fn loops_inside_loops_are_collected_into_one_list() {
+async fn loops_inside_loops_are_collected_into_lists_of_lists() {
     let outer = format!(
         "{ITEM}
   comp-outer:
@@ -138,7 +138,10 @@ async fn loops_inside_loops_are_collected_into_one_list() {
             parameterIterator: {itemInput: w, items: {raw: '[[\"a\", \"b\"], [], [\"c\"]]'}}}}}";
     let (ran, _) = run(&with(&outer, root)).await;
     assert_eq!(ran.status, RunStatus::Succeeded, "{ran:?}");
-    assert_eq!(ran.outputs["all"], OutputRecord::Value(json!(["a.", "b.", "c."])));
+    assert_eq!(
+        ran.outputs["all"],
+        OutputRecord::Value(json!([["a.", "b."], [], ["c."]]))
+    );
     assert_eq!(status(&ran, "outer/0/inner/1/a"), "succeeded");
 }
 
