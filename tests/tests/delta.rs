@@ -99,7 +99,7 @@ impl Author {
         );
         std::fs::write(&path, text).unwrap();
         let digest = self.home.ok(["build", self.folder.to_str().unwrap()]).digest();
-        let _ = self.home.ok(["sign", "greet", "--key", "release"]);
+        let _ = self.home.ok(["sign", "greet", "--key", "release", "--replace"]);
         digest
     }
 }

@@ -106,7 +106,7 @@ pub(crate) fn writer(greet: &Greet, sandbox: &Sandbox) -> Home {
     assert_ne!(before, after);
     std::fs::write(&pipeline, after).unwrap();
     let _ = home.ok(["build", sources.to_str().unwrap(), "-t", "greet"]);
-    let _ = home.ok(["sign", "greet", "--key", "release"]);
+    let _ = home.ok(["sign", "greet", "--key", "release", "--replace"]);
     let _ = home.ok(["trust", "add", "release", greet.key().to_str().unwrap()]);
     let _ = home.ok(["install", "greet"]);
     home

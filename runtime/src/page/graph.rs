@@ -24,29 +24,66 @@ const NAME: usize = 24;
 /// Which tasks wait for which: for each task by its full name, the full names of those that it waits for.
 pub(super) type Edges = BTreeMap<String, BTreeSet<String>>;
 
-/// Reads the edges from the pipeline that ran.
-pub(super) fn of_pipeline(pipeline: &Pipeline) -> Edges {
-    let mut edges = Edges::new();
+/// Reads the edges from the pipeline that ran; what is in a loop stands below each of its items that began.
+pub(super) fn of_pipeline(pipeline: &Pipeline, run: &Run) -> Edges {
+    let mut reader = OfPipeline {
+        pipeline,
+        began: run.tasks.iter().map(|task| task.name.as_str()).collect(),
+        edges: Edges::new(),
+    };
     if let Implementation::Dag(dag) = &pipeline.root.implementation {
-        add_dag(pipeline, dag, "", &mut edges);
+        reader.dag(dag, "");
     }
-    edges
+    reader.edges
 }
 
-fn add_dag(pipeline: &Pipeline, dag: &Dag, path: &str, edges: &mut Edges) {
-    let full = |name: &str| match path {
-        "" => name.to_owned(),
-        path => format!("{path}/{name}"),
-    };
-    for (name, task) in &dag.tasks {
-        if edges.len() >= limits::PAGE_TASKS || path.matches('/').count() > limits::DOCUMENT_DEPTH {
-            return;
+struct OfPipeline<'a> {
+    pipeline: &'a Pipeline,
+    began: BTreeSet<&'a str>,
+    edges: Edges,
+}
+
+impl OfPipeline<'_> {
+    fn dag(&mut self, dag: &Dag, path: &str) {
+        let full = |name: &str| match path {
+            "" => name.to_owned(),
+            path => format!("{path}/{name}"),
+        };
+        for (name, task) in &dag.tasks {
+            if self.edges.len() >= limits::PAGE_TASKS || path.matches('/').count() > limits::DOCUMENT_DEPTH {
+                return;
+            }
+            let before = task.predecessors().into_iter().map(full).collect();
+            self.edges.insert(full(name), before);
+            let component = self.pipeline.component(task.component.as_str());
+            let Some(Implementation::Dag(inner)) = component.map(|component| &component.implementation)
+            else {
+                continue;
+            };
+            for path in self.places(&full(name), task.iterator.is_some()) {
+                self.dag(inner, &path);
+            }
         }
-        let before = task.predecessors().into_iter().map(full).collect();
-        edges.insert(full(name), before);
-        let component = pipeline.component(task.component.as_str());
-        if let Some(Implementation::Dag(inner)) = component.map(|component| &component.implementation) {
-            add_dag(pipeline, inner, &full(name), edges);
+    }
+
+    /// The paths at which the tasks of a DAG stand: its own, or those of a loop's items.
+    fn places(&self, path: &str, iterates: bool) -> Vec<String> {
+        let is_item = |name: &&&str| {
+            let rest = name.strip_prefix(path).and_then(|rest| rest.strip_prefix('/'));
+            rest.is_some_and(|rest| rest.parse::<usize>().is_ok())
+        };
+        let items: Vec<String> = match iterates {
+            true => self
+                .began
+                .iter()
+                .filter(is_item)
+                .map(|name| (*name).to_owned())
+                .collect(),
+            false => Vec::new(),
+        };
+        match items.is_empty() {
+            true => vec![path.to_owned()],
+            false => items,
         }
     }
 }

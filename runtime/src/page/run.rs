@@ -302,7 +302,7 @@ pub(super) fn parameter_value(parameter: &ParameterRecord) -> String {
 fn tasks(shown: &Known, attempts: &BTreeMap<String, Vec<Attempt>>) -> Option<Markup> {
     let run = &shown.run;
     let edges = match &shown.pipeline {
-        Some(pipeline) => graph::of_pipeline(pipeline),
+        Some(pipeline) => graph::of_pipeline(pipeline, run),
         None => graph::of_record(run),
     };
     let numbers: BTreeMap<&str, usize> = run

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use samebundle_spec::Digest;
+use samebundle_spec::pipeline::Pipeline;
 use samebundle_spec::record::{Classification, ConfusionMatrix, Metrics, OutputRecord, RocPoint, TaskRecord};
 use serde_json::{Value, json};
 
@@ -348,4 +349,35 @@ fn the_graph_has_layers_and_frames_and_stays_readable() {
         .map(|(to, from)| (to.to_owned(), [from.to_owned()].into()))
         .into();
     let _ = graph::draw(&one.run, &circle, |_| None);
+}
+
+/// What is in a loop stands below each item that began, and not beside them as well.
+#[test]
+fn a_loop_is_drawn_item_by_item() {
+    let pipeline = json!({
+        "pipelineInfo": {"name": "p"}, "schemaVersion": "2.1.0",
+        "components": {
+            "item": {"dag": {"tasks": {
+                "a": {"componentRef": {"name": "c"}},
+                "b": {"componentRef": {"name": "c"}, "dependentTasks": ["a"]}}}},
+            "c": {"executorLabel": "e"}},
+        "deploymentSpec": {"executors": {"e": {"container": {"image": "i"}}}},
+        "root": {"dag": {"tasks": {"each": {
+            "componentRef": {"name": "item"},
+            "parameterIterator": {"itemInput": "x", "items": {"raw": "[1, 2]"}}}}}},
+    });
+    let pipeline = Pipeline::parse("p.yaml", pipeline.to_string().as_bytes()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut one = shown(run_of("plain", "succeeded"), "plain", folder.path());
+    one.run.tasks.clear();
+    let before = graph::of_pipeline(&pipeline, &one.run);
+    assert_eq!(before.keys().collect::<Vec<_>>(), ["each", "each/a", "each/b"]);
+    let task =
+        |name: &str| serde_json::from_value(json!({"name": name, "status": "succeeded", "attempts": 1}));
+    let names = ["each", "each/0", "each/0/a", "each/1"];
+    one.run.tasks = names.iter().map(|name| task(name).unwrap()).collect();
+    let edges = graph::of_pipeline(&pipeline, &one.run);
+    let inside = ["each", "each/0/a", "each/0/b", "each/1/a", "each/1/b"];
+    assert_eq!(edges.keys().collect::<Vec<_>>(), inside);
+    assert_eq!(edges["each/1/b"].iter().collect::<Vec<_>>(), ["each/1/a"]);
 }
