@@ -20,22 +20,10 @@ use rustix::io::Errno;
 use samebundle_spec::limits;
 use tempfile::NamedTempFile;
 
-use crate::PathError;
-
-/// A path that does not lead to a file of the expected type. It is inside an [`io::Error`] of kind
-/// [`InvalidInput`](io::ErrorKind::InvalidInput).
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct NotAFile(String);
-
-impl From<NotAFile> for io::Error {
-    fn from(why: NotAFile) -> Self {
-        Self::new(io::ErrorKind::InvalidInput, why)
-    }
-}
+use crate::path_error::{NotAFile, PathError};
 
 pub(crate) fn not_a_file(why: impl Into<String>) -> io::Error {
-    NotAFile(why.into()).into()
+    NotAFile::because(why).into()
 }
 
 /// Tells what something is that is not a regular file.

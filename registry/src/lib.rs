@@ -21,5 +21,5 @@ pub mod store;
 pub mod trust;
 
 pub use copy::copy;
-pub use path_error::PathError;
+pub use path_error::{NotAFile, PathError};
 pub use store::{Origin, Referrers, Resolve, Sink, Source, Store, StoreError, Tags, Target};

@@ -5,7 +5,23 @@ use std::path::{Path, PathBuf};
 
 use samebundle_spec::{Classify, ErrorKind};
 
-use crate::durable::NotAFile;
+/// A path that does not lead to a file of the expected type. It is inside an [`io::Error`] of kind
+/// [`InvalidInput`](io::ErrorKind::InvalidInput).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotAFile(String);
+
+impl From<NotAFile> for io::Error {
+    fn from(why: NotAFile) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, why)
+    }
+}
+
+impl NotAFile {
+    pub(crate) fn because(why: impl Into<String>) -> Self {
+        Self(why.into())
+    }
+}
 
 /// An operation on a file or folder failed.
 #[derive(Debug, thiserror::Error)]

@@ -331,7 +331,7 @@ pub(crate) fn gc() -> Option<Scenario> {
     )
     .unwrap();
     let second = start.ok(["build", text(&sources), "-t", "greet"]).digest();
-    let _ = start.ok(["sign", "greet", "--key", "release"]);
+    let _ = start.ok(["sign", "greet", "--key", "release", "--replace"]);
     assert_ne!(second, greet.digest());
     Some(Scenario {
         name: "gc",

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use samebundle_registry::NotAFile;
 use samebundle_registry::Source;
-use samebundle_registry::durable::NotAFile;
 use samebundle_registry::layout::Layout;
 use samebundle_registry::remote::credentials::{Credential, CredentialPaths, Credentials};
 use samebundle_registry::remote::network::Proxies;
