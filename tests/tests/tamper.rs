@@ -1,11 +1,12 @@
 //! What was changed on the way is refused, exit 4, and nothing is written.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use samebundle_spec::Timestamp;
 use samebundle_tests::{
-    Greet, Home, Ran, Registry, Sandbox, Test, copy_tree, greet, skip, tests, tree_digest,
+    Greet, Home, Ran, Registry, Sandbox, Test, copy_tree, greet, peer, skip, tests, tree_digest,
 };
 use serde_json::Value;
 
@@ -226,8 +227,8 @@ fn another_key_is_refused() {
 }
 
 fn a_swapped_tag_is_refused() {
-    let Some(greet) = greet() else {
-        return skip("tamper: the busybox image was not made (tests/setup/images)");
+    let (Some(greet), Some(crane)) = (greet(), peer("crane")) else {
+        return skip("tamper: the busybox image or crane was not made (tests/setup)");
     };
     let sandbox = Sandbox::new();
     let publisher = greet.publisher(&sandbox);
@@ -247,7 +248,11 @@ fn a_swapped_tag_is_refused() {
     let _ = publisher.ok(["push", "greet", &place]);
     let home = greet.trusting(&sandbox, "home");
     let _ = home.ok(["verify", &place]);
-    let _ = stranger.ok(["push", "greet", &place]);
+    // The product's own push gives a released version to nobody else; another client does.
+    let _ = stranger.run(["push", "greet", &place]).exits(9);
+    let other = registry.reference("team/greet:other");
+    let _ = stranger.ok(["push", "greet", &other]);
+    let _ = Ran::of(Command::new(crane).args(["--insecure", "tag", &other, "1.0.0"])).ok();
     refused(&home, &["install", &place]);
 }
 
