@@ -184,6 +184,6 @@ fn a_run_that_fills_the_disk_leaves_room_and_a_full_disk_is_emptied() {
         "{task}"
     );
     let full = std::fs::read_to_string(sandbox.path().join("full")).unwrap();
-    assert!(full.contains("`runs remove` and `store gc` free space"), "{full}");
+    assert!(full.contains("`runs remove` and `store gc` do that"), "{full}");
     drop(start);
 }

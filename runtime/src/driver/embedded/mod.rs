@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -68,6 +69,8 @@ pub struct EmbeddedDriver {
 }
 
 const NAME: &str = "embedded";
+/// How often this process asked what the driver can give.
+static PROBES: AtomicU64 = AtomicU64::new(0);
 
 impl EmbeddedDriver {
     /// A driver that keeps layers and scratch folders under `home` (an absolute path) and reads images from `source`.
@@ -324,7 +327,9 @@ impl Driver for EmbeddedDriver {
 
     async fn offers(&self) -> Result<Offers, DriverError> {
         let unusable = |why: String| DriverError::Unusable { driver: NAME, why };
-        let run_id = format!("probe-{}", std::process::id());
+        // Two requests of one process may ask at the same time.
+        let number = PROBES.fetch_add(1, Ordering::Relaxed);
+        let run_id = format!("probe-{}-{number}", std::process::id());
         let mut scratch = Scratch::make(&self.home, &run_id, "probe")
             .map_err(|error| unusable(format!("{} cannot be written: {error}", self.home.display())))?;
         scratch.marks.cgroup = Cgroup::make(&format!("samebundle-{run_id}"), &offers::PROBE_LIMITS);
