@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, html};
 use samebundle_spec::limits;
-use samebundle_spec::pipeline::{Dag, Implementation, Pipeline};
+use samebundle_spec::pipeline::{Dag, Implementation, Pipeline, task_path};
 use samebundle_spec::record::{ArtifactRecord, OutputRecord, Run, RunStatus, TaskRecord};
 
 use super::text;
@@ -45,10 +45,7 @@ struct OfPipeline<'a> {
 
 impl OfPipeline<'_> {
     fn dag(&mut self, dag: &Dag, path: &str) {
-        let full = |name: &str| match path {
-            "" => name.to_owned(),
-            path => format!("{path}/{name}"),
-        };
+        let full = |name: &str| task_path(path, name);
         for (name, task) in &dag.tasks {
             if self.edges.len() >= limits::PAGE_TASKS || path.matches('/').count() > limits::DOCUMENT_DEPTH {
                 return;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use samebundle_registry::trust::Verified;
 use samebundle_spec::bundle::View;
-use samebundle_spec::bundle::definition::Definition;
 use samebundle_spec::git::CommitId;
 use samebundle_spec::record::{Installation, Run, RunStatus};
 use samebundle_spec::{BundleName, Descriptor, Version};
@@ -16,6 +15,7 @@ use serde_json::Value;
 use super::bring::{Foreseen, WORKING_COPY};
 use super::copy::verified_into_store;
 use super::credentials;
+use super::parameters::definition;
 use super::resolve::{ArchiveCheck, installation, open_installed, resolve, still_verified};
 use super::{Consent, CredentialsGiven, Given, LocalName, Location, ResolvedBundle, Site, VerbError, source};
 use crate::lifecycle::{self, LifecycleError};
@@ -250,12 +250,10 @@ pub(super) fn exported_version(from: &Location, history: &CarriedHistory) -> Opt
 fn kept_parameters(site: &Site, replaced: Option<&Installation>, view: &View) -> BTreeMap<String, Value> {
     let mut kept = BTreeMap::new();
     for (name, value) in replaced.into_iter().flat_map(|before| &before.parameters) {
-        let any = Value::Bool(true);
         let refusal = match view.parameters.get(name) {
             None => Some("the new bundle has no such parameter".to_owned()),
             Some(parameter) => {
-                let schema = view.definitions.get(&parameter.definition).unwrap_or(&any);
-                let checked = Definition::new(schema, &view.definitions).and_then(|one| one.check(value));
+                let checked = definition(view, &parameter.definition).and_then(|one| one.check(value));
                 checked.err().map(|error| error.to_string())
             }
         };

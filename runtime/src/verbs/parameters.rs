@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use samebundle_spec::bundle::View;
-use samebundle_spec::bundle::definition::{Definition, takes_artifact};
+use samebundle_spec::bundle::definition::{Definition, DefinitionError, takes_artifact};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -36,9 +36,7 @@ impl Given {
         }
         for (name, text) in self.texts {
             let parameter = view.parameters.get(&name).ok_or_else(|| unknown(&name, view))?;
-            let any = Value::Bool(true);
-            let schema = view.definitions.get(&parameter.definition).unwrap_or(&any);
-            let definition = Definition::new(schema, &view.definitions);
+            let definition = definition(view, &parameter.definition);
             if text == "null" && !parameter.required && definition.as_ref().is_ok_and(may_be_unset) {
                 continue;
             }
@@ -59,6 +57,13 @@ impl Given {
         }
         Ok(values)
     }
+}
+
+/// Returns a definition of a bundle; one that is not there takes any value.
+pub(super) fn definition<'v>(view: &'v View, name: &str) -> Result<Definition<'v>, DefinitionError> {
+    static ANY: Value = Value::Bool(true);
+    let schema = view.definitions.get(name).unwrap_or(&ANY);
+    Definition::new(schema, &view.definitions)
 }
 
 /// Makes the relative paths of artifacts absolute. What is an address stays.

@@ -88,6 +88,14 @@ pub struct Pipeline {
     pub notes: Vec<PipelineFault>,
 }
 
+/// Joins the path of a DAG's task, which is empty for the root, and the name of a task in it.
+pub fn task_path(dag: &str, task: &str) -> String {
+    match dag {
+        "" => task.to_owned(),
+        dag => format!("{dag}/{task}"),
+    }
+}
+
 /// Reads the documents of a pipeline's file as they are, without looking at what they say.
 ///
 /// # Errors

@@ -9,10 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::Pipeline;
 use super::kubernetes::{Pod, Projection, ProjectionTarget};
 use super::position::{PipelineFault, Position};
 use super::types::{Component, Dag, Executor, ExecutorKind, Implementation, ParameterSource, Task};
+use super::{Pipeline, task_path};
 use crate::limits;
 
 const WORKSPACE: &str = "{{$.workspace_path}}";
@@ -238,10 +238,7 @@ struct Scope<'a> {
 
 impl Scope<'_> {
     fn below(&self, name: &str) -> String {
-        match self.path {
-            "" => name.to_owned(),
-            path => format!("{path}/{name}"),
-        }
+        task_path(self.path, name)
     }
 
     /// Follows a name to where it comes from.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Component, Implementation, ParameterType, Pipeline};
+use super::{Component, Implementation, ParameterType, Pipeline, task_path};
 use crate::limits;
 
 impl Pipeline {
@@ -20,11 +20,11 @@ impl Pipeline {
             }
             match &component.implementation {
                 Implementation::Dag(dag) => waiting.extend(dag.tasks.iter().filter_map(|(name, task)| {
-                    let path = match path.as_str() {
-                        "" => name.clone(),
-                        path => format!("{path}/{name}"),
-                    };
-                    Some((path, self.components.get(&task.component.value)?, depth + 1))
+                    Some((
+                        task_path(&path, name),
+                        self.components.get(&task.component.value)?,
+                        depth + 1,
+                    ))
                 })),
                 Implementation::Executor(_) => {
                     let artifacts = component.outputs.artifacts.iter();

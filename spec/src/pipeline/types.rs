@@ -191,6 +191,15 @@ pub struct Task {
     pub retry: Option<Retry>,
 }
 
+impl Task {
+    /// The input that gets the item, if the task iterates.
+    pub fn item_input(&self) -> Option<&str> {
+        self.iterator
+            .as_ref()
+            .map(|iterator| iterator.item_input.as_str())
+    }
+}
+
 /// Where an input parameter comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParameterInput {

@@ -43,6 +43,21 @@ pub(super) struct Origin {
 }
 
 impl Artifact {
+    /// Makes an artifact that has an address and no content yet.
+    pub(super) fn new(name: &str, artifact_type: &ArtifactType, uri: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            artifact_type: artifact_type.clone(),
+            uri,
+            metadata: Map::new(),
+            digest: None,
+            folder: false,
+            size: 0,
+            path: None,
+            origin: None,
+        }
+    }
+
     /// Returns it as KFP's `RuntimeArtifact`.
     pub(super) fn to_runtime(&self) -> Value {
         let mut kind = Map::new();
@@ -121,6 +136,23 @@ pub(super) struct Values {
 pub(super) type Produced = Values;
 
 impl Values {
+    /// Returns the parameter or artifacts of one name.
+    pub(super) fn only(&self, name: &str) -> Self {
+        let parameter = self.parameters.get_key_value(name);
+        let artifacts = self.artifacts.get_key_value(name);
+        Self {
+            parameters: parameter
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .into_iter()
+                .collect(),
+            artifacts: artifacts
+                .map(|(name, list)| (name.clone(), list.clone()))
+                .into_iter()
+                .collect(),
+            ..Self::default()
+        }
+    }
+
     pub(super) fn to_records(&self) -> BTreeMap<String, OutputRecord> {
         let parameters = self
             .parameters

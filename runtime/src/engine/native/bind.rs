@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use samebundle_spec::pipeline::{
     ArtifactSource, Claim, Component, Expression, OutputOf, ParameterSource, RunFact, Task, coerce, conform,
+    task_path,
 };
 use serde_json::{Value, json};
 
@@ -49,7 +50,7 @@ impl Surroundings<'_> {
             Some(TaskEnd::Cancelled) => ("CANCELED", false),
             Some(TaskEnd::Skipped) | None => ("SKIPPED", false),
         };
-        let path = join(self.dag, task);
+        let path = task_path(self.dag, task);
         let error = match failed {
             true => json!({ "code": UNKNOWN, "message": self.execution.why_failed(&path) }),
             false => json!({}),
@@ -67,14 +68,6 @@ impl Surroundings<'_> {
             TaskEnd::Done(produced) => Some(produced),
             TaskEnd::Failed { .. } | TaskEnd::Cancelled | TaskEnd::Skipped => None,
         }
-    }
-}
-
-/// Joins the path of a DAG's task, which is empty for the root, and the name of a task in it.
-pub(super) fn join(dag: &str, task: &str) -> String {
-    match dag {
-        "" => task.to_owned(),
-        dag => format!("{dag}/{task}"),
     }
 }
 
@@ -133,8 +126,7 @@ pub(super) fn inputs(
         insert(&mut values, component, name, &value)?;
     }
     artifacts(task, component, around, &mut values)?;
-    let item = task.iterator.as_ref().map(|loop_| loop_.item_input.as_str());
-    defaults(component, item, &mut values)?;
+    defaults(component, task.item_input(), &mut values)?;
     Ok(values)
 }
 
@@ -182,7 +174,7 @@ fn artifacts(
             values.artifacts.insert(name.clone(), list.clone());
         }
     }
-    let item = task.iterator.as_ref().map(|loop_| loop_.item_input.as_str());
+    let item = task.item_input();
     let missing = component.inputs.artifacts.iter().find(|(name, spec)| {
         !spec.optional && item != Some(name.as_str()) && !values.artifacts.contains_key(*name)
     });

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
-use samebundle_spec::pipeline::{Component, Dag, DagOutput, ParameterType, Task, coerce, made_by_compiler};
+use samebundle_spec::pipeline::{
+    Component, Dag, DagOutput, ParameterType, Task, coerce, made_by_compiler, task_path,
+};
 use samebundle_spec::record::{RunStatus, TaskFinished};
 
 use super::Execution;
@@ -24,16 +26,6 @@ struct Dagging<'f> {
     schedule: Schedule<'f>,
     ended: BTreeMap<&'f str, TaskEnd>,
     running: Running<'f>,
-}
-
-impl Dagging<'_> {
-    /// Returns the path of a task of the DAG.
-    fn path_of(&self, name: &str) -> String {
-        match self.path {
-            "" => name.to_owned(),
-            path => format!("{path}/{name}"),
-        }
-    }
 }
 
 impl Execution<'_> {
@@ -73,7 +65,7 @@ impl Execution<'_> {
             Decision::Run(name) => (name, !self.halt.is_cancelled()),
             Decision::Skip(name) => (name, false),
         };
-        let path = this.path_of(name);
+        let path = task_path(this.path, name);
         // The type checker finds a component that does not exist before.
         let task = this.dag.tasks.get(name).filter(|_| runs);
         let found =

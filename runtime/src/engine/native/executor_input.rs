@@ -9,17 +9,8 @@ use super::resolve::{artifact_folder, output_file, parameter_file};
 /// Returns the path of each output artifact of a task. `folder` is the folder of the task's outputs in the container.
 pub(super) fn planned_outputs(component: &Component, folder: &str) -> Values {
     let artifacts = component.outputs.artifacts.iter().map(|(name, spec)| {
-        let artifact = Artifact {
-            name: name.clone(),
-            artifact_type: spec.artifact_type.clone(),
-            uri: format!("{folder}/{}/{name}", artifact_folder(name)),
-            metadata: Map::new(),
-            digest: None,
-            folder: false,
-            size: 0,
-            path: None,
-            origin: None,
-        };
+        let uri = format!("{folder}/{}/{name}", artifact_folder(name));
+        let artifact = Artifact::new(name, &spec.artifact_type, uri);
         (name.clone(), vec![artifact])
     });
     Values {

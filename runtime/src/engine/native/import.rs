@@ -9,7 +9,7 @@ use std::path::Path;
 
 use samebundle_spec::pipeline::{Component, ImportedUri, Importer, text_of};
 use samebundle_spec::record::ArtifactRecord;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::artifact::{Artifact, Origin, TaskEnd, Values};
 use super::error::TaskError;
@@ -244,21 +244,6 @@ impl Execution<'_> {
 }
 
 impl Artifact {
-    /// Makes an artifact that has an address and no content yet.
-    fn new(name: &str, artifact_type: &samebundle_spec::pipeline::ArtifactType, uri: String) -> Self {
-        Self {
-            name: name.to_owned(),
-            artifact_type: artifact_type.clone(),
-            uri,
-            metadata: Map::new(),
-            digest: None,
-            folder: false,
-            size: 0,
-            path: None,
-            origin: None,
-        }
-    }
-
     fn keep(&mut self, path: String, content: Content, folder: bool) {
         self.folder = folder;
         self.path = Some(path);

@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 use futures::stream::{self, StreamExt};
 use samebundle_spec::limits;
 use samebundle_spec::pipeline::{Component, Iteration, IterationOver, ParameterType, Task, coerce};
-use samebundle_spec::record::OutputRecord;
 use serde_json::Value;
 
 use super::Execution;
@@ -79,8 +78,7 @@ impl Execution<'_> {
             return self.unbound(&path, component, failed(&path, &error));
         }
         // The other inputs are those of the loop, and stand in the record once.
-        let records = values.to_records().into_iter();
-        let recorded: BTreeMap<String, OutputRecord> = records.filter(|(input, _)| input == name).collect();
+        let recorded = values.only(name).to_records();
         self.attempts(path, task, component, values, recorded).await
     }
 }

@@ -1,9 +1,7 @@
 //! The tasks that run in any case: one that a person names, and all that depends on it.
 
-use samebundle_spec::pipeline::{Component, Dag, Implementation, Pipeline, Task};
+use samebundle_spec::pipeline::{Component, Dag, Implementation, Pipeline, Task, task_path};
 use samebundle_spec::{Classify, ErrorKind};
-
-use super::super::bind::join;
 
 /// Stands for the number of any item of a loop.
 const ITEM: &str = "*";
@@ -111,7 +109,7 @@ fn dag_of(component: &Component) -> Option<&Dag> {
 /// Returns the path of what runs for a task: of an item, if the task is a loop.
 fn inner(path: &str, task: &Task) -> String {
     match task.iterator {
-        Some(_) => join(path, ITEM),
+        Some(_) => task_path(path, ITEM),
         None => path.to_owned(),
     }
 }
@@ -121,7 +119,7 @@ fn walk(pipeline: &Pipeline, component: &Component, path: &str, depth: usize, ta
         return;
     };
     for (name, task) in &dag.tasks {
-        let path = join(path, name);
+        let path = task_path(path, name);
         tasks.push(path.clone());
         if let Some(component) = parts(pipeline, task) {
             walk(pipeline, component, &inner(&path, task), depth - 1, tasks);
@@ -138,13 +136,13 @@ fn after(pipeline: &Pipeline, path: &str) -> Vec<String> {
         let Some(dag) = component.and_then(dag_of) else {
             break;
         };
-        all.extend(followers(dag, name).into_iter().map(|name| join(&at, name)));
+        all.extend(followers(dag, name).into_iter().map(|name| task_path(&at, name)));
         let Some(task) = dag.tasks.get(name) else { break };
-        at = join(&at, name);
+        at = task_path(&at, name);
         if task.iterator.is_some()
             && let Some(item) = names.next()
         {
-            at = join(&at, item);
+            at = task_path(&at, item);
         }
         component = parts(pipeline, task);
     }
