@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use samebundle_spec::pipeline::{Need, ParameterType, Pipeline};
-use samebundle_tests::{Home, Ran, Sandbox, Test, image, skip, tell, tests, vectors};
+use samebundle_tests::{DockerEngine, Home, Ran, Sandbox, Test, image, skip, tell, tests, vectors};
 use serde_json::{Value, json};
 
 pub(crate) const TESTS: &[Test] = tests![the_corpus_ends_as_upstream_says];
@@ -119,6 +119,39 @@ const NAPS: [[&str; 2]; 2] = [
     ["defaultValue: 900.0", "defaultValue: 1.0"],
 ];
 
+/// What upstream's test of its local runner states (`sdk/python/test/local_execution/local_execution_test.py`): the
+/// arguments, and what the pipeline returns with them.
+const STATED: &[(&str, &[&str], &[&str])] = &[
+    ("valid/critical/add_numbers.yaml", &["a=5", "b=5"], &["10"]),
+    ("valid/critical/flip_coin.yaml", &[], &["\"heads\"", "\"tails\""]),
+    (
+        "valid/essential/concat_message.yaml",
+        &["message1=Hello ", "message2=World!"],
+        &["\"Hello World!\""],
+    ),
+    ("valid/identity.yaml", &["value=test_value"], &["\"test_value\""]),
+    (
+        "valid/nested_return.yaml",
+        &[],
+        &[r#"[{"A_a":"1","B_b":"2"},{"A_a":"10","B_b":"20"}]"#],
+    ),
+    (
+        "valid/essential/component_with_env_variable.yaml",
+        &["var_name=KFP_TEST_ENV_VAR"],
+        &["\"env_var_value\""],
+    ),
+    (
+        "valid/local_execution/pipeline_with_collected_artifacts.yaml",
+        &[],
+        &["\"0,1,2\""],
+    ),
+    (
+        "valid/local_execution/local_execution_pipeline_with_oneof.yaml",
+        &["pick_a=true"],
+        &["\"selected:A\""],
+    ),
+];
+
 /// The parameter of the model that upstream's cluster has in a registry of its own.
 const MODEL: &str = "model_uri";
 
@@ -141,13 +174,15 @@ fn model(folder: &Path) -> PathBuf {
     model
 }
 
-/// The words that give a pipeline what it has no default for.
-fn given(folder: &Path, pipeline: &Pipeline) -> Vec<String> {
-    let mut words = Vec::new();
+/// The words that give a pipeline what is stated, and what it has no default for.
+fn given(folder: &Path, pipeline: &Pipeline, stated: &[&str]) -> Vec<String> {
+    let is_stated = |name: &str| stated.iter().any(|word| word.split('=').next() == Some(name));
+    let words = stated.iter().flat_map(|word| ["-p", *word]);
+    let mut words: Vec<String> = words.map(str::to_owned).collect();
     for input in pipeline
         .inputs()
         .into_iter()
-        .filter(|input| !input.optional && input.default.is_none())
+        .filter(|input| !input.optional && input.default.is_none() && !is_stated(&input.name))
     {
         let value = input
             .literals
@@ -192,13 +227,24 @@ fn given(folder: &Path, pipeline: &Pipeline) -> Vec<String> {
     words
 }
 
-/// Runs one file and returns how that ended.
-fn run(home: &Home, folder: &Path, text: &str, (python, busybox): (&Path, &Path)) -> Ran {
+/// The words that run one file, whose program is made in `folder`.
+fn words(case: &Case, folder: &Path, text: &str, (python, busybox): (&Path, &Path)) -> Vec<String> {
     let pipeline = Pipeline::parse("pipeline.yaml", text.as_bytes()).ok();
     project(folder, text, pipeline.as_ref(), python, busybox);
     let mut words = vec!["run".to_owned(), folder.to_str().unwrap().to_owned()];
-    words.extend(pipeline.iter().flat_map(|pipeline| given(folder, pipeline)));
-    home.run(words)
+    let stated = STATED.iter().find(|(file, ..)| *file == case.file);
+    let stated = stated.map_or(&[][..], |(_, arguments, _)| *arguments);
+    words.extend(
+        pipeline
+            .iter()
+            .flat_map(|pipeline| given(folder, pipeline, stated)),
+    );
+    words
+}
+
+/// What the last run of the home has given: every output of every task by name, files by their digests.
+fn outputs(home: &Home) -> Value {
+    home.run(["outputs", "last", "--output", "json"]).json()["outputs"].take()
 }
 
 fn cases(root: &Path) -> Vec<Case> {
@@ -218,6 +264,97 @@ fn word(code: i32) -> String {
     }
 }
 
+/// Where the files run: on the embedded driver, and once more in a Docker engine if there is one.
+struct Places<'a> {
+    home: &'a Home,
+    engine: Option<&'a DockerEngine>,
+}
+
+impl Places<'_> {
+    /// Runs it again in Docker. What differs there is returned, unless it differs from run to run.
+    fn docker(&self, words: &[String], code: i32, expected: &Value) -> Result<&'static str, String> {
+        let Some(engine) = self.engine else {
+            return Ok("-");
+        };
+        let again = [words, &["--no-cache".to_owned()]].concat();
+        let mut command = self.home.command(&again);
+        command
+            .env("DOCKER_HOST", engine.address())
+            .env("SAME_ENVIRONMENT", "docker");
+        let ran = Ran::of(&mut command);
+        if ran.code != code {
+            let last = ran.stderr.lines().last().unwrap_or_default();
+            return Err(format!("{} in Docker: {last}", word(ran.code)));
+        }
+        let there = outputs(self.home);
+        if there == *expected {
+            return Ok("equal");
+        }
+        // What gives another answer with each run cannot be compared.
+        let _ = self.home.run(&again);
+        if outputs(self.home) == *expected {
+            return Err(format!("other outputs in Docker: {there}, and here {expected}"));
+        }
+        Ok("varies")
+    }
+
+    /// Runs one file in all places, prints its line, and returns what is wrong with it.
+    fn check(&self, case: &Case, words: &[String], wanted: i32) -> (Result<(), String>, Duration) {
+        let began = Instant::now();
+        let ran = self.home.run(words);
+        let took = began.elapsed();
+        let (right, docker) = if ran.code == wanted {
+            self.compare(case, words, &ran)
+        } else {
+            let last: Vec<&str> = ran.stderr.lines().rev().take(6).collect();
+            let last: Vec<&str> = last.into_iter().rev().collect();
+            let why = format!("{}:\n  {}", word(ran.code), last.join("\n  "));
+            (Err(why), "-")
+        };
+        tell(&format!(
+            "{:<78} {:<9} {:<10} {:>5.1} s  docker: {:<6} kfp.local: {}{}",
+            case.file,
+            case.verdict,
+            word(ran.code),
+            took.as_secs_f64(),
+            docker,
+            case.local,
+            if right.is_ok() { "" } else { "  WRONG" },
+        ));
+        (right, took)
+    }
+
+    /// What it gave is what upstream states, and what it gives in Docker.
+    fn compare(&self, case: &Case, words: &[String], ran: &Ran) -> (Result<(), String>, &'static str) {
+        if ![SUCCEEDED, FAILED].contains(&ran.code) {
+            return (Ok(()), "-");
+        }
+        let given = outputs(self.home);
+        for (_, _, answers) in STATED.iter().filter(|(file, ..)| *file == case.file) {
+            let answer = given["Output"].to_string();
+            if !answers.contains(&answer.as_str()) {
+                return (Err(format!("gave {given}, and upstream states {answers:?}")), "-");
+            }
+        }
+        match self.docker(words, ran.code, &given) {
+            Ok(word) => (Ok(()), word),
+            Err(why) => (Err(why), "other"),
+        }
+    }
+}
+
+/// The text of a file, without what only upstream's cluster has.
+fn text(root: &Path, case: &Case) -> String {
+    let mut text = std::fs::read_to_string(root.join(&case.file)).unwrap_or_default();
+    if NEEDS_LATER_SDK.contains(&case.file.as_str()) {
+        text = text.replace(LATER_SDK[0], LATER_SDK[1]);
+    }
+    for [long, short] in NAPS {
+        text = text.replace(long, short);
+    }
+    text
+}
+
 fn the_corpus_ends_as_upstream_says() {
     let Some(root) = vectors("kfp") else {
         return skip("corpus: SAMEBUNDLE_VECTORS is not set");
@@ -227,48 +364,28 @@ fn the_corpus_ends_as_upstream_says() {
     };
     let sandbox = Sandbox::new();
     let home = sandbox.home("home");
+    let engine = DockerEngine::start(&sandbox)
+        .inspect_err(|why| tell(&format!("corpus: {why}")))
+        .ok();
+    let places = Places {
+        home: &home,
+        engine: engine.as_ref(),
+    };
     let named = named();
     let (mut wrong, mut ours, mut theirs, mut must) = (String::new(), 0, 0, 0);
     let mut spent = Duration::ZERO;
     for (number, case) in cases(&root).iter().enumerate() {
-        let mut text = std::fs::read_to_string(root.join(&case.file)).unwrap_or_default();
-        if NEEDS_LATER_SDK.contains(&case.file.as_str()) {
-            text = text.replace(LATER_SDK[0], LATER_SDK[1]);
-        }
-        for [long, short] in NAPS {
-            text = text.replace(long, short);
-        }
         let folder = sandbox.path().join(format!("program-{number}"));
-        let began = Instant::now();
-        let ran = run(&home, &folder, &text, (&python, &busybox));
-        let took = began.elapsed();
-        let right = ran.code == case.wanted(&named);
-        tell(&format!(
-            "{:<78} {:<9} {:<10} {:>5.1} s  kfp.local: {}{}",
-            case.file,
-            case.verdict,
-            word(ran.code),
-            took.as_secs_f64(),
-            case.local,
-            if right { "" } else { "  WRONG" },
-        ));
+        let words = words(case, &folder, &text(&root, case), (&python, &busybox));
+        let (right, took) = places.check(case, &words, case.wanted(&named));
         if case.verdict == "succeeds" {
             must += 1;
             spent += took;
-            ours += usize::from(right);
+            ours += usize::from(right.is_ok());
             theirs += usize::from(case.local == "ok");
         }
-        if !right {
-            let last: Vec<&str> = ran.stderr.lines().rev().take(6).collect();
-            let last: Vec<&str> = last.into_iter().rev().collect();
-            writeln!(
-                wrong,
-                "{} {}:\n  {}",
-                case.file,
-                word(ran.code),
-                last.join("\n  ")
-            )
-            .unwrap();
+        if let Err(why) = right {
+            writeln!(wrong, "{}: {why}", case.file).unwrap();
         }
     }
     tell(&format!(
