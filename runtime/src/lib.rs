@@ -21,6 +21,7 @@ pub mod outside;
 pub mod page;
 pub mod plan;
 pub mod portable;
+mod process;
 pub mod record;
 pub mod results;
 pub mod secret;

@@ -55,6 +55,14 @@ pub(crate) enum CliError {
         /// What failed.
         message: String,
     },
+    /// A run that another process was to do did not begin.
+    #[error("{message}")]
+    NotBegun {
+        /// The kind of the other process's error.
+        kind: ErrorKind,
+        /// That error.
+        message: String,
+    },
     /// The user interrupted.
     #[error("{0}")]
     Interrupted(String),
@@ -131,7 +139,7 @@ impl Classify for CliError {
             Self::Passphrase(error) => error.kind(),
             Self::LogFilter { .. } | Self::Usage(_) => ErrorKind::Usage,
             Self::Faulty { .. } => ErrorKind::Input,
-            Self::NotSent { kind, .. } => *kind,
+            Self::NotSent { kind, .. } | Self::NotBegun { kind, .. } => *kind,
             Self::Refused { .. } => ErrorKind::NotTrusted,
             Self::Failed { .. } => ErrorKind::Failed,
             Self::Interrupted(_) => ErrorKind::Interrupted,

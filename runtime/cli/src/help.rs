@@ -13,7 +13,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     (
         "Whoever runs a program again",
         &[
-            "explain", "verify", "trust", "install", "create", "import", "plan", "run", "resume", "runs",
+            "explain", "verify", "trust", "install", "create", "import", "plan", "run", "resume", "attach", "cancel", "runs",
             "logs", "outputs", "diff", "export",
         ],
     ),

@@ -9,4 +9,4 @@ mod run;
 pub use action::Action;
 pub use error::LifecycleError;
 pub use install::{Installed, Machine, NewInstallation, foresee, install, uninstall};
-pub use run::{end_rest, resolve_interrupted, resume, run};
+pub use run::{end_abandoned, end_rest, resolve_interrupted, resume, run};

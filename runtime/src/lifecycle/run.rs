@@ -332,14 +332,8 @@ pub async fn resolve_interrupted(context: &Context, drivers: &[Candidate]) -> Re
     let interrupted = Runs::new(&context.home).interrupted(&unseen)?;
     let count = interrupted.len();
     for log in interrupted {
-        // Its volumes stay: the run may go on.
-        end_containers(drivers, &log.run()).await?;
-        let ended = Ended {
-            status: RunStatus::Interrupted,
-            message: Some("the process that ran it was killed".to_owned()),
-            outputs: BTreeMap::new(),
-        };
-        let run = log.finish(ended.finished(context))?;
+        let why = (RunStatus::Interrupted, "the process that ran it was killed");
+        let run = end_abandoned(context, drivers, log, why).await?;
         if run.status == RunStatus::Interrupted {
             context.events.emit(Event::Notice {
                 text: format!("run {} was interrupted; it is recorded so", run.id),
@@ -347,6 +341,26 @@ pub async fn resolve_interrupted(context: &Context, drivers: &[Candidate]) -> Re
         }
     }
     Ok(count)
+}
+
+/// Ends what is left of a run whose process was killed, and records how it ended and why.
+///
+/// # Errors
+/// If its record cannot be written, or a container cannot be ended.
+pub async fn end_abandoned(
+    context: &Context,
+    drivers: &[Candidate],
+    log: RunLog,
+    (status, message): (RunStatus, &str),
+) -> Result<Run, LifecycleError> {
+    // Its volumes stay: the run may go on.
+    end_containers(drivers, &log.run()).await?;
+    let ended = Ended {
+        status,
+        message: Some(message.to_owned()),
+        outputs: BTreeMap::new(),
+    };
+    Ok(log.finish(ended.finished(context))?)
 }
 
 /// Ends the containers and removes the volumes of a run whose process was killed. `folder` is the run's own.

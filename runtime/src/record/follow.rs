@@ -35,6 +35,14 @@ impl Follow {
         }
     }
 
+    /// Reads the next event that was appended until now; none if there is no other.
+    ///
+    /// # Errors
+    /// If the log is damaged or cannot be read.
+    pub fn event(&mut self) -> Result<Option<RunEvent>, RecordError> {
+        self.events.next_event()
+    }
+
     /// Waits for the next event; none after the run's end, and after the last event of a run whose process is gone.
     ///
     /// # Errors
@@ -115,7 +123,7 @@ impl FollowLog {
 }
 
 /// Tells whether a process holds the lock of a run. It takes the lock shared and releases it at once.
-fn is_held(lock: &Path) -> Result<bool, RecordError> {
+pub(super) fn is_held(lock: &Path) -> Result<bool, RecordError> {
     let file = match File::open(lock) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),

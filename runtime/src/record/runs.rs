@@ -5,7 +5,8 @@
 //! `lock`. What tasks print is in a file of its own, not among the events: it may have any length, nothing is folded
 //! from it, and it is not worth a sync.
 //!
-//! Concurrency: the process of a run holds the kernel lock on `lock` from beginning to end. A record that says
+//! Concurrency: the process of a run holds the kernel lock on `lock` from beginning to end, and says in it who it is
+//! ([`Holder`]). A record that says
 //! `running` and whose lock nobody holds belongs to a process that was killed; [`Runs::interrupted`] finds it.
 //!
 //! Failure: `run.json` is written at the beginning and at the end, each time whole; what happened in between is read
@@ -22,9 +23,9 @@ use samebundle_spec::record::{self, LogLine, Run, RunId, RunStarted, RunStatus};
 use samebundle_spec::{BundleName, limits};
 use serde::Serialize;
 
-use super::follow::{Cursor, Follow, FollowLog};
+use super::follow::{Cursor, Follow, FollowLog, is_held};
 use super::lines::{self, RunEvents};
-use super::{Mask, RecordError, RunLog};
+use super::{Holder, Mask, RecordError, RunLog};
 use crate::context::Context;
 use crate::home::Home;
 
@@ -75,6 +76,7 @@ impl<'a> Runs<'a> {
             .map_err(RecordError::io("make", &folder))?;
         let lock_path = folder.join(LOCK);
         let lock = durable::lock(&lock_path).map_err(RecordError::io("lock", &lock_path))?;
+        Holder::write(&lock).map_err(RecordError::io("write", &lock_path))?;
         let log = RunLog::begin(folder.clone(), lock, context, started, mask);
         let log = log.inspect_err(|_| {
             // Nothing began, as on a full disk. What is left is collected later.
@@ -135,29 +137,55 @@ impl<'a> Runs<'a> {
     pub fn interrupted(&self, context: &Context) -> Result<Vec<RunLog>, RecordError> {
         let mut found = Vec::new();
         for id in self.ids()? {
-            let folder = self.folder(&id);
-            let open = match self.written(&id)? {
-                Some(run) => run.status == RunStatus::Running,
-                None => folder.join(EVENTS).exists(),
-            };
-            if !open {
-                continue;
-            }
-            let path = folder.join(LOCK);
-            let lock = match durable::try_lock(&path) {
-                // It was removed just now.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                lock => lock.map_err(RecordError::io("lock", &path))?,
-            };
-            if let Some(lock) = lock {
-                // The run may have ended after it was read and before the lock was taken.
-                let run = self.written(&id)?;
-                if run.as_ref().is_none_or(|run| run.status == RunStatus::Running) {
-                    found.extend(RunLog::resume(folder, lock, context, run)?);
-                }
-            }
+            found.extend(self.abandoned(context, &id)?);
         }
         Ok(found)
+    }
+
+    /// Takes the lock of a run whose process was killed before its record had its end; none if it has its end, or goes on.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn abandoned(&self, context: &Context, id: &RunId) -> Result<Option<RunLog>, RecordError> {
+        let folder = self.folder(id);
+        let open = match self.written(id)? {
+            Some(run) => run.status == RunStatus::Running,
+            None => folder.join(EVENTS).exists(),
+        };
+        if !open {
+            return Ok(None);
+        }
+        let path = folder.join(LOCK);
+        let lock = match durable::try_lock(&path) {
+            // It was removed just now.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            lock => lock.map_err(RecordError::io("lock", &path))?,
+        };
+        let Some(lock) = lock else { return Ok(None) };
+        // The run may have ended after it was read and before the lock was taken.
+        let run = self.written(id)?;
+        match run.as_ref().is_none_or(|run| run.status == RunStatus::Running) {
+            true => RunLog::resume(folder, lock, context, run),
+            false => Ok(None),
+        }
+    }
+
+    /// Tells whether a process holds the lock of a run.
+    ///
+    /// # Errors
+    /// If the lock cannot be looked at.
+    pub fn goes_on(&self, id: &RunId) -> Result<bool, RecordError> {
+        is_held(&self.folder(id).join(LOCK))
+    }
+
+    /// Finds the process that holds the lock of a run that goes on; none if it cannot be seen from here: it is of another
+    /// machine or container, or of a version that did not say who it is.
+    ///
+    /// # Errors
+    /// If the lock cannot be read.
+    pub fn holder(&self, id: &RunId) -> Result<Option<Holder>, RecordError> {
+        let path = self.folder(id).join(LOCK);
+        Holder::read(&path).map_err(RecordError::io("read", &path))
     }
 
     /// Goes on with a run that was interrupted: takes its lock and appends that it goes on. `mask` hides its secrets.
@@ -184,6 +212,7 @@ impl<'a> Runs<'a> {
             Some(run) if run.status == RunStatus::Interrupted => {}
             run => return Err(not_interrupted(run.map_or(RunStatus::Running, |run| run.status))),
         }
+        Holder::write(&lock).map_err(RecordError::io("write", &path))?;
         let log = RunLog::resume(folder, lock, context, Some(run))?;
         let log = log.ok_or_else(|| RecordError::NoLog { id: id.to_string() })?;
         log.go_on(mask)

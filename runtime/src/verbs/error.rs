@@ -156,6 +156,23 @@ pub enum VerbError {
         /// The installation that it ran.
         installation: String,
     },
+    /// The process of a run is out of sight.
+    #[error(
+        "run {run} goes on in a process that cannot be seen from here: on another machine, in another container, or begun by an \
+         earlier version; end it where it runs"
+    )]
+    RunElsewhere {
+        /// The run.
+        run: String,
+    },
+    /// The process of a run does not end, or gets no signal.
+    #[error("run {run} could not be cancelled: its process could not be ended; do it as the user who began the run")]
+    NotEnded {
+        /// The run.
+        run: String,
+        /// Why.
+        source: io::Error,
+    },
     /// A run that goes on cannot be removed.
     #[error("run {run} goes on; stop it, or wait until it has ended. Nothing was removed")]
     RunGoesOn {
@@ -504,9 +521,11 @@ impl Classify for VerbError {
             | Self::SignedOtherwise { .. }
             | Self::VolumeInUse { .. }
             | Self::RunGoesOn { .. }
+            | Self::RunElsewhere { .. }
             | Self::OtherBundle { .. } => ErrorKind::Conflict,
             Self::Afresh(error) => error.kind(),
             Self::LoginRefused { .. } => ErrorKind::Denied,
+            Self::NotEnded { .. } => ErrorKind::Environment,
             Self::Cancelled { .. } => ErrorKind::Interrupted,
             Self::Select(error) => error.kind(),
             Self::Path(error) => error.kind(),

@@ -198,6 +198,14 @@ pub(super) fn allowed(site: &Site, metadata: &MetadataGiven) -> Result<(), VerbE
     Ok(())
 }
 
+/// Asks a person for the token, if it is to be asked for, so that the answer is there when the run has ended.
+pub(super) async fn ask(site: &Site, metadata: &MetadataGiven) -> Result<(), VerbError> {
+    if let Some(source @ CredentialSource::Prompt) = &metadata.token {
+        secret::read("metadata", "the token", source, false, site.answers()).await?;
+    }
+    Ok(())
+}
+
 const MLFLOW: &str = "MLflow";
 const OPENLINEAGE: &str = "OpenLineage";
 

@@ -8,8 +8,10 @@
 //! Requests and reports are JSON documents; their schemas are in `spec/schema/verbs.schema.json`.
 
 mod aspect;
+mod attach;
 mod author;
 mod bring;
+mod cancel;
 mod copy;
 mod credentials;
 mod diff;
@@ -33,6 +35,7 @@ mod page;
 mod parameters;
 mod progress;
 mod publish;
+mod ready;
 mod receipt;
 mod registry;
 mod registry_doctor;
@@ -54,10 +57,12 @@ mod volume;
 #[cfg(test)]
 mod tests;
 
+pub use attach::{AttachRequest, Attached, attach};
 pub use author::{
     BuildReport, BuildRequest, InitReport, InitRequest, LintReport, LintRequest, build, init, lint,
 };
 pub use bring::{BringReport, BringRequest, Foreseen, RunSource, bring, foresee};
+pub use cancel::{CancelReport, CancelRequest, cancel};
 pub use copy::{
     Bytes, CopyReport, CopyRequest, CopyResult, Moved, PullRequest, Sent, VolumeFile, VolumeOptions, Written,
     copy, pull,
@@ -101,6 +106,7 @@ pub use outputs::{
 pub use page::{PageReport, PageRequest, page};
 pub use parameters::Given;
 pub use publish::{PublishReport, PublishRequest, Published, publish};
+pub use ready::{check_resume, check_run};
 pub use receipt::{ReceiptOptions, ReceiptReport, ReceiptRequest, receipt};
 pub use registry::{
     ListRepositoriesRequest, ListTagsRequest, LoginReport, LoginRequest, LogoutReport, LogoutRequest,

@@ -3,19 +3,21 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use samebundle_registry::layout::Layout;
 use samebundle_spec::bundle::View;
-use samebundle_spec::record::{Installation, Run, RunStatus};
+use samebundle_spec::record::{Installation, Run, RunId, RunStatus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::credentials;
-use super::metadata::MetadataGiven;
+use super::outside::SiteOutside;
+use super::metadata::{self, MetadataGiven};
 use super::resolve::open_installed;
 use super::run::{RunReport, ended};
 use super::{CredentialsGiven, Given, Site, VerbError};
-use crate::lifecycle;
-use crate::plan;
+use crate::lifecycle::{self, Machine};
+use crate::plan::{self, Plan};
 use crate::record::{Installations, RecordError, Runs};
 
 /// What is to go on.
@@ -42,6 +44,21 @@ pub struct ResumeRequest {
 /// If the run was not interrupted, is not of this home, or its files were removed; if the installation has another bundle by
 /// now; as `run`.
 pub async fn resume(site: &Site, request: ResumeRequest) -> Result<RunReport, VerbError> {
+    let metadata = request.metadata.clone();
+    let (id, ready) = ready(site, request).await?;
+    let (store, machine, plan) = ready;
+    // A caller may have little stack, and the future of a run is large.
+    let goes_on = lifecycle::resume(&site.context, Arc::new(store), machine.driver, plan, &id);
+    let run = Box::pin(goes_on).await?;
+    Ok(ended(site, run, &metadata).await)
+}
+
+/// Makes everything that a run needs before it goes on.
+pub(super) async fn ready(
+    site: &Site,
+    request: ResumeRequest,
+) -> Result<(RunId, (Layout, Machine, Plan)), VerbError> {
+    metadata::allowed(site, &request.metadata)?;
     let store = site.store().await?;
     site.resolve_interrupted(&site.drivers(&store)).await?;
     let runs = Runs::new(site.home());
@@ -62,10 +79,8 @@ pub async fn resume(site: &Site, request: ResumeRequest) -> Result<RunReport, Ve
     let mut plan = plan::plan(bundle, &installation, &run.action, &given, &machine.offers)?;
     plan.admit()?;
     plan.secrets = credentials::read(site, credentials).await?;
-    // A caller may have little stack, and the future of a run is large.
-    let goes_on = lifecycle::resume(&site.context, Arc::new(store), machine.driver, plan, &run.id);
-    let run = Box::pin(goes_on).await?;
-    Ok(ended(site, run, &request.metadata).await)
+    plan.outside = Arc::new(SiteOutside(site.clone()));
+    Ok((run.id, (store, machine, plan)))
 }
 
 /// Refuses a run that cannot go on.

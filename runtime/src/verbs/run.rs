@@ -201,8 +201,34 @@ fn report(planned: Planned) -> Result<PlanReport, VerbError> {
 /// # Errors
 /// As [`plan`]; or if the run could not be done or recorded.
 pub async fn run(site: &Site, request: RunRequest) -> Result<RunReport, VerbError> {
-    let (metadata, given) = (request.metadata.clone(), request.reuse.clone());
-    metadata::allowed(site, &metadata)?;
+    let metadata = request.metadata.clone();
+    let Ready {
+        store,
+        machine,
+        plan,
+    } = ready(site, request).await?;
+    // A caller may have little stack, and the future of a run is large.
+    let run = Box::pin(lifecycle::run(
+        &site.context,
+        Arc::new(store),
+        machine.driver,
+        plan,
+    ))
+    .await?;
+    Ok(ended(site, run, &metadata).await)
+}
+
+/// A plan that can begin, with its secrets.
+pub(super) struct Ready {
+    store: Layout,
+    machine: Machine,
+    plan: Plan,
+}
+
+/// Makes everything that a run needs before it begins.
+pub(super) async fn ready(site: &Site, request: RunRequest) -> Result<Ready, VerbError> {
+    let given = request.reuse.clone();
+    metadata::allowed(site, &request.metadata)?;
     let Planned {
         store,
         machine,
@@ -213,15 +239,11 @@ pub async fn run(site: &Site, request: RunRequest) -> Result<RunReport, VerbErro
     plan.reuse = reuse(site, &given, &plan)?;
     plan.secrets = credentials::read(site, credentials).await?;
     plan.outside = Arc::new(SiteOutside(site.clone()));
-    // A caller may have little stack, and the future of a run is large.
-    let run = Box::pin(lifecycle::run(
-        &site.context,
-        Arc::new(store),
-        machine.driver,
+    Ok(Ready {
+        store,
+        machine,
         plan,
-    ))
-    .await?;
-    Ok(ended(site, run, &metadata).await)
+    })
 }
 
 /// Finds what is taken over.
@@ -249,10 +271,19 @@ fn reuse(site: &Site, given: &ReuseGiven, plan: &Plan) -> Result<Reuse, VerbErro
 
 /// Reports a run that has ended, and sends it where it is to be known.
 pub(super) async fn ended(site: &Site, run: Run, metadata: &MetadataGiven) -> RunReport {
+    let sent = Box::pin(metadata::send_ended(site, &run, metadata)).await;
+    RunReport {
+        sent,
+        ..reported(site, run)
+    }
+}
+
+/// Reports a run that has ended.
+pub(super) fn reported(site: &Site, run: Run) -> RunReport {
     let taken = run.tasks.iter().filter(|task| task.taken_from.is_some());
     RunReport {
         taken_over: taken.count(),
-        sent: Box::pin(metadata::send_ended(site, &run, metadata)).await,
+        sent: Vec::new(),
         results: Results::of(&run, &Runs::new(site.home()).folder(&run.id), None),
         seconds: run
             .finished

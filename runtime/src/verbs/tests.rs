@@ -23,8 +23,10 @@ macro_rules! verbs {
 fn document() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let verbs = verbs! { generator,
+        "attach": AttachRequest => RunReport;
         "bring": BringRequest => BringReport;
         "build": BuildRequest => BuildReport;
+        "cancel": CancelRequest => CancelReport;
         "copy": CopyRequest => CopyReport;
         "diff": DiffRequest => DiffReport;
         "doctor": () => DoctorReport;

@@ -1,9 +1,12 @@
 //! One file for each command: its arguments, the request that they make, and the text of the report.
 
+mod attach;
 mod build;
+mod cancel;
 mod completions;
 mod copy;
 mod create;
+pub(crate) mod detach;
 mod diff;
 mod doctor;
 mod explain;
@@ -120,6 +123,13 @@ pub(crate) enum Command {
     Run(run::Run),
     /// Go on with a run whose process was killed; tasks that had ended are not run again
     Resume(resume::Resume),
+    /// Follow a run that goes on in another process; Ctrl-C leaves it alone
+    Attach(attach::Attach),
+    /// End a run that goes on: its tasks are stopped, and it is recorded as cancelled
+    Cancel(cancel::Cancel),
+    /// Do a run that another process has prepared
+    #[command(name = detach::HIDDEN, hide = true)]
+    Detached(detach::Detached),
     /// List runs, newest first, or remove some
     Runs(runs::Runs),
     /// Say in what runs differ, and whether their outputs are equal
@@ -170,6 +180,7 @@ impl Command {
             Self::Registry(registry::Registry::Serve(_)) => SERVED,
             Self::Run(_)
             | Self::Resume(_)
+            | Self::Detached(_)
             | Self::Install(_)
             | Self::Create(_)
             | Self::Upgrade(_)
@@ -221,6 +232,9 @@ impl Command {
             Self::Plan(args) => args.run(session, matches).await,
             Self::Run(args) => args.run(session, matches).await,
             Self::Resume(args) => args.run(session).await,
+            Self::Attach(args) => args.run(session).await,
+            Self::Cancel(args) => args.run(session).await,
+            Self::Detached(args) => args.run(session).await,
             Self::Runs(args) => args.run(session).await,
             Self::Diff(args) => args.run(session).await,
             Self::Logs(args) => args.run(session).await,

@@ -3,6 +3,7 @@
 use clap::Args;
 use samebundle_runtime::verbs::{self, ResumeRequest};
 
+use super::detach::{self, DetachOptions};
 use super::run::ended;
 use crate::args::{CredentialOptions, MetadataOptions, Params};
 use crate::error::CliError;
@@ -20,6 +21,8 @@ pub(crate) struct Resume {
     credentials: CredentialOptions,
     #[command(flatten)]
     metadata: MetadataOptions,
+    #[command(flatten)]
+    detach: DetachOptions,
 }
 
 impl Resume {
@@ -31,6 +34,9 @@ impl Resume {
             credentials: self.credentials.given(session)?,
             metadata: self.metadata.given(session)?,
         };
+        if self.detach.detach {
+            return detach::resume(session, request).await;
+        }
         ended(session, verbs::resume(&session.site, request).await?)
     }
 }

@@ -12,6 +12,7 @@ use samebundle_spec::limits;
 use samebundle_spec::record::RunStatus;
 use serde_json::Value;
 
+use super::detach::{self, DetachOptions};
 use super::outputs;
 use crate::args::{CredentialOptions, Environment, MetadataOptions, Named, Params};
 use crate::error::CliError;
@@ -107,6 +108,8 @@ pub(crate) struct Run {
     reuse: ReuseOptions,
     #[command(flatten)]
     metadata: MetadataOptions,
+    #[command(flatten)]
+    detach: DetachOptions,
 }
 
 impl Run {
@@ -119,6 +122,9 @@ impl Run {
             from: self.reuse.from,
             of: self.reuse.of,
         };
+        if self.detach.detach {
+            return detach::run(session, request).await;
+        }
         ended(session, verbs::run(&session.site, request).await?)
     }
 }
@@ -133,6 +139,7 @@ pub(super) fn ended(session: &Session, run: RunReport) -> Result<Report, CliErro
             "run {} was interrupted; it is recorded",
             run.run
         ))),
+        RunStatus::Interrupted => Err(interrupted(session, &run, report)),
         _ => {
             let why = run.message.as_deref().unwrap_or("the program failed");
             let id = &run.run;
@@ -143,6 +150,15 @@ pub(super) fn ended(session: &Session, run: RunReport) -> Result<Report, CliErro
                 report: Box::new(report),
             })
         }
+    }
+}
+
+/// The error of a run whose process was killed while it was followed, or before.
+fn interrupted(session: &Session, run: &RunReport, report: Report) -> CliError {
+    let (id, program) = (&run.run, session.program());
+    CliError::Failed {
+        message: format!("run {id} was interrupted: its process is gone; `{program} resume {id}` goes on with it"),
+        report: Box::new(report),
     }
 }
 

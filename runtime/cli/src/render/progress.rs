@@ -43,6 +43,15 @@ pub(crate) fn events(settings: &Settings, output: Output, verbose: u8) -> std::s
     }
 }
 
+/// Makes the reader of events that writes plain lines.
+pub(crate) fn lines(settings: &Settings, verbose: bool) -> std::sync::Arc<dyn Events> {
+    let run = RunLines {
+        screen: Screen::error(settings, Output::Table),
+        noise: Some(Mutex::default()),
+    };
+    std::sync::Arc::new(Lines::new(u8::from(verbose), run))
+}
+
 /// A line for each event that a person wants to read; transfers only when verbose.
 fn line(event: &Event, verbose: u8) -> Option<String> {
     match event {

@@ -16,7 +16,6 @@ mod cgroup;
 mod helper;
 mod hosts;
 mod offers;
-mod process;
 mod protocol;
 mod scratch;
 mod sealed;

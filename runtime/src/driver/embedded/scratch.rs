@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::cgroup::Cgroup;
-use super::process::ProcessId;
 use crate::image::beneath;
+use crate::process::ProcessId;
 
 /// The processes to end and the cgroup to remove, besides the folder.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -15,11 +15,11 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
-use super::process::ProcessId;
 use super::protocol::{self, Order, Report, Task};
 use super::scratch::Scratch;
 use crate::driver::LogSink;
 use crate::driver::log::pump;
+use crate::process::ProcessId;
 
 /// How long the helper has to end a container before both are killed. The driver promises two seconds, of which the
 /// helper gives one to the container.

@@ -1,14 +1,15 @@
 //! A process, identified by its number and the time of its start, because the kernel reuses numbers.
 
-use std::fs;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
-use rustix::process::{Pid, Signal};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
 /// The identity of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct ProcessId {
+pub(crate) struct ProcessId {
     pid: i32,
     /// Ticks since the machine started (`/proc/pid/stat`, field 22).
     started: u64,
@@ -16,7 +17,7 @@ pub(super) struct ProcessId {
 
 impl ProcessId {
     /// Identifies the process of a number; none if there is no such process.
-    pub(super) fn look(pid: i32) -> Option<Self> {
+    pub(crate) fn look(pid: i32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The name in parentheses may hold anything; fields are counted after it, from the third on.
         let (_, fields) = stat.rsplit_once(')')?;
@@ -26,12 +27,34 @@ impl ProcessId {
         (state != "Z" && state != "X").then_some(Self { pid, started })
     }
 
-    fn is_alive(self) -> bool {
+    pub(crate) fn is_alive(self) -> bool {
         Self::look(self.pid) == Some(self)
     }
 
+    /// Asks the process to end in order; false if there is no such process any more. No other process of the same number gets
+    /// the signal.
+    ///
+    /// # Errors
+    /// If the system refuses, as for the process of another user.
+    pub(crate) fn ask_to_end(self) -> io::Result<bool> {
+        let Some(pid) = Pid::from_raw(self.pid) else {
+            return Ok(false);
+        };
+        let sent = pidfd_open(pid, PidfdFlags::empty()).and_then(|process| {
+            // The descriptor stays with one process, so that the number is compared once.
+            match self.is_alive() {
+                true => pidfd_send_signal(&process, Signal::TERM).map(|()| true),
+                false => Ok(false),
+            }
+        });
+        match sent {
+            Err(Errno::SRCH) => Ok(false),
+            sent => Ok(sent?),
+        }
+    }
+
     /// Kills the process if it is still the same, and waits until it has ended; false if it has not after a while.
-    pub(super) fn end(self) -> bool {
+    pub(crate) fn end(self) -> bool {
         /// A killed process ends in milliseconds; one in an uninterruptible wait may never end.
         const PATIENCE: Duration = Duration::from_secs(5);
         let begun = Instant::now();
@@ -62,6 +85,7 @@ mod tests {
             ..seen
         };
         assert!(!other.is_alive() && other.end(), "another process of that number");
+        assert!(!other.ask_to_end().unwrap(), "nor is it asked");
         assert!(seen.is_alive(), "and it was not killed");
         assert!(seen.end());
         child.wait().unwrap();
