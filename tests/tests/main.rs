@@ -19,6 +19,7 @@ mod corpus;
 mod cosign;
 mod crash;
 mod delta;
+mod detached;
 mod disks;
 mod dist;
 mod docker;
@@ -67,6 +68,7 @@ fn main() -> std::process::ExitCode {
         cosign::TESTS,
         crash::TESTS,
         delta::TESTS,
+        detached::TESTS,
         disks::TESTS,
         dist::TESTS,
         dist::debian::TESTS,

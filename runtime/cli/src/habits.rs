@@ -5,6 +5,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 /// A word in the place of a command, and what says the same here. A word that would be a guess is not in the list: `rm` could
 /// remove an installation as well as a run.
 const HABITS: &[(&str, &str)] = &[
+    ("abort", "`cancel RUN`"),
     ("apply", "`install BUNDLE` or `upgrade NAME BUNDLE`"),
     ("compare", "`diff RUN RUN`"),
     (
@@ -25,6 +26,8 @@ const HABITS: &[(&str, &str)] = &[
         "`list` shows installations, and `store usage` what the local store has",
     ),
     ("info", "`explain BUNDLE`, or `doctor` for this machine"),
+    ("follow", "`attach RUN` follows a run, and `logs RUN --follow` what its tasks print"),
+    ("kill", "`cancel RUN`"),
     ("load", "`import FILE`"),
     ("man", "`manual --dir DIR` writes the manual pages"),
     ("ps", "`runs` lists runs"),
@@ -43,12 +46,17 @@ const HABITS: &[(&str, &str)] = &[
         "`registry ls HOST` lists repositories, and `registry tags REPOSITORY` the tags of one",
     ),
     ("start", "`run NAME`"),
+    ("stop", "`cancel RUN`"),
+    ("submit", "`run NAME --detach`"),
     ("tag", "`copy SRC DST`, whose DST has the new tag"),
     ("tags", "`registry tags REPOSITORY`"),
     ("template", "`plan NAME`"),
+    ("terminate", "`cancel RUN`"),
     ("test", "`lint DIR` or `plan NAME`"),
     ("update", "`upgrade NAME`"),
     ("validate", "`lint DIR`, or `verify BUNDLE`"),
+    ("wait", "`attach RUN` ends when the run does, with its exit code"),
+    ("watch", "`attach RUN` follows a run, and `logs RUN --follow` what its tasks print"),
 ];
 
 /// What to type instead of what clap does not know, if people know it from elsewhere. `parameters` are those of the bundle that

@@ -70,8 +70,16 @@ const EXAMPLES: &[Examples] = &[
         ],
     ),
     (
+        &["attach"],
+        &[("same attach last", "what the newest run does, until it ends")],
+    ),
+    (
         &["build"],
         &[("same build .", "build the folder's bundle into the local store")],
+    ),
+    (
+        &["cancel"],
+        &[("same cancel last", "stop the tasks of the newest run, and record that")],
     ),
     (
         &["copy"],

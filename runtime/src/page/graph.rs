@@ -1,5 +1,5 @@
 //! The graph of a run's tasks as a drawing: who waited for whom, layer below layer. A DAG within the pipeline is a frame that
-//! holds a drawing of its own. A large graph is scrolled and never made smaller.
+//! holds a drawing of its own. A large graph is scrolled and never made smaller; a loop with many items is one box.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,6 +8,7 @@ use samebundle_spec::limits;
 use samebundle_spec::pipeline::{Dag, Implementation, Pipeline, task_path};
 use samebundle_spec::record::{ArtifactRecord, OutputRecord, Run, RunStatus, TaskRecord};
 
+use super::loops::Loops;
 use super::text;
 
 /// Size of a task's box, in units of the drawing, which are pixels of the page.
@@ -29,6 +30,7 @@ pub(super) fn of_pipeline(pipeline: &Pipeline, run: &Run) -> Edges {
     let mut reader = OfPipeline {
         pipeline,
         began: run.tasks.iter().map(|task| task.name.as_str()).collect(),
+        loops: Loops::of(run),
         edges: Edges::new(),
     };
     if let Implementation::Dag(dag) = &pipeline.root.implementation {
@@ -40,6 +42,7 @@ pub(super) fn of_pipeline(pipeline: &Pipeline, run: &Run) -> Edges {
 struct OfPipeline<'a> {
     pipeline: &'a Pipeline,
     began: BTreeSet<&'a str>,
+    loops: Loops<'a>,
     edges: Edges,
 }
 
@@ -57,6 +60,9 @@ impl OfPipeline<'_> {
             else {
                 continue;
             };
+            if self.loops.has(&full(name)) {
+                continue;
+            }
             for path in self.places(&full(name), task.iterator.is_some()) {
                 self.dag(inner, &path);
             }
@@ -145,11 +151,9 @@ fn siblings<'a>(one: &'a str, other: &'a str) -> Option<(&'a str, &'a str)> {
 pub(super) fn draw(run: &Run, edges: &Edges, target: impl Fn(&str) -> Option<String>) -> Markup {
     let known: BTreeMap<&str, &TaskRecord> =
         run.tasks.iter().map(|task| (task.name.as_str(), task)).collect();
-    let names: BTreeSet<&str> = edges
-        .keys()
-        .map(String::as_str)
-        .chain(known.keys().copied())
-        .collect();
+    let loops = Loops::of(run);
+    let names = edges.keys().map(String::as_str).chain(known.keys().copied());
+    let names: BTreeSet<&str> = names.filter(|name| !loops.hold(name)).collect();
     if names.len() > limits::PAGE_TASKS {
         return html! { p.note { (names.len()) " tasks are too many to draw; they are listed below." } };
     }
@@ -157,6 +161,7 @@ pub(super) fn draw(run: &Run, edges: &Edges, target: impl Fn(&str) -> Option<Str
         edges,
         known,
         names: &names,
+        loops: &loops,
     };
     let whole = drawing.lay_out("");
     let (width, height) = (whole.width + 4.0, whole.height + 4.0);
@@ -166,6 +171,7 @@ pub(super) fn draw(run: &Run, edges: &Edges, target: impl Fn(&str) -> Option<Str
                 (drawing.show(&whole, &target))
             }
         }
+        (loops.list(&target))
     }
 }
 
@@ -173,6 +179,7 @@ struct Drawing<'a> {
     edges: &'a Edges,
     known: BTreeMap<&'a str, &'a TaskRecord>,
     names: &'a BTreeSet<&'a str>,
+    loops: &'a Loops<'a>,
 }
 
 /// A task or DAG with its place within the one around it.
@@ -313,7 +320,7 @@ impl<'a> Drawing<'a> {
     fn task(&self, name: &str, target: &impl Fn(&str) -> Option<String>) -> Markup {
         let task = self.known.get(name);
         let (class, word) = match task {
-            Some(task) => (task.status.word(), said(task)),
+            Some(task) => (task.status.word(), self.loops.said(name).unwrap_or_else(|| said(task))),
             None => ("", "not begun".to_owned()),
         };
         let node = html! {

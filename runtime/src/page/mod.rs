@@ -10,6 +10,7 @@ mod compare;
 mod document;
 mod graph;
 mod log;
+mod loops;
 mod run;
 mod sandbox;
 mod text;

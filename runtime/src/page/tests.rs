@@ -351,6 +351,41 @@ fn the_graph_has_layers_and_frames_and_stays_readable() {
     let _ = graph::draw(&one.run, &circle, |_| None);
 }
 
+/// A run with a loop of so many items, of which number 7 failed.
+fn with_a_loop(items: usize, folder: &Path) -> Known {
+    let mut one = shown(run_of("plain", "failed"), "plain", folder);
+    let task = |name: String, status: &str, items: Option<usize>| -> TaskRecord {
+        let task = json!({"name": name, "status": status, "attempts": 1, "items": items});
+        serde_json::from_value(task).unwrap()
+    };
+    one.run.tasks = vec![task("each".to_owned(), "failed", Some(items))];
+    for item in 0..items {
+        let status = if item == 7 { "failed" } else { "succeeded" };
+        one.run.tasks.push(task(format!("each/{item}"), status, None));
+        one.run.tasks.push(task(format!("each/{item}/a"), status, None));
+    }
+    one.run.tasks.push(task("never".to_owned(), "skipped", None));
+    one
+}
+
+#[test]
+fn a_loop_with_many_items_is_one_box_and_names_what_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let drawn = |items| {
+        let one = with_a_loop(items, folder.path());
+        graph::draw(&one.run, &graph::of_record(&one.run), |name| Some(format!("task-{name}"))).into_string()
+    };
+    let few = drawn(3);
+    assert_eq!(few.matches("class=\"node ").count(), 4, "an item each, and the branch that was not taken");
+    assert!(!few.contains("class=\"loops\""));
+    let many = drawn(200);
+    assert_eq!(many.matches("class=\"node ").count(), 2);
+    assert!(many.contains("200 items, 1 failed"), "{many}");
+    assert!(many.contains("200 items, 199 succeeded, 1 failed: <a href=\"#task-each/7\">7 failed</a>"), "{many}");
+    let most = drawn(5_000);
+    assert!(most.contains("5000 items, 1 failed"), "more than can be drawn are one box as well");
+}
+
 /// What is in a loop stands below each item that began, and not beside them as well.
 #[test]
 fn a_loop_is_drawn_item_by_item() {

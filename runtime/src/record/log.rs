@@ -359,6 +359,8 @@ mod tests {
                 task: task.to_owned(),
                 attempt: 1,
                 image: None,
+                items: None,
+                tries: None,
                 inputs: Default::default(),
             }))
         };

@@ -130,6 +130,9 @@ pub struct TaskSummary {
     pub status: RunStatus,
     /// How often it was started.
     pub attempts: u32,
+    /// How many items a loop has; absent for what is no loop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<u64>,
     /// How long it took, with all attempts; absent if it did not begin or has not ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
@@ -148,6 +151,7 @@ impl From<&TaskRecord> for TaskSummary {
             name: task.name.clone(),
             status: task.status,
             attempts: task.attempts,
+            items: task.items,
             seconds: times.map(|(started, finished)| seconds(started, finished)),
             exit_code: task.exit_code,
             taken_from: task.taken_from.clone(),

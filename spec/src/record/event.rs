@@ -87,6 +87,12 @@ pub struct TaskStarted {
     /// Manifest digest of its image; absent for a nested DAG.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Digest>,
+    /// How many items a loop has; absent for what is no loop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<u64>,
+    /// How many attempts there are at most; absent if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tries: Option<u32>,
     /// Inputs by name: parameters by value, artifacts by digest.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub inputs: BTreeMap<String, OutputRecord>,
@@ -257,6 +263,7 @@ impl Run {
         task.status = RunStatus::Running;
         task.attempts = started.attempt;
         task.image = started.image;
+        task.items = started.items;
         task.started.get_or_insert(time);
         task.finished = None;
         task.exit_code = None;

@@ -146,6 +146,9 @@ pub struct TaskRecord {
     /// Manifest digest of its image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Digest>,
+    /// How many items a loop has; absent for what is no loop, and in the records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items: Option<u64>,
     /// When it began first, RFC 3339 in UTC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Timestamp>,
@@ -191,6 +194,7 @@ impl TaskRecord {
             status: RunStatus::Running,
             attempts: 0,
             image: None,
+            items: None,
             started: None,
             finished: None,
             exit_code: None,

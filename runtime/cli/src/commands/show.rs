@@ -26,6 +26,9 @@ pub(crate) struct Show {
     /// Show these runs beside it, separated by spaces or commas, and mark what differs
     #[arg(long, value_name = "RUN", num_args = 1.., value_delimiter = ',', requires = "html")]
     compare: Vec<String>,
+    /// Of a run, show all items of its loops, also where many ended well
+    #[arg(long)]
+    all: bool,
 }
 
 impl Show {
@@ -46,13 +49,13 @@ impl Show {
         };
         match shown {
             Ok(report) => Ok(Report::new(text(&report, session.screen)?.trim_end(), &report)),
-            Err(error) => run(session, self.named.text()?).unwrap_or(Err(error)),
+            Err(error) => run(session, self.named.text()?, self.all).unwrap_or(Err(error)),
         }
     }
 }
 
 /// The run that a text names, which is no installation.
-fn run(session: &Session, text: &str) -> Option<Result<Report, CliError>> {
+fn run(session: &Session, text: &str, all: bool) -> Option<Result<Report, CliError>> {
     let request = RunsRequest {
         of: Some(text.to_owned()),
         ..RunsRequest::default()
@@ -62,7 +65,7 @@ fn run(session: &Session, text: &str) -> Option<Result<Report, CliError>> {
         return None;
     };
     report.tasks.as_ref()?;
-    let text = runs::one::text(one, &report, session.screen);
+    let text = runs::one::text(one, &report, all, session.screen);
     Some(text.map(|text| Report::new(text, &report)))
 }
 

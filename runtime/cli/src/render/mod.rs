@@ -4,10 +4,12 @@
 //! are emitted.
 
 pub(crate) mod error;
+mod live;
 pub(crate) mod progress;
 pub(crate) mod screen;
 pub(crate) mod size;
 pub(crate) mod table;
+pub(crate) mod tree;
 
 use std::io::{self, Write};
 

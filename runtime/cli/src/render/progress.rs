@@ -10,9 +10,10 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use samebundle_runtime::record::{Noise, own_part};
 use samebundle_runtime::{Amount, Event, Events, Logged, Working};
 use samebundle_spec::Digest;
-use samebundle_spec::record::{LogLine, RunEvent, RunEventKind, TaskFinished};
+use samebundle_spec::record::{RunEvent, RunEventKind, RunStatus, TaskFinished};
 use serde_json::{Value, json};
 
+use super::live::Live;
 use super::screen::Screen;
 use super::{safe, safe_lines, size};
 use crate::args::Output;
@@ -20,9 +21,6 @@ use crate::settings::Settings;
 
 /// A transfer of fewer bytes shows no bar: it ends before a person could read it.
 const BAR_FROM: u64 = 4 << 20;
-
-/// How much of the state of a line is shown beside the name of its task.
-const STATE_CHARACTERS: usize = 100;
 
 /// The interval at which clocks and spinners move.
 const TICK: Duration = Duration::from_millis(250);
@@ -120,6 +118,19 @@ impl RunLines {
             )),
             _ => None,
         }
+    }
+}
+
+/// Tells whether the tree of tasks shows an event, so that no line needs to.
+fn is_in_tree(logged: Logged<'_>) -> bool {
+    match logged {
+        Logged::Event(event) => match &event.kind {
+            RunEventKind::TaskFinished(finished) => {
+                !finished.will_retry && finished.status != RunStatus::Failed
+            }
+            _ => true,
+        },
+        Logged::Line(_) | Logged::Replaced(_) => false,
     }
 }
 
@@ -286,14 +297,13 @@ fn as_json(event: &Event) -> Value {
     }
 }
 
-/// Bars for transfers, a running clock for each task, lines for the rest.
+/// Bars for transfers, the tree of the tasks, lines for the rest.
 #[derive(Debug)]
 struct Terminal {
     verbose: u8,
     run: RunLines,
     bars: MultiProgress,
-    /// The tasks that run, by name.
-    tasks: Mutex<HashMap<String, ProgressBar>>,
+    live: Live,
     open: Mutex<HashMap<Digest, ProgressBar>>,
     /// The bar of the whole copy.
     whole: Mutex<Option<ProgressBar>>,
@@ -303,9 +313,9 @@ impl Terminal {
     fn new(verbose: u8, run: RunLines) -> Self {
         Self {
             verbose,
+            live: Live::new(run.screen),
             run,
             bars: MultiProgress::new(),
-            tasks: Mutex::default(),
             open: Mutex::default(),
             whole: Mutex::default(),
         }
@@ -350,41 +360,6 @@ impl Terminal {
 
     fn whole(&self) -> MutexGuard<'_, Option<ProgressBar>> {
         self.whole.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Shows a task while it runs, so that a person sees that a silent task is running.
-    fn task(&self, kind: &RunEventKind) {
-        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        match kind {
-            RunEventKind::TaskStarted(started) if !tasks.contains_key(&started.task) => {
-                let bar = self.bars.add(ProgressBar::new_spinner());
-                if let Ok(style) = ProgressStyle::with_template("  {spinner} {msg} {elapsed}") {
-                    bar.set_style(style);
-                }
-                bar.set_message(safe(&started.task));
-                bar.enable_steady_tick(TICK);
-                tasks.insert(started.task.clone(), bar);
-            }
-            RunEventKind::TaskFinished(finished) if !finished.will_retry => {
-                if let Some(bar) = tasks.remove(&finished.task) {
-                    bar.finish_and_clear();
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// Shows the newest state of a line that a task replaces, beside its name, as long as it is replaced.
-    fn replaced(&self, line: &LogLine, shown: &str) {
-        let tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(bar) = tasks.get(&line.task) {
-            let shown: String = shown.chars().take(STATE_CHARACTERS).collect();
-            bar.set_message(
-                format!("{} {}", safe(&line.task), safe(&shown))
-                    .trim_end()
-                    .to_owned(),
-            );
-        }
     }
 
     fn new_bar(&self, digest: Digest, total: u64) -> ProgressBar {
@@ -442,11 +417,12 @@ impl Events for Terminal {
 
     fn logged(&self, logged: Logged<'_>) {
         match logged {
-            Logged::Event(event) => self.task(&event.kind),
-            Logged::Replaced(line) => self.replaced(line, &line.line),
-            Logged::Line(line) => self.replaced(line, ""),
+            Logged::Event(event) => self.live.take(event, &self.bars),
+            Logged::Replaced(line) => self.live.replaced(line, &line.line),
+            Logged::Line(line) => self.live.replaced(line, ""),
         }
-        if let Some(line) = self.run.line(logged) {
+        let told = self.verbose > 0 || !is_in_tree(logged);
+        if let Some(line) = self.run.line(logged).filter(|_| told) {
             drop(self.bars.println(line));
         }
     }

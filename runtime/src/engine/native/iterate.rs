@@ -20,7 +20,7 @@ use super::dag::failed;
 use super::error::TaskError;
 
 /// An item of a loop.
-enum Item {
+pub(super) enum Item {
     Value(Value),
     Artifact(Box<Artifact>),
 }
@@ -84,7 +84,7 @@ impl Execution<'_> {
 }
 
 /// The items of a loop.
-fn items(iteration: &Iteration, inputs: &Values) -> Result<Vec<Item>, TaskError> {
+pub(super) fn items(iteration: &Iteration, inputs: &Values) -> Result<Vec<Item>, TaskError> {
     let no_items = |input: &str| TaskError::NoItems {
         input: input.to_owned(),
     };

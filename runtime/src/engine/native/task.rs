@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use samebundle_spec::pipeline::{Component, ExecutorKind, Implementation, Retry, Task};
+use samebundle_spec::pipeline::{Component, ExecutorKind, Implementation, Iteration, Retry, Task};
 use samebundle_spec::record::{OutputRecord, RunEventKind, RunStatus, TakenFrom, TaskFinished, TaskStarted};
 use samebundle_spec::{Digest, Timestamp};
 
 use super::Execution;
 use super::artifact::{TaskEnd, Values};
+use super::iterate::items;
 
 /// How an attempt ended, with the exit code of its container.
 struct Attempt {
@@ -41,6 +42,32 @@ struct Begun<'a> {
     first: Timestamp,
 }
 
+/// What is known of an attempt when it begins.
+#[derive(Clone, Copy)]
+struct Begins {
+    attempt: u32,
+    /// How many items it has, if it is a loop.
+    items: Option<u64>,
+    /// How many attempts there are at most.
+    tries: Option<u32>,
+}
+
+impl Begins {
+    fn attempt(attempt: u32) -> Self {
+        Self {
+            attempt,
+            items: None,
+            tries: None,
+        }
+    }
+}
+
+/// How many items a loop has; none if its list is no list, which the loop itself says.
+fn items_of(iteration: &Iteration, inputs: &Values) -> Option<u64> {
+    let items = items(iteration, inputs).ok()?;
+    u64::try_from(items.len()).ok()
+}
+
 impl Execution<'_> {
     /// Runs a task to its end. `path` is its name after those of its parents. A loop is retried item by item.
     pub(super) async fn task(
@@ -54,7 +81,11 @@ impl Execution<'_> {
             let recorded = inputs.to_records();
             return self.attempts(path, task, component, inputs, recorded).await;
         };
-        let first = self.started(&path, 1, component, inputs.to_records());
+        let begins = Begins {
+            items: items_of(iteration, &inputs),
+            ..Begins::attempt(1)
+        };
+        let first = self.started(&path, begins, component, inputs.to_records());
         let end = self.iterate(&path, (component, iteration), task, inputs).await;
         let begun = Begun {
             task: &path,
@@ -112,7 +143,7 @@ impl Execution<'_> {
         let begun = Begun {
             task: path,
             attempt: 0,
-            first: self.started(path, 0, component, recorded),
+            first: self.started(path, Begins::attempt(0), component, recorded),
         };
         self.finished(&begun, &attempt, false);
         // What a person named for this run is not for later ones.
@@ -161,7 +192,11 @@ impl Execution<'_> {
         let mut failures = past.as_ref().map_or(0, |past| past.failures);
         let mut number = past.map_or(1, |past| past.next(goes_on));
         loop {
-            let began = self.started(path, number, component, recorded.clone());
+            let begins = Begins {
+                tries: retry.map(|retry| retry.retries.saturating_add(1)),
+                ..Begins::attempt(number)
+            };
+            let began = self.started(path, begins, component, recorded.clone());
             let begun = Begun {
                 task: path,
                 attempt: number,
@@ -216,7 +251,7 @@ impl Execution<'_> {
         let begun = Begun {
             task: path,
             attempt: 1,
-            first: self.started(path, 1, component, BTreeMap::new()),
+            first: self.started(path, Begins::attempt(1), component, BTreeMap::new()),
         };
         let attempt = Attempt::without_container(end);
         self.finished(&begun, &attempt, false);
@@ -240,10 +275,11 @@ impl Execution<'_> {
     fn started(
         &self,
         path: &str,
-        attempt: u32,
+        begins: Begins,
         component: &Component,
         inputs: BTreeMap<String, OutputRecord>,
     ) -> Timestamp {
+        let attempt = begins.attempt;
         let past = self.resumed().past(path);
         let first = past.as_ref().and_then(|past| past.started);
         if let (Some(past), Some(first)) = (past, first)
@@ -257,6 +293,8 @@ impl Execution<'_> {
             task: path.to_owned(),
             attempt,
             image: self.image_digest(component, &inputs, path),
+            items: begins.items,
+            tries: begins.tries.filter(|tries| *tries > 1),
             inputs,
         }));
         first.unwrap_or(began)

@@ -68,6 +68,8 @@ fn task_started(task: &str) -> RunEventKind {
         task: task.to_owned(),
         attempt: 1,
         image: None,
+        items: None,
+        tries: None,
         inputs: [("n".to_owned(), OutputRecord::Value(json!(i64::MIN)))].into(),
     })
 }

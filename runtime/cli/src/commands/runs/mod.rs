@@ -54,6 +54,9 @@ pub(crate) struct Runs {
     /// Show these metrics, separated by commas [default: all that fit]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     metrics: Vec<String>,
+    /// Of one run, show all items of its loops, also where many ended well
+    #[arg(long)]
+    all: bool,
     #[command(subcommand)]
     verb: Option<Verb>,
 }
@@ -98,7 +101,7 @@ impl Runs {
                 "there are no runs yet; `run NAME` makes one".to_owned()
             }
             [] => "there are no such runs".to_owned(),
-            [run] if report.tasks.is_some() => one::text(run, &report, session.screen)?,
+            [run] if report.tasks.is_some() => one::text(run, &report, self.all, session.screen)?,
             _ => list(&request, &report, session.screen),
         };
         Ok(Report::new(text, &report))

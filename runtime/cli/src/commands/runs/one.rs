@@ -1,7 +1,6 @@
 //! One run as text: what went in, what its tasks did, what was measured, and what came out.
 
 use std::fmt::Write;
-use std::time::Duration;
 
 use samebundle_runtime::verbs::{RunSummary, RunsReport, TaskSummary};
 
@@ -9,29 +8,20 @@ use super::{ago, measured, status, took};
 use crate::commands::outputs::left;
 use crate::error::CliError;
 use crate::render::screen::Screen;
+use crate::render::tree::{Fold, Node, Row, Tree};
 use crate::render::{safe, safe_lines, size, table::Column, table::table};
 
-/// The text of one run.
+/// The text of one run. With `all`, no item of a loop is left out.
 pub(in crate::commands) fn text(
     run: &RunSummary,
     report: &RunsReport,
+    all: bool,
     screen: Screen,
 ) -> Result<String, CliError> {
     let mut text = head(run, screen)?;
     let columns = ["parameter".into(), "value".into(), Column::whole("by")];
     section(&mut text, screen, columns, parameters(run))?;
-    let tasks = report.tasks.iter().flatten();
-    let taken = tasks.clone().any(|task| task.taken_from.is_some());
-    let tasks = tasks.map(|one| task(one, taken));
-    let mut columns = vec![
-        Column::from("task"),
-        status(),
-        Column::number("took"),
-        Column::number("attempts"),
-        Column::number("exit code"),
-    ];
-    columns.extend(taken.then(|| Column::from("taken over from")));
-    section(&mut text, screen, columns, tasks)?;
+    tasks(&mut text, report.tasks.as_deref().unwrap_or_default(), all, screen)?;
     let metrics = run.metrics.iter();
     let metrics = metrics.map(|(name, number)| vec![safe(name), measured(number.0, screen)]);
     section(
@@ -115,25 +105,36 @@ fn section(
     Ok(())
 }
 
-/// `taken` says whether there is a column for where a result came from.
-fn task(task: &TaskSummary, taken: bool) -> Vec<String> {
-    let took = task.seconds.map(|seconds| {
-        let took = Duration::try_from_secs_f64(seconds);
-        size::duration(took.unwrap_or_default())
+/// The tasks as a tree, each below what it stands in.
+fn tasks(text: &mut String, tasks: &[TaskSummary], all: bool, screen: Screen) -> Result<(), CliError> {
+    let tree = Tree::of(tasks);
+    let rows = tree.rows(if all { Fold::Nothing } else { Fold::Ended });
+    let taken = tasks.iter().any(|task| task.taken_from.is_some());
+    let items = tasks.iter().any(|task| task.items.is_some());
+    let mut columns = vec![Column::from("task"), status()];
+    columns.extend(items.then(|| Column::from("items")));
+    columns.extend(["took", "attempts", "exit code"].map(Column::number));
+    columns.extend(taken.then(|| Column::from("taken over from")));
+    let cells = rows.iter().map(|row| match row {
+        Row::Node(depth, node, running) => cells(*depth, node, *running, (items, taken)),
+        Row::More(depth, more) => {
+            let more = size::count(usize::try_from(*more).unwrap_or(usize::MAX), "more item");
+            vec![format!("{}… {more}: --all shows them", "  ".repeat(*depth))]
+        }
     });
-    let code = task.exit_code.map(|code| code.to_string());
-    let from = task.taken_from.as_ref();
-    let from = from.map(|from| match from.task == task.name {
-        true => format!("run {}", from.run),
-        false => format!("run {}, task {}", from.run, safe(&from.task)),
-    });
-    let columns = [
-        safe(&task.name),
-        task.status.word().to_owned(),
-        took.unwrap_or_default(),
-        task.attempts.to_string(),
+    section(text, screen, columns, cells)
+}
+
+/// The cells of one task; which of the optional columns there are is given.
+fn cells(depth: usize, node: &Node, running: u64, (items, taken): (bool, bool)) -> Vec<String> {
+    let code = node.exit_code.map(|code| code.to_string());
+    let progress = items.then(|| node.progress(running));
+    let from = taken.then(|| node.taken.clone().unwrap_or_default());
+    let first = [format!("{}{}", "  ".repeat(depth), node.name), node.status.word().to_owned()];
+    let numbers = [
+        node.took(None).map(size::duration).unwrap_or_default(),
+        node.attempt.to_string(),
         code.unwrap_or_default(),
     ];
-    let from = taken.then(|| from.unwrap_or_default());
-    columns.into_iter().chain(from).collect()
+    first.into_iter().chain(progress).chain(numbers).chain(from).collect()
 }
