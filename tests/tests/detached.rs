@@ -60,7 +60,9 @@ fn home(sandbox: &Sandbox, seconds: &str) -> Option<Home> {
 /// Begins a run, with the secret in the environment.
 fn detach(home: &Home, words: &[&str]) -> String {
     let mut command = home.command([words, &["--detach", "-o", "json"]].concat());
-    let begun = samebundle_tests::Ran::of(command.env("KEY", "correct-horse")).ok().json();
+    let begun = samebundle_tests::Ran::of(command.env("KEY", "correct-horse"))
+        .ok()
+        .json();
     assert_eq!(begun["detached"], true, "{begun}");
     begun["run"].as_str().unwrap().to_owned()
 }
@@ -97,7 +99,9 @@ fn has_ended_tasks(home: &Home, run: &str) -> bool {
 }
 
 fn signal(process: u32, name: &str) {
-    let killed = Command::new("kill").args(["-s", name, &process.to_string()]).status();
+    let killed = Command::new("kill")
+        .args(["-s", name, &process.to_string()])
+        .status();
     assert!(killed.unwrap().success());
 }
 
@@ -110,7 +114,11 @@ fn a_detached_run_is_followed_and_ended_from_elsewhere() {
     let of_run = process(&home, &run);
     // Fields from the state on: parent, group, session, terminal.
     let fields = stat(of_run);
-    assert_eq!((&fields[3], fields[4].as_str()), (&of_run.to_string(), "0"), "it has its own session");
+    assert_eq!(
+        (&fields[3], fields[4].as_str()),
+        (&of_run.to_string(), "0"),
+        "it has its own session"
+    );
     let line = std::fs::read(format!("/proc/{of_run}/cmdline")).unwrap();
     assert!(!String::from_utf8_lossy(&line).contains("correct-horse"));
 
@@ -127,13 +135,24 @@ fn a_detached_run_is_followed_and_ended_from_elsewhere() {
     assert_eq!(status(&home), "running", "whoever leaves it does not end it");
 
     let cancelled = home.ok(["cancel", &run, "-o", "json"]).json();
-    assert_eq!((&cancelled["cancelled"], &cancelled["status"]), (&true.into(), &"cancelled".into()));
+    assert_eq!(
+        (&cancelled["cancelled"], &cancelled["status"]),
+        (&true.into(), &"cancelled".into())
+    );
     let seen = other.finish().exits(130);
     assert!(seen.stderr.contains("task each cancelled"), "{}", seen.stderr);
-    assert!(!Path::new(&format!("/proc/{of_run}")).exists());
+    // Whoever takes over orphans may not have collected it yet.
+    let is_there = Path::new(&format!("/proc/{of_run}")).exists() && stat(of_run)[0] != "Z";
+    assert!(!is_there, "its process is gone");
     left_nothing(&home);
     let again = home.ok(["cancel", &run]);
-    assert!(again.stdout.contains("had ended before (cancelled), and nothing was changed"), "{}", again.stdout);
+    assert!(
+        again
+            .stdout
+            .contains("had ended before (cancelled), and nothing was changed"),
+        "{}",
+        again.stdout
+    );
     let _ = home.run(["attach", &run]).exits(130);
     let _ = home.run(["cancel", "nothing"]).exits(5);
 }
@@ -147,10 +166,18 @@ fn a_detached_run_that_is_killed_goes_on_detached() {
     wait_for("no task ended", || has_ended_tasks(&home, &run));
     signal(u32::try_from(process(&home, &run)).unwrap(), "KILL");
     let followed = home.run(["attach", &run]).exits(3);
-    assert!(followed.stderr.contains("its process is gone"), "{}", followed.stderr);
+    assert!(
+        followed.stderr.contains("its process is gone"),
+        "{}",
+        followed.stderr
+    );
     assert_eq!(status(&home), "interrupted");
     let unchanged = home.ok(["cancel", &run]);
-    assert!(unchanged.stdout.contains("nothing was changed"), "{}", unchanged.stdout);
+    assert!(
+        unchanged.stdout.contains("nothing was changed"),
+        "{}",
+        unchanged.stdout
+    );
 
     assert_eq!(detach(&home, &["resume", &run]), run);
     let followed = home.ok(["attach", &run]);
@@ -167,7 +194,7 @@ fn what_keeps_a_run_from_beginning_is_the_error_of_its_command() {
     let Some(home) = home(&sandbox, "0") else {
         return skip(NONE);
     };
-    let secret = home.run(["run", "each", "--detach"]).exits(2);
+    let secret = home.run(["run", "each", "--detach"]).exits(1);
     assert!(secret.stderr.contains("site"), "{}", secret.stderr);
     let _ = home.run(["run", "other", "--detach"]).exits(5);
     // What only the other process finds.
@@ -176,6 +203,10 @@ fn what_keeps_a_run_from_beginning_is_the_error_of_its_command() {
     std::fs::write(&runs, "no folder").unwrap();
     let mut command = home.command(["run", "each", "--detach"]);
     let failed = samebundle_tests::Ran::of(command.env("KEY", "correct-horse")).exits(8);
-    assert!(failed.stderr.starts_with("error: ") || failed.stderr.contains("\nerror: "), "{}", failed.stderr);
+    assert!(
+        failed.stderr.starts_with("error: ") || failed.stderr.contains("\nerror: "),
+        "{}",
+        failed.stderr
+    );
     assert!(!failed.stdout.contains("goes on"), "{}", failed.stdout);
 }

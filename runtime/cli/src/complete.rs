@@ -137,9 +137,10 @@ fn what(path: &[String], arg: &Arg) -> Option<What> {
         (_, "env") => Some(What::Environments),
         (_, "task") => Some(What::Tasks),
         (["outputs"], "run") => Some(What::Runs),
-        (["runs"], "of") | (["runs", _], "runs") | (["logs" | "resume" | "attach" | "cancel"], "run") | (["diff"], "runs") => {
-            Some(What::RunsAndInstallations)
-        }
+        (["runs"], "of")
+        | (["runs", _], "runs")
+        | (["logs" | "resume" | "attach" | "cancel"], "run")
+        | (["diff"], "runs") => Some(What::RunsAndInstallations),
         (["runs"], "metrics") => Some(What::Metrics),
         (["runs"], "sort") => Some(What::Sorts),
         (["runs"], "conditions") => Some(What::Conditions),

@@ -26,7 +26,10 @@ const HABITS: &[(&str, &str)] = &[
         "`list` shows installations, and `store usage` what the local store has",
     ),
     ("info", "`explain BUNDLE`, or `doctor` for this machine"),
-    ("follow", "`attach RUN` follows a run, and `logs RUN --follow` what its tasks print"),
+    (
+        "follow",
+        "`attach RUN` follows a run, and `logs RUN --follow` what its tasks print",
+    ),
     ("kill", "`cancel RUN`"),
     ("load", "`import FILE`"),
     ("man", "`manual --dir DIR` writes the manual pages"),
@@ -56,7 +59,10 @@ const HABITS: &[(&str, &str)] = &[
     ("update", "`upgrade NAME`"),
     ("validate", "`lint DIR`, or `verify BUNDLE`"),
     ("wait", "`attach RUN` ends when the run does, with its exit code"),
-    ("watch", "`attach RUN` follows a run, and `logs RUN --follow` what its tasks print"),
+    (
+        "watch",
+        "`attach RUN` follows a run, and `logs RUN --follow` what its tasks print",
+    ),
 ];
 
 /// What to type instead of what clap does not know, if people know it from elsewhere. `parameters` are those of the bundle that

@@ -13,8 +13,8 @@ const GROUPS: &[(&str, &[&str])] = &[
     (
         "Whoever runs a program again",
         &[
-            "explain", "verify", "trust", "install", "create", "import", "plan", "run", "resume", "attach", "cancel", "runs",
-            "logs", "outputs", "diff", "export",
+            "explain", "verify", "trust", "install", "create", "import", "plan", "run", "resume", "attach",
+            "cancel", "runs", "logs", "outputs", "diff", "export",
         ],
     ),
     (
@@ -79,7 +79,10 @@ const EXAMPLES: &[Examples] = &[
     ),
     (
         &["cancel"],
-        &[("same cancel last", "stop the tasks of the newest run, and record that")],
+        &[(
+            "same cancel last",
+            "stop the tasks of the newest run, and record that",
+        )],
     ),
     (
         &["copy"],

@@ -320,7 +320,10 @@ impl<'a> Drawing<'a> {
     fn task(&self, name: &str, target: &impl Fn(&str) -> Option<String>) -> Markup {
         let task = self.known.get(name);
         let (class, word) = match task {
-            Some(task) => (task.status.word(), self.loops.said(name).unwrap_or_else(|| said(task))),
+            Some(task) => (
+                task.status.word(),
+                self.loops.said(name).unwrap_or_else(|| said(task)),
+            ),
             None => ("", "not begun".to_owned()),
         };
         let node = html! {

@@ -23,7 +23,10 @@ struct Items<'a> {
 
 impl Items<'_> {
     fn count(&self, status: RunStatus) -> usize {
-        self.began.iter().filter(|(_, item)| item.status == status).count()
+        self.began
+            .iter()
+            .filter(|(_, item)| item.status == status)
+            .count()
     }
 
     /// How many ended.
@@ -110,7 +113,10 @@ fn summary(name: &str, items: &Items<'_>, target: &impl Fn(&str) -> Option<Strin
     let counts = counts.iter().filter(|(count, _)| *count > 0);
     let counts: Vec<String> = counts.map(|(count, word)| format!("{count} {word}")).collect();
     let well = [RunStatus::Succeeded, RunStatus::Skipped];
-    let others = items.began.iter().filter(|(_, item)| !well.contains(&item.status));
+    let others = items
+        .began
+        .iter()
+        .filter(|(_, item)| !well.contains(&item.status));
     let others: Vec<&(u64, &TaskRecord)> = others.collect();
     html! {
         b { (name) } ": " (items.all()) " items, " (counts.join(", "))

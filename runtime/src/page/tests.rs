@@ -373,17 +373,30 @@ fn a_loop_with_many_items_is_one_box_and_names_what_failed() {
     let folder = tempfile::tempdir().unwrap();
     let drawn = |items| {
         let one = with_a_loop(items, folder.path());
-        graph::draw(&one.run, &graph::of_record(&one.run), |name| Some(format!("task-{name}"))).into_string()
+        graph::draw(&one.run, &graph::of_record(&one.run), |name| {
+            Some(format!("task-{name}"))
+        })
+        .into_string()
     };
     let few = drawn(3);
-    assert_eq!(few.matches("class=\"node ").count(), 4, "an item each, and the branch that was not taken");
+    assert_eq!(
+        few.matches("class=\"node ").count(),
+        4,
+        "an item each, and the branch that was not taken"
+    );
     assert!(!few.contains("class=\"loops\""));
     let many = drawn(200);
     assert_eq!(many.matches("class=\"node ").count(), 2);
     assert!(many.contains("200 items, 1 failed"), "{many}");
-    assert!(many.contains("200 items, 199 succeeded, 1 failed: <a href=\"#task-each/7\">7 failed</a>"), "{many}");
+    assert!(
+        many.contains("200 items, 199 succeeded, 1 failed: <a href=\"#task-each/7\">7 failed</a>"),
+        "{many}"
+    );
     let most = drawn(5_000);
-    assert!(most.contains("5000 items, 1 failed"), "more than can be drawn are one box as well");
+    assert!(
+        most.contains("5000 items, 1 failed"),
+        "more than can be drawn are one box as well"
+    );
 }
 
 /// What is in a loop stands below each item that began, and not beside them as well.

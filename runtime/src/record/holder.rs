@@ -47,7 +47,8 @@ impl Holder {
     pub(super) fn read(lock: &Path) -> io::Result<Option<Self>> {
         let bytes = fs::read(lock)?;
         let holder: Option<Self> = json::from_slice_wide(&bytes, limits::RUN_BYTES).ok();
-        let near = |one: &Self| Some(&one.boot) == boot().as_ref() && Some(&one.namespace) == namespace().as_ref();
+        let near =
+            |one: &Self| Some(&one.boot) == boot().as_ref() && Some(&one.namespace) == namespace().as_ref();
         Ok(holder.filter(near).filter(|one| one.process.is_alive()))
     }
 
@@ -57,6 +58,11 @@ impl Holder {
     /// If the system refuses, as for the process of another user.
     pub fn ask_to_end(&self) -> io::Result<bool> {
         self.process.ask_to_end()
+    }
+
+    /// Tells whether the process is there.
+    pub fn is_alive(&self) -> bool {
+        self.process.is_alive()
     }
 
     /// Kills the process; false if it does not end.

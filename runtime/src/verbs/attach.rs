@@ -95,8 +95,16 @@ impl Shown {
             };
             let watcher = &site.context.events;
             match line_first {
-                true => self.line.take().iter().for_each(|line| watcher.logged(Logged::Line(line))),
-                false => self.event.take().iter().for_each(|event| watcher.logged(Logged::Event(event))),
+                true => self
+                    .line
+                    .take()
+                    .iter()
+                    .for_each(|line| watcher.logged(Logged::Line(line))),
+                false => self
+                    .event
+                    .take()
+                    .iter()
+                    .for_each(|event| watcher.logged(Logged::Event(event))),
             }
         }
     }

@@ -8,10 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{Site, VerbError};
 use crate::lifecycle;
-use crate::record::Runs;
+use crate::record::{Holder, Runs};
 
 /// How long is waited before the run is looked at again.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long the process of a run that has ended is waited for.
+const LAST: Duration = Duration::from_secs(2);
 
 /// Asks to end a run.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -53,39 +56,48 @@ pub struct CancelReport {
 pub async fn cancel(site: &Site, request: &CancelRequest) -> Result<CancelReport, VerbError> {
     let runs = Runs::new(site.home());
     let id = runs.find_id(&request.run)?;
-    let mut asked = false;
-    if runs.goes_on(&id)? {
-        asked = ask(site, &runs, &id)?;
-        let grace = Duration::from_secs(request.grace);
-        if asked && !released(&runs, &id, grace).await? {
+    let asked = match runs.goes_on(&id)? {
+        true => ask(site, &runs, &id)?,
+        false => None,
+    };
+    if let Some(holder) = &asked {
+        if !released(&runs, &id, Duration::from_secs(request.grace)).await? {
             kill(site, &runs, &id).await?;
         }
-    }
-    if asked {
         end_rest(site, &runs, &id).await?;
+        gone(holder).await;
     }
     let mut run = runs.get(&id)?;
     runs.see(&mut run)?;
     Ok(CancelReport {
-        cancelled: asked && run.status == RunStatus::Cancelled,
+        cancelled: asked.is_some() && run.status == RunStatus::Cancelled,
         status: run.status,
         run: id,
     })
 }
 
-/// Asks the process of a run to end it; false if the run has ended in the meantime.
-fn ask(site: &Site, runs: &Runs<'_>, id: &RunId) -> Result<bool, VerbError> {
+/// Asks the process of a run to end it; none if the run has ended in the meantime.
+fn ask(site: &Site, runs: &Runs<'_>, id: &RunId) -> Result<Option<Holder>, VerbError> {
     let Some(holder) = runs.holder(id)? else {
         return match runs.goes_on(id)? {
             true => Err(VerbError::RunElsewhere { run: id.to_string() }),
-            false => Ok(false),
+            false => Ok(None),
         };
     };
     site.step(format!("end run {id}"));
-    holder.ask_to_end().map_err(|source| VerbError::NotEnded {
+    let asked = holder.ask_to_end().map_err(|source| VerbError::NotEnded {
         run: id.to_string(),
         source,
-    })
+    })?;
+    Ok(asked.then_some(holder))
+}
+
+/// Waits a little until the process of a run that has ended is gone. It may still tell others of the run, and is left to it.
+async fn gone(holder: &Holder) {
+    let begun = Instant::now();
+    while holder.is_alive() && begun.elapsed() < LAST {
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// Waits until no process holds the lock of a run; false if one still does after a while.
@@ -120,7 +132,10 @@ async fn kill(site: &Site, runs: &Runs<'_>, id: &RunId) -> Result<(), VerbError>
 async fn end_rest(site: &Site, runs: &Runs<'_>, id: &RunId) -> Result<(), VerbError> {
     if let Some(log) = runs.abandoned(&site.context, id)? {
         let drivers = site.drivers(&site.store().await?);
-        let why = (RunStatus::Cancelled, "it was cancelled, and its process did not end in order");
+        let why = (
+            RunStatus::Cancelled,
+            "it was cancelled, and its process did not end in order",
+        );
         Box::pin(lifecycle::end_abandoned(&site.context, &drivers, log, why)).await?;
     }
     Ok(())

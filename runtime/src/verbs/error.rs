@@ -166,7 +166,9 @@ pub enum VerbError {
         run: String,
     },
     /// The process of a run does not end, or gets no signal.
-    #[error("run {run} could not be cancelled: its process could not be ended; do it as the user who began the run")]
+    #[error(
+        "run {run} could not be cancelled: its process could not be ended; do it as the user who began the run"
+    )]
     NotEnded {
         /// The run.
         run: String,

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::credentials;
-use super::outside::SiteOutside;
 use super::metadata::{self, MetadataGiven};
+use super::outside::SiteOutside;
 use super::resolve::open_installed;
 use super::run::{RunReport, ended};
 use super::{CredentialsGiven, Given, Site, VerbError};

@@ -202,11 +202,7 @@ fn report(planned: Planned) -> Result<PlanReport, VerbError> {
 /// As [`plan`]; or if the run could not be done or recorded.
 pub async fn run(site: &Site, request: RunRequest) -> Result<RunReport, VerbError> {
     let metadata = request.metadata.clone();
-    let Ready {
-        store,
-        machine,
-        plan,
-    } = ready(site, request).await?;
+    let Ready { store, machine, plan } = ready(site, request).await?;
     // A caller may have little stack, and the future of a run is large.
     let run = Box::pin(lifecycle::run(
         &site.context,
@@ -239,11 +235,7 @@ pub(super) async fn ready(site: &Site, request: RunRequest) -> Result<Ready, Ver
     plan.reuse = reuse(site, &given, &plan)?;
     plan.secrets = credentials::read(site, credentials).await?;
     plan.outside = Arc::new(SiteOutside(site.clone()));
-    Ok(Ready {
-        store,
-        machine,
-        plan,
-    })
+    Ok(Ready { store, machine, plan })
 }
 
 /// Finds what is taken over.

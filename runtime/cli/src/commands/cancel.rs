@@ -37,8 +37,13 @@ fn text(report: &CancelReport, program: &str) -> String {
     match (report.cancelled, status) {
         (true, _) => format!("run {run} is cancelled; nothing of it is left running"),
         (false, RunStatus::Interrupted) => {
-            format!("run {run} was interrupted before, and nothing was changed; `{program} resume {run}` goes on with it")
+            format!(
+                "run {run} was interrupted before, and nothing was changed; `{program} resume {run}` goes on with it"
+            )
         }
-        (false, _) => format!("run {run} had ended before ({}), and nothing was changed", status.word()),
+        (false, _) => format!(
+            "run {run} had ended before ({}), and nothing was changed",
+            status.word()
+        ),
     }
 }

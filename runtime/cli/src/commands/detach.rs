@@ -134,7 +134,11 @@ async fn begun(other: &mut Child, handed: &[u8]) -> Result<RunId, CliError> {
     drop(stdout.read_line(&mut said).await);
     let id = |text: &str| -> Option<RunId> {
         let begun: Value = serde_json::from_str(text).ok()?;
-        begun["run"].as_str()?.parse().ok().filter(|_| begun["error"].is_null())
+        begun["run"]
+            .as_str()?
+            .parse()
+            .ok()
+            .filter(|_| begun["error"].is_null())
     };
     if let Some(run) = id(&said) {
         return Ok(run);
@@ -147,9 +151,13 @@ async fn begun(other: &mut Child, handed: &[u8]) -> Result<RunId, CliError> {
 
 /// The error of the other process as one of this.
 fn failure(error: &Value) -> Option<CliError> {
-    let kind = ErrorKind::ALL.into_iter().find(|kind| error["kind"] == kind.word())?;
+    let kind = ErrorKind::ALL
+        .into_iter()
+        .find(|kind| error["kind"] == kind.word())?;
     let causes = error["causes"].as_array().into_iter().flatten();
-    let texts = std::iter::once(&error["message"]).chain(causes).filter_map(Value::as_str);
+    let texts = std::iter::once(&error["message"])
+        .chain(causes)
+        .filter_map(Value::as_str);
     let message = texts.collect::<Vec<_>>().join(": ");
     Some(CliError::NotBegun { kind, message })
 }
@@ -266,7 +274,10 @@ impl Detached {
 
 fn handed() -> io::Result<Handed> {
     let mut bytes = Vec::new();
-    io::stdin().lock().take(limits::RUN_BYTES).read_to_end(&mut bytes)?;
+    io::stdin()
+        .lock()
+        .take(limits::RUN_BYTES)
+        .read_to_end(&mut bytes)?;
     Ok(serde_json::from_slice(&bytes)?)
 }
 
@@ -287,7 +298,11 @@ impl Begins {
         let mut stdout = io::stdout().lock();
         drop(writeln!(stdout, "{}", json!({"run": run})).and_then(|()| stdout.flush()));
         let path = self.runs.join(run.as_str()).join(SAID);
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path);
         // Without the file, what is said from here on is lost, and the run is not.
         if let Ok(file) = file.or_else(|_| OpenOptions::new().write(true).open("/dev/null")) {
             let _ = rustix::stdio::dup2_stdout(&file);

@@ -157,7 +157,9 @@ pub(super) fn ended(session: &Session, run: RunReport) -> Result<Report, CliErro
 fn interrupted(session: &Session, run: &RunReport, report: Report) -> CliError {
     let (id, program) = (&run.run, session.program());
     CliError::Failed {
-        message: format!("run {id} was interrupted: its process is gone; `{program} resume {id}` goes on with it"),
+        message: format!(
+            "run {id} was interrupted: its process is gone; `{program} resume {id}` goes on with it"
+        ),
         report: Box::new(report),
     }
 }

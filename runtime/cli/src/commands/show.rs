@@ -26,7 +26,7 @@ pub(crate) struct Show {
     /// Show these runs beside it, separated by spaces or commas, and mark what differs
     #[arg(long, value_name = "RUN", num_args = 1.., value_delimiter = ',', requires = "html")]
     compare: Vec<String>,
-    /// Of a run, show all items of its loops, also where many ended well
+    /// Of a run, show everything: all items of loops, all metrics and outputs
     #[arg(long)]
     all: bool,
 }

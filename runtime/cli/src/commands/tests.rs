@@ -13,6 +13,7 @@ fn helps(command: &mut Command, path: &str, into: &mut Vec<(String, String)>) {
     into.push((path.replace(' ', "-"), command.render_long_help().to_string()));
     let names: Vec<String> = command
         .get_subcommands()
+        .filter(|sub| !sub.is_hide_set())
         .map(|sub| sub.get_name().to_owned())
         .collect();
     for name in names.iter().filter(|name| *name != "help") {

@@ -160,9 +160,18 @@ fn left_out(lines: &mut Vec<Line<'_>>, room: usize) -> Option<String> {
     let mut ranks: Vec<((u8, usize), usize)> = lines.iter().map(Line::rank).zip(0..).collect();
     ranks.sort_unstable();
     // One line says what is left out.
-    let out: Vec<usize> = ranks.iter().take(lines.len() + 1 - room).map(|(_, at)| *at).collect();
+    let out: Vec<usize> = ranks
+        .iter()
+        .take(lines.len() + 1 - room)
+        .map(|(_, at)| *at)
+        .collect();
     let count = |status: RunStatus| out.iter().filter(|at| lines[**at].node.status == status).count();
-    let counts = [RunStatus::Running, RunStatus::Failed, RunStatus::Succeeded, RunStatus::Skipped];
+    let counts = [
+        RunStatus::Running,
+        RunStatus::Failed,
+        RunStatus::Succeeded,
+        RunStatus::Skipped,
+    ];
     let counts = counts.map(|status| (count(status), status.word()));
     let counts = counts.iter().filter(|(count, _)| *count > 0);
     let counts: Vec<String> = counts.map(|(count, word)| format!("{count} {word}")).collect();
@@ -186,16 +195,23 @@ fn shown(line: &Line<'_>, now: Timestamp, columns: usize, screen: Screen) -> Str
         RunStatus::Skipped | RunStatus::Cancelled | RunStatus::Interrupted => "-",
     };
     // The note is cut where there is no room for all, and the time is not.
-    let took = took.filter(|_| node.status != RunStatus::Skipped).map(size::duration);
+    let took = took
+        .filter(|_| node.status != RunStatus::Skipped)
+        .map(size::duration);
     let took = took.map(|took| format!("  {took}")).unwrap_or_default();
     let note = match node.note(line.running) {
         note if note.is_empty() => note,
         note => format!("  {note}"),
     };
     let room = columns.saturating_sub(indent.len() + 2 + took.len());
-    let text = format!("{}{took}", shortened(&format!("{}{note}", node.name), room, false));
+    let text = format!(
+        "{}{took}",
+        shortened(&format!("{}{note}", node.name), room, false)
+    );
     let text = match node.status {
-        RunStatus::Skipped | RunStatus::Cancelled | RunStatus::Interrupted => screen.paint(Colour::Grey, &text),
+        RunStatus::Skipped | RunStatus::Cancelled | RunStatus::Interrupted => {
+            screen.paint(Colour::Grey, &text)
+        }
         _ => text,
     };
     format!("{indent}{} {text}", screen.paint(colour_of(node.status), mark))

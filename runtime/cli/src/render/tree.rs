@@ -180,7 +180,9 @@ impl Tree {
             node.exit_code = task.exit_code;
             node.items = task.items;
             node.is_loop |= task.items.is_some();
-            node.took = task.seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+            node.took = task
+                .seconds
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
             node.taken = task.taken_from.as_ref().map(|from| match from.task == task.name {
                 true => format!("run {}", from.run),
                 false => format!("run {}, task {}", from.run, safe(&from.task)),
@@ -238,7 +240,10 @@ impl Tree {
         node.status = finished.status;
         node.attempt = finished.attempt;
         node.took = finished.started.map(|started| time.since(started));
-        node.taken = finished.taken_from.as_ref().map(|from| format!("run {}", from.run));
+        node.taken = finished
+            .taken_from
+            .as_ref()
+            .map(|from| format!("run {}", from.run));
         let good = !matches!(finished.status, RunStatus::Failed | RunStatus::Interrupted);
         let is_item = node.is_item();
         let forgets = self.forgets && good;
@@ -280,14 +285,22 @@ impl Tree {
 
     /// What runs when the run ends was interrupted.
     fn stop(&mut self, time: Timestamp) {
-        for node in self.nodes.values_mut().filter(|node| node.status == RunStatus::Running) {
+        for node in self
+            .nodes
+            .values_mut()
+            .filter(|node| node.status == RunStatus::Running)
+        {
             node.status = RunStatus::Interrupted;
             node.took = node.started.map(|started| time.since(started));
         }
     }
 
     fn go_on(&mut self) {
-        for node in self.nodes.values_mut().filter(|node| node.status == RunStatus::Interrupted) {
+        for node in self
+            .nodes
+            .values_mut()
+            .filter(|node| node.status == RunStatus::Interrupted)
+        {
             node.status = RunStatus::Running;
             node.took = None;
         }
@@ -326,7 +339,10 @@ impl Tree {
         let child = |own: &String| self.nodes.get(&format!("{name}/{own}"));
         let children = node.children.iter().filter_map(|own| Some((own, child(own)?)));
         let children: Vec<(&String, &Node)> = children.collect();
-        let running = children.iter().filter(|(_, node)| node.status == RunStatus::Running).count();
+        let running = children
+            .iter()
+            .filter(|(_, node)| node.status == RunStatus::Running)
+            .count();
         rows.push(Row::Node(depth, node, running as u64));
         let shown = shown(node, &children, fold);
         for (own, _) in children.iter().filter(|(own, _)| shown.contains(own)) {
@@ -344,12 +360,18 @@ impl Tree {
 fn shown<'a>(node: &Node, children: &[(&'a String, &'a Node)], fold: Fold) -> BTreeSet<&'a String> {
     let is = |status: RunStatus| move |(_, child): &&(&String, &Node)| child.status == status;
     let names = |(own, _): &(&'a String, &'a Node)| *own;
-    let ended_well = matches!(node.status, RunStatus::Succeeded | RunStatus::Skipped | RunStatus::Cancelled);
+    let ended_well = matches!(
+        node.status,
+        RunStatus::Succeeded | RunStatus::Skipped | RunStatus::Cancelled
+    );
     match fold {
         Fold::Live if ended_well => BTreeSet::new(),
         Fold::Live if node.is_loop => {
             let failed = children.iter().filter(is(RunStatus::Failed)).take(FAILED_LIVE);
-            failed.chain(children.iter().filter(is(RunStatus::Running))).map(names).collect()
+            failed
+                .chain(children.iter().filter(is(RunStatus::Running)))
+                .map(names)
+                .collect()
         }
         Fold::Ended if node.is_loop && children.len() > ITEMS => {
             let well = [RunStatus::Succeeded, RunStatus::Skipped];

@@ -54,7 +54,7 @@ pub(crate) struct Runs {
     /// Show these metrics, separated by commas [default: all that fit]
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     metrics: Vec<String>,
-    /// Of one run, show all items of its loops, also where many ended well
+    /// Of one run, show everything: all items of loops, all metrics and outputs
     #[arg(long)]
     all: bool,
     #[command(subcommand)]

@@ -11,7 +11,10 @@ use crate::render::screen::Screen;
 use crate::render::tree::{Fold, Node, Row, Tree};
 use crate::render::{safe, safe_lines, size, table::Column, table::table};
 
-/// The text of one run. With `all`, no item of a loop is left out.
+/// How many metrics, and how many outputs, are shown: a loop has some for each item.
+const ROWS: usize = 60;
+
+/// The text of one run. With `all`, nothing is left out.
 pub(in crate::commands) fn text(
     run: &RunSummary,
     report: &RunsReport,
@@ -21,21 +24,31 @@ pub(in crate::commands) fn text(
     let mut text = head(run, screen)?;
     let columns = ["parameter".into(), "value".into(), Column::whole("by")];
     section(&mut text, screen, columns, parameters(run))?;
-    tasks(&mut text, report.tasks.as_deref().unwrap_or_default(), all, screen)?;
+    tasks(
+        &mut text,
+        report.tasks.as_deref().unwrap_or_default(),
+        all,
+        screen,
+    )?;
+    let most = if all { usize::MAX } else { ROWS };
     let metrics = run.metrics.iter();
     let metrics = metrics.map(|(name, number)| vec![safe(name), measured(number.0, screen)]);
     section(
         &mut text,
         screen,
         ["metric".into(), Column::number("value")],
-        metrics,
+        metrics.take(most),
     )?;
+    let more = run.metrics.len().saturating_sub(most);
+    if more > 0 {
+        write!(text, "\n… {}: --all shows them", size::count(more, "more metric"))?;
+    }
     if let Some(results) = report
         .results
         .as_ref()
         .filter(|results| !results.shown.is_empty())
     {
-        write!(text, "\n\n{}", left(results, usize::MAX, screen))?;
+        write!(text, "\n\n{}", left(results, most, screen))?;
     }
     if let Some(message) = &run.message {
         write!(text, "\n\n{}", safe_lines(message))?;
@@ -130,11 +143,19 @@ fn cells(depth: usize, node: &Node, running: u64, (items, taken): (bool, bool)) 
     let code = node.exit_code.map(|code| code.to_string());
     let progress = items.then(|| node.progress(running));
     let from = taken.then(|| node.taken.clone().unwrap_or_default());
-    let first = [format!("{}{}", "  ".repeat(depth), node.name), node.status.word().to_owned()];
+    let first = [
+        format!("{}{}", "  ".repeat(depth), node.name),
+        node.status.word().to_owned(),
+    ];
     let numbers = [
         node.took(None).map(size::duration).unwrap_or_default(),
         node.attempt.to_string(),
         code.unwrap_or_default(),
     ];
-    first.into_iter().chain(progress).chain(numbers).chain(from).collect()
+    first
+        .into_iter()
+        .chain(progress)
+        .chain(numbers)
+        .chain(from)
+        .collect()
 }

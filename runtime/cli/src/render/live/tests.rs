@@ -53,7 +53,13 @@ impl Run {
         self.finished((from, to), task, (1, status), false);
     }
 
-    fn finished(&mut self, (from, to): (f64, f64), task: &str, (attempt, status): (u32, RunStatus), again: bool) {
+    fn finished(
+        &mut self,
+        (from, to): (f64, f64),
+        task: &str,
+        (attempt, status): (u32, RunStatus),
+        again: bool,
+    ) {
         let skipped = status == RunStatus::Skipped;
         let finished = TaskFinished {
             task: task.to_owned(),
@@ -100,7 +106,8 @@ fn everything() -> Run {
         run.started(5.0, &format!("for-loop-1/{item}"));
         run.started(5.0, &format!("for-loop-1/{item}/train"));
     }
-    run.tree.replaced("for-loop-1/9/train", "epoch 3/10 ━━━━━━━━━ loss 0.123");
+    run.tree
+        .replaced("for-loop-1/9/train", "epoch 3/10 ━━━━━━━━━ loss 0.123");
     run.started(2.0, "condition-branches-1");
     run.ended((0.0, 2.0), "condition-branches-1/condition-2", Skipped);
     run.started(2.0, "condition-branches-1/condition-3");
@@ -125,7 +132,11 @@ fn what_ends_folds_and_stays_small() {
     let mut run = everything();
     let both = |run: &mut Run, task: &str, status| run.ended((2.0, 9.0), task, status);
     for item in ["8", "9"] {
-        both(&mut run, &format!("for-loop-1/{item}/train"), RunStatus::Succeeded);
+        both(
+            &mut run,
+            &format!("for-loop-1/{item}/train"),
+            RunStatus::Succeeded,
+        );
         both(&mut run, &format!("for-loop-1/{item}"), RunStatus::Succeeded);
     }
     both(&mut run, "for-loop-1", RunStatus::Failed);
