@@ -205,6 +205,9 @@ pub const CREDENTIAL_BYTES: u64 = 1 << 20;
 pub const PIPELINE_TASKS: usize = 100_000;
 /// Longest expression of a pipeline, bytes. Its parser needs up to 40 KiB of stack for each level of nesting.
 pub const EXPRESSION_BYTES: usize = 4096;
+/// Deepest nesting of macros (`all`, `exists`, `filter`, `map`) in an expression: each is a loop over a list, and the work grows
+/// with the product of their lengths. The KFP compiler writes none.
+pub const EXPRESSION_MACROS: usize = 2;
 /// Most items of one loop. Each leaves at least two events in the log of its run.
 pub const ITERATIONS: usize = 100_000;
 /// Longest name of a pipeline, bytes (the KFP API server's own rule).

@@ -5,10 +5,11 @@
 //! kubeflow/pipelines `backend/src/v2/driver` and `expression`. Everything else is CEL's own
 //! (<https://github.com/google/cel-spec>).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::thread;
 
+use cel::common::ast::{EntryExpr, Expr, IdedExpr};
 use cel::{Context, ExecutionError, Program, Value as CelValue};
 use serde_json::{Value, json};
 
@@ -66,6 +67,17 @@ pub enum ExpressionError {
         text: String,
         /// The parser's first complaint.
         why: String,
+    },
+    /// Its macros are nested deeper than [`limits::EXPRESSION_MACROS`].
+    #[error(
+        "{text:?} nests {depth} of all, exists, filter and map in each other; at most {} are computed",
+        limits::EXPRESSION_MACROS
+    )]
+    TooMuch {
+        /// The expression.
+        text: String,
+        /// How many are in each other.
+        depth: usize,
     },
     /// It names something that is not known where it stands.
     #[error("{text:?} names {name:?}, which is not known here")]
@@ -125,9 +137,17 @@ impl Expression {
         let own = text.to_owned();
         deeply(text, move || {
             let program = compile(&own)?;
+            let depth = macros(program.expression());
+            if depth > limits::EXPRESSION_MACROS {
+                return Err(ExpressionError::TooMuch { text: own, depth });
+            }
             let names = program.references();
             let plain = |name: &str| name.starts_with(|c: char| c.is_ascii_alphabetic());
-            let unknown = names.variables().into_iter().find(|name| *name != variable);
+            let bound = bound(program.expression());
+            let unknown = names
+                .variables()
+                .into_iter()
+                .find(|name| *name != variable && !bound.contains(name));
             let unknown = unknown.or_else(|| {
                 let mut functions = names.functions().into_iter();
                 functions.find(|name| plain(name) && !FUNCTIONS.contains(name))
@@ -212,6 +232,54 @@ fn compile(text: &str) -> Result<Program, ExpressionError> {
     })
 }
 
+/// How many macros are in each other where that is deepest.
+fn macros(expression: &IdedExpr) -> usize {
+    let own = usize::from(matches!(expression.expr, Expr::Comprehension(_)));
+    own + parts(&expression.expr).into_iter().map(macros).max().unwrap_or(0)
+}
+
+fn values(entry: &EntryExpr) -> Vec<&IdedExpr> {
+    match entry {
+        EntryExpr::StructField(field) => vec![&field.value],
+        EntryExpr::MapEntry(entry) => vec![&entry.key, &entry.value],
+    }
+}
+
+/// The variables that macros bind, of whose names no other can be used then.
+fn bound(expression: &IdedExpr) -> BTreeSet<&str> {
+    let mut all: BTreeSet<&str> = parts(&expression.expr).into_iter().flat_map(bound).collect();
+    if let Expr::Comprehension(found) = &expression.expr {
+        all.extend([found.iter_var.as_str(), found.accu_var.as_str()]);
+        all.extend(found.iter_var2.as_deref());
+    }
+    all
+}
+
+/// The expressions directly within one.
+fn parts(expression: &Expr) -> Vec<&IdedExpr> {
+    match expression {
+        Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).collect(),
+        Expr::Comprehension(all) => {
+            vec![
+                &all.iter_range,
+                &all.accu_init,
+                &all.loop_cond,
+                &all.loop_step,
+                &all.result,
+            ]
+        }
+        Expr::List(list) => list.elements.iter().collect(),
+        Expr::Map(map) => map.entries.iter().flat_map(|found| values(&found.expr)).collect(),
+        Expr::Select(select) => vec![&select.operand],
+        Expr::Struct(made) => made
+            .entries
+            .iter()
+            .flat_map(|found| values(&found.expr))
+            .collect(),
+        Expr::Ident(_) | Expr::Literal(_) | Expr::Unspecified => Vec::new(),
+    }
+}
+
 fn parse_json(text: Arc<String>) -> Result<CelValue, ExecutionError> {
     let wrong = |why: String| ExecutionError::function_error("parseJson", why);
     let value: Value =
@@ -238,6 +306,26 @@ mod tests {
             unreachable!()
         };
         Expression::condition(text)?.holds(&inputs.into_iter().collect())
+    }
+
+    #[test]
+    fn work_without_end_is_refused() {
+        assert_eq!(holds("[1, 2].all(a, [3].exists(b, a < b))"), Ok(true));
+        assert!(matches!(
+            holds("[1].all(a, c == 1)"),
+            Err(ExpressionError::Unknown { .. })
+        ));
+        let deep = holds("[1].all(a, [1].all(b, [1].all(c, a == b)))");
+        assert!(
+            matches!(deep, Err(ExpressionError::TooMuch { depth: 3, .. })),
+            "{deep:?}"
+        );
+        let hidden =
+            holds("size([1].map(a, {'x': [1].filter(b, !has(inputs.x) || [1].exists(c, true))})) == 1");
+        assert!(
+            matches!(hidden, Err(ExpressionError::TooMuch { depth: 3, .. })),
+            "{hidden:?}"
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ use super::position::Located;
 use super::read::artifact_type;
 use super::reader::{Read, Reader};
 use super::types::{Container, Executor, ExecutorKind, ImportedUri, Importer, Resources};
+use super::value::plain_numbers;
 
 pub(super) fn executor(reader: &mut Reader<'_>, node: &Node, what: &str) -> Read<Executor> {
     let mut message = reader.message(node, what)?;
@@ -155,7 +156,7 @@ fn importer(reader: &mut Reader<'_>, node: &Node, what: &str) -> Read<Importer> 
     let read = Importer {
         uri: imported,
         artifact_type,
-        metadata: message.take_value("metadata").unwrap_or(Value::Null),
+        metadata: message.take_value("metadata").map_or(Value::Null, plain_numbers),
         reimport: reader.boolean(message.take("reimport"), what)?,
         content_required: reader.boolean(message.take("downloadToWorkspace"), what)?,
     };

@@ -11,6 +11,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use samebundle_spec::Digest;
 use samebundle_spec::record::{RunId, TakenFrom};
 
@@ -39,7 +40,13 @@ pub(super) fn find(home: &Home, key: Digest) -> Vec<TakenFrom> {
 
 fn read(path: &Path) -> io::Result<Vec<TakenFrom>> {
     let mut text = String::new();
-    fs::File::open(path)?.take(BYTES).read_to_string(&mut text)?;
+    // The cache is anybody's to change: what is no file is not waited for.
+    let flags = OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = fs::File::from(rustix::fs::open(path, OFlags::RDONLY | flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    file.take(BYTES).read_to_string(&mut text)?;
     let one = |line: &str| {
         let (run, task) = line.split_once(' ')?;
         let (run, task) = (run.parse().ok()?, task.to_owned());
@@ -108,5 +115,23 @@ fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
             Ok(Vec::new())
         }
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_in_the_cache_is_no_result_and_is_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(folder.path()).unwrap();
+        let key = Digest::sha256(b"key");
+        let path = place(&home, key);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, Mode::RUSR, 0).unwrap();
+        assert!(find(&home, key).is_empty());
+        assert_eq!(sweep(&home, false).unwrap().len(), 1);
+        assert!(!path.exists());
     }
 }
