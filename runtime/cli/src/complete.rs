@@ -139,7 +139,7 @@ fn what(path: &[String], arg: &Arg) -> Option<What> {
         (["outputs"], "run") => Some(What::Runs),
         (["runs"], "of")
         | (["runs", _], "runs")
-        | (["logs" | "resume" | "attach" | "cancel"], "run")
+        | (["attach" | "cancel" | "debug" | "logs" | "resume"], "run")
         | (["diff"], "runs") => Some(What::RunsAndInstallations),
         (["runs"], "metrics") => Some(What::Metrics),
         (["runs"], "sort") => Some(What::Sorts),

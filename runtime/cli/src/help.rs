@@ -14,7 +14,7 @@ const GROUPS: &[(&str, &[&str])] = &[
         "Whoever runs a program again",
         &[
             "explain", "verify", "trust", "install", "create", "import", "plan", "run", "resume", "attach",
-            "cancel", "runs", "logs", "outputs", "diff", "export",
+            "cancel", "debug", "runs", "logs", "outputs", "diff", "export",
         ],
     ),
     (
@@ -175,6 +175,16 @@ const EXAMPLES: &[Examples] = &[
             "same registry tags registry.example/team/digits",
             "one reference a line",
         )],
+    ),
+    (
+        &["debug"],
+        &[
+            ("same debug last train", "a shell in the environment of the task train"),
+            (
+                "same debug last train --keep DIR -- python3",
+                "a program there; what it writes stays in DIR",
+            ),
+        ],
     ),
     (
         &["resume"],

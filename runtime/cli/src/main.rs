@@ -19,6 +19,7 @@ mod session;
 mod settings;
 mod signals;
 mod spelling;
+mod terminal;
 mod values;
 
 use std::ffi::OsString;
@@ -338,7 +339,7 @@ fn finish(result: Result<render::Report, CliError>, output: Output) -> ExitCode 
         Err(error) => return fail(&error, output),
     };
     match report.print(output) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => exit_code(report.exit_code),
         // The reader of the output has closed it, as `head` does.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(ErrorKind::Environment.exit_code()),

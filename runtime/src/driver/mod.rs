@@ -8,6 +8,7 @@
 //! Every driver labels what it makes with the operation's run id, so that [`Driver::recover`] finds what a killed
 //! process left behind. All of them pass the contract suite.
 
+mod attended;
 mod choose;
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
@@ -30,6 +31,7 @@ use std::fmt::Debug;
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
+pub use attended::{Size, Streams};
 pub use choose::{Candidate, choose};
 pub use error::DriverError;
 pub use offers::Offers;
@@ -68,6 +70,25 @@ pub trait Driver: Debug + Send + Sync {
         log: &dyn LogSink,
         cancel: &CancellationToken,
     ) -> Result<Outcome, DriverError>;
+
+    /// Runs a container as [`Driver::run`] does, for somebody who attends it: it reads and prints to `streams`, and has a
+    /// terminal if those have one.
+    ///
+    /// # Errors
+    /// As [`Driver::run`]; [`DriverError::NotOffered`] if this driver cannot do so.
+    async fn attend(
+        &self,
+        operation: &Operation,
+        _staging: &Staging,
+        _streams: Streams,
+        _cancel: &CancellationToken,
+    ) -> Result<Outcome, DriverError> {
+        Err(DriverError::NotOffered {
+            driver: self.name(),
+            container: operation.name.clone(),
+            what: "an input".to_owned(),
+        })
+    }
 
     /// Ends and removes everything that is left of a run, and returns how many containers that were.
     ///

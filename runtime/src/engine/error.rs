@@ -52,6 +52,20 @@ pub enum ProgramError {
         /// The parameter.
         name: String,
     },
+    /// The container of a task cannot be made once more.
+    #[error("task {task} cannot be looked into: {why}")]
+    NotAgain {
+        /// The task.
+        task: String,
+        /// Why.
+        why: String,
+    },
+    /// What a task read is not what it was.
+    #[error("what task {task} wrote is gone or was changed, so that the task that read it cannot be looked into; run it again")]
+    InputGone {
+        /// The task that wrote it.
+        task: String,
+    },
     /// No value for a parameter that needs one.
     #[error("parameter {name:?} has no value; give it with --{name}=VALUE")]
     MissingParameter {
@@ -118,6 +132,15 @@ fn first<T: ToString>(all: &[T]) -> String {
     }
 }
 
+impl ProgramError {
+    pub(super) fn not_again(task: &str, why: impl Into<String>) -> Self {
+        Self::NotAgain {
+            task: task.to_owned(),
+            why: why.into(),
+        }
+    }
+}
+
 impl Classify for ProgramError {
     fn kind(&self) -> ErrorKind {
         match self {
@@ -127,7 +150,9 @@ impl Classify for ProgramError {
             | Self::MissingArtifact { .. }
             | Self::Artifact { .. }
             | Self::WrongParameter { .. }
-            | Self::NotALiteral { .. } => ErrorKind::Usage,
+            | Self::NotALiteral { .. }
+            | Self::NotAgain { .. } => ErrorKind::Usage,
+            Self::InputGone { .. } => ErrorKind::NotFound,
             Self::Wheelhouse { source, .. } | Self::Data { source, .. } => of_unpacking(source),
             Self::Folder { .. } => ErrorKind::Environment,
             Self::Driver { source, .. } => source.kind(),

@@ -25,7 +25,7 @@ use crate::record::RunLog;
 use crate::secret::SecretValue;
 
 pub use error::ProgramError;
-pub use native::{Afresh, AfreshError, Resumed, Reuse};
+pub use native::{Afresh, AfreshError, Again, Resumed, Reuse};
 
 /// What schedules a pipeline.
 #[async_trait]

@@ -76,12 +76,12 @@ pub async fn resume(
 }
 
 /// Layers are not collected as long as this is there.
-async fn held_layers(context: &Context) -> Result<File, LifecycleError> {
+pub(super) async fn held_layers(context: &Context) -> Result<File, LifecycleError> {
     let layers = context.home.lock_shared(LAYERS_LOCK).await;
     layers.map_err(LifecycleError::io("lock", &context.home.layers()))
 }
 
-fn mask(plan: &Plan) -> Mask {
+pub(super) fn mask(plan: &Plan) -> Mask {
     let secrets = plan.resolved.secrets.iter();
     let secrets = secrets.filter_map(|name| plan.resolved.values.get(name));
     let in_addresses: Vec<Value> = plan.resolved.values.values().flat_map(secrets_of).collect();
@@ -130,7 +130,7 @@ impl Ended {
     }
 }
 
-fn new_id(context: &Context) -> RunId {
+pub(super) fn new_id(context: &Context) -> RunId {
     let id = context.clock.new_id();
     id.parse().expect("ids of the clock are ULIDs")
 }
@@ -195,11 +195,27 @@ async fn run_program(
     program: &Program,
     log: &RunLog,
 ) -> Result<ProgramOutcome, LifecycleError> {
+    let program_plan = program_plan(store.as_ref(), plan, program, log).await?;
+    let engine = Native::new(driver, store);
+    let mut outcome = engine.run(&program_plan, context, log).await?;
+    match outcome.error.take() {
+        Some(error) => Err(error.into()),
+        None => Ok(outcome),
+    }
+}
+
+/// What the engine is given for the run of a log.
+pub(super) async fn program_plan(
+    store: &dyn Store,
+    plan: &Plan,
+    program: &Program,
+    log: &RunLog,
+) -> Result<ProgramPlan, LifecycleError> {
     let mut images = BTreeMap::new();
     for (name, image) in &program.images {
         images.insert(
             name.clone(),
-            crate::image::read(store.as_ref(), image).await?.manifest,
+            crate::image::read(store, image).await?.manifest,
         );
     }
     let network = program.extension.requires.rights.network;
@@ -207,7 +223,7 @@ async fn run_program(
     let values = plan.resolved.values.clone().into_iter();
     let (settings, parameters) = values.partition(|(name, _)| config_maps.contains_key(name));
     let stated = program.extension.data.iter();
-    let program_plan = ProgramPlan {
+    Ok(ProgramPlan {
         pipeline: Arc::clone(&program.pipeline),
         parameters,
         secrets: plan.secrets.clone(),
@@ -235,13 +251,7 @@ async fn run_program(
         },
         parallelism: plan.parallelism,
         reuse: plan.reuse.clone(),
-    };
-    let engine = Native::new(driver, store);
-    let mut outcome = engine.run(&program_plan, context, log).await?;
-    match outcome.error.take() {
-        Some(error) => Err(error.into()),
-        None => Ok(outcome),
-    }
+    })
 }
 
 /// The texts of the parameters that the person who runs has set.

@@ -11,6 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use samebundle_registry::durable;
 use samebundle_spec::Timestamp;
 use samebundle_spec::record::{
     ClaimResult, LogLine, OutputRecord, Run, RunEvent, RunEventKind, RunFinished, RunStarted, RunStatus,
@@ -20,10 +21,10 @@ use serde::Serialize;
 use super::RecordError;
 use super::lines::{self, Prefix};
 use super::mask::Mask;
-use super::runs::{EVENTS, LOG, write_document, write_run};
+use super::runs::{EVENTS, LOCK, LOG, write_document, write_run};
 use crate::context::{Clock, Context};
 use crate::driver::LogSink;
-use crate::event::{Event, Events, Logged};
+use crate::event::{Event, Events, Logged, Silent};
 
 /// The log of a run of this process.
 #[derive(Debug)]
@@ -193,6 +194,36 @@ impl RunLog {
         self.writer().run.clone()
     }
 
+    /// Makes what stands for the log of a run that has ended, in a folder that is no run's: nobody reads it, and the run's own
+    /// files stay as they are. `mask` hides its secrets.
+    ///
+    /// # Errors
+    /// If a file cannot be made.
+    pub(crate) fn aside(folder: &Path, context: &Context, run: Run, mask: Mask) -> Result<Self, RecordError> {
+        let path = folder.join(EVENTS);
+        let lock_path = folder.join(LOCK);
+        let lock = durable::lock(&lock_path).map_err(RecordError::io("lock", &lock_path))?;
+        let writer = Writer {
+            file: append(&path)?,
+            whole: 0,
+            waiting: Vec::new(),
+            failed: false,
+            last: 0,
+            run,
+            finished: None,
+        };
+        let unseen = Context {
+            events: Arc::new(Silent),
+            ..context.clone()
+        };
+        Self::over(folder.to_owned(), lock, &unseen, writer, mask)
+    }
+
+    /// Returns a text without the secrets of the run.
+    pub(crate) fn text(&self, text: &str) -> String {
+        self.mask.text(text).into_owned()
+    }
+
     /// Tells whether a mask would change values in the log, so that they cannot be read from it.
     pub(crate) fn hides(&self, records: &BTreeMap<String, OutputRecord>) -> bool {
         self.mask.hides(records)
@@ -335,7 +366,6 @@ mod tests {
 
     use super::*;
     use crate::context::testing::Still;
-    use crate::event::Silent;
     use crate::home::Home;
     use crate::record::{Runs, testing};
 

@@ -175,8 +175,8 @@ pub enum VerbError {
         /// Why.
         source: io::Error,
     },
-    /// A run that goes on cannot be removed.
-    #[error("run {run} goes on; stop it, or wait until it has ended. Nothing was removed")]
+    /// A run that goes on cannot be removed or looked into.
+    #[error("run {run} goes on; stop it, or wait until it has ended")]
     RunGoesOn {
         /// The run.
         run: String,

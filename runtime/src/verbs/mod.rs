@@ -40,6 +40,7 @@ mod receipt;
 mod registry;
 mod registry_doctor;
 mod resolve;
+mod debug;
 mod resume;
 mod rollback;
 mod run;
@@ -114,6 +115,7 @@ pub use registry::{
 };
 pub use registry_doctor::{RegistryDoctorReport, RegistryDoctorRequest, registry_doctor};
 pub use resolve::{Consent, ResolvedBundle, installed_bundle};
+pub use debug::{DebugReport, DebugRequest, Debugged, debug};
 pub use resume::{ResumeRequest, resume};
 pub use rollback::{HistoryReport, HistoryRequest, InstalledBundle, RollbackRequest, history, rollback};
 pub use run::{PlanReport, ReuseGiven, RunReport, RunRequest, plan, plan_foreseen, run};

@@ -111,7 +111,7 @@ fn check(run: &Run) -> Result<(), VerbError> {
     }
 }
 
-fn check_bundle(run: &Run, installation: &Installation) -> Result<(), VerbError> {
+pub(super) fn check_bundle(run: &Run, installation: &Installation) -> Result<(), VerbError> {
     match installation.index.digest == run.bundle_digest {
         true => Ok(()),
         false => Err(VerbError::OtherBundle {
@@ -123,7 +123,7 @@ fn check_bundle(run: &Run, installation: &Installation) -> Result<(), VerbError>
 }
 
 /// Returns the parameters with which the run began. Secret ones are in no record, so that they are given again.
-fn parameters(run: &Run, given: Given, view: &View) -> Result<BTreeMap<String, Value>, VerbError> {
+pub(super) fn parameters(run: &Run, given: Given, view: &View) -> Result<BTreeMap<String, Value>, VerbError> {
     let given = given.typed(view)?;
     let secret = |name: &String| run.parameters.get(name).is_some_and(|one| one.secret);
     if let Some(name) = given.keys().find(|name| !secret(name)) {

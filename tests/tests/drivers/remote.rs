@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use samebundle_registry::store::{ByteStream, Memory, Sink, Source, SourceExt};
 use samebundle_runtime::driver::embedded::{EmbeddedDriver, Helper};
 use samebundle_runtime::driver::{
-    Content, Driver, DriverError, Input, LogSink, Offers, Operation, Outcome, Output, Staging, parcel,
+    Content, Driver, DriverError, Input, LogSink, Offers, Operation, Outcome, Output, Staging, Streams, parcel,
 };
 use samebundle_spec::{Descriptor, Digest, Manifest, limits};
 use tokio_util::io::SyncIoBridge;
@@ -31,7 +31,48 @@ struct Machine {
     driver: EmbeddedDriver,
 }
 
+/// Who gets what a container prints.
+enum How<'a> {
+    Heard(&'a dyn LogSink),
+    Attended(Streams),
+}
+
 impl Remote {
+    /// Sends what a container needs, runs it there, and fetches what it wrote.
+    async fn around(
+        &self,
+        operation: &Operation,
+        staging: &Staging,
+        how: How<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome, DriverError> {
+        // Two containers with the same volume would overwrite each other's changes.
+        let _volumes = match operation.volumes.iter().any(|volume| volume.name.is_some()) {
+            true => Some(self.volumes.lock().await),
+            false => None,
+        };
+        let sent = async {
+            self.send_image(operation, staging).await?;
+            self.send_contents(operation, staging).await
+        };
+        let there = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Ok(Outcome::Cancelled),
+            there = sent => there.map_err(failed("send the contents", operation))?,
+        };
+        let driver = &self.machine.driver;
+        let outcome = match how {
+            How::Heard(log) => driver.run(operation, &there, log, cancel).await?,
+            How::Attended(streams) => driver.attend(operation, &there, streams, cancel).await?,
+        };
+        if outcome != Outcome::Cancelled {
+            let fetched = self.fetch_outputs(operation, staging, &outcome).await;
+            fetched.map_err(failed("fetch the outputs", operation))?;
+        }
+        let _ = std::fs::remove_dir_all(self.machine.place(operation, ""));
+        Ok(outcome)
+    }
+
     /// A driver whose machine is played in `folder`; images come from `source`.
     pub(crate) fn new(folder: &Path, source: Arc<dyn Source>, helper: Helper) -> Self {
         let store = Arc::new(Memory::new());
@@ -206,27 +247,17 @@ impl Driver for Remote {
         log: &dyn LogSink,
         cancel: &CancellationToken,
     ) -> Result<Outcome, DriverError> {
-        // Two containers with the same volume would overwrite each other's changes.
-        let _volumes = match operation.volumes.iter().any(|volume| volume.name.is_some()) {
-            true => Some(self.volumes.lock().await),
-            false => None,
-        };
-        let sent = async {
-            self.send_image(operation, staging).await?;
-            self.send_contents(operation, staging).await
-        };
-        let there = tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Ok(Outcome::Cancelled),
-            there = sent => there.map_err(failed("send the contents", operation))?,
-        };
-        let outcome = self.machine.driver.run(operation, &there, log, cancel).await?;
-        if outcome != Outcome::Cancelled {
-            let fetched = self.fetch_outputs(operation, staging, &outcome).await;
-            fetched.map_err(failed("fetch the outputs", operation))?;
-        }
-        let _ = std::fs::remove_dir_all(self.machine.place(operation, ""));
-        Ok(outcome)
+        self.around(operation, staging, How::Heard(log), cancel).await
+    }
+
+    async fn attend(
+        &self,
+        operation: &Operation,
+        staging: &Staging,
+        streams: Streams,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome, DriverError> {
+        self.around(operation, staging, How::Attended(streams), cancel).await
     }
 
     async fn recover(&self, run_id: &str) -> Result<usize, DriverError> {

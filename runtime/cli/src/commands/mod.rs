@@ -7,6 +7,7 @@ mod completions;
 mod copy;
 mod create;
 pub(crate) mod detach;
+mod debug;
 mod diff;
 mod doctor;
 mod explain;
@@ -130,6 +131,8 @@ pub(crate) enum Command {
     /// Do a run that another process has prepared
     #[command(name = detach::HIDDEN, hide = true)]
     Detached(detach::Detached),
+    /// Look into a task of a run: open a shell, or run a command, in its environment with its inputs
+    Debug(debug::Debug),
     /// List runs, newest first, or remove some
     Runs(runs::Runs),
     /// Say in what runs differ, and whether their outputs are equal
@@ -181,6 +184,7 @@ impl Command {
             Self::Run(_)
             | Self::Resume(_)
             | Self::Detached(_)
+            | Self::Debug(_)
             | Self::Install(_)
             | Self::Create(_)
             | Self::Upgrade(_)
@@ -235,6 +239,7 @@ impl Command {
             Self::Attach(args) => args.run(session).await,
             Self::Cancel(args) => args.run(session).await,
             Self::Detached(args) => args.run(session).await,
+            Self::Debug(args) => args.run(session).await,
             Self::Runs(args) => args.run(session).await,
             Self::Diff(args) => args.run(session).await,
             Self::Logs(args) => args.run(session).await,

@@ -26,6 +26,8 @@ pub(crate) struct Report {
     pub(crate) text: String,
     /// The JSON object for programs.
     pub(crate) json: Value,
+    /// The exit code of the command if this is printed.
+    pub(crate) exit_code: i32,
 }
 
 impl Report {
@@ -34,7 +36,13 @@ impl Report {
         Self {
             text: text.into(),
             json: serde_json::to_value(report).expect("the keys of a report are text"),
+            exit_code: 0,
         }
+    }
+
+    /// The same of a command whose exit code is that of a program.
+    pub(crate) fn exiting(self, exit_code: i32) -> Self {
+        Self { exit_code, ..self }
     }
 
     /// Prints it.

@@ -108,6 +108,8 @@ pub const CASES: &[Case] = cases![
     process::gives_every_user_a_home,
     process::runs_as_another_user,
     process::reads_nothing_from_standard_input,
+    process::is_attended_with_pipes,
+    process::is_attended_at_a_terminal,
     contents::reads_inputs,
     contents::hands_outputs_back,
     contents::puts_nothing_behind_a_link,

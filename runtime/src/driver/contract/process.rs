@@ -1,9 +1,13 @@
 //! What a container's program sees and prints.
 
-use samebundle_spec::limits;
+use std::io::{Read, Write};
 
-use super::{Bench, Verdict, image, lines, same, told};
-use crate::driver::Outcome;
+use samebundle_spec::limits;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{Bench, Verdict, image, lines, said, same, told};
+use crate::driver::{Outcome, Size, Staging, Streams};
 
 pub(super) async fn tells_exit_codes(bench: &Bench) -> Verdict {
     for code in [0, 1, 3, 255] {
@@ -212,4 +216,85 @@ pub(super) async fn runs_as_another_user(bench: &Bench) -> Verdict {
 pub(super) async fn reads_nothing_from_standard_input(bench: &Bench) -> Verdict {
     let got = bench.output(&bench.shell("input", "cat; echo end")).await?;
     same("output", lines(&["end"]), got)
+}
+
+/// Somebody with pipes: the container reads what they give, to its end, and both outputs are theirs.
+pub(super) async fn is_attended_with_pipes(bench: &Bench) -> Verdict {
+    let (input, mut ours) = said("pipe", std::io::pipe())?;
+    let (mut output, theirs) = said("pipe", std::io::pipe())?;
+    let (mut errors, their_errors) = said("pipe", std::io::pipe())?;
+    said("write", ours.write_all(b"one\ntwo"))?;
+    drop(ours);
+    let streams = Streams {
+        input: input.into(),
+        output: theirs.into(),
+        errors: their_errors.into(),
+        terminal: None,
+    };
+    let operation = bench.shell("attended", "cat; echo err >&2; [ -t 0 ] && echo terminal; exit 3");
+    let (never, staging) = (CancellationToken::new(), Staging::default());
+    let outcome = bench.driver.attend(&operation, &staging, streams, &never).await;
+    let out_of_memory = false;
+    let wanted = Outcome::Failed {
+        code: 3,
+        out_of_memory,
+    };
+    same("outcome", format!("{wanted:?}"), told(&outcome))?;
+    let (mut printed, mut complained) = (String::new(), String::new());
+    said("read", output.read_to_string(&mut printed))?;
+    said("read", errors.read_to_string(&mut complained))?;
+    same("standard output", "one\ntwo", printed.as_str())?;
+    same("standard error", "err\n", complained.as_str())
+}
+
+/// Somebody at a terminal: it has their size, and what they type reaches the program of the container, also Ctrl-C, which ends
+/// that alone.
+pub(super) async fn is_attended_at_a_terminal(bench: &Bench) -> Verdict {
+    let (input, mut ours) = said("pipe", std::io::pipe())?;
+    let (mut output, theirs) = said("pipe", std::io::pipe())?;
+    let errors = said("clone", theirs.try_clone())?;
+    let (sizes, terminal) = watch::channel(Size {
+        rows: 33,
+        columns: 77,
+    });
+    let streams = Streams {
+        input: input.into(),
+        output: theirs.into(),
+        errors: errors.into(),
+        terminal: Some(terminal),
+    };
+    let line = "trap 'echo interrupted' INT; tty; read -r x; stty size; stty -echo; echo got $x; sleep 60; exit 4";
+    let operation = bench.shell("terminal", line);
+    let typing = tokio::task::spawn_blocking(move || {
+        let mut seen = Vec::new();
+        let mut part = [0; 512];
+        let mut typed = 0;
+        while let Ok(count @ 1..) = output.read(&mut part) {
+            seen.extend_from_slice(&part[..count]);
+            let text = String::from_utf8_lossy(&seen);
+            if typed == 0 && text.contains("/dev/") {
+                ours.write_all(b"hello\r")?;
+                typed = 1;
+            } else if typed == 1 && text.contains("got hello") {
+                std::thread::sleep(std::time::Duration::from_millis(200));
+                ours.write_all(b"\x03")?;
+                typed = 2;
+            }
+        }
+        Ok(String::from_utf8_lossy(&seen).into_owned())
+    });
+    let (never, staging) = (CancellationToken::new(), Staging::default());
+    let outcome = bench.driver.attend(&operation, &staging, streams, &never).await;
+    drop(sizes);
+    let seen = said("type", typing.await.unwrap_or_else(|error| Err(error.into())))?;
+    let out_of_memory = false;
+    let wanted = Outcome::Failed {
+        code: 4,
+        out_of_memory,
+    };
+    same(&seen, format!("{wanted:?}"), told(&outcome))?;
+    for part in ["/dev/pts/0", "33 77", "got hello", "interrupted"] {
+        same(&format!("{part} in {seen}"), true, seen.contains(part))?;
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@
 //!
 //! Failure: the engine's answer is passed on word for word. A container is removed however it ended.
 
+mod attend;
 mod home;
 mod keep;
 mod load;
@@ -31,7 +32,7 @@ use samebundle_registry::store::Source;
 use tokio_util::sync::CancellationToken;
 
 use super::log::Lines;
-use super::{Driver, DriverError, LogSink, Offers, Operation, Outcome, Staging, refuse_gpus};
+use super::{Driver, DriverError, LogSink, Offers, Operation, Outcome, Staging, Streams, refuse_gpus};
 use crate::event::{Events, Silent};
 use crate::image;
 
@@ -49,6 +50,12 @@ const ANSWER: Duration = Duration::from_secs(600);
 /// How long a container has to end by itself when it is cancelled. The trait promises two seconds in all, of which a busy
 /// engine needs one to kill and remove it.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// Who gets what a container prints.
+enum Manner<'a> {
+    Heard(&'a dyn LogSink),
+    Attended(Streams),
+}
 
 /// Runs containers through a Docker engine.
 #[derive(Debug)]
@@ -106,6 +113,44 @@ impl DockerDriver {
     /// Reports how far the loading of an image is.
     pub fn reporting(self, events: Arc<dyn Events>) -> Self {
         Self { events, ..self }
+    }
+
+    /// Runs a container, and removes it however it ended.
+    async fn contained(
+        &self,
+        operation: &Operation,
+        staging: &Staging,
+        manner: Manner<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome, DriverError> {
+        refuse_gpus(NAME, operation)?;
+        std::fs::create_dir_all(&self.scratch).map_err(unstaged(operation))?;
+        // The folder for inputs that are given as bytes. It is removed with the container.
+        let folder = tempfile::tempdir_in(&self.scratch).map_err(unstaged(operation))?;
+        let (image, mut body) = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Ok(Outcome::Cancelled),
+            prepared = self.prepare(operation, staging, folder.path()) => prepared?,
+        };
+        if let Manner::Attended(streams) = &manner {
+            options::attend(&mut body, streams.terminal.is_some());
+        }
+        let container = self.create(operation, &image, body).await?;
+        let result = match manner {
+            Manner::Heard(log) => {
+                self.see_through(&container, operation, staging, log, cancel)
+                    .await
+            }
+            Manner::Attended(streams) => {
+                self.attend_container(&container, operation, streams, cancel)
+                    .await
+            }
+        };
+        let removed = self.remove(&container).await;
+        staging.open_up(operation).await;
+        let outcome = result?;
+        removed.map_err(failed("remove the container", &operation.name))?;
+        Ok(outcome)
     }
 
     async fn see_through(
@@ -309,24 +354,18 @@ impl Driver for DockerDriver {
         log: &dyn LogSink,
         cancel: &CancellationToken,
     ) -> Result<Outcome, DriverError> {
-        refuse_gpus(NAME, operation)?;
-        std::fs::create_dir_all(&self.scratch).map_err(unstaged(operation))?;
-        // The folder for inputs that are given as bytes. It is removed with the container.
-        let folder = tempfile::tempdir_in(&self.scratch).map_err(unstaged(operation))?;
-        let (image, body) = tokio::select! {
-            biased;
-            () = cancel.cancelled() => return Ok(Outcome::Cancelled),
-            prepared = self.prepare(operation, staging, folder.path()) => prepared?,
-        };
-        let container = self.create(operation, &image, body).await?;
-        let result = self
-            .see_through(&container, operation, staging, log, cancel)
-            .await;
-        let removed = self.remove(&container).await;
-        staging.open_up(operation).await;
-        let outcome = result?;
-        removed.map_err(failed("remove the container", &operation.name))?;
-        Ok(outcome)
+        self.contained(operation, staging, Manner::Heard(log), cancel).await
+    }
+
+    async fn attend(
+        &self,
+        operation: &Operation,
+        staging: &Staging,
+        streams: Streams,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome, DriverError> {
+        self.contained(operation, staging, Manner::Attended(streams), cancel)
+            .await
     }
 
     async fn recover(&self, run_id: &str) -> Result<usize, DriverError> {

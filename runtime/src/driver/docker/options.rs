@@ -49,6 +49,14 @@ pub(super) fn body(
     }
 }
 
+/// Gives a container an input, which ends when the caller's does, and a terminal if the caller has one.
+pub(super) fn attend(body: &mut ContainerCreateBody, terminal: bool) {
+    body.attach_stdin = Some(true);
+    body.open_stdin = Some(true);
+    body.stdin_once = Some(true);
+    body.tty = Some(terminal);
+}
+
 fn host(operation: &Operation, binds: &[Bind], machine_memory: u64) -> HostConfig {
     let limits = &operation.limits;
     let memory = limits

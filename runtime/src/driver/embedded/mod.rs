@@ -19,10 +19,12 @@ mod offers;
 mod protocol;
 mod scratch;
 mod sealed;
+mod streams;
 mod supervisor;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,14 +35,18 @@ use samebundle_registry::store::Source;
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use super::{Bind, Driver, DriverError, LogSink, Offers, Operation, Outcome, Staging, refuse_gpus};
+use super::attended::Unheard;
+use super::{
+    Bind, Driver, DriverError, LogSink, Offers, Operation, Outcome, Staging, Streams, refuse_gpus,
+};
 use crate::event::{Events, Silent};
 use crate::image::{self, Image, ImageError, Layer, LayerOwner, Layers};
 use crate::meter::Meter;
 use cgroup::Cgroup;
-use protocol::{Report, Run, Task};
+use protocol::{Attended, Report, Run, Task};
 use scratch::Scratch;
 use sealed::Sealed;
+use streams::Attending;
 use supervisor::{End, Supervisor};
 
 pub use helper::helper_main;
@@ -97,14 +103,14 @@ impl EmbeddedDriver {
     }
 
     /// Starts the helper of a container.
-    async fn start(&self, task: &Task) -> io::Result<Supervisor> {
+    async fn start(&self, task: &Task, outputs: Option<(OwnedFd, OwnedFd)>) -> io::Result<Supervisor> {
         let sealed = seal(&self.sealed, &self.helper.program).await?;
-        Supervisor::start(&sealed.path(), &self.helper.arguments, task).await
+        Supervisor::start(&sealed.path(), &self.helper.arguments, task, outputs).await
     }
 
     /// Starts a helper that tries what containers need. It executes no program of an image, so it needs no sealed copy.
     async fn probe_helper(&self, task: &Task) -> io::Result<Option<Report>> {
-        let mut helper = Supervisor::start(&self.helper.program, &self.helper.arguments, task).await?;
+        let mut helper = Supervisor::start(&self.helper.program, &self.helper.arguments, task, None).await?;
         helper.report().await
     }
 
@@ -165,6 +171,7 @@ impl EmbeddedDriver {
         operation: &Operation,
         staging: &Staging,
         folder: &Path,
+        attended: Option<Attended>,
     ) -> Result<Task, DriverError> {
         let image = image::read(&*self.source, &operation.image).await?;
         let layers = self.unpack(&image, operation, staging).await?;
@@ -197,7 +204,31 @@ impl EmbeddedDriver {
             keep_upper: staging
                 .root(operation)
                 .map_err(failed("stage the contents", &operation.name))?,
+            attended,
         })))
+    }
+
+    /// Runs a container in a folder of its own.
+    async fn contained(
+        &self,
+        operation: &Operation,
+        staging: &Staging,
+        heard: (&dyn LogSink, Option<Streams>),
+        cancel: &CancellationToken,
+    ) -> Result<Outcome, DriverError> {
+        refuse_gpus(NAME, operation)?;
+        let mut scratch = Scratch::make(&self.home, &operation.run_id, &operation.name)
+            .map_err(failed("make the scratch folder", &operation.name))?;
+        let result = self
+            .see_through(operation, staging, &mut scratch, heard, cancel)
+            .await;
+        staging.open_up(operation).await;
+        let removed = tokio::task::spawn_blocking(move || scratch.remove())
+            .await
+            .map_err(io::Error::other)
+            .and_then(std::convert::identity)
+            .map_err(failed("clean up", &operation.name));
+        result.and_then(|outcome| removed.map(|()| outcome))
     }
 
     async fn see_through(
@@ -205,26 +236,35 @@ impl EmbeddedDriver {
         operation: &Operation,
         staging: &Staging,
         scratch: &mut Scratch,
-        log: &dyn LogSink,
+        (log, streams): (&dyn LogSink, Option<Streams>),
         cancel: &CancellationToken,
     ) -> Result<Outcome, DriverError> {
+        let attended = streams.as_ref().map(streams::attended);
         let task = tokio::select! {
-            task = self.task(operation, staging, scratch.folder()) => task?,
+            task = self.task(operation, staging, scratch.folder(), attended) => task?,
             () = cancel.cancelled() => return Ok(Outcome::Cancelled),
         };
+        let attending = streams.map(|streams| Attending::prepare(scratch.folder(), streams));
+        let mut attending = attending
+            .transpose()
+            .map_err(failed("make the streams", &operation.name))?;
         scratch.marks.cgroup = Cgroup::make(&cgroup_name(operation), &operation.limits);
         scratch
             .mark()
             .map_err(failed("write the marks", &operation.name))?;
         let supervisor = self
-            .start(&task)
+            .start(&task, attending.as_mut().and_then(Attending::outputs))
             .await
             .map_err(failed("start the helper", &operation.name))?;
         scratch.marks.helper = supervisor.seen();
         scratch
             .mark()
             .map_err(failed("write the marks", &operation.name))?;
-        let end = supervisor.run(scratch, log, cancel).await;
+        let run = supervisor.run(scratch, log, cancel);
+        let end = match attending {
+            Some(attending) => attending.during(run).await,
+            None => run.await,
+        };
         let end = end.map_err(failed("follow the helper", &operation.name))?;
         outcome(end, operation, &scratch.marks.cgroup)
     }
@@ -365,19 +405,18 @@ impl Driver for EmbeddedDriver {
         log: &dyn LogSink,
         cancel: &CancellationToken,
     ) -> Result<Outcome, DriverError> {
-        refuse_gpus(NAME, operation)?;
-        let mut scratch = Scratch::make(&self.home, &operation.run_id, &operation.name)
-            .map_err(failed("make the scratch folder", &operation.name))?;
-        let result = self
-            .see_through(operation, staging, &mut scratch, log, cancel)
-            .await;
-        staging.open_up(operation).await;
-        let removed = tokio::task::spawn_blocking(move || scratch.remove())
+        self.contained(operation, staging, (log, None), cancel).await
+    }
+
+    async fn attend(
+        &self,
+        operation: &Operation,
+        staging: &Staging,
+        streams: Streams,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome, DriverError> {
+        self.contained(operation, staging, (&Unheard, Some(streams)), cancel)
             .await
-            .map_err(io::Error::other)
-            .and_then(std::convert::identity)
-            .map_err(failed("clean up", &operation.name));
-        result.and_then(|outcome| removed.map(|()| outcome))
     }
 
     async fn recover(&self, run_id: &str) -> Result<usize, DriverError> {

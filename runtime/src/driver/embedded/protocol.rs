@@ -53,7 +53,22 @@ pub(super) struct Run {
     pub(super) pids: u32,
     /// Where to write the upper folder as a layer if the container succeeds.
     pub(super) keep_upper: Option<PathBuf>,
+    /// Whether somebody attends it.
+    pub(super) attended: Option<Attended>,
 }
+
+/// What somebody attends a container with. A file descriptor goes through the socket [`STREAMS`] in the container's folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Attended {
+    /// Pipes or files: the driver gives the container's standard input.
+    Pipes,
+    /// A terminal: the container's process gives its other side.
+    Terminal,
+}
+
+/// The socket for file descriptors, in the folder of a container.
+pub(super) const STREAMS: &str = "streams";
 
 /// An order of a driver to its helper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -46,19 +46,28 @@ pub(super) struct Supervisor {
 }
 
 impl Supervisor {
-    /// Starts a helper and gives it its task.
-    pub(super) async fn start(program: &Path, arguments: &[String], task: &Task) -> io::Result<Self> {
+    /// Starts a helper and gives it its task. `outputs` are the container's; pipes to this process if there are none.
+    pub(super) async fn start(
+        program: &Path,
+        arguments: &[String],
+        task: &Task,
+        outputs: Option<(OwnedFd, OwnedFd)>,
+    ) -> io::Result<Self> {
         let (ours, theirs) = StdStream::pair()?;
         ours.set_nonblocking(true)?;
+        let (stdout, stderr) = match outputs {
+            Some((output, errors)) => (Stdio::from(output), Stdio::from(errors)),
+            // These are always pipes: with /dev/null, libcontainer leaves a container without a usable descriptor.
+            None => (Stdio::piped(), Stdio::piped()),
+        };
         let child = Command::new(program)
             .arg0(NAME)
             .args(arguments)
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
-            // These are always pipes: with /dev/null, libcontainer leaves a container without a usable descriptor.
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(stdout)
+            .stderr(stderr)
             .kill_on_drop(true)
             .spawn()?;
         let (reader, mut writer) = UnixStream::from_std(ours)?.into_split();

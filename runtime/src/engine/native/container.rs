@@ -94,7 +94,11 @@ impl Execution<'_> {
     /// Reads what a container of this run wrote before its process was killed.
     pub(super) async fn outputs_again(&self, path: &str, component: &Component) -> Option<Values> {
         let planned = executor_input::planned_outputs(component, &format!("{ROOT}/{path}"));
-        self.written(path, component, planned).outputs().await.ok()
+        let written = Written {
+            host: self.plan.run_dir.join(RUN_OUTPUTS).join(path),
+            ..self.written(path, component, planned)
+        };
+        written.outputs().await.ok()
     }
 
     /// Finds the image of a container, which its inputs may choose.
@@ -213,7 +217,7 @@ impl Execution<'_> {
     }
 
     /// Describes the container. None if the run was cancelled while packages were installed.
-    async fn operation(
+    pub(super) async fn operation(
         &self,
         path: &str,
         (component, container): (&Component, &Container),
@@ -302,7 +306,7 @@ impl Execution<'_> {
         Ok(matches!(user.as_str(), "" | "0" | "root"))
     }
 
-    async fn image_config(
+    pub(super) async fn image_config(
         &self,
         container: &Container,
         image: &Descriptor,
@@ -357,7 +361,7 @@ impl Execution<'_> {
 
     /// Returns the folder of this machine for a task's outputs.
     fn own_folder(&self, path: &str) -> PathBuf {
-        self.plan.run_dir.join(RUN_OUTPUTS).join(path)
+        self.own_folder.join(RUN_OUTPUTS).join(path)
     }
 
     /// Returns the inputs of a task (the wheels, the data, its input artifacts), its outputs, and the paths of all of

@@ -103,14 +103,22 @@ impl Execution<'_> {
         component: &Component,
         around: Surroundings<'_>,
     ) -> Result<Option<Values>, TaskError> {
+        let values = self.bind(task, component, around)?;
+        Ok(bind::holds(task, &values)?.then_some(values))
+    }
+
+    /// Binds the inputs of a task, whether its condition holds or not.
+    pub(super) fn bind(
+        &self,
+        task: &Task,
+        component: &Component,
+        around: Surroundings<'_>,
+    ) -> Result<Values, TaskError> {
         let mut values = bind::inputs(task, component, around)?;
-        if !bind::holds(task, &values)? {
-            return Ok(None);
-        }
         let pod = self.plan.pipeline.pod_of(component);
         let claims = pod.map(|pod| pod.claims.as_slice()).unwrap_or_default();
         values.claims = bind::claims(claims, around, &values)?;
-        Ok(Some(values))
+        Ok(values)
     }
 
     fn skip(&self, path: &str, why: Option<&str>) {
@@ -163,7 +171,11 @@ pub(super) fn failed(path: &str, error: &TaskError) -> TaskEnd {
 
 /// Selects the outputs of a DAG from those of its tasks: the first that was produced. An output that no task produced,
 /// because all of them were skipped, is absent.
-fn outputs(component: &Component, dag: &Dag, ended: &BTreeMap<&str, TaskEnd>) -> Result<Produced, TaskError> {
+pub(super) fn outputs(
+    component: &Component,
+    dag: &Dag,
+    ended: &BTreeMap<&str, TaskEnd>,
+) -> Result<Produced, TaskError> {
     let mut produced = Produced::default();
     for (name, output) in &dag.parameter_outputs {
         let found = candidates(output, ended).find_map(|(values, key)| values.parameters.get(key));

@@ -77,8 +77,9 @@ impl Execution<'_> {
         }
     }
 
-    /// Brings the artifacts that were given to the pipeline. One that is optional may be missing.
-    pub(super) async fn given_artifacts(&self, values: &mut Values) -> Result<(), ProgramError> {
+    /// Brings the artifacts that were given to the pipeline, or takes what was brought `before`. One that is optional may be
+    /// missing.
+    pub(super) async fn given_artifacts(&self, values: &mut Values, before: bool) -> Result<(), ProgramError> {
         for (name, spec) in &self.plan.pipeline.root.inputs.artifacts {
             let given = self.plan.parameters.get(name).filter(|value| !value.is_null());
             let addresses: Vec<&str> = match given {
@@ -94,7 +95,10 @@ impl Execution<'_> {
                     false => format!("{INPUTS}/{name}"),
                 };
                 let artifact = Artifact::new(name, &spec.artifact_type, address.to_owned());
-                let brought = self.bring(artifact, &place).await;
+                let brought = match before {
+                    true => self.brought_before(artifact, &place).await,
+                    false => self.bring(artifact, &place).await,
+                };
                 let wrong = |source: TaskError| ProgramError::Artifact {
                     name: name.clone(),
                     why: source.to_string(),
@@ -143,10 +147,7 @@ impl Execution<'_> {
             Found::Kept => {
                 let (content, folder) = digest(outputs, below.clone()).await?;
                 self.is_stated(&address, content)?;
-                artifact.keep(format!("{RUN_OUTPUTS}/{below}"), content, folder);
-                if path_in_container(&artifact.uri).is_none() {
-                    artifact.uri = format!("{ROOT}/{below}");
-                }
+                artifact.lies_at(&below, content, folder);
                 None
             }
         };
@@ -154,6 +155,33 @@ impl Execution<'_> {
             let text = format!("only the address of {} is kept: {why}", address.shown());
             self.context.events.emit(Event::Notice { text });
         }
+        artifact.origin = Some(Origin {
+            address: address.shown(),
+            away,
+        });
+        Ok(Some(artifact))
+    }
+
+    /// Makes an artifact of what is kept at its place among the outputs of the run.
+    pub(super) async fn brought_before(
+        &self,
+        mut artifact: Artifact,
+        place: &str,
+    ) -> Result<Option<Artifact>, TaskError> {
+        let address = Address::parse(&artifact.uri).map_err(|source| TaskError::Address {
+            address: outside::shown(&artifact.uri),
+            source,
+        })?;
+        let below = format!("{place}/{}", address.name());
+        let outputs = self.plan.run_dir.join(RUN_OUTPUTS);
+        let away = match outputs.join(&below).exists() {
+            true => {
+                let (content, folder) = digest(outputs, below.clone()).await?;
+                artifact.lies_at(&below, content, folder);
+                None
+            }
+            false => Some("the run kept only its address".to_owned()),
+        };
         artifact.origin = Some(Origin {
             address: address.shown(),
             away,
@@ -244,6 +272,14 @@ impl Execution<'_> {
 }
 
 impl Artifact {
+    /// Its content lies below the outputs of the run, where tasks find it if it has no other path in containers.
+    fn lies_at(&mut self, below: &str, content: Content, folder: bool) {
+        self.keep(format!("{RUN_OUTPUTS}/{below}"), content, folder);
+        if path_in_container(&self.uri).is_none() {
+            self.uri = format!("{ROOT}/{below}");
+        }
+    }
+
     fn keep(&mut self, path: String, content: Content, folder: bool) {
         self.folder = folder;
         self.path = Some(path);

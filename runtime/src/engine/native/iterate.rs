@@ -67,19 +67,29 @@ impl Execution<'_> {
         }
         let name = iteration.item_input.as_str();
         let mut values = inputs.clone();
-        let bound = match item {
-            Item::Value(value) => bind::insert(&mut values, component, name, &value),
-            Item::Artifact(artifact) => {
-                values.artifacts.insert(name.to_owned(), vec![*artifact]);
-                Ok(())
-            }
-        };
-        if let Err(error) = bound {
+        if let Err(error) = insert(&mut values, component, iteration, item) {
             return self.unbound(&path, component, failed(&path, &error));
         }
         // The other inputs are those of the loop, and stand in the record once.
         let recorded = values.only(name).to_records();
         self.attempts(path, task, component, values, recorded).await
+    }
+}
+
+/// Gives a component its item.
+pub(super) fn insert(
+    values: &mut Values,
+    component: &Component,
+    iteration: &Iteration,
+    item: Item,
+) -> Result<(), TaskError> {
+    let name = iteration.item_input.as_str();
+    match item {
+        Item::Value(value) => bind::insert(values, component, name, &value),
+        Item::Artifact(artifact) => {
+            values.artifacts.insert(name.to_owned(), vec![*artifact]);
+            Ok(())
+        }
     }
 }
 
@@ -116,7 +126,7 @@ pub(super) fn items(iteration: &Iteration, inputs: &Values) -> Result<Vec<Item>,
 }
 
 /// Collects what the items produced, in their order.
-fn collected(component: &Component, ends: impl Iterator<Item = TaskEnd>) -> TaskEnd {
+pub(super) fn collected(component: &Component, ends: impl Iterator<Item = TaskEnd>) -> TaskEnd {
     let mut parameters: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     let mut produced = Produced::default();
     for name in component.outputs.parameters.keys() {

@@ -16,6 +16,7 @@
 //! nested DAGs do not count. Failure: if a task fails, the tasks that depend on it are skipped and all others are run;
 //! an error of the driver stops the run. Cancelling stops the containers and starts no more.
 
+mod again;
 mod artifact;
 mod bind;
 mod collect;
@@ -44,11 +45,12 @@ mod wheelhouse;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use samebundle_registry::store::Store;
-use samebundle_spec::pipeline::{Implementation, Needs, coerce};
+use samebundle_spec::pipeline::{Dag, Implementation, Needs, coerce};
 use samebundle_spec::record::RunStatus;
 use serde_json::Value;
 use tokio::sync::Semaphore;
@@ -64,6 +66,7 @@ use facts::RunFacts;
 use reuse::Former;
 use wheelhouse::Wheelhouse;
 
+pub use again::Again;
 pub(crate) use data::Data;
 pub(crate) use folder::{Listed, output};
 pub(crate) use import::INPUTS;
@@ -99,17 +102,30 @@ impl Engine for Native {
         context: &Context,
         log: &RunLog,
     ) -> Result<ProgramOutcome, ProgramError> {
-        let pipeline = &*plan.pipeline;
-        admit(plan)?;
+        let dag = admit(plan)?;
         let mut inputs = root_inputs(plan)?;
-        let Implementation::Dag(dag) = &pipeline.root.implementation else {
-            return Err(ProgramError::NoDag);
-        };
         let outputs = plan.run_dir.join(RUN_OUTPUTS);
         folder::make(&outputs).map_err(|source| ProgramError::Folder {
             path: outputs.clone(),
             source,
         })?;
+        let execution = self.execution(plan, context, log).await?;
+        execution.given_artifacts(&mut inputs, false).await?;
+        let end = execution.dag(&plan.pipeline.root, dag, "", inputs).await;
+        mounts::end(&plan.run_dir, &*context.events).await;
+        Ok(execution.outcome(end))
+    }
+}
+
+impl Native {
+    /// Unpacks what all tasks share.
+    async fn execution<'a>(
+        &'a self,
+        plan: &'a ProgramPlan,
+        context: &'a Context,
+        log: &'a RunLog,
+    ) -> Result<Execution<'a>, ProgramError> {
+        let pipeline = &*plan.pipeline;
         let wheelhouse = match &plan.wheelhouse {
             Some(layer) => Some(Wheelhouse::unpack(&*self.store, layer, context).await?),
             None => None,
@@ -119,7 +135,8 @@ impl Engine for Native {
             data.push(Data::unpack(&*self.store, carried, layer, context).await?);
         }
         let run = log.run();
-        let execution = Execution {
+        Ok(Execution {
+            own_folder: plan.run_dir.clone(),
             former: Arc::new(Former::new(&context.home, run.id, plan.reuse.of.clone())),
             bundle: run.bundle,
             resumed: Mutex::new(plan.reuse.resumed.clone()),
@@ -136,16 +153,12 @@ impl Engine for Native {
             permits: Semaphore::new(plan.parallelism.max(1)),
             halt: context.cancel.child_token(),
             broken: Mutex::new(None),
-        };
-        execution.given_artifacts(&mut inputs).await?;
-        let end = execution.dag(&pipeline.root, dag, "", inputs).await;
-        mounts::end(&plan.run_dir, &*context.events).await;
-        Ok(execution.outcome(end))
+        })
     }
 }
 
-/// Refuses a program that cannot be run, before anything is made.
-fn admit(plan: &ProgramPlan) -> Result<(), ProgramError> {
+/// Refuses a program that cannot be run, before anything is made; returns its tasks.
+fn admit(plan: &ProgramPlan) -> Result<&Dag, ProgramError> {
     plan.pipeline.check().map_err(ProgramError::Faults)?;
     let unsupported = plan.pipeline.unsupported();
     if !unsupported.is_empty() {
@@ -160,7 +173,10 @@ fn admit(plan: &ProgramPlan) -> Result<(), ProgramError> {
         Some(image) => Err(ProgramError::NoImage {
             image: image.to_owned(),
         }),
-        None => Ok(()),
+        None => match &plan.pipeline.root.implementation {
+            Implementation::Dag(dag) => Ok(dag),
+            Implementation::Executor(_) => Err(ProgramError::NoDag),
+        },
     }
 }
 
@@ -203,6 +219,8 @@ fn root_inputs(plan: &ProgramPlan) -> Result<Values, ProgramError> {
 /// One running run.
 struct Execution<'a> {
     plan: &'a ProgramPlan,
+    /// Where tasks write, into `outputs/` and `volumes/`: the run's folder, if it is a run.
+    own_folder: PathBuf,
     /// The name of the bundle.
     bundle: String,
     /// The runs from which results are taken.

@@ -35,7 +35,7 @@ pub(super) struct Projected {
 }
 
 /// The volumes of a task. Their locks are held until this is dropped.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Mounted {
     volumes: Vec<(Volume, Option<PathBuf>)>,
     _locks: Vec<File>,
@@ -291,7 +291,7 @@ impl Execution<'_> {
     }
 
     fn run_volumes(&self) -> PathBuf {
-        self.plan.run_dir.join(RUN_VOLUMES)
+        self.own_folder.join(RUN_VOLUMES)
     }
 }
 

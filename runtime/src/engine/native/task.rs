@@ -159,7 +159,7 @@ impl Execution<'_> {
     }
 
     /// Returns how a container of this run ended before its process was killed, if its outputs are still what they were.
-    async fn ended_before(&self, path: &str, component: &Component) -> Option<TaskEnd> {
+    pub(super) async fn ended_before(&self, path: &str, component: &Component) -> Option<TaskEnd> {
         let executor = self.plan.pipeline.executor_of(component)?;
         let end = self.resumed().past(path)?.end?;
         match end.status {

@@ -12,7 +12,8 @@ use libcontainer::syscall::syscall::SyscallType;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitId, WaitIdOptions};
 
-use super::super::protocol::{self, Order, Report, Run};
+use super::super::protocol::{self, Attended, Order, Report, Run, STREAMS};
+use super::super::streams;
 use super::failure::{HelperFailure, Step};
 use super::rootfs::RootFs;
 use super::specification::specification;
@@ -62,12 +63,16 @@ fn create(run: &Run, root: &RootFs) -> Result<Container, HelperFailure> {
     fs::create_dir_all(&bundle).step("make the bundle folder")?;
     let text = specification(run, &root.path, &account).to_string();
     fs::write(bundle.join("config.json"), text).step("write the specification")?;
-    let nothing = File::open("/dev/null").step("open /dev/null")?;
     let workload = Workload::new(seen_as(run, &account)).step("watch the helper")?;
-    ContainerBuilder::new(run.name.clone(), SyscallType::default())
+    let builder = ContainerBuilder::new(run.name.clone(), SyscallType::default())
         .with_root_path(run.folder.join("state"))
-        .step("create the container")?
-        .with_stdin(nothing)
+        .step("create the container")?;
+    let builder = match run.attended {
+        None => builder.with_stdin(File::open("/dev/null").step("open /dev/null")?),
+        Some(Attended::Pipes) => builder.with_stdin(streams::taken(&run.folder).step("take the input")?),
+        Some(Attended::Terminal) => builder.with_console_socket(Some(run.folder.join(STREAMS))),
+    };
+    builder
         .with_executor(workload)
         .as_init(bundle)
         .with_systemd(false)

@@ -83,6 +83,7 @@ fn probe(folder: &Path, rootless: bool) -> Result<Report, HelperFailure> {
         pids: 0,
         shm: 0,
         keep_upper: None,
+        attended: None,
     };
     Ok(Report::Probed {
         overlay: rootfs::overlay(&run).is_ok(),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::super::protocol::Run;
+use super::super::protocol::{Attended, Run};
 use super::namespace;
 use crate::driver::{Bind, HOSTNAME};
 use crate::image::account::Account;
@@ -99,7 +99,7 @@ fn process(run: &Run, account: &Account) -> Value {
         Vec::new()
     };
     json!({
-        "terminal": false,
+        "terminal": run.attended == Some(Attended::Terminal),
         "user": user,
         "args": run.command,
         "env": environment,

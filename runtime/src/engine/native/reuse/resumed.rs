@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use samebundle_spec::Timestamp;
-use samebundle_spec::record::{RunEvent, RunEventKind, TaskFinished};
+use samebundle_spec::record::{Run, RunEvent, RunEventKind, TaskFinished, TaskRecord};
 
 /// What became of the tasks of a run until its process was killed.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +31,27 @@ pub(in super::super) struct Past {
 }
 
 impl Past {
+    fn of(task: &TaskRecord) -> Self {
+        Self {
+            attempts: task.attempts,
+            failures: 0,
+            open: false,
+            started: task.started,
+            end: Some(TaskFinished {
+                task: task.name.clone(),
+                attempt: task.attempts,
+                status: task.status,
+                started: task.started,
+                exit_code: task.exit_code,
+                will_retry: false,
+                message: task.message.clone(),
+                outputs: task.outputs.clone(),
+                cache_key: task.cache_key,
+                taken_from: task.taken_from.clone(),
+            }),
+        }
+    }
+
     /// Returns the number of the next attempt. A DAG that had not ended, or whose end is looked at again, goes on in its last.
     pub(in super::super) fn next(&self, goes_on: bool) -> u32 {
         let ended = !self.open && self.end.is_none();
@@ -49,6 +70,14 @@ impl Resumed {
             resumed.apply(event);
         }
         resumed
+    }
+
+    /// Takes what a record says, for which there may be no log.
+    pub(in super::super) fn of_record(run: &Run) -> Self {
+        let tasks = run.tasks.iter().map(|task| (task.name.clone(), Past::of(task)));
+        Self {
+            tasks: tasks.collect(),
+        }
     }
 
     fn apply(&mut self, event: RunEvent) {
