@@ -18,6 +18,7 @@ mod conformance;
 mod corpus;
 mod cosign;
 mod crash;
+mod debugging;
 mod delta;
 mod detached;
 mod disks;
@@ -67,6 +68,7 @@ fn main() -> std::process::ExitCode {
         corpus::TESTS,
         cosign::TESTS,
         crash::TESTS,
+        debugging::TESTS,
         delta::TESTS,
         detached::TESTS,
         disks::TESTS,
