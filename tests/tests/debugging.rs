@@ -111,12 +111,24 @@ fn a_failed_task_is_looked_into() {
     let ran = debug(&home, &["1/b", "--", "sh", "-c", line], "from me\n").exits(9);
     let wanted = "from me\nhello\nit's q\nread-only\nagain 1\n1\n";
     assert_eq!(ran.stdout, wanted, "{}", ran.stderr);
-    for part in ["task loop/1/b of run ", "its command: sh -c 'mkdir", "no q", "is removed afterwards"] {
+    for part in [
+        "task loop/1/b of run ",
+        "its command: sh -c 'mkdir",
+        "no q",
+        "is removed afterwards",
+    ] {
         assert!(ran.stderr.contains(part), "{part}: {}", ran.stderr);
     }
     // What it writes is kept where it is asked for, and nowhere else.
     let kept = sandbox.path().join("kept");
-    let words = ["loop/0/b", "--keep", kept.to_str().unwrap(), "--", "sh", "/samebundle/debug/command"];
+    let words = [
+        "loop/0/b",
+        "--keep",
+        kept.to_str().unwrap(),
+        "--",
+        "sh",
+        "/samebundle/debug/command",
+    ];
     let _ = debug(&home, &words, "").exits(0);
     let said = std::fs::read_to_string(kept.join("outputs/loop/0/b/parameters/said"));
     assert_eq!(said.unwrap(), "hello");
@@ -145,11 +157,18 @@ fn what_cannot_be_looked_into_is_refused() {
     let none = debug(&home, &["never", "--", "no-such-program"], "").exits(127);
     assert!(none.stderr.contains("no-such-program"), "{}", none.stderr);
     // What the task read was changed since.
-    let run = std::fs::read_dir(home.path().join("runs")).unwrap().next().unwrap();
+    let run = std::fs::read_dir(home.path().join("runs"))
+        .unwrap()
+        .next()
+        .unwrap();
     let file = run.unwrap().path().join("outputs/a/artifacts/file/file");
     std::fs::write(file, "changed").unwrap();
     let gone = debug(&home, &["1/b", "--", "true"], "").exits(5);
-    assert!(gone.stderr.contains("what task a wrote is gone or was changed"), "{}", gone.stderr);
+    assert!(
+        gone.stderr.contains("what task a wrote is gone or was changed"),
+        "{}",
+        gone.stderr
+    );
 }
 
 /// The shell is at a terminal of its own: what is typed reaches it, Ctrl-C ends what runs in it alone, and afterwards the terminal
@@ -172,7 +191,11 @@ fn a_terminal_is_given_back() {
     drop(command);
     let watching = std::thread::spawn(move || {
         let (mut all, mut part) = (String::new(), [0; 512]);
-        let steps = [("/ # ", "tty; stty size; sleep 60\r"), ("44 99", "\u{3}"), ("^C\r\n/ # ", "echo then; exit 7\r")];
+        let steps = [
+            ("/ # ", "tty; stty size; sleep 60\r"),
+            ("44 99", "\u{3}"),
+            ("^C\r\n/ # ", "echo then; exit 7\r"),
+        ];
         let mut steps = steps.into_iter().peekable();
         while let Ok(count @ 1..) = seen.read(&mut part) {
             all.push_str(&String::from_utf8_lossy(&part[..count]));

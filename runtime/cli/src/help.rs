@@ -179,7 +179,10 @@ const EXAMPLES: &[Examples] = &[
     (
         &["debug"],
         &[
-            ("same debug last train", "a shell in the environment of the task train"),
+            (
+                "same debug last train",
+                "a shell in the environment of the task train",
+            ),
             (
                 "same debug last train --keep DIR -- python3",
                 "a program there; what it writes stays in DIR",

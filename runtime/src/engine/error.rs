@@ -61,7 +61,9 @@ pub enum ProgramError {
         why: String,
     },
     /// What a task read is not what it was.
-    #[error("what task {task} wrote is gone or was changed, so that the task that read it cannot be looked into; run it again")]
+    #[error(
+        "what task {task} wrote is gone or was changed, so that the task that read it cannot be looked into; run it again"
+    )]
     InputGone {
         /// The task that wrote it.
         task: String,

@@ -47,7 +47,10 @@ pub async fn debug(
     plan.admit()?;
     let _layers = held_layers(context).await?;
     let Work::Pipeline(program) = &plan.work else {
-        let (task, why) = (debugging.task, "the run is an action of a bundle, which has no tasks".to_owned());
+        let (task, why) = (
+            debugging.task,
+            "the run is an action of a bundle, which has no tasks".to_owned(),
+        );
         return Err(ProgramError::NotAgain { task, why }.into());
     };
     let log = RunLog::aside(&debugging.scratch, context, debugging.run, mask(&plan))?;

@@ -213,10 +213,7 @@ pub(super) async fn program_plan(
 ) -> Result<ProgramPlan, LifecycleError> {
     let mut images = BTreeMap::new();
     for (name, image) in &program.images {
-        images.insert(
-            name.clone(),
-            crate::image::read(store, image).await?.manifest,
-        );
+        images.insert(name.clone(), crate::image::read(store, image).await?.manifest);
     }
     let network = program.extension.requires.rights.network;
     let config_maps = program.pipeline.needs().config_maps;

@@ -18,7 +18,11 @@ use crate::plan;
 use crate::record::{Installations, RUN_OUTPUTS, Runs};
 
 /// The shell that looks: the better one, if the image has it.
-const SHELL: [&str; 3] = ["/bin/sh", "-c", "command -v bash >/dev/null 2>&1 && exec bash; exec sh"];
+const SHELL: [&str; 3] = [
+    "/bin/sh",
+    "-c",
+    "command -v bash >/dev/null 2>&1 && exec bash; exec sh",
+];
 
 /// What is looked into.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

@@ -14,6 +14,7 @@ mod bring;
 mod cancel;
 mod copy;
 mod credentials;
+mod debug;
 mod diff;
 mod doctor;
 mod error;
@@ -40,7 +41,6 @@ mod receipt;
 mod registry;
 mod registry_doctor;
 mod resolve;
-mod debug;
 mod resume;
 mod rollback;
 mod run;
@@ -69,6 +69,7 @@ pub use copy::{
     copy, pull,
 };
 pub use credentials::CredentialsGiven;
+pub use debug::{DebugReport, DebugRequest, Debugged, debug};
 pub use diff::{
     CodeDifference, DiffReport, DiffRequest, Difference, MetricDifference, OutputDifference, diff,
 };
@@ -115,7 +116,6 @@ pub use registry::{
 };
 pub use registry_doctor::{RegistryDoctorReport, RegistryDoctorRequest, registry_doctor};
 pub use resolve::{Consent, ResolvedBundle, installed_bundle};
-pub use debug::{DebugReport, DebugRequest, Debugged, debug};
 pub use resume::{ResumeRequest, resume};
 pub use rollback::{HistoryReport, HistoryRequest, InstalledBundle, RollbackRequest, history, rollback};
 pub use run::{PlanReport, ReuseGiven, RunReport, RunRequest, plan, plan_foreseen, run};

@@ -15,12 +15,18 @@ impl Pipeline {
     pub fn demands(&self) -> Result<Vec<Demand>, PipelineFault> {
         let mut demands = Vec::new();
         if let Implementation::Dag(dag) = &self.root.implementation {
-            self.demands_of(dag, "", &mut demands)?;
+            self.demands_of(dag, ("", &[]), &mut demands)?;
         }
         Ok(demands)
     }
 
-    fn demands_of(&self, dag: &Dag, path: &str, demands: &mut Vec<Demand>) -> Result<(), PipelineFault> {
+    /// `within` are the components above. What one of them holds again demands the same.
+    fn demands_of(
+        &self,
+        dag: &Dag,
+        (path, within): (&str, &[&str]),
+        demands: &mut Vec<Demand>,
+    ) -> Result<(), PipelineFault> {
         for (name, task) in &dag.tasks {
             let path = match path {
                 "" => name.clone(),
@@ -29,8 +35,13 @@ impl Pipeline {
             let Some(component) = self.component(task.component.as_str()) else {
                 continue;
             };
+            let name = task.component.as_str();
+            if within.contains(&name) {
+                continue;
+            }
             if let Implementation::Dag(dag) = &component.implementation {
-                self.demands_of(dag, &path, demands)?;
+                let within = [within, &[name]].concat();
+                self.demands_of(dag, (&path, &within), demands)?;
             } else if let Some(container) = self.container_of(component) {
                 let demand = self.demand_of(container, &path)?;
                 if demand.cpus.is_some() || demand.memory.is_some() || !demand.gpus.is_empty() {

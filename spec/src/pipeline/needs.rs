@@ -117,6 +117,38 @@ impl Pipeline {
         walk.needs
     }
 
+    /// Returns the path of a task of a run as the file has it, under which [`Needs::uses`] has what it uses: without the numbers
+    /// of items, and where a component holds itself, that of the first time.
+    pub fn place(&self, path: &str) -> String {
+        let Implementation::Dag(root) = &self.root.implementation else {
+            return path.to_owned();
+        };
+        let (mut dag, mut within) = (root, Vec::<(&str, &str)>::new());
+        let mut names = path.split('/');
+        while let Some(name) = names.next() {
+            let Some(task) = dag.tasks.get(name) else {
+                return path.to_owned();
+            };
+            if task.iterator.is_some() {
+                names.next();
+            }
+            let component = task.component.as_str();
+            match within.iter().position(|(held, _)| *held == component) {
+                Some(first) => within.truncate(first + 1),
+                None => within.push((component, name)),
+            }
+            match self
+                .component(component)
+                .map(|component| &component.implementation)
+            {
+                Some(Implementation::Dag(inner)) => dag = inner,
+                _ => break,
+            }
+        }
+        let names: Vec<&str> = within.into_iter().map(|(_, name)| name).collect();
+        names.join("/")
+    }
+
     /// Returns what the pipeline says to Kubernetes that has no meaning here, in the order of the file; each once, although
     /// every task may say it.
     pub fn placement_notes(&self) -> Vec<PipelineFault> {
@@ -258,6 +290,12 @@ impl Scope<'_> {
         }
     }
 
+    /// Tells whether it is within a component.
+    fn is_within(&self, component: &Component) -> bool {
+        let above = self.around.is_some_and(|(around, _)| around.is_within(component));
+        above || std::ptr::eq(self.component, component)
+    }
+
     fn input(&self, name: &str) -> Origin {
         let Some((around, task)) = self.around else {
             return Origin::Parameter(name.to_owned());
@@ -305,6 +343,8 @@ impl<'a> Walk<'a> {
             };
             let path = scope.below(name);
             match &component.implementation {
+                // What it holds again uses what it uses here.
+                Implementation::Dag(_) if scope.is_within(component) => {}
                 Implementation::Dag(dag) => self.dag(Scope {
                     around: Some((&scope, task)),
                     component,

@@ -498,3 +498,89 @@ deploymentSpec: {executors: {exec: {container: {image: i, command: [c]}}}}
         ]
     );
 }
+
+/// A component that holds itself, by way of another one, under this trigger.
+fn recursive(trigger: &str) -> String {
+    format!(
+        r#"
+components:
+  comp-flips:
+    inputDefinitions: {{parameters: {{x: {{parameterType: STRING}}}}}}
+    dag:
+      tasks:
+        say: {{componentRef: {{name: comp-say}}, inputs: {{parameters: {{x: {{componentInputParameter: x}}}}}}}}
+        condition-1: {{componentRef: {{name: comp-condition-1}}, dependentTasks: [say],
+          inputs: {{parameters: {{x: {{componentInputParameter: x}}}}}}{trigger}}}
+  comp-condition-1:
+    inputDefinitions: {{parameters: {{x: {{parameterType: STRING}}}}}}
+    dag:
+      tasks:
+        flips: {{componentRef: {{name: comp-flips}}, inputs: {{parameters: {{x: {{componentInputParameter: x}}}}}}}}
+  comp-say: {{executorLabel: exec-say, inputDefinitions: {{parameters: {{x: {{parameterType: STRING}}}}}}}}
+deploymentSpec: {{executors: {{exec-say: {{container: {{image: alpine, command: [a], resources: {{cpuLimit: 1.0}}}}}}}}}}
+pipelineInfo: {{name: flips}}
+root:
+  dag:
+    tasks:
+      loop: {{componentRef: {{name: comp-flips}}, parameterIterator: {{itemInput: x, items: {{raw: '["a"]'}}}}}}
+schemaVersion: 2.1.0
+---
+platforms: {{kubernetes: {{deploymentSpec: {{executors: {{exec-say: {{secretAsEnv: [{{secretName: s, keyToEnv: [{{secretKey: k, envVar: V}}]}}]}}}}}}}}}}
+"#
+    )
+}
+
+#[test]
+fn a_component_may_hold_itself_under_a_condition() {
+    let text = recursive(", triggerPolicy: {condition: \"inputs.parameter_values['x'] == 'a'\"}");
+    let pipeline = Pipeline::parse("f", text.as_bytes()).unwrap();
+    pipeline.check().unwrap();
+    assert_eq!(pipeline.demands().unwrap().len(), 1);
+    // Wherever a task is that it holds, it uses the same.
+    let needs = pipeline.needs();
+    assert_eq!(needs.uses.keys().collect::<Vec<_>>(), ["loop/say"]);
+    for path in [
+        "loop/0/say",
+        "loop/3/condition-1/flips/say",
+        "loop/3/condition-1/flips/condition-1/flips/say",
+    ] {
+        assert_eq!(pipeline.place(path), "loop/say", "{path}");
+    }
+    let condition = pipeline.place("loop/3/condition-1/flips/condition-1");
+    assert_eq!(condition, "loop/condition-1");
+    let endless = Pipeline::parse("f", recursive("").as_bytes()).unwrap();
+    let faults = endless.check().unwrap_err();
+    assert!(
+        faults[0].to_string().starts_with(
+            "f:8:22: component \"comp-flips\" holds itself by way of \"comp-condition-1\", without a condition: it never ends"
+        ),
+        "{}",
+        faults[0]
+    );
+}
+
+#[test]
+fn components_nest_so_deep_and_no_deeper() {
+    let text = |deep: usize| {
+        let mut text = String::from("components:\n");
+        for at in 0..deep {
+            let inner = at + 1;
+            writeln!(
+                text,
+                "  c{at}: {{dag: {{tasks: {{t: {{componentRef: {{name: c{inner}}}}}}}}}}}"
+            )
+            .unwrap();
+        }
+        writeln!(text, "  c{deep}: {{executorLabel: e}}").unwrap();
+        text + "deploymentSpec: {executors: {e: {container: {image: a, command: [b]}}}}\npipelineInfo: {name: deep}\n\
+                root: {dag: {tasks: {t: {componentRef: {name: c0}}}}}\nschemaVersion: 2.1.0\n"
+    };
+    let check = |deep| Pipeline::parse("f", text(deep).as_bytes()).unwrap().check();
+    check(crate::limits::DAG_DEPTH - 1).unwrap();
+    let faults = check(crate::limits::DAG_DEPTH + 8).unwrap_err();
+    assert!(
+        faults[0].to_string().contains("DAGs nest deeper than 32"),
+        "{}",
+        faults[0]
+    );
+}

@@ -9,7 +9,8 @@ use async_trait::async_trait;
 use samebundle_registry::store::{ByteStream, Memory, Sink, Source, SourceExt};
 use samebundle_runtime::driver::embedded::{EmbeddedDriver, Helper};
 use samebundle_runtime::driver::{
-    Content, Driver, DriverError, Input, LogSink, Offers, Operation, Outcome, Output, Staging, Streams, parcel,
+    Content, Driver, DriverError, Input, LogSink, Offers, Operation, Outcome, Output, Staging, Streams,
+    parcel,
 };
 use samebundle_spec::{Descriptor, Digest, Manifest, limits};
 use tokio_util::io::SyncIoBridge;
@@ -257,7 +258,8 @@ impl Driver for Remote {
         streams: Streams,
         cancel: &CancellationToken,
     ) -> Result<Outcome, DriverError> {
-        self.around(operation, staging, How::Attended(streams), cancel).await
+        self.around(operation, staging, How::Attended(streams), cancel)
+            .await
     }
 
     async fn recover(&self, run_id: &str) -> Result<usize, DriverError> {

@@ -41,7 +41,8 @@ impl Debug {
     pub(crate) async fn run(self, session: &Session) -> Result<Report, CliError> {
         if session.output.is_document() {
             return Err(CliError::Usage(
-                "debug prints what the command in the container prints, and no document: leave -o out".to_owned(),
+                "debug prints what the command in the container prints, and no document: leave -o out"
+                    .to_owned(),
             ));
         }
         let shell = self.command.is_empty();
@@ -71,7 +72,10 @@ impl Debug {
             drop(writeln!(std::io::stderr().lock(), "{text}"));
         }
         if report.out_of_memory {
-            drop(writeln!(std::io::stderr().lock(), "the memory limit of the task was reached"));
+            drop(writeln!(
+                std::io::stderr().lock(),
+                "the memory limit of the task was reached"
+            ));
         }
         Ok(Report::new("", &report).exiting(report.exit_code))
     }

@@ -263,7 +263,8 @@ pub(super) async fn is_attended_at_a_terminal(bench: &Bench) -> Verdict {
         errors: errors.into(),
         terminal: Some(terminal),
     };
-    let line = "trap 'echo interrupted' INT; tty; read -r x; stty size; stty -echo; echo got $x; sleep 60; exit 4";
+    let line =
+        "trap 'echo interrupted' INT; tty; read -r x; stty size; stty -echo; echo got $x; sleep 60; exit 4";
     let operation = bench.shell("terminal", line);
     let typing = tokio::task::spawn_blocking(move || {
         let mut seen = Vec::new();
@@ -273,6 +274,8 @@ pub(super) async fn is_attended_at_a_terminal(bench: &Bench) -> Verdict {
             seen.extend_from_slice(&part[..count]);
             let text = String::from_utf8_lossy(&seen);
             if typed == 0 && text.contains("/dev/") {
+                // A driver gives the size as soon as it can.
+                std::thread::sleep(std::time::Duration::from_millis(500));
                 ours.write_all(b"hello\r")?;
                 typed = 1;
             } else if typed == 1 && text.contains("got hello") {

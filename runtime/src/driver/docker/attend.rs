@@ -91,10 +91,12 @@ impl DockerDriver {
                     .w(size.columns.into());
                 // A container that has just started may have no terminal yet, and one that ended has none any more.
                 for _ in 0..ATTEMPTS {
-                    let resized = self.engine.resize_container_tty(container, options.clone().build());
+                    let resized = self
+                        .engine
+                        .resize_container_tty(container, options.clone().build());
                     match resized.await {
-                        Ok(()) => {eprintln!("XX ok {size:?}"); break},
-                        Err(error) => { eprintln!("XX {error:?}"); tracing::debug!("the terminal keeps its size: {error}") },
+                        Ok(()) => break,
+                        Err(error) => tracing::debug!("the terminal keeps its size: {error}"),
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -111,8 +113,12 @@ impl DockerDriver {
 async fn feed(from: OwnedFd, mut to: Pin<Box<dyn AsyncWrite + Send>>) {
     if let Ok((ours, theirs)) = StdStream::pair() {
         // The thread ends when the other end is dropped.
-        drop(tokio::task::spawn_blocking(move || relay(&from, None, &theirs.into())));
-        let taken = ours.set_nonblocking(true).and_then(|()| UnixStream::from_std(ours));
+        drop(tokio::task::spawn_blocking(move || {
+            relay(&from, None, &theirs.into())
+        }));
+        let taken = ours
+            .set_nonblocking(true)
+            .and_then(|()| UnixStream::from_std(ours));
         if let Ok(mut taken) = taken {
             let mut part = vec![0; PART];
             while let Ok(count @ 1..) = taken.read(&mut part).await {

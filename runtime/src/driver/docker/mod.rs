@@ -354,7 +354,8 @@ impl Driver for DockerDriver {
         log: &dyn LogSink,
         cancel: &CancellationToken,
     ) -> Result<Outcome, DriverError> {
-        self.contained(operation, staging, Manner::Heard(log), cancel).await
+        self.contained(operation, staging, Manner::Heard(log), cancel)
+            .await
     }
 
     async fn attend(

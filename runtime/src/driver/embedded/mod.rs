@@ -36,9 +36,7 @@ use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
 use super::attended::Unheard;
-use super::{
-    Bind, Driver, DriverError, LogSink, Offers, Operation, Outcome, Staging, Streams, refuse_gpus,
-};
+use super::{Bind, Driver, DriverError, LogSink, Offers, Operation, Outcome, Staging, Streams, refuse_gpus};
 use crate::event::{Events, Silent};
 use crate::image::{self, Image, ImageError, Layer, LayerOwner, Layers};
 use crate::meter::Meter;

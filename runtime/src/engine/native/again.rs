@@ -114,7 +114,8 @@ impl Execution<'_> {
             if let Some(iteration) = &task.iterator {
                 let number = target[own.len()..].split('/').nth(1);
                 let number = number.and_then(|number| number.parse::<usize>().ok());
-                let number = number.ok_or_else(|| refused("it is a loop: name a task of one of its items"))?;
+                let number =
+                    number.ok_or_else(|| refused("it is a loop: name a task of one of its items"))?;
                 let bound = item(component, iteration, number, values);
                 values = bound.map_err(|error| refused(&error.to_string()))?;
                 own = format!("{own}/{number}");
@@ -147,7 +148,11 @@ impl Execution<'_> {
         let pod = self.plan.pipeline.pod_of(component);
         let claims = pod.into_iter().flat_map(|pod| &pod.claims);
         let mut names: BTreeSet<&str> = claims.filter_map(|claim| read_of(&claim.name)).collect();
-        names.extend(task.parameters.values().filter_map(|input| read_of(&input.source)));
+        names.extend(
+            task.parameters
+                .values()
+                .filter_map(|input| read_of(&input.source)),
+        );
         names.extend(task.artifacts.values().filter_map(|input| match &input.source {
             ArtifactSource::TaskOutput(output) => Some(output.task.as_str()),
             ArtifactSource::ComponentInput(_) => None,
@@ -165,8 +170,8 @@ impl Execution<'_> {
         let mut ended = BTreeMap::new();
         for name in names {
             let found = dag.tasks.get(name);
-            let found = found
-                .and_then(|task| Some((task, self.plan.pipeline.component(task.component.as_str())?)));
+            let found =
+                found.and_then(|task| Some((task, self.plan.pipeline.component(task.component.as_str())?)));
             if let Some((task, component)) = found {
                 let end = self.end_again(run, task_path(path, name), task, component);
                 ended.insert(name, end.await?);
@@ -252,7 +257,11 @@ impl Execution<'_> {
         operation.volumes = mounted.stage(&mut staging);
         let input = executor_input::build(component, &values, &planned, &format!("{ROOT}/{path}"));
         let words = self.words(container, &operation).await?;
-        let line = words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+        let line = words
+            .iter()
+            .map(|word| quoted(word))
+            .collect::<Vec<_>>()
+            .join(" ");
         let file = |name: &str, text: String| Input {
             target: format!("{FOLDER}/{name}"),
             content: Content::Bytes(text.into_bytes()),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
+use samebundle_spec::limits;
 use samebundle_spec::pipeline::{
     Component, Dag, DagOutput, ParameterType, Task, coerce, made_by_compiler, task_path,
 };
@@ -81,7 +82,13 @@ impl Execution<'_> {
             dag: this.path,
             path: &path,
         };
-        match self.bound(task, component, around) {
+        let bound = match path.split('/').count() > limits::NESTED_TASKS {
+            true => Err(TaskError::TooDeep {
+                component: task.component.value.clone(),
+            }),
+            false => self.bound(task, component, around),
+        };
+        match bound {
             Ok(Some(values)) => this.running.push(Box::pin(async move {
                 (name, self.task(path, task, component, values).await)
             })),

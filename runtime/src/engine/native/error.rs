@@ -50,6 +50,16 @@ pub(super) enum TaskError {
         /// The input.
         input: String,
     },
+    /// A component holds itself too often.
+    #[error(
+        "{component} would be the {}th task within others; at most {} are run: the condition under which a component holds itself \
+         does not come to an end. Make it end earlier, or go on in another run from what this one wrote",
+        limits::NESTED_TASKS + 1, limits::NESTED_TASKS
+    )]
+    TooDeep {
+        /// The component.
+        component: String,
+    },
     /// A loop has more items than are run.
     #[error("the loop has {count} items; at most {} are run", limits::ITERATIONS)]
     TooManyItems {

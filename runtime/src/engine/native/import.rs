@@ -79,7 +79,11 @@ impl Execution<'_> {
 
     /// Brings the artifacts that were given to the pipeline, or takes what was brought `before`. One that is optional may be
     /// missing.
-    pub(super) async fn given_artifacts(&self, values: &mut Values, before: bool) -> Result<(), ProgramError> {
+    pub(super) async fn given_artifacts(
+        &self,
+        values: &mut Values,
+        before: bool,
+    ) -> Result<(), ProgramError> {
         for (name, spec) in &self.plan.pipeline.root.inputs.artifacts {
             let given = self.plan.parameters.get(name).filter(|value| !value.is_null());
             let addresses: Vec<&str> = match given {

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use samebundle_registry::durable;
 use samebundle_spec::limits;
-use samebundle_spec::pipeline::{Component, ExecutorKind, Pod, RunFact, UseTarget, is_key};
+use samebundle_spec::pipeline::{Component, ExecutorKind, Pod, RunFact, Use, UseTarget, is_key};
 use serde_json::Value;
 
 use super::Execution;
@@ -54,9 +54,15 @@ impl Mounted {
 }
 
 impl Execution<'_> {
+    /// Returns the secrets and config maps that a task uses.
+    pub(super) fn uses(&self, path: &str) -> impl Iterator<Item = &Use> {
+        let place = self.plan.pipeline.place(path);
+        self.needs.uses.get(&place).into_iter().flatten()
+    }
+
     /// Tells whether a task reads files of secrets.
     pub(super) fn uses_secret_files(&self, path: &str) -> bool {
-        let mut uses = self.needs.uses.get(path).into_iter().flatten();
+        let mut uses = self.uses(path);
         uses.any(|one| one.secret && matches!(one.target, UseTarget::Folder(_)))
     }
 
@@ -75,7 +81,7 @@ impl Execution<'_> {
                 projected.environment.insert(variable.clone(), fact);
             }
         }
-        for one in self.needs.uses.get(path).into_iter().flatten() {
+        for one in self.uses(path) {
             let given = match one.secret {
                 true => self.plan.secrets.get(&one.need).cloned(),
                 false => self.plan.settings.get(&one.need).and_then(setting),

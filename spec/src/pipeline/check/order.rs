@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Checker, DagScope};
 use crate::limits;
-use crate::pipeline::types::{ArtifactSource, Implementation, ParameterSource, Task};
+use crate::pipeline::Pipeline;
+use crate::pipeline::types::{ArtifactSource, Component, Implementation, ParameterSource, Task};
 
 impl Task {
     /// Returns every task that must end before this one: those it names and those whose outputs it takes.
@@ -73,54 +74,78 @@ fn circle<'a>(waiting: &BTreeMap<&'a str, BTreeSet<&'a str>>) -> Option<Vec<&'a 
     }
 }
 
-/// Components that hold themselves, or nest deeper than [`limits::DAG_DEPTH`].
+/// Components that hold themselves where no condition can end that, or nest deeper than [`limits::DAG_DEPTH`].
 pub(super) fn nesting(checker: &mut Checker<'_>) {
-    let pipeline = checker.pipeline;
-    let held = |name: &str| -> Vec<&str> {
-        match pipeline
-            .components
-            .get(name)
-            .map(|component| &component.implementation)
-        {
-            Some(Implementation::Dag(dag)) => dag
-                .tasks
-                .values()
-                .map(|task| task.component.value.as_str())
-                .collect(),
-            _ => Vec::new(),
-        }
+    let held = held(checker.pipeline);
+    let Some(left) = peeled(&held) else {
+        return too_deep(checker);
     };
-    // A component that is as deep as there are components holds itself.
-    let mut depth: BTreeMap<&str, usize> = pipeline
-        .components
-        .keys()
-        .map(|name| (name.as_str(), 1))
-        .collect();
-    let most = limits::DAG_DEPTH.min(pipeline.components.len() + 1);
-    for _ in 0..=most {
-        for name in pipeline.components.keys() {
-            let deepest = held(name)
-                .iter()
-                .filter_map(|inner| depth.get(inner))
-                .max()
-                .copied();
-            if let Some(deepest) = deepest {
-                depth.insert(name, (deepest + 1).min(most + 1));
-            }
+    // What is left holds itself, or holds one that does.
+    let among = held.into_iter().filter(|(name, _)| left.contains(name));
+    let always = among.map(|(name, tasks)| {
+        let tasks = tasks
+            .into_iter()
+            .filter(|(_, task)| task.trigger.condition.is_none());
+        (name, tasks.collect())
+    });
+    let always: Held<'_> = always.collect();
+    let Some(endless) = peeled(&always) else {
+        return too_deep(checker);
+    };
+    let circle = always.iter().filter(|(name, _)| endless.contains(*name));
+    let closes = |(name, tasks): (&&str, &Vec<Inner<'_>>)| {
+        let (held, task) = tasks.iter().find(|(held, _)| endless.contains(held))?;
+        Some((
+            task.at,
+            format!("component {name:?} holds itself by way of {held:?}, without a condition: it never ends"),
+        ))
+    };
+    if let Some((at, problem)) = circle.filter_map(closes).min() {
+        let remedy = "put the task by which it holds itself under a condition (triggerPolicy.condition)";
+        checker.fault(at, None, problem, remedy);
+    }
+}
+
+fn too_deep(checker: &mut Checker<'_>) {
+    let problem = format!("DAGs nest deeper than {}", limits::DAG_DEPTH);
+    checker.fault(checker.pipeline.root.at, None, problem, "flatten the pipeline");
+}
+
+/// A component that another holds, and the task by which it does.
+type Inner<'a> = (&'a str, &'a Task);
+
+/// What each component holds.
+type Held<'a> = BTreeMap<&'a str, Vec<Inner<'a>>>;
+
+fn held(pipeline: &Pipeline) -> Held<'_> {
+    let components = pipeline.components.iter();
+    components
+        .map(|(name, component)| (name.as_str(), tasks_of(component).collect()))
+        .collect()
+}
+
+fn tasks_of(component: &Component) -> impl Iterator<Item = Inner<'_>> {
+    let dag = match &component.implementation {
+        Implementation::Dag(dag) => Some(dag),
+        Implementation::Executor(_) => None,
+    };
+    let tasks = dag.into_iter().flat_map(|dag| dag.tasks.values());
+    tasks.map(|task| (task.component.as_str(), task))
+}
+
+/// Takes away components that hold nothing that is left, until none is left or each of them holds another, and returns those. None
+/// if they nest deeper than [`limits::DAG_DEPTH`].
+fn peeled<'a>(held: &Held<'a>) -> Option<BTreeSet<&'a str>> {
+    let mut left: BTreeSet<&str> = held.keys().copied().collect();
+    for _ in 0..=limits::DAG_DEPTH {
+        let holds = |name: &&&str| !held[**name].iter().any(|(inner, _)| left.contains(inner));
+        let away: Vec<&str> = left.iter().filter(holds).copied().collect();
+        if away.is_empty() {
+            return Some(left);
+        }
+        for name in away {
+            left.remove(name);
         }
     }
-    let Some((name, _)) = depth.iter().find(|(_, deep)| **deep > most) else {
-        return;
-    };
-    let at = pipeline.components[*name].at;
-    let problem = format!(
-        "component {name:?} holds itself, or DAGs nest deeper than {}",
-        limits::DAG_DEPTH
-    );
-    checker.fault(
-        at,
-        None,
-        problem,
-        "flatten the pipeline; recursion is not part of KFP",
-    );
+    left.is_empty().then_some(left)
 }

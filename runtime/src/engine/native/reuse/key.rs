@@ -84,7 +84,7 @@ impl Execution<'_> {
 
     /// Returns the settings and the facts about its pod that a task gets; none if it gets a secret.
     fn given_to(&self, path: &str, component: &Component) -> Option<Value> {
-        let mut uses = self.needs.uses.get(path).into_iter().flatten();
+        let mut uses = self.uses(path);
         if uses.any(|one| one.secret) {
             return None;
         }

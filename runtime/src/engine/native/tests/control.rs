@@ -282,3 +282,59 @@ async fn a_loop_goes_over_artifacts() {
         ]
     );
 }
+
+/// A coin that is flipped until it shows heads, or for ever: the component of the round holds itself under a condition, and gives
+/// what the innermost round gave.
+fn flips(heads_at: usize) -> String {
+    const ROUND: &str = "
+  comp-round:
+    inputDefinitions: {parameters: {x: {parameterType: STRING}}}
+    outputDefinitions: {parameters: {y: {parameterType: STRING}}}
+    dag:
+      outputs: {parameters: {y: {valueFromOneof: {parameterSelectors: [
+        {producerSubtask: again, outputParameterKey: y}, {producerSubtask: flip, outputParameterKey: out}]}}}}
+      tasks:
+        flip: {componentRef: {name: comp-c}, inputs: {parameters: {in: {componentInputParameter: x}}}}
+        again:
+          componentRef: {name: comp-again}
+          inputs: {parameters: {x: {taskOutputParameter: {producerTask: flip, outputParameterKey: out}}}}
+          triggerPolicy: {condition: \"inputs.parameter_values['x'] != 'HEADS'\"}
+  comp-again:
+    inputDefinitions: {parameters: {x: {parameterType: STRING}}}
+    outputDefinitions: {parameters: {y: {parameterType: STRING}}}
+    dag:
+      outputs: {parameters: {y: {valueFromParameter: {producerSubtask: round, outputParameterKey: y}}}}
+      tasks: {round: {componentRef: {name: comp-round}, inputs: {parameters: {x: {componentInputParameter: x}}}}}
+";
+    let root = "outputDefinitions: {parameters: {y: {parameterType: STRING}}},
+         dag: {outputs: {parameters: {y: {valueFromParameter: {producerSubtask: round, outputParameterKey: y}}}},
+           tasks: {round: {componentRef: {name: comp-round}, inputs: {parameters: {x: {runtimeValue: {constant: c}}}}}}}";
+    with(
+        &ROUND.replace("HEADS", &format!("c{}", ".".repeat(heads_at))),
+        root,
+    )
+}
+
+#[tokio::test]
+async fn a_component_holds_itself_until_a_condition_ends_that() {
+    let (ran, said) = run(&flips(4)).await;
+    assert_eq!(ran.status, RunStatus::Succeeded, "{ran:?}");
+    assert_eq!(said, ["c", "c.", "c..", "c..."]);
+    assert_eq!(ran.outputs["y"], OutputRecord::Value(json!("c....")));
+    assert_eq!(status(&ran, "round/again/round/again/round/flip"), "succeeded");
+    assert_eq!(
+        status(&ran, "round/again/round/again/round/again/round/again"),
+        "skipped"
+    );
+}
+
+#[tokio::test]
+async fn a_component_that_holds_itself_for_ever_is_stopped() {
+    let (ran, said) = run(&flips(10_000)).await;
+    assert_eq!((ran.status, said.len()), (RunStatus::Failed, 100));
+    let why = ran.message.clone().unwrap();
+    assert!(
+        why.contains("would be the 201th task within others; at most 200 are run"),
+        "{why}"
+    );
+}
