@@ -338,3 +338,15 @@ async fn a_component_that_holds_itself_for_ever_is_stopped() {
         "{why}"
     );
 }
+
+/// The form that docs/compatibility.md shows: the task that holds the component again stands in it, and is under the condition.
+#[tokio::test]
+async fn a_component_holds_itself_without_another_one_between() {
+    let text = flips(4);
+    let direct = text.replacen("componentRef: {name: comp-again}", "componentRef: {name: comp-round}", 1);
+    let (ran, said) = run(&direct).await;
+    assert_eq!(ran.status, RunStatus::Succeeded, "{ran:?}");
+    assert_eq!(said, ["c", "c.", "c..", "c..."]);
+    assert_eq!(ran.outputs["y"], OutputRecord::Value(json!("c....")));
+    assert_eq!(status(&ran, "round/again/again/again/flip"), "succeeded");
+}
