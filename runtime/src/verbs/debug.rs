@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use samebundle_registry::layout::Layout;
 use samebundle_spec::record::{Run, RunStatus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,8 +14,8 @@ use super::resume::{check_bundle, parameters};
 use super::{CredentialsGiven, Given, Site, VerbError, credentials};
 use crate::driver::{Outcome, Streams};
 use crate::engine::Again;
-use crate::lifecycle::{self, Debugging};
-use crate::plan;
+use crate::lifecycle::{self, Debugging, Machine};
+use crate::plan::{self, Plan};
 use crate::record::{Installations, RUN_OUTPUTS, Runs};
 
 /// The shell that looks: the better one, if the image has it.
@@ -91,6 +92,47 @@ pub async fn debug(
     request: DebugRequest,
     begin: impl FnOnce(&Debugged) -> io::Result<Streams>,
 ) -> Result<DebugReport, VerbError> {
+    let looked = prepare(site, &request).await?;
+    let (id, driver) = (looked.run.id.to_string(), looked.machine.driver.name());
+    let scratch = site.home().scratch();
+    let scratch = tempfile::tempdir_in(&scratch).map_err(VerbError::io("make a folder in", &scratch))?;
+    let aside = match &request.keep {
+        Some(keep) => kept(keep)?,
+        None => scratch.path().to_owned(),
+    };
+    let debugging = Debugging {
+        run: looked.run,
+        task: looked.task.clone(),
+        command: match request.command.is_empty() {
+            true => SHELL.map(str::to_owned).to_vec(),
+            false => request.command,
+        },
+        scratch: scratch.path().to_owned(),
+        aside: aside.clone(),
+    };
+    let begin = |again: &Again| begin(&debugged(again, (id, looked.task), driver, &aside));
+    // A caller may have little stack, and the future is as large as that of a run.
+    let debugged = lifecycle::debug(
+        &site.context,
+        Arc::new(looked.store),
+        looked.machine.driver,
+        looked.plan,
+        debugging,
+        begin,
+    );
+    Ok(ended(Box::pin(debugged).await?))
+}
+
+/// A task to look into, with all that its run began with.
+struct Looked {
+    run: Run,
+    task: String,
+    store: Layout,
+    machine: Machine,
+    plan: Plan,
+}
+
+async fn prepare(site: &Site, request: &DebugRequest) -> Result<Looked, VerbError> {
     let store = site.store().await?;
     site.resolve_interrupted(&site.drivers(&store)).await?;
     let runs = Runs::new(site.home());
@@ -100,7 +142,7 @@ pub async fn debug(
     let installation = Installations::new(site.home()).get(&run.installation)?;
     check_bundle(&run, &installation)?;
     let bundle = open_installed(site, &store, &installation).await?;
-    let given = parameters(&run, request.parameters, bundle.get().bundle.view())?;
+    let given = parameters(&run, request.parameters.clone(), bundle.get().bundle.view())?;
     let credentials = credentials::choose(
         site,
         bundle.get(),
@@ -111,38 +153,16 @@ pub async fn debug(
     let here = run.imported_with.is_none().then_some(run.driver.as_str());
     let environment = request.environment.as_deref().or(here);
     let machine = site.machine(&store, environment).await?;
-    let driver = machine.driver.name();
     let mut plan = plan::plan(bundle, &installation, &run.action, &given, &machine.offers)?;
     plan.admit()?;
     plan.secrets = credentials::read(site, credentials).await?;
-    let scratch = site.home().scratch();
-    let scratch = tempfile::tempdir_in(&scratch).map_err(VerbError::io("make a folder in", &scratch))?;
-    let aside = match &request.keep {
-        Some(keep) => kept(keep)?,
-        None => scratch.path().to_owned(),
-    };
-    let id = run.id.to_string();
-    let debugging = Debugging {
+    Ok(Looked {
         run,
-        task: task.clone(),
-        command: match request.command.is_empty() {
-            true => SHELL.map(str::to_owned).to_vec(),
-            false => request.command,
-        },
-        scratch: scratch.path().to_owned(),
-        aside: aside.clone(),
-    };
-    let begin = |again: &Again| begin(&debugged(again, (id, task), driver, &aside));
-    // A caller may have little stack, and the future is as large as that of a run.
-    let debugged = lifecycle::debug(
-        &site.context,
-        Arc::new(store),
-        machine.driver,
+        task,
+        store,
+        machine,
         plan,
-        debugging,
-        begin,
-    );
-    Ok(ended(Box::pin(debugged).await?))
+    })
 }
 
 /// Refuses a run that goes on, or whose files are gone.

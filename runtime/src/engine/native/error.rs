@@ -52,9 +52,9 @@ pub(super) enum TaskError {
     },
     /// A component holds itself too often.
     #[error(
-        "{component} would be the {}th task within others; at most {} are run: the condition under which a component holds itself \
-         does not come to an end. Make it end earlier, or go on in another run from what this one wrote",
-        limits::NESTED_TASKS + 1, limits::NESTED_TASKS
+        "with {component}, more than {} tasks would be within each other: the condition under which a component holds itself stays \
+         true. Let it end earlier, or go on in another run from what this one wrote",
+        limits::NESTED_TASKS
     )]
     TooDeep {
         /// The component.
