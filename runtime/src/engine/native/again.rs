@@ -112,13 +112,7 @@ impl Execution<'_> {
             let bound = self.bind(task, component, around);
             let mut values = bound.map_err(|error| refused(&error.to_string()))?;
             if let Some(iteration) = &task.iterator {
-                let number = target[own.len()..].split('/').nth(1);
-                let number = number.and_then(|number| number.parse::<usize>().ok());
-                let number =
-                    number.ok_or_else(|| refused("it is a loop: name a task of one of its items"))?;
-                let bound = item(component, iteration, number, values);
-                values = bound.map_err(|error| refused(&error.to_string()))?;
-                own = format!("{own}/{number}");
+                (own, values) = item(component, iteration, (target, &own), values)?;
             }
             match &component.implementation {
                 Implementation::Executor(_) if own == target => {
@@ -310,20 +304,23 @@ fn status(run: &Run, path: &str) -> RunStatus {
     found.map_or(RunStatus::Skipped, |task| task.status)
 }
 
+/// Returns the path of the item of a loop in which a task stands, and the inputs of the item.
 fn item(
     component: &Component,
     iteration: &Iteration,
-    number: usize,
-    inputs: Values,
-) -> Result<Values, TaskError> {
-    let items = iterate::items(iteration, &inputs)?;
+    (target, path): (&str, &str),
+    mut values: Values,
+) -> Result<(String, Values), ProgramError> {
+    let refused = |why: &str| ProgramError::not_again(target, why);
+    let number = target.get(path.len()..).and_then(|rest| rest.split('/').nth(1));
+    let number = number.and_then(|number| number.parse::<usize>().ok());
+    let number = number.ok_or_else(|| refused("it is a loop: name a task of one of its items"))?;
+    let items = iterate::items(iteration, &values).map_err(|error| refused(&error.to_string()))?;
     let item = items.into_iter().nth(number);
-    let item = item.ok_or_else(|| TaskError::NoItems {
-        input: iteration.item_input.value.clone(),
-    })?;
-    let mut values = inputs;
-    iterate::insert(&mut values, component, iteration, item)?;
-    Ok(values)
+    let item = item.ok_or_else(|| refused("the loop has no such item"))?;
+    let bound = iterate::insert(&mut values, component, iteration, item);
+    bound.map_err(|error| refused(&error.to_string()))?;
+    Ok((format!("{path}/{number}"), values))
 }
 
 /// Writes a word so that a shell reads it as it is.
