@@ -214,9 +214,9 @@ pub const ITERATIONS: usize = 100_000;
 pub const PIPELINE_NAME_BYTES: usize = 128;
 /// Deepest nesting of DAGs in DAGs. Each is a thread of recursion; the deepest of the public corpus is 6.
 pub const DAG_DEPTH: usize = 32;
-/// Most tasks within each other while a pipeline runs that holds itself under a condition. Their names together are a path of
-/// files, which a file system takes up to 4,096 bytes; each is a thread of recursion.
-pub const NESTED_TASKS: usize = 200;
+/// Most tasks within each other while a pipeline runs that holds itself under a condition. Each takes up to 90 KiB of the stack of
+/// the thread that runs it, in a build without optimization, and a main thread has 8 MiB.
+pub const NESTED_TASKS: usize = 64;
 /// Most bytes that are read again while lines of quoted scalars are indented, so that a hostile file costs no more.
 pub const YAML_REPAIR_BYTES: u64 = 64 << 20;
 /// Longest run of a tool at build (pip, the kfp compiler), seconds. Large wheels over a slow line take minutes.
