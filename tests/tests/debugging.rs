@@ -143,7 +143,7 @@ fn what_cannot_be_looked_into_is_refused() {
         return skip(NONE);
     };
     for (task, code, part) in [
-        ("x", 5, "no task x"),
+        ("x", 5, "has no task \"x\""),
         ("b", 2, "more than one task b: loop/0/b, loop/1/b"),
         ("loop", 2, "name a task of one of its items"),
         ("loop/0", 2, "name one of them"),
@@ -180,8 +180,9 @@ fn a_terminal_is_given_back() {
     };
     let program = samebundle_tests::command_under_test();
     let line = format!(
-        "stty rows 44 cols 99; before=$(stty -g); {} debug last 1/b; echo code $?; [ \"$before\" = \"$(stty -g)\" ] && echo as before",
-        program.display()
+        "stty rows 44 cols 99; before=$(stty -g); {} --home {} debug last 1/b; echo code $?; [ \"$before\" = \"$(stty -g)\" ] && echo as before",
+        program.display(),
+        home.path().display()
     );
     let mut command = std::process::Command::new("script");
     home.furnish(command.args(["-qec", &line, "/dev/null"]));
