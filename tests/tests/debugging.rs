@@ -16,6 +16,7 @@ pub(crate) const TESTS: &[Test] = tests![
     a_failed_task_is_looked_into,
     what_cannot_be_looked_into_is_refused,
     a_terminal_is_given_back,
+    secrets_are_given_again_in_a_loop_as_well,
 ];
 
 const NONE: &str = "debugging: the busybox image was not made (tests/setup/images)";
@@ -213,4 +214,39 @@ fn a_terminal_is_given_back() {
         assert!(all.contains(part), "{part}: {all}");
     }
     left_nothing(&home);
+}
+
+/// A loop whose task reads a secret.
+const SECRET: &str = r#"
+components:
+  comp-t: {executorLabel: exec-t, inputDefinitions: {parameters: {x: {parameterType: STRING}}}}
+  comp-loop:
+    inputDefinitions: {parameters: {x: {parameterType: STRING}}}
+    dag: {tasks: {t: {componentRef: {name: comp-t}, inputs: {parameters: {x: {componentInputParameter: x}}}}}}
+deploymentSpec: {executors: {exec-t: {container: {image: "busybox:1", command: [sh, -c, '[ ${#V} = 9 ]']}}}}
+pipelineInfo: {name: test}
+root: {dag: {tasks: {loop: {componentRef: {name: comp-loop}, parameterIterator: {itemInput: x, items: {raw: '["a"]'}}}}}}
+schemaVersion: 2.1.0
+sdkVersion: kfp-2.17.0
+---
+platforms: {kubernetes: {deploymentSpec: {executors: {exec-t: {secretAsEnv: [{secretName: s, keyToEnv: [{secretKey: k, envVar: V}]}]}}}}}
+"#;
+
+fn secrets_are_given_again_in_a_loop_as_well() {
+    let sandbox = Sandbox::new();
+    let Some(folder) = program(&sandbox, "two", SECRET) else {
+        return skip(NONE);
+    };
+    let home = sandbox.home("home");
+    let file = sandbox.path().join("secret");
+    std::fs::write(&file, "topsecret").unwrap();
+    let given = format!("s.k=file:{}", file.display());
+    let _ = home.run(["run", folder.to_str().unwrap()]);
+    let _ = home.ok(["run", "two", "--credential", &given]);
+    let words = ["t", "--credential", &given, "--", "sh", "-c", "echo ${#V}"];
+    let ran = debug(&home, &words, "").exits(0);
+    assert_eq!(ran.stdout, "9\n", "{}", ran.stderr);
+    assert!(!ran.stderr.contains("topsecret"), "{}", ran.stderr);
+    let refused = debug(&home, &["t", "--", "true"], "").exits(5);
+    assert!(refused.stderr.contains("s.k"), "{}", refused.stderr);
 }
