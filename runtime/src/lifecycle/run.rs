@@ -46,11 +46,11 @@ pub async fn run(
     to_its_end(context, store, driver, plan, log).await
 }
 
-/// Goes on with a run that was interrupted, by the same plan, and returns its record. Tasks that had ended are not run again.
+/// Goes on with a run that was interrupted or waits for a person, by the same plan, and returns its record. Tasks that had ended are not run again.
 /// Nothing is taken from the cache, which the run may have been told not to use.
 ///
 /// # Errors
-/// As [`run`]; if the run was not interrupted, or goes on already.
+/// As [`run`]; if the run ended otherwise, or goes on already.
 pub async fn resume(
     context: &Context,
     store: Arc<dyn Store>,
@@ -235,6 +235,7 @@ async fn run_program(
         },
         parallelism: plan.parallelism,
         reuse: plan.reuse.clone(),
+        approvers: plan.approvers.clone(),
     };
     let engine = Native::new(driver, store);
     let mut outcome = engine.run(&program_plan, context, log).await?;

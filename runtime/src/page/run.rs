@@ -93,6 +93,9 @@ fn state(shown: &Known) -> Markup {
     let note = match run.status {
         RunStatus::Succeeded | RunStatus::Failed => None,
         RunStatus::Running => Some("The run goes on: this page has what was recorded until it was written."),
+        RunStatus::Suspended => {
+            Some("The run waits for a person: this page has what was recorded until it stopped.")
+        }
         RunStatus::Cancelled => Some("The run was cancelled: what was not done by then has no result."),
         RunStatus::Skipped => Some("The run was skipped: nothing was done."),
         RunStatus::Interrupted => {

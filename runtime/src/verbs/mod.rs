@@ -7,6 +7,7 @@
 //!
 //! Requests and reports are JSON documents; their schemas are in `spec/schema/verbs.schema.json`.
 
+mod approve;
 mod aspect;
 mod author;
 mod bring;
@@ -54,6 +55,7 @@ mod volume;
 #[cfg(test)]
 mod tests;
 
+pub use approve::{ApproveRequest, CheckedApproval, CheckedTask, DecisionReport, WaitingTask, approve};
 pub use author::{
     BuildReport, BuildRequest, InitReport, InitRequest, LintReport, LintRequest, build, init, lint,
 };

@@ -14,7 +14,7 @@ use super::metadata::{self, MetadataGiven, PushedRun};
 use super::outputs::Results;
 use super::outside::SiteOutside;
 use super::resolve::{installation, open_installed};
-use super::{CredentialsGiven, Given, LocalName, Site, VerbError};
+use super::{CredentialsGiven, Given, LocalName, Site, VerbError, WaitingTask, approve};
 use crate::engine::{Afresh, Reuse};
 use crate::lifecycle::{self, Machine};
 use crate::plan::{self, Plan, Work};
@@ -97,6 +97,9 @@ pub struct RunReport {
     /// How many tasks were not run, because a result of an earlier run was taken over.
     #[serde(skip_serializing_if = "is_none")]
     pub taken_over: usize,
+    /// The tasks that wait for a person; empty unless it is suspended.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<WaitingTask>,
     /// What it left.
     #[serde(flatten)]
     pub results: Results,
@@ -252,6 +255,7 @@ pub(super) async fn ended(site: &Site, run: Run, metadata: &MetadataGiven) -> Ru
     let taken = run.tasks.iter().filter(|task| task.taken_from.is_some());
     RunReport {
         taken_over: taken.count(),
+        waiting: approve::waiting(site, &run),
         sent: Box::pin(metadata::send_ended(site, &run, metadata)).await,
         results: Results::of(&run, &Runs::new(site.home()).folder(&run.id), None),
         seconds: run

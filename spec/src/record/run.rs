@@ -121,6 +121,11 @@ pub enum RunStatus {
 }
 
 impl RunStatus {
+    /// Tells whether more is to come of it: a process does it, or it waits for a person.
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Running | Self::Suspended)
+    }
+
     /// The word used in documents and on the terminal.
     pub const fn word(self) -> &'static str {
         match self {

@@ -1,5 +1,6 @@
 //! One file for each command: its arguments, the request that they make, and the text of the report.
 
+mod approve;
 mod build;
 mod completions;
 mod copy;
@@ -118,8 +119,12 @@ pub(crate) enum Command {
     Plan(plan::Plan),
     /// Run a program: an installed one, or what a folder, a pipeline's file, a bundle's file or a reference has
     Run(run::Run),
-    /// Go on with a run whose process was killed; tasks that had ended are not run again
+    /// Go on with a run whose process was killed or that waited for a person; tasks that had ended are not run again
     Resume(resume::Resume),
+    /// Approve a task that waits for a person; the run goes on
+    Approve(approve::Approve),
+    /// Reject a task that waits for a person; it fails
+    Reject(approve::Reject),
     /// List runs, newest first, or remove some
     Runs(runs::Runs),
     /// Say in what runs differ, and whether their outputs are equal
@@ -170,6 +175,8 @@ impl Command {
             Self::Registry(registry::Registry::Serve(_)) => SERVED,
             Self::Run(_)
             | Self::Resume(_)
+            | Self::Approve(_)
+            | Self::Reject(_)
             | Self::Install(_)
             | Self::Create(_)
             | Self::Upgrade(_)
@@ -221,6 +228,8 @@ impl Command {
             Self::Plan(args) => args.run(session, matches).await,
             Self::Run(args) => args.run(session, matches).await,
             Self::Resume(args) => args.run(session).await,
+            Self::Approve(args) => args.run(session).await,
+            Self::Reject(args) => args.run(session).await,
             Self::Runs(args) => args.run(session).await,
             Self::Diff(args) => args.run(session).await,
             Self::Logs(args) => args.run(session).await,

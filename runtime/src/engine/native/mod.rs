@@ -15,6 +15,9 @@
 //! Concurrency: one future for each task in one tree, and at most `parallelism` containers at a time, among which
 //! nested DAGs do not count. Failure: if a task fails, the tasks that depend on it are skipped and all others are run;
 //! an error of the driver stops the run. Cancelling stops the containers and starts no more.
+//!
+//! A task that asks a person waits, and so does what depends on it; everything else is run, and then the run stops until
+//! somebody decided.
 
 mod artifact;
 mod bind;
@@ -32,6 +35,7 @@ mod import;
 mod installed;
 mod iterate;
 mod mounts;
+mod question;
 mod resolve;
 mod reuse;
 mod schedule;
@@ -139,7 +143,9 @@ impl Engine for Native {
         };
         execution.given_artifacts(&mut inputs).await?;
         let end = execution.dag(&pipeline.root, dag, "", inputs).await;
-        mounts::end(&plan.run_dir, &*context.events).await;
+        if end != TaskEnd::Suspended {
+            mounts::end(&plan.run_dir, &*context.events).await;
+        }
         Ok(execution.outcome(end))
     }
 }
@@ -247,6 +253,8 @@ impl Execution<'_> {
             TaskEnd::Done(produced) => (RunStatus::Succeeded, produced, None),
             TaskEnd::Failed { message } => failed(message),
             TaskEnd::Skipped => failed(None),
+            TaskEnd::Suspended if error.is_some() => failed(None),
+            TaskEnd::Suspended => (RunStatus::Suspended, Produced::default(), None),
             TaskEnd::Cancelled if error.is_some() => failed(None),
             TaskEnd::Cancelled => (RunStatus::Cancelled, Produced::default(), None),
         };

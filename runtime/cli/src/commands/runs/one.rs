@@ -6,6 +6,7 @@ use std::time::Duration;
 use samebundle_runtime::verbs::{RunSummary, RunsReport, TaskSummary};
 
 use super::{ago, measured, status, took};
+use crate::commands::approve;
 use crate::commands::outputs::left;
 use crate::error::CliError;
 use crate::render::screen::Screen;
@@ -32,6 +33,7 @@ pub(in crate::commands) fn text(
     ];
     columns.extend(taken.then(|| Column::from("taken over from")));
     section(&mut text, screen, columns, tasks)?;
+    text.push_str(&approve::checked(&report.approvals));
     let metrics = run.metrics.iter();
     let metrics = metrics.map(|(name, number)| vec![safe(name), measured(number.0, screen)]);
     section(

@@ -118,6 +118,7 @@ impl Bench {
                 limits: Limits::default(),
                 parallelism: 2,
                 reuse: Reuse::default(),
+                approvers: Default::default(),
             },
             context: Context {
                 clock: Arc::new(Ticks::default()),
