@@ -1,5 +1,6 @@
 //! The engine with a fake driver, whose containers are closures.
 
+mod approving;
 mod control;
 mod corpus;
 mod inputs;
