@@ -137,18 +137,19 @@ fn what(path: &[String], arg: &Arg) -> Option<What> {
         (_, "env") => Some(What::Environments),
         (_, "task") => Some(What::Tasks),
         (["outputs"], "run") => Some(What::Runs),
-        (["runs"], "of") | (["runs", _], "runs") | (["logs" | "resume"], "run") | (["diff"], "runs") => {
-            Some(What::RunsAndInstallations)
-        }
+        (["runs"], "of")
+        | (["runs", _], "runs")
+        | (["logs" | "resume" | "approve" | "reject"], "run")
+        | (["diff"], "runs") => Some(What::RunsAndInstallations),
         (["runs"], "metrics") => Some(What::Metrics),
         (["runs"], "sort") => Some(What::Sorts),
         (["runs"], "conditions") => Some(What::Conditions),
         (["rollback"], WORDS) => Some(What::InstallationsAndVersions),
         (["show"], WORDS) => Some(What::RunsAndInstallations),
         (["runs"], "program") | (_, WORDS | NAMED) => Some(What::Installations),
-        (["sign" | "publish"], "key") | (["key", "export" | "remove"], "name") | (_, "receipt_key") => {
-            Some(What::PrivateKeys)
-        }
+        (["sign" | "publish" | "approve" | "reject"], "key")
+        | (["key", "export" | "remove"], "name")
+        | (_, "receipt_key") => Some(What::PrivateKeys),
         (["trust", "remove"], "name") => Some(What::TrustedKeys),
         (["volume", "remove"], "name") => Some(What::Volumes),
         _ if of == TypeId::of::<Location>() || of == TypeId::of::<LocalName>() => Some(What::Bundles),

@@ -11,7 +11,7 @@ use samebundle_spec::record::{
 use super::artifact::{self, Content};
 use super::budget::Budget;
 use super::timeline::{self, Attempt};
-use super::{Known, charts, graph, log, text};
+use super::{Known, approvals, charts, graph, log, text};
 
 /// A section: the anchor of its heading, its heading, and what it holds; nothing if there is nothing to say.
 type Section = (&'static str, &'static str, Option<Markup>);
@@ -373,6 +373,7 @@ fn detail(number: usize, task: &TaskRecord, attempts: &[Attempt], lines: &[Strin
                         pre tabindex="0" { (self::lines(message)) }
                     }
                 }
+                (approvals::of(task))
                 (values("input", &task.inputs))
                 (values("output", &task.outputs))
                 @if !lines.is_empty() { h3 { "Log" } (log::shown(lines)) }

@@ -14,7 +14,7 @@ use super::metadata::{self, MetadataGiven, PushedRun};
 use super::outputs::Results;
 use super::outside::SiteOutside;
 use super::resolve::{installation, open_installed};
-use super::{CredentialsGiven, Given, LocalName, Site, VerbError, WaitingTask, approve};
+use super::{CredentialsGiven, Given, LocalName, Site, VerbError, WaitingTask, approve, explain};
 use crate::engine::{Afresh, Reuse};
 use crate::lifecycle::{self, Machine};
 use crate::plan::{self, Plan, Work};
@@ -78,6 +78,9 @@ pub struct PlanReport {
     pub parameters: BTreeMap<String, ParameterRecord>,
     /// Where each credential comes from.
     pub credentials: BTreeMap<String, String>,
+    /// The tasks at which it stops until a person decided, each with what it asks.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub questions: BTreeMap<String, String>,
     /// What cannot be had here: always empty, because a shortfall is an error.
     pub shortfalls: [(); 0],
 }
@@ -195,6 +198,10 @@ fn report(planned: Planned) -> Result<PlanReport, VerbError> {
         action: plan.action,
         parameters: plan.parameters,
         credentials: credentials::sources(&credentials),
+        questions: match &plan.work {
+            Work::Pipeline(program) => explain::questions(&program.pipeline),
+            Work::Action => BTreeMap::new(),
+        },
         shortfalls: [],
     })
 }

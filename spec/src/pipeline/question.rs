@@ -100,6 +100,19 @@ fn form(text: &Located<String>) -> Result<Form, String> {
     serde_json::from_value(form).map_err(|error| error.to_string())
 }
 
+impl Question {
+    /// What it asks, in words as the author wrote them; empty if there are none.
+    pub fn words(&self) -> String {
+        let described = self
+            .answers
+            .values()
+            .filter_map(|answer| answer.description.clone());
+        self.text
+            .clone()
+            .unwrap_or_else(|| described.collect::<Vec<_>>().join(" "))
+    }
+}
+
 impl Pipeline {
     /// Returns what a component asks a person, if it asks.
     pub fn question_of(&self, component: &Component) -> Option<&Question> {

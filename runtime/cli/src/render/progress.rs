@@ -93,6 +93,9 @@ impl RunLines {
                 1 => format!("task {} started", safe(&started.task)),
                 attempt => format!("task {} started again, attempt {attempt}", safe(&started.task)),
             }),
+            RunEventKind::TaskSuspended(suspended) => {
+                Some(format!("task {} waits for a person", safe(&suspended.task)))
+            }
             RunEventKind::TaskFinished(finished) if finished.will_retry => Some(format!(
                 "note: task {} failed in attempt {} and is tried again",
                 safe(&finished.task),
@@ -355,6 +358,11 @@ impl Terminal {
                 bar.set_message(safe(&started.task));
                 bar.enable_steady_tick(TICK);
                 tasks.insert(started.task.clone(), bar);
+            }
+            RunEventKind::TaskSuspended(suspended) => {
+                if let Some(bar) = tasks.remove(&suspended.task) {
+                    bar.finish_and_clear();
+                }
             }
             RunEventKind::TaskFinished(finished) if !finished.will_retry => {
                 if let Some(bar) = tasks.remove(&finished.task) {
