@@ -112,23 +112,44 @@ fn a_run_waits_for_the_right_key_and_its_approval_is_checked_elsewhere() {
         assert!(shown.contains("person") && shown.contains("gate"), "{shown}");
     }
     let waits = home.ok(["run", "gated"]);
-    for part in ["suspended", "The score is 0.93. Deploy it?", "same approve ", " gate --set decision=…"] {
+    for part in [
+        "suspended",
+        "The score is 0.93. Deploy it?",
+        " approve ",
+        " gate --set decision=…",
+    ] {
         assert!(waits.stdout.contains(part), "{part}: {}", waits.stdout);
     }
     left_nothing(&home);
     // Who may not, or answers something else, writes nothing.
     let before = events(&home);
-    let refused = home.run(["approve", "last", "gate", "--set", "decision=YES"]).exits(4);
+    let refused = home
+        .run(["approve", "last", "gate", "--set", "decision=YES"])
+        .exits(4);
     assert!(refused.stderr.contains("lets alice decide"), "{}", refused.stderr);
     for wrong in ["decision=MAYBE", "replicas=2", "other=1"] {
-        let _ = home.run(["approve", "last", "--key", "alice", "--set", wrong]).exits(2);
+        let _ = home
+            .run(["approve", "last", "--key", "alice", "--set", wrong])
+            .exits(2);
     }
     let _ = home.run(["resume", "last"]).exits(9);
     assert_eq!(events(&home), before);
-    let words = ["approve", "last", "--key", "alice", "--set", "decision=YES", "--reason", "it is good"];
+    let words = [
+        "approve",
+        "last",
+        "--key",
+        "alice",
+        "--set",
+        "decision=YES",
+        "--reason",
+        "it is good",
+    ];
     let report = home.ok(words.iter().chain(&["--output", "json"])).json();
     assert_eq!(report["wentOn"]["status"], "succeeded", "{report}");
-    assert_eq!(home.ok(["outputs", "last", "--output", "json"]).json()["outputs"][0]["value"], "YES");
+    assert_eq!(
+        home.ok(["outputs", "last", "--output", "json"]).json()["outputs"][0]["value"],
+        "YES"
+    );
     let _ = home.run(words).exits(9);
     left_nothing(&home);
     checked_elsewhere(&sandbox, &home);
@@ -136,24 +157,38 @@ fn a_run_waits_for_the_right_key_and_its_approval_is_checked_elsewhere() {
 
 fn checked_elsewhere(sandbox: &Sandbox, home: &Home) {
     let shown = home.ok(["runs", "last"]).stdout;
-    assert!(shown.contains("approved by key alice (") && shown.contains("it is good (trusted here)"), "{shown}");
+    assert!(
+        shown.contains("approved by key alice (") && shown.contains("it is good (trusted here)"),
+        "{shown}"
+    );
     let page = sandbox.path().join("page.html");
     let _ = home.ok(["show", "last", "--html", text(&page)]);
     let page = std::fs::read_to_string(&page).unwrap();
-    assert!(page.contains("Deploy it?") && page.contains("it is good"), "the page has the approval");
+    assert!(
+        page.contains("Deploy it?") && page.contains("it is good"),
+        "the page has the approval"
+    );
     let file = sandbox.path().join("gated.tgz");
     let _ = home.ok(["export", "gated", "--file", text(&file)]);
     let there = sandbox.home("there");
     let _ = there.ok(["import", text(&file), "--allow-unsigned", "--offline"]);
     let known = approvals(&there);
     let decision = &known["decisions"][0];
-    assert_eq!((&decision["trusted"], &decision["fault"]), (&json!(false), &Value::Null), "{known}");
+    assert_eq!(
+        (&decision["trusted"], &decision["fault"]),
+        (&json!(false), &Value::Null),
+        "{known}"
+    );
     // The same policy there, with the public key.
     let public = home.path().join("trust/keys/alice.pub");
     let _ = there.ok(["trust", "add", "alice", text(&public)]);
     policy(&there, &["alice"], 1);
     let known = approvals(&there);
-    assert_eq!((&known["decisions"][0]["trusted"], &known["problem"]), (&json!(true), &Value::Null), "{known}");
+    assert_eq!(
+        (&known["decisions"][0]["trusted"], &known["problem"]),
+        (&json!(true), &Value::Null),
+        "{known}"
+    );
     flipped(&there);
 }
 
@@ -169,16 +204,34 @@ fn flipped(there: &Home) {
         approvals(there)
     };
     let known = change(&|gate| gate["outputs"]["decision"] = json!({"value": "NO"}));
-    assert!(known["problem"].as_str().unwrap().contains("not the answers that were signed"), "{known}");
+    assert!(
+        known["problem"]
+            .as_str()
+            .unwrap()
+            .contains("not the answers that were signed"),
+        "{known}"
+    );
     let known = change(&|gate| {
         let payload = &mut gate["decisions"][0]["document"]["dsseEnvelope"]["payload"];
         let text = STANDARD.decode(payload.as_str().unwrap()).unwrap();
         *payload = json!(STANDARD.encode(String::from_utf8(text).unwrap().replace("YES", "NO")));
     });
-    assert!(known["decisions"][0]["fault"].as_str().unwrap().contains("does not verify"), "{known}");
-    assert!(known["problem"].as_str().unwrap().contains("nobody signed that"), "{known}");
+    assert!(
+        known["decisions"][0]["fault"]
+            .as_str()
+            .unwrap()
+            .contains("does not verify"),
+        "{known}"
+    );
+    assert!(
+        known["problem"].as_str().unwrap().contains("nobody signed that"),
+        "{known}"
+    );
     let known = change(&|gate| gate["question"]["text"] = json!("Is it Monday?"));
-    assert_eq!(known["decisions"][0]["fault"], "it decides about another question", "{known}");
+    assert_eq!(
+        known["decisions"][0]["fault"], "it decides about another question",
+        "{known}"
+    );
     std::fs::write(&path, record).unwrap();
 }
 
@@ -188,26 +241,66 @@ fn two_of_three_must_agree_and_one_rejects() {
         return skip(NONE);
     };
     assert_eq!(run(&home)["waiting"][0]["wanted"], 2);
-    let first = home.ok(["approve", "gated", "gate", "--key", "alice", "--set", "decision=NO"]);
-    assert!(first.stdout.contains("1 of 2") && first.stdout.contains("another approval"), "{}", first.stdout);
+    let first = home.ok([
+        "approve",
+        "gated",
+        "gate",
+        "--key",
+        "alice",
+        "--set",
+        "decision=NO",
+    ]);
+    assert!(
+        first.stdout.contains("1 of 2") && first.stdout.contains("another approval"),
+        "{}",
+        first.stdout
+    );
     let before = events(&home);
     // A key counts once, others must agree, and half of the approvals are not enough.
     let _ = home.run(["approve", "gated", "gate", "--key", "alice"]).exits(9);
-    let _ = home.run(["approve", "gated", "gate", "--key", "bob", "--set", "decision=YES"]).exits(9);
+    let _ = home
+        .run([
+            "approve",
+            "gated",
+            "gate",
+            "--key",
+            "bob",
+            "--set",
+            "decision=YES",
+        ])
+        .exits(9);
     let _ = home.run(["resume", "gated"]).exits(9);
     assert_eq!(events(&home), before);
     // Whoever gives no answers agrees. The decision is kept, and the run goes on later.
     let second = home.ok(["approve", "gated", "gate", "--key", "bob", "--no-run"]);
-    assert!(second.stdout.contains("same resume "), "{}", second.stdout);
-    assert_eq!(home.ok(["resume", "gated", "--output", "json"]).json()["status"], "succeeded");
+    assert!(second.stdout.contains(" resume "), "{}", second.stdout);
+    assert_eq!(
+        home.ok(["resume", "gated", "--output", "json"]).json()["status"],
+        "succeeded"
+    );
     let log = events(&home);
     assert_eq!(log.matches("\"event\":\"task-decided\"").count(), 2);
     assert_eq!(log.matches("\"event\":\"task-suspended\"").count(), 1);
-    assert_eq!(log.matches("\"task\":\"before\"").count(), 2, "it was not run again");
-    assert_eq!(run(&home)["status"], "suspended", "no approval is taken over from another run");
+    assert_eq!(
+        log.matches("\"task\":\"before\"").count(),
+        2,
+        "it was not run again"
+    );
+    assert_eq!(
+        run(&home)["status"],
+        "suspended",
+        "no approval is taken over from another run"
+    );
     let rejected = home.ok(["reject", "gated", "--key", "carol", "--reason", "too slow"]);
-    assert!(rejected.stdout.contains("it was rejected: too slow"), "{}", rejected.stdout);
-    assert_eq!(home.ok(["runs", "last", "--output", "json"]).json()["runs"][0]["status"], "failed");
+    assert!(
+        rejected.stdout.contains("it was rejected: too slow"),
+        "{}",
+        rejected.stdout
+    );
+    assert_eq!(
+        home.ok(["runs", "last", "--output", "json"]).json()["runs"][0]["status"],
+        "failed"
+    );
     // A key that rules need is not removed.
     policy(&home, &["alice", "bob"], 2);
     let _ = home.run(["trust", "remove", "alice"]).exits(9);
@@ -222,8 +315,14 @@ fn a_question_ends_when_its_time_is_over() {
     };
     assert_eq!(run(&home)["status"], "suspended");
     std::thread::sleep(Duration::from_millis(1500));
-    let late = home.run(["approve", "last", "--key", "alice", "--set", "decision=YES"]).exits(9);
+    let late = home
+        .run(["approve", "last", "--key", "alice", "--set", "decision=YES"])
+        .exits(9);
     assert!(late.stderr.contains("its time was over at "), "{}", late.stderr);
     let ended = home.run(["resume", "last"]).exits(3);
-    assert!(ended.stderr.contains("not enough persons approved it"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("not enough persons approved it"),
+        "{}",
+        ended.stderr
+    );
 }

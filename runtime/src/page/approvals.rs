@@ -4,15 +4,16 @@
 //! anybody trusts the key.
 
 use maud::{Markup, html};
-use samebundle_spec::record::{SignedApproval, TaskRecord};
-use samebundle_spec::signing::Ruling;
+use samebundle_spec::record::{Run, SignedApproval, TaskRecord};
+use samebundle_spec::signing::{Asked, Ruling};
 
 use super::{run::lines, text};
 
 /// The question of a task and the decisions about it; nothing of a task that asks nobody.
-pub(super) fn of(task: &TaskRecord) -> Markup {
+pub(super) fn of(run: &Run, task: &TaskRecord) -> Markup {
     html! {
-        @if let Some(question) = &task.question {
+        @if let Some(asked) = Asked::of(run, task) {
+            @let question = asked.question;
             h3 { "Question" }
             @if let Some(words) = &question.text { p { (lines(words)) } }
             dl.facts.small {
@@ -23,17 +24,18 @@ pub(super) fn of(task: &TaskRecord) -> Markup {
                 }
             }
             @if task.decisions.is_empty() { p.note { "Nobody has decided yet." } }
-            ul { @for decision in &task.decisions { li { (decided(decision)) } } }
+            ul { @for decision in &task.decisions { li { (decided(decision, &asked)) } } }
         }
     }
 }
 
-fn decided(decision: &SignedApproval) -> Markup {
-    let Ok((key, _, approval)) = decision.open() else {
-        return html! { strong { "A decision whose signature does not hold" } };
+fn decided(decision: &SignedApproval, asked: &Asked<'_>) -> Markup {
+    let approval = match decision.about(asked) {
+        Ok(approval) => approval,
+        Err(fault) => return html! { strong { "A decision that does not count: " } (fault) },
     };
     html! {
-        strong { (approval.ruling.word()) } " by key " code title=(key.id()) { (key.id().short()) }
+        strong { (approval.ruling.word()) } " by key " code title=(approval.key) { (approval.key.short()) }
         " at " (text::time(approval.time))
         @if let Some(reason) = &approval.reason { ": " (lines(reason)) }
         @if approval.ruling == Ruling::Approved {

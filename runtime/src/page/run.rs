@@ -341,7 +341,7 @@ fn details(
     let mut all: Vec<Markup> = Vec::new();
     for (number, task) in run.tasks.iter().enumerate() {
         let lines = logs.get(task.name.as_str()).map_or([].as_slice(), Vec::as_slice);
-        all.push(budget.take(&task.name, detail(number, task, of_task(&task.name), lines)));
+        all.push(budget.take(&task.name, detail(run, number, of_task(&task.name), lines)));
     }
     // A foreign bundle has no tasks, and prints all the same.
     let known = |name: &str| run.tasks.iter().any(|task| task.name == name);
@@ -354,7 +354,8 @@ fn details(
     (!all.is_empty()).then(|| html! { @for one in &all { (one) } })
 }
 
-fn detail(number: usize, task: &TaskRecord, attempts: &[Attempt], lines: &[String]) -> Markup {
+fn detail(run: &Run, number: usize, attempts: &[Attempt], lines: &[String]) -> Markup {
+    let task = &run.tasks[number];
     let failed = task.status == RunStatus::Failed;
     html! {
         details open[failed] {
@@ -373,7 +374,7 @@ fn detail(number: usize, task: &TaskRecord, attempts: &[Attempt], lines: &[Strin
                         pre tabindex="0" { (self::lines(message)) }
                     }
                 }
-                (approvals::of(task))
+                (approvals::of(run, task))
                 (values("input", &task.inputs))
                 (values("output", &task.outputs))
                 @if !lines.is_empty() { h3 { "Log" } (log::shown(lines)) }

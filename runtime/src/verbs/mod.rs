@@ -7,6 +7,7 @@
 //!
 //! Requests and reports are JSON documents; their schemas are in `spec/schema/verbs.schema.json`.
 
+mod approvals;
 mod approve;
 mod aspect;
 mod author;
@@ -55,7 +56,8 @@ mod volume;
 #[cfg(test)]
 mod tests;
 
-pub use approve::{ApproveRequest, CheckedApproval, CheckedTask, DecisionReport, WaitingTask, approve};
+pub use approvals::{CheckedApproval, CheckedTask, WaitingTask};
+pub use approve::{ApproveRequest, DecisionReport, approve};
 pub use author::{
     BuildReport, BuildRequest, InitReport, InitRequest, LintReport, LintRequest, build, init, lint,
 };

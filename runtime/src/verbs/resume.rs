@@ -14,7 +14,7 @@ use super::metadata::MetadataGiven;
 use super::outside::SiteOutside;
 use super::resolve::open_installed;
 use super::run::{RunReport, ended};
-use super::{CredentialsGiven, Given, Site, VerbError, approve};
+use super::{CredentialsGiven, Given, Site, VerbError, approvals};
 use crate::lifecycle;
 use crate::plan;
 use crate::record::{Installations, RecordError, Runs};
@@ -48,7 +48,7 @@ pub async fn resume(site: &Site, request: ResumeRequest) -> Result<RunReport, Ve
     let runs = Runs::new(site.home());
     let run = runs.get(&runs.find_id(&request.run)?)?;
     check(&run)?;
-    approve::check_settled(site, &run)?;
+    approvals::check_settled(site, &run)?;
     let installation = Installations::new(site.home()).get(&run.installation)?;
     check_bundle(&run, &installation)?;
     let bundle = open_installed(site, &store, &installation).await?;
@@ -65,7 +65,7 @@ pub async fn resume(site: &Site, request: ResumeRequest) -> Result<RunReport, Ve
     plan.admit()?;
     plan.secrets = credentials::read(site, credentials).await?;
     plan.outside = Arc::new(SiteOutside(site.clone()));
-    plan.approvers = approve::approvers(site, Some(&installation))?;
+    plan.approvers = approvals::approvers(site, Some(&installation))?;
     // A caller may have little stack, and the future of a run is large.
     let goes_on = lifecycle::resume(&site.context, Arc::new(store), machine.driver, plan, &run.id);
     let run = Box::pin(goes_on).await?;

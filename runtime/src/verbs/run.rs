@@ -14,7 +14,7 @@ use super::metadata::{self, MetadataGiven, PushedRun};
 use super::outputs::Results;
 use super::outside::SiteOutside;
 use super::resolve::{installation, open_installed};
-use super::{CredentialsGiven, Given, LocalName, Site, VerbError, WaitingTask, approve, explain};
+use super::{CredentialsGiven, Given, LocalName, Site, VerbError, WaitingTask, approvals, explain};
 use crate::engine::{Afresh, Reuse};
 use crate::lifecycle::{self, Machine};
 use crate::plan::{self, Plan, Work};
@@ -262,7 +262,7 @@ pub(super) async fn ended(site: &Site, run: Run, metadata: &MetadataGiven) -> Ru
     let taken = run.tasks.iter().filter(|task| task.taken_from.is_some());
     RunReport {
         taken_over: taken.count(),
-        waiting: approve::waiting(site, &run),
+        waiting: approvals::waiting(site, &run),
         sent: Box::pin(metadata::send_ended(site, &run, metadata)).await,
         results: Results::of(&run, &Runs::new(site.home()).folder(&run.id), None),
         seconds: run

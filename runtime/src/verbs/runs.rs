@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::aspect::{Aspect, Condition, Value};
 use super::outputs::Results;
 use super::summary::{RunSummary, TaskSummary};
-use super::{CheckedTask, Site, VerbError, approve};
+use super::{CheckedTask, Site, VerbError, approvals};
 use crate::record::{Installations, RecordError, Runs};
 
 /// Asks for runs.
@@ -108,7 +108,7 @@ pub fn runs(site: &Site, request: &RunsRequest) -> Result<RunsReport, VerbError>
     let tasks = one.then(|| runs.iter().flat_map(|run| &run.tasks).map(TaskSummary::from));
     let tasks = tasks.map(Iterator::collect);
     let approvals = match runs.first().filter(|_| one) {
-        Some(run) => approve::checked(site, run)?,
+        Some(run) => approvals::checked(site, run)?,
         None => Vec::new(),
     };
     let results = runs.first().filter(|_| one);

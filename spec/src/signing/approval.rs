@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::statement::{AnyStatement, STATEMENT_TYPE, Wire, WireDigest, WireSubject, form};
 use super::{Bundle, KeyId, KeyRing, PublicKey, SigningKey, StatementError, decide, dsse::Envelope};
 use crate::pipeline::{ValueError, conform, from_text};
-use crate::record::{RunId, SignedApproval, TaskQuestion};
+use crate::record::{Run, RunId, SignedApproval, TaskQuestion, TaskRecord};
 use crate::{Digest, MediaType, Timestamp, limits};
 
 /// The predicate type of a decision.
@@ -78,6 +78,19 @@ pub struct Asked<'a> {
     pub attempt: u32,
     /// What it asks.
     pub question: &'a TaskQuestion,
+}
+
+impl<'a> Asked<'a> {
+    /// The question of a task; none if it asks nothing.
+    pub fn of(run: &'a Run, task: &'a TaskRecord) -> Option<Self> {
+        Some(Self {
+            bundle: run.bundle_digest,
+            run: &run.id,
+            task: &task.name,
+            attempt: task.attempts,
+            question: task.question.as_ref()?,
+        })
+    }
 }
 
 /// Who may decide, and how many of them must approve.
@@ -337,6 +350,13 @@ impl SignedApproval {
     }
 }
 
+impl Approvers {
+    /// Tells whether a key may decide.
+    pub fn may(&self, key: KeyId) -> bool {
+        self.keys.values().any(|one| one.id() == key)
+    }
+}
+
 /// Tells what came of decisions. The first that settles the question counts, and each key once.
 pub fn standing(
     asked: &Asked<'_>,
@@ -344,11 +364,10 @@ pub fn standing(
     approvers: &Approvers,
     now: Timestamp,
 ) -> Standing {
-    let may: BTreeSet<KeyId> = approvers.keys.values().map(PublicKey::id).collect();
     let mut agreed: BTreeMap<String, BTreeSet<KeyId>> = BTreeMap::new();
     let mut most = 0;
     let counting = decisions.iter().filter_map(|one| one.about(asked).ok());
-    for approval in counting.filter(|one| may.contains(&one.key)) {
+    for approval in counting.filter(|one| approvers.may(one.key)) {
         if approval.ruling == Ruling::Rejected {
             return Standing::Rejected {
                 reason: approval.reason,

@@ -181,7 +181,8 @@ fn question(question: &TaskQuestion) -> String {
         text.push_str(&format!("  {}\n", safe_lines(words)));
     }
     for (name, form) in &question.answers {
-        let kind = form.answer_type.as_str().to_lowercase();
+        let kind = form.answer_type.as_str().trim_start_matches("NUMBER_");
+        let kind = kind.to_lowercase();
         text.push_str(&format!("  answer {} ({kind}", safe(name)));
         if !form.allowed.is_empty() {
             let allowed: Vec<String> = form.allowed.iter().map(Value::to_string).collect();
