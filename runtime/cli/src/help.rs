@@ -66,7 +66,7 @@ const EXAMPLES: &[Examples] = &[
     (
         &["reject"],
         &[(
-            "same reject last gate --reason 'too slow'",
+            "same reject last gate --reason late",
             "the task fails, and what depends on it is skipped",
         )],
     ),
