@@ -161,41 +161,18 @@ fn approval(
     (asked, task, approvers): (&Asked<'_>, &TaskRecord, &Approvers),
     key: KeyId,
 ) -> Result<Approval, VerbError> {
-    let refused = |why: String| Err(undecidable(asked, why));
     let now = site.now();
-    match standing(asked, &task.decisions, approvers, now) {
-        Standing::Waits { .. } => {}
-        Standing::Over => {
-            let until = asked.question.until.unwrap_or(now);
-            return refused(format!(
-                "its time was over at {until}; `resume {}` ends it",
-                asked.run
-            ));
-        }
-        Standing::Approved { .. } | Standing::Rejected { .. } => {
-            return refused(format!("it is decided already; `resume {}` goes on", asked.run));
-        }
-    }
-    let before = counting(asked, &task.decisions, approvers);
+    check_open(asked, standing(asked, &task.decisions, approvers, now))?;
     let answers = match request.ruling {
         Ruling::Rejected if request.reason.is_none() => {
             return Err(VerbError::Usage("say why with --reason TEXT".to_owned()));
         }
         Ruling::Rejected => BTreeMap::new(),
-        Ruling::Approved if before.iter().any(|one| one.key == key) => {
-            return refused("this key has approved it before, and counts once".to_owned());
+        Ruling::Approved => {
+            let before = counting(asked, &task.decisions, approvers);
+            agreed(asked, &request.answers, &before, key)?
         }
-        Ruling::Approved => answers(asked.question, &request.answers, &before)?,
     };
-    if let Some(other) = before
-        .iter()
-        .find(|one| request.ruling == Ruling::Approved && one.answers != answers)
-    {
-        let given = serde_json::to_string(&other.answers).unwrap_or_default();
-        return refused(format!(
-            "it was approved before with other answers, {given}; approve with the same, or reject it"
-        ));
-    }
     Ok(Approval {
         run: asked.run.clone(),
         task: asked.task.to_owned(),
@@ -207,6 +184,41 @@ fn approval(
         time: now,
         key,
     })
+}
+
+/// Refuses to decide what is settled.
+fn check_open(asked: &Asked<'_>, standing: Standing) -> Result<(), VerbError> {
+    let run = asked.run;
+    let why = match (standing, asked.question.until) {
+        (Standing::Waits { .. }, _) => return Ok(()),
+        (Standing::Over, Some(until)) => format!("its time was over at {until}; `resume {run}` ends it"),
+        _ => format!("it is decided already; `resume {run}` goes on"),
+    };
+    Err(undecidable(asked, why))
+}
+
+/// Returns the answers, if they are those that others have given and this key has not approved before.
+fn agreed(
+    asked: &Asked<'_>,
+    texts: &BTreeMap<String, String>,
+    before: &[Approval],
+    key: KeyId,
+) -> Result<BTreeMap<String, Value>, VerbError> {
+    if before.iter().any(|one| one.key == key) {
+        let why = "this key has approved it before, and counts once".to_owned();
+        return Err(undecidable(asked, why));
+    }
+    let answers = answers(asked.question, texts, before)?;
+    match before.iter().find(|one| one.answers != answers) {
+        None => Ok(answers),
+        Some(other) => {
+            let given = serde_json::to_string(&other.answers).unwrap_or_default();
+            let why = format!(
+                "it was approved before with other answers, {given}; approve with the same, or reject it"
+            );
+            Err(undecidable(asked, why))
+        }
+    }
 }
 
 /// Whoever gives no answers agrees with those that were given before.
