@@ -161,7 +161,7 @@ fn what_was_decided_about_something_else_does_not_count() {
         Err(ApprovalFault::Late { .. })
     ));
     let unasked = case.by(1, |one| {
-        drop(one.answers.insert("decision".to_owned(), json!("MAYBE")))
+        drop(one.answers.insert("decision".to_owned(), json!("MAYBE")));
     });
     assert!(matches!(
         unasked.about(&case.asked()),
