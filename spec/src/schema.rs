@@ -11,6 +11,7 @@ use crate::authoring::{
 };
 use crate::bundle::ProgramExtension;
 use crate::bundle::quantity::Quantity;
+use crate::pipeline::ParameterType;
 use crate::record::{Format, Installation, Run, RunEvent, RunId};
 use crate::signing::{KeyId, Scope};
 use crate::{BundleName, Digest, EntryPath, MediaType, Reference, Repository, Tag, Timestamp, Version};
@@ -48,6 +49,7 @@ text_schema! {
     Timestamp = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]+(Z|[+-][0-9]{2}:[0-9]{2})$";
     Scope = "^.+$";
     KeyId = "^[0-9a-f]{64}$";
+    ParameterType = "^[A-Z_]+$";
 }
 
 impl JsonSchema for Quantity {

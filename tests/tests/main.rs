@@ -8,6 +8,7 @@
     reason = "all of this is a test; clippy's leave for tests does not reach the functions that tests share"
 )]
 
+mod approvals;
 mod bench;
 mod budget;
 mod clients;
@@ -58,6 +59,7 @@ mod upkeep;
 
 fn main() -> std::process::ExitCode {
     samebundle_tests::run(&[
+        approvals::TESTS,
         bench::TESTS,
         budget::TESTS,
         clients::TESTS,

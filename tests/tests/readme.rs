@@ -75,6 +75,7 @@ documents! {
     registry_works: "registry.md",
     registries_work: "registries.md",
     results_work: "results.md",
+    approvals_work: "approvals.md",
     metadata_works: "metadata.md",
     disk_works: "disk.md",
 }

@@ -6,6 +6,7 @@
 //! Concurrency: a writer holds the lock, reads the store again, and replaces each file whole. A key is written before the
 //! rule that names it and removed after, so that a reader between the two sees a store that holds together.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use samebundle_spec::signing::{BundleOrigin, KeyRing, Level, Policy, PolicyError, PublicKey, Rule, Scope};
@@ -199,11 +200,15 @@ impl TrustStore {
             if !store.keys.contains_key(name) {
                 return Err(TrustStoreError::NotFound { name: name.clone() });
             }
-            let rules = store.policy.rules().filter(|(_, rule)| rule.keys.contains(name));
+            let rules = store.policy.rules().filter(|(_, rule)| {
+                let approvals = rule.approvals.as_ref();
+                rule.keys.contains(name) || approvals.is_some_and(|one| one.keys.contains(name))
+            });
             let rules: Vec<(Scope, Rule)> =
                 rules.map(|(scope, rule)| (scope.clone(), rule.clone())).collect();
             for (scope, rule) in rules {
                 let rule = store.without(name, &scope, rule)?;
+                let rule = store.without_approver(name, &scope, rule)?;
                 store.set(&scope, rule)?;
             }
             store.write_policy()?;
@@ -247,6 +252,30 @@ impl TrustStore {
             rule.threshold = 1;
         }
         Ok(rule)
+    }
+
+    /// Takes a key out of the approvers of a rule.
+    fn without_approver(
+        &self,
+        name: &BundleName,
+        scope: &Scope,
+        mut rule: Rule,
+    ) -> Result<Rule, TrustStoreError> {
+        let Some(approvals) = &mut rule.approvals else {
+            return Ok(rule);
+        };
+        approvals.keys.retain(|key| key != name);
+        let threshold = approvals.threshold;
+        let ids = approvals.approvers(&self.keys).keys;
+        let ids: BTreeSet<_> = ids.values().map(PublicKey::id).collect();
+        match ids.len() >= threshold {
+            true => Ok(rule),
+            false => Err(TrustStoreError::Needed {
+                name: name.clone(),
+                scope: scope.clone(),
+                threshold,
+            }),
+        }
     }
 
     /// Reads the store again under its lock, and writes the result of `change` if that succeeded.

@@ -139,7 +139,7 @@ fn what(path: &[String], arg: &Arg) -> Option<What> {
         (["outputs"], "run") => Some(What::Runs),
         (["runs"], "of")
         | (["runs", _], "runs")
-        | (["attach" | "cancel" | "debug" | "logs" | "resume"], "run")
+        | (["approve" | "attach" | "cancel" | "debug" | "logs" | "reject" | "resume"], "run")
         | (["diff"], "runs") => Some(What::RunsAndInstallations),
         (["runs"], "metrics") => Some(What::Metrics),
         (["runs"], "sort") => Some(What::Sorts),
@@ -147,9 +147,9 @@ fn what(path: &[String], arg: &Arg) -> Option<What> {
         (["rollback"], WORDS) => Some(What::InstallationsAndVersions),
         (["show"], WORDS) => Some(What::RunsAndInstallations),
         (["runs"], "program") | (_, WORDS | NAMED) => Some(What::Installations),
-        (["sign" | "publish"], "key") | (["key", "export" | "remove"], "name") | (_, "receipt_key") => {
-            Some(What::PrivateKeys)
-        }
+        (["sign" | "publish" | "approve" | "reject"], "key")
+        | (["key", "export" | "remove"], "name")
+        | (_, "receipt_key") => Some(What::PrivateKeys),
         (["trust", "remove"], "name") => Some(What::TrustedKeys),
         (["volume", "remove"], "name") => Some(What::Volumes),
         _ if of == TypeId::of::<Location>() || of == TypeId::of::<LocalName>() => Some(What::Bundles),

@@ -13,8 +13,8 @@ const GROUPS: &[(&str, &[&str])] = &[
     (
         "Whoever runs a program again",
         &[
-            "explain", "verify", "trust", "install", "create", "import", "plan", "run", "resume", "attach",
-            "cancel", "debug", "runs", "logs", "outputs", "diff", "export",
+            "explain", "verify", "trust", "install", "create", "import", "plan", "run", "resume", "approve",
+            "reject", "attach", "cancel", "debug", "runs", "logs", "outputs", "diff", "export",
         ],
     ),
     (
@@ -50,6 +50,26 @@ type Examples = (&'static [&'static str], &'static [(&'static str, &'static str)
 
 /// Examples of commands, each a line that can be typed, and what it does. A test parses each.
 const EXAMPLES: &[Examples] = &[
+    (
+        &["approve"],
+        &[
+            (
+                "same approve last --set decision=YES",
+                "answer the task that waits, and go on",
+            ),
+            (
+                "same approve digits gate --key alice --reason checked",
+                "one of several approvals",
+            ),
+        ],
+    ),
+    (
+        &["reject"],
+        &[(
+            "same reject last gate --reason late",
+            "the task fails, and what depends on it is skipped",
+        )],
+    ),
     (
         &[],
         &[

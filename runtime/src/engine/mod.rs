@@ -16,6 +16,7 @@ use samebundle_spec::Descriptor;
 use samebundle_spec::bundle::program::CarriedData;
 use samebundle_spec::pipeline::Pipeline;
 use samebundle_spec::record::{OutputRecord, RunStatus};
+use samebundle_spec::signing::Approvers;
 use serde_json::Value;
 
 use crate::context::Context;
@@ -75,12 +76,14 @@ pub struct ProgramPlan {
     pub parallelism: usize,
     /// What is taken over of what was done before.
     pub reuse: Reuse,
+    /// Who decides about tasks that wait for a person.
+    pub approvers: Approvers,
 }
 
 /// The outcome of a run.
 #[derive(Debug)]
 pub struct ProgramOutcome {
-    /// Succeeded, failed or cancelled.
+    /// Succeeded, failed or cancelled; suspended if tasks wait for a person and nothing else can be done.
     pub status: RunStatus,
     /// Why it failed: the task and the last lines that it printed.
     pub message: Option<String>,

@@ -46,11 +46,11 @@ pub async fn run(
     to_its_end(context, store, driver, plan, log).await
 }
 
-/// Goes on with a run that was interrupted, by the same plan, and returns its record. Tasks that had ended are not run again.
+/// Goes on with a run that was interrupted or waits for a person, by the same plan, and returns its record. Tasks that had ended are not run again.
 /// Nothing is taken from the cache, which the run may have been told not to use.
 ///
 /// # Errors
-/// As [`run`]; if the run was not interrupted, or goes on already.
+/// As [`run`]; if the run ended otherwise, or goes on already.
 pub async fn resume(
     context: &Context,
     store: Arc<dyn Store>,
@@ -248,6 +248,7 @@ pub(super) async fn program_plan(
         },
         parallelism: plan.parallelism,
         reuse: plan.reuse.clone(),
+        approvers: plan.approvers.clone(),
     })
 }
 

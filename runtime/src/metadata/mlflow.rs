@@ -216,7 +216,7 @@ fn milliseconds(time: Timestamp) -> i64 {
 /// MLflow's word for how a run ended.
 fn status(status: RunStatus) -> &'static str {
     match status {
-        RunStatus::Running => "RUNNING",
+        RunStatus::Running | RunStatus::Suspended => "RUNNING",
         RunStatus::Succeeded | RunStatus::Skipped => "FINISHED",
         RunStatus::Failed => "FAILED",
         RunStatus::Cancelled | RunStatus::Interrupted => "KILLED",

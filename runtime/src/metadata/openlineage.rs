@@ -180,7 +180,11 @@ fn end_of(status: RunStatus, did_work: bool) -> &'static str {
         RunStatus::Succeeded => "COMPLETE",
         RunStatus::Failed => "FAIL",
         RunStatus::Skipped if did_work => "COMPLETE",
-        RunStatus::Skipped | RunStatus::Running | RunStatus::Cancelled | RunStatus::Interrupted => "ABORT",
+        RunStatus::Skipped
+        | RunStatus::Running
+        | RunStatus::Suspended
+        | RunStatus::Cancelled
+        | RunStatus::Interrupted => "ABORT",
     }
 }
 

@@ -3,6 +3,7 @@
 //! All text comes from strangers: names, parameters, metadata, log lines, artifacts. `maud` escapes what is put into a
 //! page, and Markdown and HTML of artifacts stand in sandboxed frames (`sandbox`; decision 0049).
 
+mod approvals;
 mod artifact;
 mod budget;
 mod charts;

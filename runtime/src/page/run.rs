@@ -11,7 +11,7 @@ use samebundle_spec::record::{
 use super::artifact::{self, Content};
 use super::budget::Budget;
 use super::timeline::{self, Attempt};
-use super::{Known, charts, graph, log, text};
+use super::{Known, approvals, charts, graph, log, text};
 
 /// A section: the anchor of its heading, its heading, and what it holds; nothing if there is nothing to say.
 type Section = (&'static str, &'static str, Option<Markup>);
@@ -93,6 +93,9 @@ fn state(shown: &Known) -> Markup {
     let note = match run.status {
         RunStatus::Succeeded | RunStatus::Failed => None,
         RunStatus::Running => Some("The run goes on: this page has what was recorded until it was written."),
+        RunStatus::Suspended => {
+            Some("The run waits for a person: this page has what was recorded until it stopped.")
+        }
         RunStatus::Cancelled => Some("The run was cancelled: what was not done by then has no result."),
         RunStatus::Skipped => Some("The run was skipped: nothing was done."),
         RunStatus::Interrupted => {
@@ -338,7 +341,7 @@ fn details(
     let mut all: Vec<Markup> = Vec::new();
     for (number, task) in run.tasks.iter().enumerate() {
         let lines = logs.get(task.name.as_str()).map_or([].as_slice(), Vec::as_slice);
-        all.push(budget.take(&task.name, detail(number, task, of_task(&task.name), lines)));
+        all.push(budget.take(&task.name, detail(run, number, of_task(&task.name), lines)));
     }
     // A foreign bundle has no tasks, and prints all the same.
     let known = |name: &str| run.tasks.iter().any(|task| task.name == name);
@@ -351,7 +354,8 @@ fn details(
     (!all.is_empty()).then(|| html! { @for one in &all { (one) } })
 }
 
-fn detail(number: usize, task: &TaskRecord, attempts: &[Attempt], lines: &[String]) -> Markup {
+fn detail(run: &Run, number: usize, attempts: &[Attempt], lines: &[String]) -> Markup {
+    let task = &run.tasks[number];
     let failed = task.status == RunStatus::Failed;
     html! {
         details open[failed] {
@@ -370,6 +374,7 @@ fn detail(number: usize, task: &TaskRecord, attempts: &[Attempt], lines: &[Strin
                         pre tabindex="0" { (self::lines(message)) }
                     }
                 }
+                (approvals::of(run, task))
                 (values("input", &task.inputs))
                 (values("output", &task.outputs))
                 @if !lines.is_empty() { h3 { "Log" } (log::shown(lines)) }

@@ -14,7 +14,7 @@ use samebundle_registry::trust::Verified;
 use samebundle_spec::bundle::demand::Demand;
 use samebundle_spec::bundle::parameter::{self, Resolved};
 use samebundle_spec::record::{Installation, ParameterRecord, SetBy};
-use samebundle_spec::signing::Right;
+use samebundle_spec::signing::{Approvers, Right};
 use samebundle_spec::{BundleName, Version};
 use serde_json::Value;
 
@@ -58,6 +58,8 @@ pub struct Plan {
     pub parallelism: usize,
     /// What is taken over of earlier runs. Whoever runs the plan decides.
     pub reuse: Reuse,
+    /// Who decides about tasks that wait for a person. Whoever runs the plan sets it.
+    pub approvers: Approvers,
     /// What cannot be had here; a plan with shortfalls does not run.
     pub shortfalls: Vec<Shortfall>,
 }
@@ -141,6 +143,7 @@ pub fn plan(
         parameters,
         parallelism: offers.containers,
         reuse: Reuse::default(),
+        approvers: Approvers::default(),
         shortfalls,
         bundle,
     })

@@ -42,6 +42,20 @@ pub enum RecordError {
         /// Its id.
         id: String,
     },
+    /// A process does the run.
+    #[error("run {id} is running; wait until it has stopped, or interrupt it")]
+    Busy {
+        /// Its id.
+        id: String,
+    },
+    /// The run waits for nobody.
+    #[error("run {id} is {status}, so that nothing of it waits for a decision; `runs {id}` shows it")]
+    NotSuspended {
+        /// Its id.
+        id: String,
+        /// What it is.
+        status: &'static str,
+    },
     /// The run did not stop in the middle.
     #[error("run {id} is {status}; only a run that was interrupted can be resumed")]
     NotInterrupted {
@@ -110,7 +124,9 @@ impl Classify for RecordError {
                 ErrorKind::NotFound
             }
             Self::AmbiguousRun { .. } => ErrorKind::Usage,
-            Self::NotInterrupted { .. } => ErrorKind::Conflict,
+            Self::NotInterrupted { .. } | Self::NotSuspended { .. } | Self::Busy { .. } => {
+                ErrorKind::Conflict
+            }
             Self::Damaged { .. } | Self::Format { .. } => ErrorKind::Input,
             Self::Path(error) => error.kind(),
         }

@@ -52,9 +52,11 @@ impl Follow {
             // The lock is looked at first: whatever was appended before it was released can then be read.
             let held = is_held(&self.lock)?;
             if let Some(event) = self.events.next_event()? {
-                // A run that was interrupted may go on, and its lock tells whether it does.
+                // A run that was interrupted or waits may go on, and its lock tells whether it does.
                 self.ended = match &event.kind {
-                    RunEventKind::RunFinished(finished) => finished.status != RunStatus::Interrupted,
+                    RunEventKind::RunFinished(finished) => {
+                        !matches!(finished.status, RunStatus::Interrupted | RunStatus::Suspended)
+                    }
                     _ => false,
                 };
                 return Ok(Some(event));

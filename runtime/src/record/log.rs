@@ -15,6 +15,7 @@ use samebundle_registry::durable;
 use samebundle_spec::Timestamp;
 use samebundle_spec::record::{
     ClaimResult, LogLine, OutputRecord, Run, RunEvent, RunEventKind, RunFinished, RunStarted, RunStatus,
+    TaskDecided,
 };
 use serde::Serialize;
 
@@ -149,7 +150,21 @@ impl RunLog {
         Self::over(folder, lock, context, writer, Mask::default()).map(Some)
     }
 
-    /// Goes on with a run that is recorded as interrupted. `mask` hides its secrets, which are read anew.
+    /// Appends what a person decided, to the log of a run that waits, and writes the record. Either both are durable afterwards,
+    /// or an error says so.
+    ///
+    /// # Errors
+    /// If the log or the record cannot be written.
+    pub fn decide(self, decided: TaskDecided) -> Result<Run, RecordError> {
+        self.append(RunEventKind::TaskDecided(decided));
+        let mut writer = self.writer();
+        let path = self.folder.join(EVENTS);
+        writer.write(true).map_err(RecordError::io("write", &path))?;
+        write_run(&self.folder, &writer.run)?;
+        Ok(writer.run.clone())
+    }
+
+    /// Goes on with a run that is recorded as interrupted or waits for a person. `mask` hides its secrets, which are read anew.
     ///
     /// # Errors
     /// If the log or the record cannot be written.

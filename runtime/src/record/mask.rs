@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use samebundle_spec::record::{OutputRecord, RunEventKind};
+use samebundle_spec::record::{OutputRecord, RunEventKind, TaskQuestion};
 use serde_json::Value;
 
 use super::forms::forms;
@@ -95,6 +95,7 @@ impl Mask {
         }
         match kind {
             RunEventKind::TaskStarted(started) => self.records(&mut started.inputs),
+            RunEventKind::TaskSuspended(suspended) => self.question(&mut suspended.question),
             RunEventKind::TaskFinished(finished) => {
                 self.records(&mut finished.outputs);
                 self.message(&mut finished.message);
@@ -104,6 +105,14 @@ impl Mask {
                 self.message(&mut finished.message);
             }
             _ => {}
+        }
+    }
+
+    /// A question is shown as it is kept, and signed so.
+    fn question(&self, question: &mut TaskQuestion) {
+        self.message(&mut question.text);
+        for answer in question.answers.values_mut() {
+            self.message(&mut answer.description);
         }
     }
 

@@ -188,32 +188,49 @@ impl<'a> Runs<'a> {
         Holder::read(&path).map_err(RecordError::io("read", &path))
     }
 
-    /// Goes on with a run that was interrupted: takes its lock and appends that it goes on. `mask` hides its secrets.
+    /// Opens the log of a run that waits for a person and that no process does, so that a decision can be appended.
     ///
     /// # Errors
-    /// [`RecordError::NotInterrupted`] if it ended otherwise or goes on already; [`RecordError::NoLog`] if no process of this
-    /// home did it; otherwise why its files cannot be read or written.
-    pub fn go_on(&self, context: &Context, id: &RunId, mask: Mask) -> Result<RunLog, RecordError> {
+    /// [`RecordError::Busy`] if a process does it; [`RecordError::NotSuspended`] if it ended; [`RecordError::NoLog`] if no process
+    /// of this home did it; otherwise why its files cannot be read or written.
+    pub fn waiting(&self, context: &Context, id: &RunId) -> Result<RunLog, RecordError> {
+        let (lock, run) = self.stopped(id)?;
+        if !matches!(run.status, RunStatus::Suspended | RunStatus::Interrupted) {
+            let (id, status) = (id.to_string(), run.status.word());
+            return Err(RecordError::NotSuspended { id, status });
+        }
+        let log = RunLog::resume(self.folder(id), lock, context, Some(run))?;
+        log.ok_or_else(|| RecordError::NoLog { id: id.to_string() })
+    }
+
+    /// Takes the lock of a run that a process of this home did, and reads what is written of it.
+    fn stopped(&self, id: &RunId) -> Result<(File, Run), RecordError> {
         let folder = self.folder(id);
         let path = folder.join(LOCK);
         let run = self.get(id)?;
         if run.imported_with.is_some() || !folder.join(EVENTS).exists() {
             return Err(RecordError::NoLog { id: id.to_string() });
         }
+        let busy = || RecordError::Busy { id: id.to_string() };
         let lock = durable::try_lock(&path).map_err(RecordError::io("lock", &path))?;
-        let not_interrupted = |status: RunStatus| RecordError::NotInterrupted {
-            id: id.to_string(),
-            status: status.word(),
-        };
-        let Some(lock) = lock else {
-            return Err(not_interrupted(RunStatus::Running));
-        };
-        match self.written(id)? {
-            Some(run) if run.status == RunStatus::Interrupted => {}
-            run => return Err(not_interrupted(run.map_or(RunStatus::Running, |run| run.status))),
-        }
+        let lock = lock.ok_or_else(busy)?;
         Holder::write(&lock).map_err(RecordError::io("write", &path))?;
-        let log = RunLog::resume(folder, lock, context, Some(run))?;
+        let run = self.written(id)?.ok_or_else(busy)?;
+        Ok((lock, run))
+    }
+
+    /// Goes on with a run that was interrupted or waits for a person: takes its lock and appends that it goes on. `mask` hides its secrets.
+    ///
+    /// # Errors
+    /// [`RecordError::NotInterrupted`] if it ended otherwise; [`RecordError::Busy`] if it goes on already; [`RecordError::NoLog`] if no process of this
+    /// home did it; otherwise why its files cannot be read or written.
+    pub fn go_on(&self, context: &Context, id: &RunId, mask: Mask) -> Result<RunLog, RecordError> {
+        let (lock, run) = self.stopped(id)?;
+        if !matches!(run.status, RunStatus::Interrupted | RunStatus::Suspended) {
+            let (id, status) = (id.to_string(), run.status.word());
+            return Err(RecordError::NotInterrupted { id, status });
+        }
+        let log = RunLog::resume(self.folder(id), lock, context, Some(run))?;
         let log = log.ok_or_else(|| RecordError::NoLog { id: id.to_string() })?;
         log.go_on(mask)
     }

@@ -2,7 +2,6 @@
 
 use samebundle_registry::layout::Held;
 use samebundle_spec::authoring::Runs as Choice;
-use samebundle_spec::record::RunStatus;
 
 use super::Newest;
 use crate::engine::native::kept_layer;
@@ -33,7 +32,7 @@ pub fn holdings(home: &Home, runs: Choice) -> Result<Vec<Held>, RecordError> {
     }
     let mut newest = Newest::of(runs);
     for run in Runs::new(home).list(None)? {
-        if newest.keeps(&run) || run.status == RunStatus::Running {
+        if newest.keeps(&run) || run.status.is_open() {
             held.push(Held {
                 digest: run.bundle_digest,
                 descriptor: None,

@@ -16,7 +16,7 @@ use samebundle_spec::bundle::parameter::nearest;
 use samebundle_spec::name::NameError;
 use samebundle_spec::record::Run;
 use samebundle_spec::reference::ReferenceError;
-use samebundle_spec::signing::{PolicyError, Refusal, Scope, ScopeError, SignatureFault};
+use samebundle_spec::signing::{AnswerError, PolicyError, Refusal, Scope, ScopeError, SignatureFault};
 use samebundle_spec::{BundleName, Classify, Digest, ErrorKind, Repository, Timestamp, Version};
 
 use super::{LocationError, PassphraseError};
@@ -203,6 +203,39 @@ pub enum VerbError {
         near: Option<String>,
         /// The names of all, as text.
         tasks: String,
+    },
+    /// A key may not decide.
+    #[error("{}", may_not(.key, .scope.as_ref(), .may))]
+    NoApprover {
+        /// Name of the key.
+        key: BundleName,
+        /// The scope whose rule says who may; none: no rule does.
+        scope: Option<Scope>,
+        /// The keys that may.
+        may: Vec<String>,
+    },
+    /// A decision that does not fit what is there.
+    #[error("task {task} of run {run}: {why}")]
+    Undecidable {
+        /// The run.
+        run: String,
+        /// The task.
+        task: String,
+        /// Why.
+        why: String,
+    },
+    /// Answers that do not fit the question.
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    /// The run waits for persons who have not decided.
+    #[error(
+        "run {run} waits for a person: decide with `approve {run} {task}` or `reject {run} {task}`; `runs {run}` shows what it asks"
+    )]
+    StillWaits {
+        /// The run.
+        run: String,
+        /// A task that waits.
+        task: String,
     },
     /// The bundle has no such parameter.
     #[error("the bundle has no parameter {name:?}{}", .nearest.as_ref().map_or_else(String::new, |near| format!("; did you mean {near:?}?")))]
@@ -419,6 +452,21 @@ pub enum VerbError {
     Path(#[from] PathError),
 }
 
+fn may_not(key: &BundleName, scope: Option<&Scope>, may: &[String]) -> String {
+    let may = match may {
+        [] => "nobody".to_owned(),
+        may => may.join(", "),
+    };
+    match scope {
+        Some(scope) => {
+            format!("key {key} may not decide about this run: the rule for {scope} lets {may} decide")
+        }
+        None => format!(
+            "key {key} may not decide about this run: no rule says who may, so the keys of this home may: {may}"
+        ),
+    }
+}
+
 fn nothing_earlier(name: &BundleName, wanted: Option<&Version>, there: &[String]) -> String {
     match (wanted, there) {
         (_, []) => format!("{name} had no other bundle before: there is nothing to go back to"),
@@ -479,6 +527,7 @@ impl Classify for VerbError {
             | Self::Name(_)
             | Self::Scope(_)
             | Self::UnknownParameter { .. }
+            | Self::Answer(_)
             | Self::OnlySource { .. }
             | Self::FromFolder { .. }
             | Self::Usage(_) => ErrorKind::Usage,
@@ -503,7 +552,10 @@ impl Classify for VerbError {
             Self::Secret(error) => error.kind(),
             Self::Git(error) => error.kind(),
             Self::SourceRefused { refusal, .. } => refusal.kind(),
-            Self::Damaged(_) | Self::Receipt { .. } | Self::FileSignature { .. } => ErrorKind::NotTrusted,
+            Self::Damaged(_)
+            | Self::Receipt { .. }
+            | Self::FileSignature { .. }
+            | Self::NoApprover { .. } => ErrorKind::NotTrusted,
             Self::NoKey { .. }
             | Self::NoRule { .. }
             | Self::NoVolume { .. }
@@ -524,6 +576,8 @@ impl Classify for VerbError {
             | Self::VolumeInUse { .. }
             | Self::RunGoesOn { .. }
             | Self::RunElsewhere { .. }
+            | Self::Undecidable { .. }
+            | Self::StillWaits { .. }
             | Self::OtherBundle { .. } => ErrorKind::Conflict,
             Self::Afresh(error) => error.kind(),
             Self::LoginRefused { .. } => ErrorKind::Denied,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use samebundle_spec::Digest;
 use samebundle_spec::bundle::program::Requirements;
 use samebundle_spec::bundle::view::{Action, Credential, Output, Parameter};
-use samebundle_spec::pipeline::{Needs, VolumeLife};
+use samebundle_spec::pipeline::{Needs, Pipeline, VolumeLife};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -45,6 +45,9 @@ pub struct ExplainReport {
     pub outputs: BTreeMap<String, Output>,
     /// What its tasks leave, as `TASK.NAME`, each with its type; a run shows these as outputs too.
     pub task_outputs: BTreeMap<String, String>,
+    /// The tasks at which a run stops until a person decided, each with what it asks.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub questions: BTreeMap<String, String>,
     /// Its credentials by name.
     pub credentials: BTreeMap<String, Credential>,
     /// The environment variable in which a run looks for each credential that is not given.
@@ -109,13 +112,14 @@ pub async fn explain(site: &Site, request: ExplainRequest) -> Result<ExplainRepo
     let bundle = OpenedBundle::open(resolved.source.as_ref(), &resolved.index).await?;
     let view = bundle.bundle.view();
     let requires = bundle.kind.requires().cloned();
-    let (needs, placement, task_outputs) = match &bundle.kind {
+    let (needs, placement, task_outputs, questions) = match &bundle.kind {
         Kind::Program(program) => {
             let pipeline = &program.pipeline;
             (
                 pipeline.needs(),
                 pipeline.placement_notes(),
                 pipeline.task_outputs(),
+                questions(pipeline),
             )
         }
         Kind::Environment | Kind::Addon | Kind::Foreign => Default::default(),
@@ -136,6 +140,7 @@ pub async fn explain(site: &Site, request: ExplainRequest) -> Result<ExplainRepo
         parameters: parameters(view),
         outputs: view.outputs.clone(),
         task_outputs,
+        questions,
         credentials: view.credentials.clone(),
         variables: variables.collect(),
         volumes: volumes(&needs),
@@ -144,6 +149,12 @@ pub async fn explain(site: &Site, request: ExplainRequest) -> Result<ExplainRepo
         definitions: view.definitions.clone(),
         notices: notices.chain(placement).collect(),
     })
+}
+
+/// The tasks of a pipeline that ask a person, each with its words.
+pub(super) fn questions(pipeline: &Pipeline) -> BTreeMap<String, String> {
+    let asking = pipeline.questions().into_iter();
+    asking.map(|(task, question)| (task, question.words())).collect()
 }
 
 fn exported(site: &Site, bundle: &Location, history: &CarriedHistory) -> Result<Option<String>, VerbError> {

@@ -6,7 +6,7 @@ use samebundle_registry::durable;
 use samebundle_registry::trust::TrustStore;
 use samebundle_registry::trust::keys::{self, Passphrase};
 use samebundle_spec::BundleName;
-use samebundle_spec::signing::{self, KeyAlgorithm, KeyId, PublicKey, Scope, SigningKey};
+use samebundle_spec::signing::{self, KeyAlgorithm, KeyId, KeyRing, PublicKey, Scope, SigningKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -199,6 +199,20 @@ pub fn check_key(site: &Site, name: &BundleName) -> Result<(), VerbError> {
         true => Ok(()),
         false => Err(no_key(name)),
     }
+}
+
+/// Returns the public halves of the keys that can sign.
+///
+/// # Errors
+/// If the folder of keys or one of them cannot be read.
+pub(super) fn own_keys(site: &Site) -> Result<KeyRing, VerbError> {
+    let mut own = KeyRing::new();
+    for listed in list_keys(site)?.keys {
+        if let Ok(public) = public(site, &listed.key) {
+            own.insert(listed.key, public);
+        }
+    }
+    Ok(own)
 }
 
 /// Tells whether a private key of this name can be used without asking a person.

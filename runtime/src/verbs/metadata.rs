@@ -212,6 +212,9 @@ const OPENLINEAGE: &str = "OpenLineage";
 /// Sends a run that has just ended. A failure is no error of the run: it is noted, and `runs push` makes it good.
 pub(super) async fn send_ended(site: &Site, run: &Run, metadata: &MetadataGiven) -> Vec<PushedRun> {
     let mut pushed = Vec::new();
+    if run.status.is_open() {
+        return pushed;
+    }
     let mut sinks = Sinks::new(site, metadata.token.as_ref());
     for to in &metadata.to {
         let one = PushedRun::new(run, to.clone(), sinks.send(run, to).await);
@@ -251,7 +254,7 @@ fn chosen(site: &Site, texts: &[String]) -> Result<Vec<Run>, VerbError> {
     let mut all = runs.list(None)?;
     all.reverse();
     if texts.is_empty() {
-        all.retain(|run| run.status != RunStatus::Running);
+        all.retain(|run| !run.status.is_open());
         return Ok(all);
     }
     let (mut ids, mut names) = (Vec::new(), Vec::new());
@@ -270,12 +273,12 @@ fn chosen(site: &Site, texts: &[String]) -> Result<Vec<Run>, VerbError> {
     }
     let going = all
         .iter()
-        .find(|run| run.status == RunStatus::Running && ids.contains(&run.id));
+        .find(|run| run.status.is_open() && ids.contains(&run.id));
     if let Some(run) = going {
         return Err(goes_on(run).into());
     }
     all.retain(|run| {
-        let named = names.contains(&run.installation) && run.status != RunStatus::Running;
+        let named = names.contains(&run.installation) && !run.status.is_open();
         named || ids.contains(&run.id)
     });
     Ok(all)

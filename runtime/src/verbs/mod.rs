@@ -7,6 +7,8 @@
 //!
 //! Requests and reports are JSON documents; their schemas are in `spec/schema/verbs.schema.json`.
 
+mod approvals;
+mod approve;
 mod aspect;
 mod attach;
 mod author;
@@ -58,6 +60,8 @@ mod volume;
 #[cfg(test)]
 mod tests;
 
+pub use approvals::{CheckedApproval, CheckedTask, WaitingTask};
+pub use approve::{ApproveRequest, DecisionReport, approve};
 pub use attach::{AttachRequest, Attached, attach};
 pub use author::{
     BuildReport, BuildRequest, InitReport, InitRequest, LintReport, LintRequest, build, init, lint,

@@ -1,4 +1,4 @@
-//! `resume`: goes on with a run whose process was killed.
+//! `resume`: goes on with a run whose process was killed, or that waited for a person.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::metadata::{self, MetadataGiven};
 use super::outside::SiteOutside;
 use super::resolve::open_installed;
 use super::run::{RunReport, ended};
-use super::{CredentialsGiven, Given, Site, VerbError};
+use super::{CredentialsGiven, Given, Site, VerbError, approvals};
 use crate::lifecycle::{self, Machine};
 use crate::plan::{self, Plan};
 use crate::record::{Installations, RecordError, Runs};
@@ -37,11 +37,11 @@ pub struct ResumeRequest {
     pub metadata: MetadataGiven,
 }
 
-/// Goes on with a run that was interrupted, in the same run: tasks that had ended are not run again. The failure of the program
+/// Goes on with a run that was interrupted or about which persons decided, in the same run: tasks that had ended are not run again. The failure of the program
 /// is a report and not an error.
 ///
 /// # Errors
-/// If the run was not interrupted, is not of this home, or its files were removed; if the installation has another bundle by
+/// If the run ended otherwise, still waits for a person, is not of this home, or its files were removed; if the installation has another bundle by
 /// now; as `run`.
 pub async fn resume(site: &Site, request: ResumeRequest) -> Result<RunReport, VerbError> {
     let metadata = request.metadata.clone();
@@ -64,6 +64,7 @@ pub(super) async fn ready(
     let runs = Runs::new(site.home());
     let run = runs.get(&runs.find_id(&request.run)?)?;
     check(&run)?;
+    approvals::check_settled(site, &run)?;
     let installation = Installations::new(site.home()).get(&run.installation)?;
     check_bundle(&run, &installation)?;
     let bundle = open_installed(site, &store, &installation).await?;
@@ -80,6 +81,7 @@ pub(super) async fn ready(
     plan.admit()?;
     plan.secrets = credentials::read(site, credentials).await?;
     plan.outside = Arc::new(SiteOutside(site.clone()));
+    plan.approvers = approvals::approvers(site, Some(&installation))?;
     Ok((run.id, (store, machine, plan)))
 }
 
@@ -91,7 +93,7 @@ fn check(run: &Run) -> Result<(), VerbError> {
         }
         .into());
     }
-    if run.status != RunStatus::Interrupted {
+    if !matches!(run.status, RunStatus::Interrupted | RunStatus::Suspended) {
         let (id, status) = (run.id.to_string(), run.status.word());
         return Err(RecordError::NotInterrupted { id, status }.into());
     }

@@ -14,7 +14,7 @@ use super::metadata::{self, MetadataGiven, PushedRun};
 use super::outputs::Results;
 use super::outside::SiteOutside;
 use super::resolve::{installation, open_installed};
-use super::{CredentialsGiven, Given, LocalName, Site, VerbError};
+use super::{CredentialsGiven, Given, LocalName, Site, VerbError, WaitingTask, approvals, explain};
 use crate::engine::{Afresh, Reuse};
 use crate::lifecycle::{self, Machine};
 use crate::plan::{self, Plan, Work};
@@ -78,6 +78,9 @@ pub struct PlanReport {
     pub parameters: BTreeMap<String, ParameterRecord>,
     /// Where each credential comes from.
     pub credentials: BTreeMap<String, String>,
+    /// The tasks at which it stops until a person decided, each with what it asks.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub questions: BTreeMap<String, String>,
     /// What cannot be had here: always empty, because a shortfall is an error.
     pub shortfalls: [(); 0],
 }
@@ -97,6 +100,9 @@ pub struct RunReport {
     /// How many tasks were not run, because a result of an earlier run was taken over.
     #[serde(skip_serializing_if = "is_none")]
     pub taken_over: usize,
+    /// The tasks that wait for a person; empty unless it is suspended.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub waiting: Vec<WaitingTask>,
     /// What it left.
     #[serde(flatten)]
     pub results: Results,
@@ -192,6 +198,10 @@ fn report(planned: Planned) -> Result<PlanReport, VerbError> {
         action: plan.action,
         parameters: plan.parameters,
         credentials: credentials::sources(&credentials),
+        questions: match &plan.work {
+            Work::Pipeline(program) => explain::questions(&program.pipeline),
+            Work::Action => BTreeMap::new(),
+        },
         shortfalls: [],
     })
 }
@@ -275,6 +285,7 @@ pub(super) fn reported(site: &Site, run: Run) -> RunReport {
     let taken = run.tasks.iter().filter(|task| task.taken_from.is_some());
     RunReport {
         taken_over: taken.count(),
+        waiting: approvals::waiting(site, &run),
         sent: Vec::new(),
         results: Results::of(&run, &Runs::new(site.home()).folder(&run.id), None),
         seconds: run

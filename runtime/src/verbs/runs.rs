@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::aspect::{Aspect, Condition, Value};
 use super::outputs::Results;
 use super::summary::{RunSummary, TaskSummary};
-use super::{Site, VerbError};
+use super::{CheckedTask, Site, VerbError, approvals};
 use crate::record::{Installations, RecordError, Runs};
 
 /// Asks for runs.
@@ -55,6 +55,9 @@ pub struct RunsReport {
     /// The tasks, if one run was asked for, in the order in which they began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tasks: Option<Vec<TaskSummary>>,
+    /// What persons decided about tasks of one run, checked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<CheckedTask>,
     /// What it left, as it is shown.
     #[serde(skip)]
     pub results: Option<Results>,
@@ -104,6 +107,10 @@ pub fn runs(site: &Site, request: &RunsRequest) -> Result<RunsReport, VerbError>
     }
     let tasks = one.then(|| runs.iter().flat_map(|run| &run.tasks).map(TaskSummary::from));
     let tasks = tasks.map(Iterator::collect);
+    let approvals = match runs.first().filter(|_| one) {
+        Some(run) => approvals::checked(site, run)?,
+        None => Vec::new(),
+    };
     let results = runs.first().filter(|_| one);
     let results = results.map(|run| Results::of(run, &home.folder(&run.id), None));
     let short = home.short_ids()?;
@@ -122,6 +129,7 @@ pub fn runs(site: &Site, request: &RunsRequest) -> Result<RunsReport, VerbError>
         runs,
         metrics,
         tasks,
+        approvals,
         results,
     })
 }

@@ -23,6 +23,7 @@ macro_rules! verbs {
 fn document() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
     let verbs = verbs! { generator,
+        "approve": ApproveRequest => DecisionReport;
         "attach": AttachRequest => RunReport;
         "bring": BringRequest => BringReport;
         "build": BuildRequest => BuildReport;

@@ -23,6 +23,7 @@ mod needs;
 mod node;
 mod placeholder;
 mod position;
+mod question;
 mod read;
 mod read_executor;
 mod read_task;
@@ -52,7 +53,8 @@ pub use position::{Located, PipelineError, PipelineFault, Position, is_cell};
 pub use types::{
     ArtifactInput, ArtifactSource, ArtifactSpec, ArtifactType, Caching, Component, Container, Dag, DagOutput,
     Executor, ExecutorKind, Implementation, ImportedUri, Importer, Interface, Iteration, IterationOver,
-    OutputOf, ParameterInput, ParameterSource, ParameterSpec, ParameterType, Resources, Retry, Task, Trigger,
+    OutputOf, ParameterInput, ParameterSource, ParameterSpec, ParameterType, Question, QuestionAnswer,
+    Resources, Retry, Task, Trigger,
 };
 pub use unsupported::Unsupported;
 pub use value::{ValueError, coerce, conform, from_text, text_of};

@@ -331,22 +331,13 @@ fn parameter(reader: &mut Reader<'_>, node: &Node, what: &str) -> Read<Parameter
 
 fn parameter_type(reader: &Reader<'_>, node: &Node, what: &str) -> Read<ParameterType> {
     let text = reader.text(node, &format!("the type of {what}"))?;
-    Ok(match text.as_str() {
-        "NUMBER_DOUBLE" | "DOUBLE" => ParameterType::Double,
-        "NUMBER_INTEGER" | "INT" => ParameterType::Integer,
-        "STRING" => ParameterType::String,
-        "BOOLEAN" => ParameterType::Boolean,
-        "LIST" => ParameterType::List,
-        "STRUCT" => ParameterType::Struct,
-        "TASK_FINAL_STATUS" => ParameterType::TaskFinalStatus,
-        "TASK_CONFIG" => ParameterType::TaskConfig,
-        other => {
-            return Err(reader.fault(
-                text.at,
-                format!("{what} has type {other:?}, which is none"),
-                "use NUMBER_INTEGER, NUMBER_DOUBLE, STRING, BOOLEAN, LIST or STRUCT",
-            ));
-        }
+    text.as_str().parse().map_err(|_| {
+        let other = text.as_str();
+        reader.fault(
+            text.at,
+            format!("{what} has type {other:?}, which is none"),
+            "use NUMBER_INTEGER, NUMBER_DOUBLE, STRING, BOOLEAN, LIST or STRUCT",
+        )
     })
 }
 

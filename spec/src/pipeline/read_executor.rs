@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::node::Node;
 use super::position::Located;
+use super::question;
 use super::read::artifact_type;
 use super::reader::{Read, Reader};
 use super::types::{Container, Executor, ExecutorKind, ImportedUri, Importer, Resources};
@@ -17,6 +18,9 @@ pub(super) fn executor(reader: &mut Reader<'_>, node: &Node, what: &str) -> Read
         match container.image.as_str() {
             "argostub/createpvc" => ExecutorKind::CreateVolume,
             "argostub/deletepvc" => ExecutorKind::DeleteVolume,
+            image if question::is_asked(image) => {
+                ExecutorKind::Question(Box::new(question::read(reader, &container, what)?))
+            }
             _ => ExecutorKind::Container(container),
         }
     } else if let Some(node) = message.take("importer") {

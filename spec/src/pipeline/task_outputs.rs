@@ -11,6 +11,22 @@ impl Pipeline {
     /// only some.
     pub fn task_outputs(&self) -> BTreeMap<String, String> {
         let mut outputs = BTreeMap::new();
+        for (path, component) in self.working() {
+            let artifacts = component.outputs.artifacts.iter();
+            let artifacts =
+                artifacts.map(|(name, artifact)| (name, artifact.artifact_type.schema_title.as_str()));
+            let parameters = component.outputs.parameters.iter();
+            let parameters = parameters.map(|(name, parameter)| (name, word(parameter.parameter_type)));
+            let all = artifacts.chain(parameters);
+            outputs.extend(all.map(|(name, kind)| (format!("{path}.{name}"), kind.to_owned())));
+        }
+        outputs
+    }
+
+    /// The components of all tasks that do work themselves, with the paths of the tasks. Of a pipeline that nests more than
+    /// [`limits::PIPELINE_TASKS`] only some.
+    pub(super) fn working(&self) -> Vec<(String, &Component)> {
+        let mut found = Vec::new();
         let mut waiting: Vec<(String, &Component, usize)> = vec![(String::new(), &self.root, 0)];
         let mut looked_at = 0;
         while let Some((path, component, depth)) = waiting.pop() {
@@ -20,25 +36,13 @@ impl Pipeline {
             }
             match &component.implementation {
                 Implementation::Dag(dag) => waiting.extend(dag.tasks.iter().filter_map(|(name, task)| {
-                    Some((
-                        task_path(&path, name),
-                        self.components.get(&task.component.value)?,
-                        depth + 1,
-                    ))
+                    let inner = self.components.get(&task.component.value)?;
+                    Some((task_path(&path, name), inner, depth + 1))
                 })),
-                Implementation::Executor(_) => {
-                    let artifacts = component.outputs.artifacts.iter();
-                    let artifacts = artifacts
-                        .map(|(name, artifact)| (name, artifact.artifact_type.schema_title.as_str()));
-                    let parameters = component.outputs.parameters.iter();
-                    let parameters =
-                        parameters.map(|(name, parameter)| (name, word(parameter.parameter_type)));
-                    let all = artifacts.chain(parameters);
-                    outputs.extend(all.map(|(name, kind)| (format!("{path}.{name}"), kind.to_owned())));
-                }
+                Implementation::Executor(_) => found.push((path, component)),
             }
         }
-        outputs
+        found
     }
 }
 

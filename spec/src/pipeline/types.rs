@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 use serde_json::Value;
 
@@ -102,6 +103,27 @@ impl ParameterType {
         }
     }
 }
+
+impl FromStr for ParameterType {
+    type Err = String;
+
+    /// Reads the name that the IR has for it, or the older one.
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text {
+            "NUMBER_DOUBLE" | "DOUBLE" => Self::Double,
+            "NUMBER_INTEGER" | "INT" => Self::Integer,
+            "STRING" => Self::String,
+            "BOOLEAN" => Self::Boolean,
+            "LIST" => Self::List,
+            "STRUCT" => Self::Struct,
+            "TASK_FINAL_STATUS" => Self::TaskFinalStatus,
+            "TASK_CONFIG" => Self::TaskConfig,
+            other => return Err(format!("{other:?} is no type of a parameter")),
+        })
+    }
+}
+
+crate::serde_as_text!(ParameterType);
 
 impl fmt::Display for ParameterType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -313,12 +335,38 @@ pub enum ExecutorKind {
     Container(Container),
     /// Makes an artifact of something that exists elsewhere.
     Importer(Importer),
+    /// Asks a person, and waits for the answers.
+    Question(Box<Question>),
     /// Makes a volume: kfp-kubernetes' `CreatePVC`, which a cluster does by itself.
     CreateVolume,
     /// Removes a volume: kfp-kubernetes' `DeletePVC`.
     DeleteVolume,
     /// Something else of the proto (`resolver`, `customJob`), by its name.
     Other(String),
+}
+
+/// What is asked of a person. Texts may hold placeholders.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// The position of what says it.
+    pub at: Position,
+    /// The question in words.
+    pub text: Option<String>,
+    /// What is said about each answer, by the output parameter that it becomes.
+    pub answers: BTreeMap<String, QuestionAnswer>,
+    /// How long it can be answered, seconds.
+    pub limit_seconds: Option<u64>,
+}
+
+/// What is said about an answer besides its type, which the output parameter has.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct QuestionAnswer {
+    /// What it is about, in words.
+    pub description: Option<String>,
+    /// The answer of a person who gives none.
+    pub default: Option<Value>,
+    /// The answers that there are; empty: any of the type.
+    pub allowed: Vec<Value>,
 }
 
 /// A container to run. Texts may hold placeholders.

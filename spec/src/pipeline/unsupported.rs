@@ -94,6 +94,7 @@ impl Findings<'_> {
         match &executor.kind {
             ExecutorKind::Container(_)
             | ExecutorKind::Importer(_)
+            | ExecutorKind::Question(_)
             | ExecutorKind::CreateVolume
             | ExecutorKind::DeleteVolume => {}
             ExecutorKind::Other(kind) => {

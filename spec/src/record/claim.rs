@@ -103,7 +103,8 @@ pub enum ClaimStatus {
 impl From<RunStatus> for ClaimStatus {
     fn from(status: RunStatus) -> Self {
         match status {
-            RunStatus::Running => Self::Running,
+            // A run that waits has not ended.
+            RunStatus::Running | RunStatus::Suspended => Self::Running,
             RunStatus::Succeeded | RunStatus::Skipped => Self::Succeeded,
             RunStatus::Failed => Self::Failed,
             RunStatus::Cancelled => Self::Canceled,

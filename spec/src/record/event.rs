@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Format, OutputRecord, ParameterRecord, ReadError, Run, RunId, RunStatus, TakenFrom, TaskRecord,
-    Verification,
+    Format, OutputRecord, ParameterRecord, ReadError, Run, RunId, RunStatus, SignedApproval, TakenFrom,
+    TaskQuestion, TaskRecord, Verification,
 };
 use crate::{BundleName, Digest, Timestamp, Version, json, limits};
 
@@ -38,9 +38,13 @@ pub enum RunEventKind {
     TaskStarted(TaskStarted),
     /// An attempt of a task ended, or a task was skipped.
     TaskFinished(TaskFinished),
-    /// The run ended; always the last event, unless the run was interrupted and went on.
+    /// A task asks a person and waits.
+    TaskSuspended(TaskSuspended),
+    /// A person decided about a task that waits.
+    TaskDecided(TaskDecided),
+    /// The run ended, or stopped; always the last event, unless the run went on or a person decided about a task of it.
     RunFinished(RunFinished),
-    /// Another process went on with a run that had been interrupted.
+    /// Another process went on with a run that had been interrupted, or waited for a person.
     RunResumed,
     /// An event of a newer minor, which changes nothing that is known here.
     #[serde(other)]
@@ -130,6 +134,30 @@ pub struct TaskFinished {
     /// The task whose result was taken over; absent if this one was done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_from: Option<TakenFrom>,
+}
+
+/// A task asks a person and waits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct TaskSuspended {
+    /// Name of the task, with its parents' separated by `/`.
+    pub task: String,
+    /// The attempt, from 1.
+    pub attempt: u32,
+    /// What it asks.
+    pub question: TaskQuestion,
+}
+
+/// A person decided about a task that waits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct TaskDecided {
+    /// Name of the task, with its parents' separated by `/`.
+    pub task: String,
+    /// What the person signed.
+    pub decision: SignedApproval,
 }
 
 /// The run ended.
@@ -229,16 +257,31 @@ impl Run {
             RunEventKind::RunStarted(_) | RunEventKind::Unknown => {}
             RunEventKind::TaskStarted(started) => self.task_started(started, event.time),
             RunEventKind::TaskFinished(finished) => self.task_finished(finished, event.time),
-            RunEventKind::RunResumed => self.resumed(),
-            RunEventKind::RunFinished(finished) => {
-                self.status = finished.status;
-                self.message.clone_from(&finished.message);
-                self.outputs.clone_from(&finished.outputs);
-                self.finished = Some(event.time);
-                let open = |task: &&mut TaskRecord| task.status == RunStatus::Running;
-                for task in self.tasks.iter_mut().filter(open) {
-                    task.status = RunStatus::Interrupted;
+            RunEventKind::TaskSuspended(suspended) => self.task_suspended(suspended),
+            RunEventKind::TaskDecided(decided) => {
+                let task = self.tasks.iter_mut().find(|task| task.name == decided.task);
+                if let Some(task) = task {
+                    task.decisions.push(decided.decision.clone());
                 }
+            }
+            RunEventKind::RunResumed => self.resumed(),
+            RunEventKind::RunFinished(finished) => self.run_finished(finished, event.time),
+        }
+    }
+
+    /// What is still open when the run stops waits as the run does, or was interrupted.
+    fn run_finished(&mut self, finished: &RunFinished, time: Timestamp) {
+        self.status = finished.status;
+        self.message.clone_from(&finished.message);
+        self.outputs.clone_from(&finished.outputs);
+        self.finished = Some(time);
+        let open = match finished.status {
+            RunStatus::Suspended => RunStatus::Suspended,
+            _ => RunStatus::Interrupted,
+        };
+        for task in &mut self.tasks {
+            if task.status == RunStatus::Running {
+                task.status = open;
             }
         }
     }
@@ -252,6 +295,8 @@ impl Run {
         for task in &mut self.tasks {
             match task.status {
                 RunStatus::Interrupted => task.status = RunStatus::Running,
+                // A DAG that waited because of a task in it goes on; a task that asks waits until it is decided.
+                RunStatus::Suspended if task.question.is_none() => task.status = RunStatus::Running,
                 RunStatus::Failed if self.message.is_none() => self.message.clone_from(&task.message),
                 _ => {}
             }
@@ -267,7 +312,16 @@ impl Run {
         task.started.get_or_insert(time);
         task.finished = None;
         task.exit_code = None;
+        task.question = None;
+        task.decisions.clear();
         task.inputs.clone_from(&started.inputs);
+    }
+
+    fn task_suspended(&mut self, suspended: &TaskSuspended) {
+        let task = self.task(&suspended.task, false);
+        task.status = RunStatus::Suspended;
+        task.question = Some(suspended.question.clone());
+        task.decisions.clear();
     }
 
     fn task_finished(&mut self, finished: &TaskFinished, time: Timestamp) {

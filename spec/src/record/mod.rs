@@ -9,15 +9,19 @@ mod format;
 mod id;
 mod installation;
 mod metrics;
+mod question;
 mod read;
 mod run;
 
 pub use claim::{CLAIMS_VERSION, Claim, ClaimOutput, ClaimResult, ClaimStatus};
-pub use event::{RunEvent, RunEventKind, RunFinished, RunStarted, TaskFinished, TaskStarted};
+pub use event::{
+    RunEvent, RunEventKind, RunFinished, RunStarted, TaskDecided, TaskFinished, TaskStarted, TaskSuspended,
+};
 pub use format::{Format, FormatError};
 pub use id::{RunId, RunIdError};
 pub use installation::{EarlierBundle, Installation, Verification};
 pub use metrics::{Classification, ConfusionMatrix, Metrics, Number, RocPoint, ends_with, short_names};
+pub use question::{AnswerForm, SignedApproval, TaskQuestion};
 pub use read::{ReadError, parse};
 pub use run::{
     ArtifactRecord, LogLine, OutputRecord, ParameterRecord, Run, RunStatus, SetBy, TakenFrom, TaskRecord,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Format, RunId, Verification};
+use super::{Format, RunId, SignedApproval, TaskQuestion, Verification};
 use crate::{BundleName, Digest, Timestamp, Version};
 
 /// The record of one run.
@@ -116,9 +116,16 @@ pub enum RunStatus {
     Skipped,
     /// Its process was killed; found and resolved by a later start.
     Interrupted,
+    /// It waits for a person; no process does it meanwhile.
+    Suspended,
 }
 
 impl RunStatus {
+    /// Tells whether more is to come of it: a process does it, or it waits for a person.
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Running | Self::Suspended)
+    }
+
     /// The word used in documents and on the terminal.
     pub const fn word(self) -> &'static str {
         match self {
@@ -128,6 +135,7 @@ impl RunStatus {
             Self::Cancelled => "cancelled",
             Self::Skipped => "skipped",
             Self::Interrupted => "interrupted",
+            Self::Suspended => "suspended",
         }
     }
 }
@@ -167,6 +175,12 @@ pub struct TaskRecord {
     /// Outputs by name.
     #[serde(default)]
     pub outputs: BTreeMap<String, OutputRecord>,
+    /// What it asks a person; absent if it asks nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<TaskQuestion>,
+    /// What persons decided about it, in the order in which they did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decisions: Vec<SignedApproval>,
     /// Digest of all that the outputs may depend on; absent if that cannot be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache_key: Option<Digest>,
@@ -201,6 +215,8 @@ impl TaskRecord {
             message: None,
             inputs: BTreeMap::new(),
             outputs: BTreeMap::new(),
+            question: None,
+            decisions: Vec::new(),
             cache_key: None,
             taken_from: None,
         }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BundleOrigin, KeyId, Predicate, PublicKey, Scope, SignatureFormat};
+use super::{Approvers, BundleOrigin, KeyId, Predicate, PublicKey, Scope, SignatureFormat};
 use crate::{BundleName, Repository, limits};
 
 /// Trusted keys by name.
@@ -51,6 +51,45 @@ pub struct Rule {
     /// Oldest signature that is taken, days; none means any age.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age_days: Option<u32>,
+    /// Who decides about tasks of these bundles that wait for a person; none means the keys of the home, any of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<ApprovalRule>,
+}
+
+/// Who decides about tasks that wait for a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(any(test, feature = "schema"), derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApprovalRule {
+    /// Names of the keys, any of which may approve or reject.
+    pub keys: Vec<BundleName>,
+    /// How many different keys must approve with the same answers; at least 1.
+    #[serde(default = "one")]
+    pub threshold: usize,
+}
+
+impl ApprovalRule {
+    /// Says why nobody could ever meet it.
+    fn fault(&self) -> Option<String> {
+        let named: BTreeSet<_> = self.keys.iter().collect();
+        if named.len() != self.keys.len() {
+            return Some("a key of its approvals stands twice".to_owned());
+        }
+        let (threshold, keys) = (self.threshold, self.keys.len());
+        (threshold == 0 || threshold > keys).then(|| {
+            format!("the threshold of its approvals is {threshold}, but must be from 1 to their {keys} keys")
+        })
+    }
+
+    /// Returns the approvers, as far as their keys are known.
+    pub fn approvers(&self, keys: &KeyRing) -> Approvers {
+        let named = self.keys.iter();
+        let known = named.filter_map(|name| Some((name.clone(), *keys.get(name)?)));
+        Approvers {
+            keys: known.collect(),
+            threshold: self.threshold,
+        }
+    }
 }
 
 fn one() -> usize {
@@ -212,7 +251,7 @@ impl Policy {
                 limits::SIGNATURES
             ))
         } else {
-            None
+            rule.approvals.as_ref().and_then(ApprovalRule::fault)
         };
         match fault {
             Some(why) => Err(PolicyError::Rule { scope, why }),
@@ -252,6 +291,21 @@ impl Policy {
                 return Err(error(format!("there is no trusted key {name}")));
             }
             let distinct = rule.key_ids(keys).len();
+            if let Some(approvals) = &rule.approvals {
+                let known = approvals.approvers(keys).keys;
+                if let Some(name) = approvals.keys.iter().find(|name| !known.contains_key(*name)) {
+                    return Err(error(format!(
+                        "there is no trusted key {name}, which its approvals name"
+                    )));
+                }
+                let distinct: BTreeSet<KeyId> = known.values().map(PublicKey::id).collect();
+                if distinct.len() < approvals.threshold {
+                    let (threshold, distinct) = (approvals.threshold, distinct.len());
+                    return Err(error(format!(
+                        "its approvals want {threshold} different keys, but name {distinct}"
+                    )));
+                }
+            }
             if rule.level != Level::Skip && !rule.keys.is_empty() && distinct < rule.threshold {
                 let threshold = rule.threshold;
                 return Err(error(format!(
@@ -298,6 +352,7 @@ impl Rule {
             accept: BTreeSet::new(),
             attested: BTreeSet::new(),
             max_age_days: None,
+            approvals: None,
         }
     }
 

@@ -165,6 +165,7 @@ fn plan(pipeline: Arc<Pipeline>, parameters: BTreeMap<String, Value>) -> Program
         outside: Default::default(),
         limits: Limits::default(),
         parallelism: 2,
+        approvers: Default::default(),
         reuse: Default::default(),
     }
 }

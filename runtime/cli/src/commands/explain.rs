@@ -60,6 +60,15 @@ fn text(bundle: &ExplainReport, screen: Screen) -> Result<String, CliError> {
         &["name", "lives", "tasks"],
         &volumes(bundle),
     )?;
+    let questions = bundle.questions.iter();
+    let questions = questions.map(|(task, words)| vec![safe(task), safe(words)]);
+    section(
+        &mut text,
+        screen,
+        "stops for a person",
+        &["task", "what it asks"],
+        &questions.collect::<Vec<_>>(),
+    )?;
     section(
         &mut text,
         screen,

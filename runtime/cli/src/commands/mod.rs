@@ -1,13 +1,14 @@
 //! One file for each command: its arguments, the request that they make, and the text of the report.
 
+mod approve;
 mod attach;
 mod build;
 mod cancel;
 mod completions;
 mod copy;
 mod create;
-pub(crate) mod detach;
 mod debug;
+pub(crate) mod detach;
 mod diff;
 mod doctor;
 mod explain;
@@ -122,7 +123,7 @@ pub(crate) enum Command {
     Plan(plan::Plan),
     /// Run a program: an installed one, or what a folder, a pipeline's file, a bundle's file or a reference has
     Run(run::Run),
-    /// Go on with a run whose process was killed; tasks that had ended are not run again
+    /// Go on with a run whose process was killed or that waited for a person; tasks that had ended are not run again
     Resume(resume::Resume),
     /// Follow a run that goes on in another process; Ctrl-C leaves it alone
     Attach(attach::Attach),
@@ -133,6 +134,10 @@ pub(crate) enum Command {
     Detached(detach::Detached),
     /// Look into a task of a run: open a shell, or run a command, in its environment with its inputs
     Debug(debug::Debug),
+    /// Approve a task that waits for a person; the run goes on
+    Approve(approve::Approve),
+    /// Reject a task that waits for a person; it fails
+    Reject(approve::Reject),
     /// List runs, newest first, or remove some
     Runs(runs::Runs),
     /// Say in what runs differ, and whether their outputs are equal
@@ -185,6 +190,8 @@ impl Command {
             | Self::Resume(_)
             | Self::Detached(_)
             | Self::Debug(_)
+            | Self::Approve(_)
+            | Self::Reject(_)
             | Self::Install(_)
             | Self::Create(_)
             | Self::Upgrade(_)
@@ -240,6 +247,8 @@ impl Command {
             Self::Cancel(args) => args.run(session).await,
             Self::Detached(args) => args.run(session).await,
             Self::Debug(args) => args.run(session).await,
+            Self::Approve(args) => args.run(session).await,
+            Self::Reject(args) => args.run(session).await,
             Self::Runs(args) => args.run(session).await,
             Self::Diff(args) => args.run(session).await,
             Self::Logs(args) => args.run(session).await,

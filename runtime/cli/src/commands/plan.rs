@@ -49,5 +49,14 @@ fn text(plan: &PlanReport) -> Result<String, CliError> {
     for (name, source) in &plan.credentials {
         writeln!(text, "  {} from {}", safe(name), safe(source))?;
     }
+    for (task, words) in &plan.questions {
+        let colon = if words.is_empty() { "" } else { ": " };
+        writeln!(
+            text,
+            "  stops at task {} for a person{colon}{}",
+            safe(task),
+            safe(words)
+        )?;
+    }
     Ok(text)
 }

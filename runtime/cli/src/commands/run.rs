@@ -13,7 +13,7 @@ use samebundle_spec::record::RunStatus;
 use serde_json::Value;
 
 use super::detach::{self, DetachOptions};
-use super::outputs;
+use super::{approve, outputs};
 use crate::args::{CredentialOptions, Environment, MetadataOptions, Named, Params};
 use crate::error::CliError;
 use crate::flags;
@@ -134,7 +134,8 @@ pub(super) fn ended(session: &Session, run: RunReport) -> Result<Report, CliErro
     let program = session.program();
     let report = Report::new(text(program, &run, session.screen)?.trim_end(), &run);
     match run.status {
-        RunStatus::Succeeded => Ok(report),
+        // A run that waits is no failure; its text says what to do next.
+        RunStatus::Succeeded | RunStatus::Suspended => Ok(report),
         RunStatus::Cancelled => Err(CliError::Interrupted(format!(
             "run {} was interrupted; it is recorded",
             run.run
@@ -164,7 +165,7 @@ fn interrupted(session: &Session, run: &RunReport, report: Report) -> CliError {
     }
 }
 
-fn text(program: &str, run: &RunReport, screen: Screen) -> Result<String, CliError> {
+pub(super) fn text(program: &str, run: &RunReport, screen: Screen) -> Result<String, CliError> {
     let took = size::duration(Duration::from_secs_f64(run.seconds));
     let mut text = format!(
         "run {} {} in {took} with the {} driver\n",
@@ -172,6 +173,7 @@ fn text(program: &str, run: &RunReport, screen: Screen) -> Result<String, CliErr
         screen.status(run.status),
         run.driver
     );
+    text.push_str(&approve::waiting(program, run));
     if run.taken_over > 0 {
         let taken = size::count(run.taken_over, "task");
         writeln!(

@@ -100,6 +100,9 @@ impl RunLines {
                 1 => format!("task {} started", safe(&started.task)),
                 attempt => format!("task {} started again, attempt {attempt}", safe(&started.task)),
             }),
+            RunEventKind::TaskSuspended(suspended) => {
+                Some(format!("task {} waits for a person", safe(&suspended.task)))
+            }
             RunEventKind::TaskFinished(finished) if finished.will_retry => Some(format!(
                 "note: task {} failed in attempt {} and is tried again",
                 safe(&finished.task),

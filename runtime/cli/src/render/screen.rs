@@ -117,7 +117,7 @@ pub(crate) const fn colour_of(status: RunStatus) -> Colour {
     match status {
         RunStatus::Succeeded => Colour::Green,
         RunStatus::Failed => Colour::Red,
-        RunStatus::Running => Colour::Yellow,
+        RunStatus::Running | RunStatus::Suspended => Colour::Yellow,
         RunStatus::Cancelled | RunStatus::Skipped | RunStatus::Interrupted => Colour::Grey,
     }
 }

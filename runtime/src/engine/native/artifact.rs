@@ -176,4 +176,6 @@ pub(super) enum TaskEnd {
     },
     Cancelled,
     Skipped,
+    /// It waits for a person, or a task in it does.
+    Suspended,
 }

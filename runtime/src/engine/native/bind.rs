@@ -48,7 +48,8 @@ impl Surroundings<'_> {
             Some(TaskEnd::Done(_)) => ("COMPLETE", false),
             Some(TaskEnd::Failed { .. }) => ("FAILED", true),
             Some(TaskEnd::Cancelled) => ("CANCELED", false),
-            Some(TaskEnd::Skipped) | None => ("SKIPPED", false),
+            // Nothing is asked about a task that has not ended.
+            Some(TaskEnd::Skipped | TaskEnd::Suspended) | None => ("SKIPPED", false),
         };
         let path = task_path(self.dag, task);
         let error = match failed {
@@ -66,7 +67,7 @@ impl Surroundings<'_> {
     fn produced(&self, output: &OutputOf) -> Option<&Values> {
         match self.ended.get(output.task.as_str())? {
             TaskEnd::Done(produced) => Some(produced),
-            TaskEnd::Failed { .. } | TaskEnd::Cancelled | TaskEnd::Skipped => None,
+            TaskEnd::Failed { .. } | TaskEnd::Cancelled | TaskEnd::Skipped | TaskEnd::Suspended => None,
         }
     }
 }

@@ -145,6 +145,10 @@ impl Execution<'_> {
 
     fn dag_end(&self, component: &Component, this: &Dagging<'_>) -> TaskEnd {
         let ended = &this.ended;
+        let waits = ended.values().any(|end| *end == TaskEnd::Suspended);
+        if waits && !self.halt.is_cancelled() {
+            return TaskEnd::Suspended;
+        }
         if ended.values().any(|end| matches!(end, TaskEnd::Failed { .. })) {
             return TaskEnd::Failed { message: None };
         }
@@ -161,11 +165,14 @@ impl Execution<'_> {
 
 impl<'f> Dagging<'f> {
     fn end(&mut self, name: &'f str, end: TaskEnd) {
-        let how = match &end {
-            TaskEnd::Done(_) => Ended::Succeeded,
-            TaskEnd::Failed { .. } | TaskEnd::Cancelled | TaskEnd::Skipped => Ended::Otherwise,
-        };
-        self.schedule.ended(name, how);
+        match &end {
+            TaskEnd::Done(_) => self.schedule.ended(name, Ended::Succeeded),
+            TaskEnd::Failed { .. } | TaskEnd::Cancelled | TaskEnd::Skipped => {
+                self.schedule.ended(name, Ended::Otherwise);
+            }
+            // It has not ended, and what waits for it waits on.
+            TaskEnd::Suspended => {}
+        }
         self.ended.insert(name, end);
     }
 }

@@ -44,6 +44,20 @@ pub(super) enum TaskError {
         /// The value as JSON.
         value: String,
     },
+    /// A person decided that the task fails.
+    #[error("it was rejected{}", .reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}")))]
+    Rejected {
+        /// Why, in words.
+        reason: Option<String>,
+    },
+    /// Nobody decided in time.
+    #[error(
+        "not enough persons approved it until {until}, when its time was over; run it again to ask again"
+    )]
+    NotAnswered {
+        /// When its time was over.
+        until: samebundle_spec::time::Timestamp,
+    },
     /// The list of a loop has no value.
     #[error("input {input:?} has no value, and the loop goes over it")]
     NoItems {

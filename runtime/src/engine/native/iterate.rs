@@ -4,9 +4,10 @@
 //! that a loop needs no more memory with more items than what they produce. An item's path is the loop's with its number
 //! after it, from 0: `for-loop-1/0`. If one fails, the others are run. What the items produce is collected in the order of
 //! the items: parameters as a list, which of a loop inside is a list in it, and artifacts as one list. An item whose task was
-//! skipped adds nothing.
+//! skipped adds nothing. An item that waits for a person keeps its place among those that the loop runs at the same time.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::stream::{self, StreamExt};
 use samebundle_spec::limits;
@@ -41,12 +42,17 @@ impl Execution<'_> {
         let most = iteration.parallelism.and_then(|most| usize::try_from(most).ok());
         let places = most.unwrap_or(usize::MAX).min(self.plan.parallelism).max(1);
         let inputs = &inputs;
+        let waiting = &AtomicUsize::new(0);
         let runs = stream::iter(items.into_iter().enumerate()).map(async |(number, item)| {
+            if most.is_some_and(|most| waiting.load(Ordering::Relaxed) >= most) {
+                return (number, TaskEnd::Suspended);
+            }
             let path = format!("{path}/{number}");
-            (
-                number,
-                self.item(path, (component, iteration), task, inputs, item).await,
-            )
+            let end = self.item(path, (component, iteration), task, inputs, item).await;
+            if end == TaskEnd::Suspended {
+                waiting.fetch_add(1, Ordering::Relaxed);
+            }
+            (number, end)
         });
         let mut ends: Vec<(usize, TaskEnd)> = runs.buffer_unordered(places).collect().await;
         ends.sort_by_key(|(number, _)| *number);
@@ -135,7 +141,7 @@ pub(super) fn collected(component: &Component, ends: impl Iterator<Item = TaskEn
     for name in component.outputs.artifacts.keys() {
         produced.artifacts.insert(name.clone(), Vec::new());
     }
-    let (mut failed, mut cancelled) = (false, false);
+    let (mut failed, mut cancelled, mut suspended) = (false, false, false);
     for end in ends {
         let one = match end {
             TaskEnd::Done(one) => one,
@@ -147,6 +153,10 @@ pub(super) fn collected(component: &Component, ends: impl Iterator<Item = TaskEn
                 cancelled = true;
                 continue;
             }
+            TaskEnd::Suspended => {
+                suspended = true;
+                continue;
+            }
             TaskEnd::Skipped => continue,
         };
         for (name, value) in one.parameters {
@@ -156,11 +166,14 @@ pub(super) fn collected(component: &Component, ends: impl Iterator<Item = TaskEn
             produced.artifacts.entry(name).or_default().extend(list);
         }
     }
+    if cancelled && !failed {
+        return TaskEnd::Cancelled;
+    }
+    if suspended {
+        return TaskEnd::Suspended;
+    }
     if failed {
         return TaskEnd::Failed { message: None };
-    }
-    if cancelled {
-        return TaskEnd::Cancelled;
     }
     let lists = parameters
         .into_iter()

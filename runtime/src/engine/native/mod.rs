@@ -15,6 +15,9 @@
 //! Concurrency: one future for each task in one tree, and at most `parallelism` containers at a time, among which
 //! nested DAGs do not count. Failure: if a task fails, the tasks that depend on it are skipped and all others are run;
 //! an error of the driver stops the run. Cancelling stops the containers and starts no more.
+//!
+//! A task that asks a person waits, and so does what depends on it; everything else is run, and then the run stops until
+//! somebody decided.
 
 mod again;
 mod artifact;
@@ -33,6 +36,7 @@ mod import;
 mod installed;
 mod iterate;
 mod mounts;
+mod question;
 mod resolve;
 mod reuse;
 mod schedule;
@@ -112,7 +116,9 @@ impl Engine for Native {
         let execution = self.execution(plan, context, log).await?;
         execution.given_artifacts(&mut inputs, false).await?;
         let end = execution.dag(&plan.pipeline.root, dag, "", inputs).await;
-        mounts::end(&plan.run_dir, &*context.events).await;
+        if end != TaskEnd::Suspended {
+            mounts::end(&plan.run_dir, &*context.events).await;
+        }
         Ok(execution.outcome(end))
     }
 }
@@ -265,6 +271,8 @@ impl Execution<'_> {
             TaskEnd::Done(produced) => (RunStatus::Succeeded, produced, None),
             TaskEnd::Failed { message } => failed(message),
             TaskEnd::Skipped => failed(None),
+            TaskEnd::Suspended if error.is_some() => failed(None),
+            TaskEnd::Suspended => (RunStatus::Suspended, Produced::default(), None),
             TaskEnd::Cancelled if error.is_some() => failed(None),
             TaskEnd::Cancelled => (RunStatus::Cancelled, Produced::default(), None),
         };

@@ -9,6 +9,7 @@ use samebundle_spec::{Digest, Timestamp};
 
 use super::Execution;
 use super::artifact::{TaskEnd, Values};
+use super::dag::failed;
 use super::iterate::items;
 
 /// How an attempt ended, with the exit code of its container.
@@ -92,7 +93,9 @@ impl Execution<'_> {
             attempt: 1,
             first,
         };
-        self.finished(&begun, &Attempt::without_container(end.clone()), false);
+        if end != TaskEnd::Suspended {
+            self.finished(&begun, &Attempt::without_container(end.clone()), false);
+        }
         end
     }
 
@@ -187,7 +190,10 @@ impl Execution<'_> {
         (inputs, recorded, key): (Values, BTreeMap<String, OutputRecord>, Option<Digest>),
     ) -> TaskEnd {
         let past = self.resumed().past(path);
-        let goes_on = matches!(component.implementation, Implementation::Dag(_));
+        let asks = self.plan.pipeline.question_of(component).is_some();
+        // What a person rejected is not asked again.
+        let retry = retry.filter(|_| !asks);
+        let goes_on = asks || matches!(component.implementation, Implementation::Dag(_));
         let mut first = None;
         let mut failures = past.as_ref().map_or(0, |past| past.failures);
         let mut number = past.map_or(1, |past| past.next(goes_on));
@@ -204,6 +210,9 @@ impl Execution<'_> {
             };
             let mut attempt = self.attempt(path, component, inputs.clone(), number).await;
             attempt.key = key;
+            if attempt.end == TaskEnd::Suspended {
+                return attempt.end;
+            }
             let failed = matches!(attempt.end, TaskEnd::Failed { .. });
             failures += 1;
             let retry = retry.filter(|retry| failures <= retry.retries);
@@ -229,6 +238,10 @@ impl Execution<'_> {
         match &component.implementation {
             Implementation::Dag(dag) => {
                 Attempt::without_container(self.dag(component, dag, path, inputs).await)
+            }
+            Implementation::Executor(_) if let Some(question) = self.plan.pipeline.question_of(component) => {
+                let end = self.ask((path, number), component, question, &inputs);
+                Attempt::without_container(end.unwrap_or_else(|error| failed(path, &error)))
             }
             Implementation::Executor(_) => match self.container(path, component, &inputs, number).await {
                 Ok(end) => Attempt {
@@ -332,6 +345,7 @@ impl Execution<'_> {
             }
             TaskEnd::Cancelled => (RunStatus::Cancelled, None, BTreeMap::new()),
             TaskEnd::Skipped => (RunStatus::Skipped, None, BTreeMap::new()),
+            TaskEnd::Suspended => (RunStatus::Suspended, None, BTreeMap::new()),
         };
         let done = status == RunStatus::Succeeded;
         let key = attempt.key.filter(|_| done && !self.log.hides(&outputs));

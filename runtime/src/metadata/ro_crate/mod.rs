@@ -482,7 +482,10 @@ fn control_of(task: &TaskRecord) -> String {
 }
 
 fn failed(status: RunStatus) -> bool {
-    !matches!(status, RunStatus::Succeeded | RunStatus::Skipped)
+    !matches!(
+        status,
+        RunStatus::Succeeded | RunStatus::Skipped | RunStatus::Suspended
+    )
 }
 
 fn action(
@@ -494,6 +497,7 @@ fn action(
 ) -> Value {
     let status = match failed(status) {
         true => "http://schema.org/FailedActionStatus",
+        false if status == RunStatus::Suspended => "http://schema.org/ActiveActionStatus",
         false => "http://schema.org/CompletedActionStatus",
     };
     let mut action = json!({

@@ -290,6 +290,7 @@ fn ended(status: RunStatus) -> &'static str {
         RunStatus::Cancelled => "was cancelled",
         RunStatus::Skipped => "was skipped",
         RunStatus::Interrupted => "was interrupted",
+        RunStatus::Suspended => "waits for a person",
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Checker, nearest};
 use crate::pipeline::placeholder::{Argument, ArtifactProperty, Placeholder, Segment, argument, parts};
 use crate::pipeline::position::{Located, Position};
-use crate::pipeline::types::{Component, Container, ImportedUri, Importer, ParameterSource, Task};
+use crate::pipeline::types::{Component, Container, ImportedUri, Importer, ParameterSource, Question, Task};
 
 pub(super) fn task(checker: &mut Checker<'_>, label: &str, task: &Task, component: &Component) {
     for (name, input) in &task.parameters {
@@ -19,6 +19,9 @@ pub(super) fn task(checker: &mut Checker<'_>, label: &str, task: &Task, componen
     let names = Names::of(task, component);
     if let Some(importer) = checker.pipeline.importer_of(component) {
         return self::importer(checker, label, importer, component, &names);
+    }
+    if let Some(question) = checker.pipeline.question_of(component) {
+        return self::question(checker, label, question, component, &names);
     }
     let Some(container) = checker.pipeline.container_of(component) else {
         return;
@@ -34,6 +37,29 @@ pub(super) fn task(checker: &mut Checker<'_>, label: &str, task: &Task, componen
             Ok(parts) => argument_of(checker, label, text.at, &Argument::Text(parts), &names),
             Err(error) => checker.fault(text.at, Some(label.to_owned()), error.to_string(), REMEDY),
         }
+    }
+}
+
+/// The texts of a question may hold placeholders for inputs.
+fn question(
+    checker: &mut Checker<'_>,
+    label: &str,
+    question: &Question,
+    component: &Component,
+    names: &Names<'_>,
+) {
+    for (at, problem, remedy) in super::super::question::faults(question, component) {
+        checker.fault(at, Some(label.to_owned()), problem, remedy);
+    }
+    let described = question.answers.values().map(|answer| &answer.description);
+    for text in described.chain([&question.text]).flatten() {
+        constant(
+            checker,
+            label,
+            ("", question.at),
+            &Value::from(text.as_str()),
+            names,
+        );
     }
 }
 

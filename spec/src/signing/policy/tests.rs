@@ -69,6 +69,11 @@ fn one_slip_refuses_the_whole_file() {
         ("\"local:\"", "\"R.IO\""),
         ("\"local:\"", "\"local:x\""),
         ("\"r.io/team/lab\"", "\"*\""),
+        (
+            "\"maxAgeDays\":90",
+            "\"approvals\":{\"keys\":[\"alice\"],\"threshold\":2}",
+        ),
+        ("\"maxAgeDays\":90", "\"approvals\":{\"keys\":[]}"),
         ("}}}", "}}} x"),
         ("\"scopes\"", "\"note\":1,\"scopes\""),
     ] {
@@ -90,4 +95,20 @@ fn rules_must_be_holdable_with_the_keys_that_are_there() {
     assert!(policy.check_keys(&ring(&[("alice", 1)])).is_err());
     // One key under two names is one key.
     assert!(policy.check_keys(&ring(&[("alice", 1), ("bob", 1)])).is_err());
+}
+
+#[test]
+fn approvals_name_different_keys_that_are_there() {
+    let text = r#"{"version":1,"default":"reject","scopes":{"*":{"keys":["alice"],"approvals":{"keys":["alice","bob"],"threshold":2}}}}"#;
+    let policy = parse(text).unwrap();
+    assert_eq!(Policy::from_bytes(&policy.to_bytes()).unwrap(), policy);
+    let ring = |bob: u8| -> KeyRing {
+        let keys = [("alice", 1), ("bob", bob)];
+        keys.map(|(name, byte)| (name.parse().unwrap(), key(byte))).into()
+    };
+    assert!(policy.check_keys(&ring(2)).is_ok());
+    assert!(policy.check_keys(&ring(1)).is_err(), "one key under two names");
+    let mut only = ring(2);
+    only.pop_last();
+    assert!(policy.check_keys(&only).is_err());
 }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use samebundle_runtime::verbs::{RunSummary, RunsReport, TaskSummary};
 
 use super::{ago, measured, status, took};
+use crate::commands::approve;
 use crate::commands::outputs::left;
 use crate::error::CliError;
 use crate::render::screen::Screen;
@@ -30,6 +31,7 @@ pub(in crate::commands) fn text(
         all,
         screen,
     )?;
+    text.push_str(&approve::checked(&report.approvals));
     let most = if all { usize::MAX } else { ROWS };
     let metrics = run.metrics.iter();
     let metrics = metrics.map(|(name, number)| vec![safe(name), measured(number.0, screen)]);

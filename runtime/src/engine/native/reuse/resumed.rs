@@ -1,4 +1,4 @@
-//! What a run did before its process was killed, from its log.
+//! What a run did before its process was killed or stopped to wait for a person, from its log.
 //!
 //! Nested DAGs and loops are walked again, because what they produce follows from their tasks. What the log has of them
 //! already is not appended again. A task that starts once more begins everything in it anew: the log has no start of a DAG
@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 
 use samebundle_spec::Timestamp;
-use samebundle_spec::record::{Run, RunEvent, RunEventKind, TaskFinished, TaskRecord};
+use samebundle_spec::record::{
+    Run, RunEvent, RunEventKind, SignedApproval, TaskFinished, TaskQuestion, TaskRecord,
+};
 
 /// What became of the tasks of a run until its process was killed.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +28,10 @@ pub(in super::super) struct Past {
     pub(in super::super) open: bool,
     /// When the first attempt began.
     pub(in super::super) started: Option<Timestamp>,
+    /// What its last attempt asks a person.
+    pub(in super::super) question: Option<TaskQuestion>,
+    /// What persons decided about that.
+    pub(in super::super) decisions: Vec<SignedApproval>,
     /// How it ended.
     pub(in super::super) end: Option<TaskFinished>,
 }
@@ -88,7 +94,18 @@ impl Resumed {
                 past.attempts = started.attempt;
                 past.started.get_or_insert(event.time);
                 past.open = true;
+                past.question = None;
+                past.decisions.clear();
                 past.end = None;
+            }
+            RunEventKind::TaskSuspended(suspended) => {
+                let past = self.tasks.entry(suspended.task).or_default();
+                past.question = Some(suspended.question);
+                past.decisions.clear();
+            }
+            RunEventKind::TaskDecided(decided) => {
+                let past = self.tasks.entry(decided.task).or_default();
+                past.decisions.push(decided.decision);
             }
             RunEventKind::TaskFinished(finished) => {
                 let past = self.tasks.entry(finished.task.clone()).or_default();

@@ -1,5 +1,6 @@
 //! The engine with a fake driver, whose containers are closures.
 
+mod approving;
 mod control;
 mod corpus;
 mod inputs;
@@ -118,6 +119,7 @@ impl Bench {
                 limits: Limits::default(),
                 parallelism: 2,
                 reuse: Reuse::default(),
+                approvers: Default::default(),
             },
             context: Context {
                 clock: Arc::new(Ticks::default()),
