@@ -105,6 +105,7 @@ fn summary(name: &str, items: &Items<'_>, target: &impl Fn(&str) -> Option<Strin
         RunStatus::Succeeded,
         RunStatus::Failed,
         RunStatus::Running,
+        RunStatus::Suspended,
         RunStatus::Skipped,
         RunStatus::Cancelled,
         RunStatus::Interrupted,

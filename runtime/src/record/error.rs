@@ -57,7 +57,9 @@ pub enum RecordError {
         status: &'static str,
     },
     /// The run did not stop in the middle.
-    #[error("run {id} is {status}; only a run that was interrupted can be resumed")]
+    #[error(
+        "run {id} is {status}; only a run that was interrupted can be resumed. A new run with `--of {id}` takes over what it had done"
+    )]
     NotInterrupted {
         /// Its id.
         id: String,

@@ -209,6 +209,11 @@ impl RunLog {
         self.writer().run.clone()
     }
 
+    /// Looks at the record of all events until now, without a copy of it. No event is appended meanwhile.
+    pub(crate) fn look<T>(&self, at: impl FnOnce(&Run) -> T) -> T {
+        at(&self.writer().run)
+    }
+
     /// Makes what stands for the log of a run that has ended, in a folder that is no run's: nobody reads it, and the run's own
     /// files stay as they are. `mask` hides its secrets.
     ///

@@ -49,7 +49,8 @@ pub struct CancelReport {
 }
 
 /// Ends a run that goes on, and waits for its end: its process stops the tasks and records the run as cancelled. If the process
-/// takes longer than it may, it is killed, and what it left is ended here. A run that had ended stays as it is.
+/// takes longer than it may, it is killed, and what it left is ended here. A run that waits for a person is ended as well. One that had
+/// ended stays as it is.
 ///
 /// # Errors
 /// If there is no such run, or its process cannot be reached from here.
@@ -67,13 +68,29 @@ pub async fn cancel(site: &Site, request: &CancelRequest) -> Result<CancelReport
         end_rest(site, &runs, &id).await?;
         gone(holder).await;
     }
+    let waited = asked.is_none() && runs.get(&id)?.status == RunStatus::Suspended;
+    if waited {
+        end_waiting(site, &runs, &id).await?;
+    }
     let mut run = runs.get(&id)?;
     runs.see(&mut run)?;
     Ok(CancelReport {
-        cancelled: asked.is_some() && run.status == RunStatus::Cancelled,
+        cancelled: (asked.is_some() || waited) && run.status == RunStatus::Cancelled,
         status: run.status,
         run: id,
     })
+}
+
+/// Ends a run that waits for a person, which no process does.
+async fn end_waiting(site: &Site, runs: &Runs<'_>, id: &RunId) -> Result<(), VerbError> {
+    let log = runs.waiting(&site.context, id)?;
+    let drivers = site.drivers(&site.store().await?);
+    let why = (
+        RunStatus::Cancelled,
+        "it was cancelled while it waited for a person",
+    );
+    Box::pin(lifecycle::end_abandoned(&site.context, &drivers, log, why)).await?;
+    Ok(())
 }
 
 /// Asks the process of a run to end it; none if the run has ended in the meantime.

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Format, OutputRecord, ParameterRecord, ReadError, Run, RunId, RunStatus, SignedApproval, TakenFrom,
-    TaskQuestion, TaskRecord, Verification,
+    Format, OutputRecord, ParameterRecord, Places, ReadError, Run, RunId, RunStatus, SignedApproval,
+    TakenFrom, TaskQuestion, TaskRecord, Verification,
 };
 use crate::{BundleName, Digest, Timestamp, Version, json, limits};
 
@@ -248,6 +248,7 @@ impl Run {
             outputs: BTreeMap::new(),
             files_removed: None,
             imported_with: None,
+            places: Places::default(),
         })
     }
 
@@ -269,7 +270,7 @@ impl Run {
         }
     }
 
-    /// What is still open when the run stops waits as the run does, or was interrupted.
+    /// What was skipped stands last. What is still open when the run stops waits as the run does, or was interrupted.
     fn run_finished(&mut self, finished: &RunFinished, time: Timestamp) {
         self.status = finished.status;
         self.message.clone_from(&finished.message);
@@ -284,6 +285,8 @@ impl Run {
                 task.status = open;
             }
         }
+        self.tasks.sort_by_key(|task| task.status == RunStatus::Skipped);
+        self.places = Places::default();
     }
 
     /// The end that was recorded is none: the run goes on, and so do the tasks that were interrupted.
@@ -304,7 +307,7 @@ impl Run {
     }
 
     fn task_started(&mut self, started: &TaskStarted, time: Timestamp) {
-        let task = self.task(&started.task, false);
+        let task = self.task(&started.task);
         task.status = RunStatus::Running;
         task.attempts = started.attempt;
         task.image = started.image;
@@ -318,14 +321,14 @@ impl Run {
     }
 
     fn task_suspended(&mut self, suspended: &TaskSuspended) {
-        let task = self.task(&suspended.task, false);
+        let task = self.task(&suspended.task);
         task.status = RunStatus::Suspended;
         task.question = Some(suspended.question.clone());
         task.decisions.clear();
     }
 
     fn task_finished(&mut self, finished: &TaskFinished, time: Timestamp) {
-        let task = self.task(&finished.task, finished.status == RunStatus::Skipped);
+        let task = self.task(&finished.task);
         task.exit_code = finished.exit_code;
         if finished.will_retry {
             return;
@@ -341,19 +344,26 @@ impl Run {
         }
     }
 
-    /// Returns the record of a task, made if it is the first time: behind those that began, and the skipped ones last.
-    fn task(&mut self, name: &str, skipped: bool) -> &mut TaskRecord {
-        let known = self.tasks.iter().position(|task| task.name == name);
-        let index = known.unwrap_or_else(|| {
-            let began = |task: &TaskRecord| task.status != RunStatus::Skipped;
-            let at = match skipped {
-                true => self.tasks.len(),
-                false => self.tasks.iter().rposition(began).map_or(0, |last| last + 1),
-            };
-            self.tasks.insert(at, TaskRecord::new(name));
-            at
-        });
+    /// Returns the record of a task, made if it is the first time.
+    fn task(&mut self, name: &str) -> &mut TaskRecord {
+        let known = self.places.0.get(name).copied();
+        let index = match known.filter(|index| self.tasks.get(*index).is_some_and(|task| task.name == name)) {
+            Some(index) => index,
+            None => self.place(name),
+        };
         &mut self.tasks[index]
+    }
+
+    /// Finds a task after the list was changed by something else than this fold, or makes it.
+    fn place(&mut self, name: &str) -> usize {
+        if self.places.0.len() != self.tasks.len() || self.places.0.contains_key(name) {
+            let names = self.tasks.iter().enumerate();
+            self.places.0 = names.map(|(index, task)| (task.name.clone(), index)).collect();
+        }
+        *self.places.0.entry(name.to_owned()).or_insert_with(|| {
+            self.tasks.push(TaskRecord::new(name));
+            self.tasks.len() - 1
+        })
     }
 }
 

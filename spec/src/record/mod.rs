@@ -24,5 +24,6 @@ pub use metrics::{Classification, ConfusionMatrix, Metrics, Number, RocPoint, en
 pub use question::{AnswerForm, SignedApproval, TaskQuestion};
 pub use read::{ReadError, parse};
 pub use run::{
-    ArtifactRecord, LogLine, OutputRecord, ParameterRecord, Run, RunStatus, SetBy, TakenFrom, TaskRecord,
+    ArtifactRecord, LogLine, OutputRecord, ParameterRecord, Places, Run, RunStatus, SetBy, TakenFrom,
+    TaskRecord,
 };

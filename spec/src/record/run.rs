@@ -3,7 +3,7 @@
 //! The record is the fold of the run's log ([`super::RunEvent`]), and says what upkeep did to it since. A run is also a CNAB claim and result (cnab-spec 400),
 //! written beside it; this document holds what those have no field for: tasks, images, inputs and outputs by digest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -58,6 +58,20 @@ pub struct Run {
     /// Where the record came from, if it was imported: the file's bundle digest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub imported_with: Option<Digest>,
+    /// Where tasks are in the list, while events are taken in.
+    #[serde(skip)]
+    pub places: Places,
+}
+
+/// The places of tasks by their names: thousands of them would be searched for with each event otherwise. It is no part of what a
+/// record says.
+#[derive(Clone, Debug, Default)]
+pub struct Places(pub(super) HashMap<String, usize>);
+
+impl PartialEq for Places {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// A parameter of a run.

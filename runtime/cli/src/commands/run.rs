@@ -137,8 +137,8 @@ pub(super) fn ended(session: &Session, run: RunReport) -> Result<Report, CliErro
         // A run that waits is no failure; its text says what to do next.
         RunStatus::Succeeded | RunStatus::Suspended => Ok(report),
         RunStatus::Cancelled => Err(CliError::Interrupted(format!(
-            "run {} was interrupted; it is recorded",
-            run.run
+            "run {id} was cancelled; it is recorded, and a run with `--of {id}` takes over what it had done",
+            id = run.run
         ))),
         RunStatus::Interrupted => Err(interrupted(session, &run, report)),
         _ => {

@@ -131,7 +131,8 @@ impl Line<'_> {
             RunStatus::Succeeded => 1,
             RunStatus::Cancelled | RunStatus::Interrupted => 2,
             RunStatus::Failed => 3,
-            RunStatus::Running => 4,
+            RunStatus::Suspended => 4,
+            RunStatus::Running => 5,
         };
         (ended, usize::MAX - self.depth)
     }
@@ -168,6 +169,7 @@ fn left_out(lines: &mut Vec<Line<'_>>, room: usize) -> Option<String> {
     let count = |status: RunStatus| out.iter().filter(|at| lines[**at].node.status == status).count();
     let counts = [
         RunStatus::Running,
+        RunStatus::Suspended,
         RunStatus::Failed,
         RunStatus::Succeeded,
         RunStatus::Skipped,
@@ -190,6 +192,7 @@ fn shown(line: &Line<'_>, now: Timestamp, columns: usize, screen: Screen) -> Str
     let took = node.took(Some(now));
     let mark = match node.status {
         RunStatus::Running => spinner(now),
+        RunStatus::Suspended => "?",
         RunStatus::Succeeded => "✓",
         RunStatus::Failed => "✗",
         RunStatus::Skipped | RunStatus::Cancelled | RunStatus::Interrupted => "-",

@@ -38,6 +38,7 @@ struct Ends {
     failed: u64,
     skipped: u64,
     cancelled: u64,
+    suspended: u64,
 }
 
 impl Ends {
@@ -47,6 +48,7 @@ impl Ends {
             RunStatus::Failed => self.failed += 1,
             RunStatus::Skipped => self.skipped += 1,
             RunStatus::Cancelled | RunStatus::Interrupted => self.cancelled += 1,
+            RunStatus::Suspended => self.suspended += 1,
             RunStatus::Succeeded | RunStatus::Running => {}
         }
     }
@@ -118,6 +120,7 @@ impl Node {
             (self.ends.failed, "failed"),
             (self.ends.skipped, "skipped"),
             (self.ends.cancelled, "cancelled"),
+            (self.ends.suspended, "suspended"),
         ];
         let parts = parts.iter().filter(|(count, _)| *count > 0);
         parts.fold(done, |text, (count, word)| format!("{text}, {count} {word}"))
@@ -199,7 +202,11 @@ impl Tree {
         match &event.kind {
             RunEventKind::TaskStarted(started) => self.started(started, event.time),
             RunEventKind::TaskFinished(finished) => self.finished(finished, event.time),
-            RunEventKind::RunFinished(_) => self.stop(event.time),
+            RunEventKind::TaskSuspended(suspended) => {
+                let node = self.node(&suspended.task);
+                node.status = RunStatus::Suspended;
+            }
+            RunEventKind::RunFinished(finished) => self.stop(finished.status, event.time),
             RunEventKind::RunResumed => self.go_on(),
             _ => {}
         }
@@ -283,14 +290,18 @@ impl Tree {
         }
     }
 
-    /// What runs when the run ends was interrupted.
-    fn stop(&mut self, time: Timestamp) {
+    /// What runs when the run stops waits as the run does, or was interrupted.
+    fn stop(&mut self, run: RunStatus, time: Timestamp) {
+        let open = match run {
+            RunStatus::Suspended => RunStatus::Suspended,
+            _ => RunStatus::Interrupted,
+        };
         for node in self
             .nodes
             .values_mut()
             .filter(|node| node.status == RunStatus::Running)
         {
-            node.status = RunStatus::Interrupted;
+            node.status = open;
             node.took = node.started.map(|started| time.since(started));
         }
     }

@@ -284,6 +284,14 @@ fn is_real_root() -> bool {
     rustix::process::geteuid().is_root() && map.split_whitespace().eq(["0", "0", "4294967295"])
 }
 
+/// Why nothing more comes from a helper process.
+fn last_words(report: Option<&Report>) -> String {
+    match report {
+        None => "the process that watches over it was killed".to_owned(),
+        Some(report) => format!("the process that watches over it ended after it had said {report:?}"),
+    }
+}
+
 fn cgroup_name(operation: &Operation) -> String {
     format!("samebundle-{}-{}", operation.run_id, operation.name)
 }
@@ -351,7 +359,7 @@ fn outcome(end: End, operation: &Operation, cgroup: &Cgroup) -> Result<Outcome, 
         }),
         End::Reported(other) => Err(DriverError::Lost {
             container,
-            why: format!("the helper ended; it said last: {other:?}"),
+            why: last_words(other.as_ref()),
         }),
     }
 }
@@ -383,7 +391,7 @@ impl Driver for EmbeddedDriver {
                 "could not {operation}: {why}; allow user namespaces (sysctl user.max_user_namespaces, \
                  kernel.unprivileged_userns_clone), run as root, or choose --env docker"
             ))),
-            Ok(other) => Err(unusable(format!("its helper ended; it said last: {other:?}"))),
+            Ok(other) => Err(unusable(last_words(other.as_ref()))),
             Err(error) => Err(unusable(format!(
                 "its helper {} cannot be started: {error}",
                 self.helper.program.display()

@@ -143,6 +143,10 @@ impl Execution<'_> {
                 let why = format!("it took longer than its deadline of {limit} s");
                 Err(self.failure(written, why, lines, None).await)
             }
+            // Nobody knows what the container did, and the rest of the run is none the worse for it.
+            Err(lost @ DriverError::Lost { .. }) => {
+                Err(self.failure(written, lost.to_string(), lines, None).await)
+            }
             Err(source) => {
                 self.context.home.discard_if_full(&written.host).await;
                 let task = written.path;

@@ -11,7 +11,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::stream::{self, StreamExt};
 use samebundle_spec::limits;
-use samebundle_spec::pipeline::{Component, Iteration, IterationOver, ParameterType, Task, coerce};
+use samebundle_spec::pipeline::{
+    ArtifactSource, Component, Implementation, Iteration, IterationOver, ParameterSource, ParameterType,
+    Task, coerce,
+};
 use serde_json::Value;
 
 use super::Execution;
@@ -33,12 +36,17 @@ impl Execution<'_> {
         path: &str,
         (component, iteration): (&Component, &Iteration),
         task: &Task,
-        inputs: Values,
+        mut inputs: Values,
     ) -> TaskEnd {
         let items = match items(iteration, &inputs) {
             Ok(items) => items,
             Err(error) => return failed(path, &error),
         };
+        if let Some(list) = unused_list(component, iteration) {
+            // Each item has a copy of the inputs: with the list in it, a loop would cost the square of its items.
+            inputs.parameters.remove(list);
+            inputs.artifacts.remove(list);
+        }
         let most = iteration.parallelism.and_then(|most| usize::try_from(most).ok());
         let places = most.unwrap_or(usize::MAX).min(self.plan.parallelism).max(1);
         let inputs = &inputs;
@@ -80,6 +88,26 @@ impl Execution<'_> {
         let recorded = values.only(name).to_records();
         self.attempts(path, task, component, values, recorded).await
     }
+}
+
+/// The input with the list, unless the component reads the list besides its items.
+fn unused_list<'a>(component: &Component, iteration: &'a Iteration) -> Option<&'a str> {
+    let list = match &iteration.over {
+        IterationOver::Values(_) => return None,
+        IterationOver::Parameter(input) | IterationOver::Artifact(input) => input.as_str(),
+    };
+    // The input of a container is given to it whole.
+    let Implementation::Dag(dag) = &component.implementation else {
+        return None;
+    };
+    let read = dag.tasks.values().any(|task| {
+        let mut parameters = task.parameters.values();
+        let mut artifacts = task.artifacts.values();
+        parameters.any(|input| matches!(&input.source, ParameterSource::ComponentInput(name) if name == list))
+            || artifacts
+                .any(|input| matches!(&input.source, ArtifactSource::ComponentInput(name) if name == list))
+    });
+    (!read && list != iteration.item_input.as_str()).then_some(list)
 }
 
 /// Gives a component its item.

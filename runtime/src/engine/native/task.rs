@@ -273,16 +273,14 @@ impl Execution<'_> {
 
     /// Tells why the first task failed among one and those in it.
     pub(super) fn why_failed(&self, path: &str) -> String {
-        let run = self.log.run();
         let within = |name: &str| {
             let rest = name.strip_prefix(path);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
-        let messages = run.tasks.into_iter().filter(|task| within(&task.name));
-        messages
-            .filter_map(|task| task.message)
-            .next()
-            .unwrap_or_default()
+        self.log.look(|run| {
+            let mut messages = run.tasks.iter().filter(|task| within(&task.name));
+            messages.find_map(|task| task.message.clone()).unwrap_or_default()
+        })
     }
 
     fn started(

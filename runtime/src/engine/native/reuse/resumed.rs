@@ -43,6 +43,8 @@ impl Past {
             failures: 0,
             open: false,
             started: task.started,
+            question: None,
+            decisions: Vec::new(),
             end: Some(TaskFinished {
                 task: task.name.clone(),
                 attempt: task.attempts,

@@ -123,7 +123,7 @@ async fn an_importer_keeps_content_by_digest_and_its_reader_finds_it_where_the_s
         };
         assert_eq!(artifact.digest, Some(Digest::sha256(b"content")));
         assert_eq!(artifact.metadata["note"], "w");
-        assert_eq!(artifact.metadata["w"], json!([1.0]));
+        assert_eq!(artifact.metadata["w"], json!([1]));
         assert_eq!(
             task(&ran, "use").inputs["data"].artifacts(),
             std::slice::from_ref(artifact)
