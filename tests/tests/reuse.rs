@@ -1,11 +1,11 @@
 //! What a run takes over, from the command line: of earlier runs, from a task on, and of itself after it was killed.
 
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use samebundle_tests::{Home, Running, Sandbox, Test, full, skip, tell, tests};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::scenarios::left_nothing;
 use crate::secrets::program;
@@ -14,6 +14,7 @@ pub(crate) const TESTS: &[Test] = tests![
     unchanged_tasks_are_taken_over_here_and_after_an_export,
     tasks_that_are_not_deterministic_are_named,
     a_run_that_was_killed_goes_on_where_it_was,
+    a_killed_helper_fails_its_attempt_alone,
 ];
 
 const NONE: &str = "reuse: the busybox image was not made (tests/setup/images)";
@@ -146,7 +147,8 @@ fn tasks_that_are_not_deterministic_are_named() {
     );
 }
 
-/// A loop, a condition that does not hold and a task at the end; each task appends a line to a volume when it begins.
+/// A loop, a condition that does not hold, a person who is asked, a task after that and one at the end; each appends a line to a
+/// volume when it begins.
 const MARKS: &str = r#"
 components:
   comp-item:
@@ -160,8 +162,12 @@ components:
     executorLabel: exec-mark
     inputDefinitions: {parameters: {name: {parameterType: STRING}, x: {parameterType: STRING, isOptional: true}}}
     outputDefinitions: {parameters: {said: {parameterType: STRING}}}
+  comp-gate:
+    executorLabel: exec-gate
+    outputDefinitions: {parameters: {ok: {parameterType: STRING}}}
 deploymentSpec:
   executors:
+    exec-gate: {container: {image: "kfp://human-input"}}
     exec-mark: {container: {image: "busybox:1", command: [sh, -c, 'echo "$0" >> /data/log; sleep 0.1; mkdir -p "$(dirname "$1")"; printf "$0" > "$1"'],
       args: ["{{$.inputs.parameters['name']}}", "{{$.outputs.parameters['said'].output_file}}"]}}
 pipelineInfo: {name: test}
@@ -171,7 +177,9 @@ root:
       each: {componentRef: {name: comp-item}, parameterIterator: {itemInput: x, items: {raw: '["i0", "i1", "i2"]'}}}
       never: {componentRef: {name: comp-mark}, inputs: {parameters: {name: {runtimeValue: {constant: never}}}},
         triggerPolicy: {condition: "inputs.parameter_values['name'] == 'yes'"}}
-      exit: {componentRef: {name: comp-mark}, dependentTasks: [each], inputs: {parameters: {name: {runtimeValue: {constant: exit}}}},
+      gate: {componentRef: {name: comp-gate}, dependentTasks: [each]}
+      after: {componentRef: {name: comp-mark}, inputs: {parameters: {name: {taskOutputParameter: {producerTask: gate, outputParameterKey: ok}}}}}
+      exit: {componentRef: {name: comp-mark}, dependentTasks: [each, after], inputs: {parameters: {name: {runtimeValue: {constant: exit}}}},
         triggerPolicy: {strategy: ALL_UPSTREAM_TASKS_COMPLETED}}
 schemaVersion: 2.1.0
 sdkVersion: kfp-2.17.0
@@ -179,7 +187,16 @@ sdkVersion: kfp-2.17.0
 platforms: {kubernetes: {deploymentSpec: {executors: {exec-mark: {pvcMount: [{constant: marks, mountPath: /data}]}}}}}
 "#;
 
-const MARKED: [&str; 7] = ["exit", "i0", "i0-second", "i1", "i1-second", "i2", "i2-second"];
+const MARKED: [&str; 8] = [
+    "after",
+    "exit",
+    "i0",
+    "i0-second",
+    "i1",
+    "i1-second",
+    "i2",
+    "i2-second",
+];
 
 /// Starts a command and kills it when the log of the newest run has so many events. Tells whether it was killed.
 fn kill_at(home: &Home, words: &[&str], events: usize) -> bool {
@@ -228,67 +245,178 @@ fn marks(home: &Home) -> Vec<String> {
     log.lines().map(str::to_owned).collect()
 }
 
+/// What a person types next to bring the run to its end; none if it has ended.
+fn next_step(log: &str) -> Option<&'static [&'static str]> {
+    let last: Value = log
+        .lines()
+        .last()
+        .and_then(|line| serde_json::from_str(line).ok())?;
+    let decided = log.contains("\"event\":\"task-decided\"");
+    match (last["event"].as_str(), last["status"].as_str()) {
+        (Some("run-finished"), Some("succeeded")) => None,
+        (Some("run-finished"), Some("suspended")) if !decided => {
+            Some(&["approve", "last", "gate", "--set", "ok=after", "--reason", "seen"])
+        }
+        _ => Some(&["resume", "last"]),
+    }
+}
+
 fn a_run_that_was_killed_goes_on_where_it_was() {
     let sandbox = Sandbox::new();
     let Some(folder) = program(&sandbox, "marks", MARKS) else {
         return skip(NONE);
     };
     let start = sandbox.home("start");
+    let _ = start.ok(["key", "generate", "--no-passphrase"]);
     let _ = start.ok(["build", text(&folder), "-t", "marks"]);
     let _ = start.ok(["install", "marks", "--allow-unsigned"]);
     let _ = start.ok(["run", "marks"]);
+    let _ = start.ok(["approve", "last", "gate", "--set", "ok=after"]);
     let all = newest_events(&start).lines().count();
     let ended_well = start.run(["resume", "last"]).exits(9);
-    assert!(
-        ended_well
-            .stderr
-            .contains("only a run that was interrupted can be resumed"),
-        "{}",
-        ended_well.stderr
-    );
-    let step = if full() { 1 } else { 5 };
+    let why = "only a run that was interrupted can be resumed";
+    assert!(ended_well.stderr.contains(why), "{}", ended_well.stderr);
+    // How many events later it is killed again.
+    let (step, again): (usize, &[usize]) = if full() { (1, &[1, 4, 9]) } else { (5, &[6]) };
     let mut killed = 0;
-    for at in (1..all).step_by(step) {
-        let home = sandbox.home(&format!("killed-{at}"));
+    for (at, later) in (1..all)
+        .step_by(step)
+        .flat_map(|at| again.iter().map(move |later| (at, *later)))
+    {
+        let home = sandbox.home(&format!("killed-{at}-{later}"));
         samebundle_tests::copy_tree(start.path(), home.path()).unwrap();
         for folder in ["runs", "volumes"] {
             let _ = std::fs::remove_dir_all(home.path().join(folder));
         }
-        killed += u32::from(goes_on(&home, at));
+        killed += goes_on(&home, at, later);
         let _ = std::fs::remove_dir_all(home.path());
     }
     tell(&format!(
-        "a run with a loop and an exit handler was killed at {killed} of {all} events"
+        "a run with a loop, an approval and an exit handler of {all} events was killed at {killed} points"
     ));
-    assert!(killed > 2);
+    assert!(killed > 5);
 }
 
-/// Kills a run at an event, and once more while it goes on; at the end, nothing that had ended was done again.
-fn goes_on(home: &Home, at: usize) -> bool {
-    if !kill_at(home, &["run", "marks"], at) {
-        return false;
+/// Kills a run at an event, and once more so many events later; at the end, nothing that had ended was done again, and the
+/// decision counts once. Returns how often it was killed.
+fn goes_on(home: &Home, at: usize, later: usize) -> usize {
+    /// More commands than any run needs.
+    const STEPS: usize = 9;
+    let mut points = vec![at + later, at];
+    let mut counts = Vec::new();
+    let mut words: &[&str] = &["run", "marks"];
+    for _ in 0..STEPS {
+        match points.last() {
+            Some(point) => {
+                if kill_at(home, words, *point) {
+                    points.pop();
+                    counts.push((ended(&newest_events(home)), marks(home)));
+                }
+            }
+            None => drop(home.ok(words)),
+        }
+        // A process that was killed before its log began has left no run.
+        match newest_events(home).as_str() {
+            "" => {}
+            log => match next_step(log) {
+                Some(next) => words = next,
+                None => break,
+            },
+        }
     }
     let log = newest_events(home);
-    let mut counts = vec![(ended(&log), marks(home))];
-    if kill_at(home, &["resume", "last"], log.lines().count() + 6) {
-        counts.push((ended(&newest_events(home)), marks(home)));
-    }
-    let ended_well = |line: &str| line.contains("run-finished") && line.contains("succeeded");
-    if !newest_events(home).lines().any(ended_well) {
-        let report = home.ok(["resume", "last", "--output", "json"]).json();
-        assert_eq!(report["status"], "succeeded", "{at}: {report}");
-    }
+    assert_eq!(next_step(&log), None, "{at}+{later}: {log}");
+    assert_eq!(
+        log.matches("\"event\":\"task-decided\"").count(),
+        1,
+        "{at}+{later}: {log}"
+    );
     let now = marks(home);
+    let killed = counts.len();
     for (ended, then) in counts {
         for name in ended {
             let count = |marks: &[String]| marks.iter().filter(|mark| **mark == name).count();
-            assert_eq!(count(&then), count(&now), "{at}: {name} was done again: {now:?}");
+            assert_eq!(
+                count(&then),
+                count(&now),
+                "{at}+{later}: {name} was done again: {now:?}"
+            );
         }
     }
     let mut distinct = now;
     distinct.sort();
     distinct.dedup();
-    assert_eq!(distinct, MARKED, "{at}");
+    assert_eq!(distinct, MARKED, "{at}+{later}");
     left_nothing(home);
-    true
+    killed
 }
+
+/// A task that is watched over by a process which is killed: the attempt failed, the next one does it, and the run goes on.
+fn a_killed_helper_fails_its_attempt_alone() {
+    let sandbox = Sandbox::new();
+    let Some(folder) = program(&sandbox, "watched", WATCHED) else {
+        return skip(NONE);
+    };
+    let home = sandbox.home("home");
+    let mut command = home.command(["run", text(&folder), "--output", "json"]);
+    let mut running = Running::of(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    let began = Instant::now();
+    let mut helper = None;
+    while helper.is_none() && began.elapsed() < Duration::from_secs(60) && running.ended().is_none() {
+        std::thread::sleep(Duration::from_millis(20));
+        let begun = home.path().join("volumes/marks/begun").exists();
+        helper = begun.then(|| helper_of(running.id())).flatten();
+    }
+    let helper = helper.expect("the helper of the task's container");
+    let _ = Command::new("kill")
+        .args(["-9", &helper.to_string()])
+        .status()
+        .unwrap();
+    let ran = running.finish().exits(0);
+    assert_eq!(ran.json()["status"], "succeeded", "{}", ran.stderr);
+    let run = home.ok(["runs", "last", "--output", "json"]).json();
+    let tasks = run["tasks"].as_array().unwrap();
+    let attempts = |name: &str| tasks.iter().find(|task| task["name"] == name).unwrap()["attempts"].clone();
+    assert_eq!((attempts("task"), attempts("exit")), (json!(2), json!(1)));
+    left_nothing(&home);
+}
+
+/// The process that started the container of a command: its child with a child of its own.
+fn helper_of(parent: u32) -> Option<u32> {
+    let children = |of: u32| -> Vec<u32> {
+        let lists = std::fs::read_dir(format!("/proc/{of}/task"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let lists = lists.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+        lists
+            .flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+            .filter_map(|id| id.parse().ok())
+            .collect()
+    };
+    children(parent)
+        .into_iter()
+        .find(|child| !children(*child).is_empty())
+}
+
+/// A task that takes long the first time only, is tried twice, and is followed by an exit handler.
+const WATCHED: &str = r#"
+components:
+  comp-task: {executorLabel: exec-task}
+  comp-exit: {executorLabel: exec-exit}
+deploymentSpec:
+  executors:
+    exec-task: {container: {image: "busybox:1", command: [sh, -c, 'test -e /data/begun && exit 0; touch /data/begun; sleep 600']}}
+    exec-exit: {container: {image: "busybox:1", command: ["true"]}}
+pipelineInfo: {name: test}
+root:
+  dag:
+    tasks:
+      task: {componentRef: {name: comp-task}, retryPolicy: {maxRetryCount: 1, backoffDuration: 0s}}
+      exit: {componentRef: {name: comp-exit}, dependentTasks: [task],
+        triggerPolicy: {strategy: ALL_UPSTREAM_TASKS_COMPLETED}}
+schemaVersion: 2.1.0
+sdkVersion: kfp-2.17.0
+---
+platforms: {kubernetes: {deploymentSpec: {executors: {exec-task: {pvcMount: [{constant: marks, mountPath: /data}]}}}}}
+"#;
