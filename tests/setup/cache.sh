@@ -29,3 +29,10 @@ point() {
     mkdir -p "$(dirname "$1")"
     ln -sfn "$2" "$1.$$" && mv -T "$1.$$" "$1"
 }
+
+# mirror: the repository that apt on this machine uses for Debian packages; empty elsewhere: mmdebstrap then takes its default.
+mirror() {
+    grep -qs '^ID=debian' /etc/os-release || return 0
+    apt-get indextargets --format '$(ORIGIN) $(RELEASE) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+        awk '$1 == "Debian" && !/security/ { print $3; exit }'
+}
