@@ -50,6 +50,7 @@ setup:
 	@tests/setup/root
 	@tests/setup/python
 	@tests/setup/peers
+	@tests/setup/cluster kueue
 
 test:
 	@bash tests/run
