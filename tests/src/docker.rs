@@ -45,13 +45,14 @@ impl DockerEngine {
 
     /// Call Docker's own client against it.
     pub fn client(&self, arguments: &[&str]) -> Ran {
-        let client = ["/usr/bin/docker"]
-            .map(PathBuf::from)
-            .into_iter()
-            .find(|path| path.is_file());
-        let mut command = Command::new(client.or_else(|| peer("docker")).unwrap_or_default());
-        Ran::of(command.args(arguments).env("DOCKER_HOST", &self.address))
+        Ran::of(client().args(arguments).env("DOCKER_HOST", &self.address))
     }
+}
+
+/// A call of Docker's own client, of the same package as the engine where it is there.
+pub(crate) fn client() -> Command {
+    let packaged = Some(PathBuf::from("/usr/bin/docker")).filter(|path| path.is_file());
+    Command::new(packaged.or_else(|| peer("docker")).unwrap_or_default())
 }
 
 impl Drop for DockerEngine {

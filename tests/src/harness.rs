@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
+use crate::cluster::end_shared;
 use crate::sandbox::remove_shared;
 use crate::skip::{reasons, say};
 use crate::tool::variable;
@@ -54,6 +55,7 @@ impl Skipped {
     /// `skipped: `, which `tests/run` counts and CI compares.
     pub fn run(&self, arguments: &Arguments, trials: Vec<Trial>) -> ExitCode {
         let conclusion = libtest_mimic::run(arguments, trials);
+        end_shared();
         remove_shared();
         let skipped = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let lines: Vec<String> = skipped.iter().map(|why| format!("skipped: {why}")).collect();

@@ -2,8 +2,10 @@
 //!
 //! A test gets a [`Sandbox`] (a folder of its own, thrown away), homes in it, and calls the built command there as a person
 //! would: nothing of the caller's environment or home is seen. A test that lacks something on this machine is shown
-//! as ignored, with the reason ([`skip`]). Services that a test starts ([`Registry`], [`DockerEngine`]) end with it.
+//! as ignored, with the reason ([`skip`]). Services that a test starts ([`Registry`], [`DockerEngine`]) end with it;
+//! the [`Cluster`] that tests share ends with the process.
 
+mod cluster;
 mod docker;
 mod fixture;
 mod harness;
@@ -17,6 +19,7 @@ pub mod strace;
 mod tool;
 mod tree;
 
+pub use cluster::{Cluster, Gpus, Namespace, Turn, kubectl, wait_for};
 pub use docker::DockerEngine;
 pub use fixture::{Greet, digits, greet};
 pub use harness::{Skipped, Test, run};

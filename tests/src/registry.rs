@@ -1,7 +1,7 @@
 //! A registry for one test.
 
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -56,12 +56,21 @@ impl Registry {
     /// # Panics
     /// When it does not come up.
     pub fn own_with(sandbox: &Sandbox, home: &Home, arguments: &[&str]) -> Self {
+        Self::own_on(free_port(), sandbox, home, arguments)
+    }
+
+    /// The same at an address of this machine that others reach as well.
+    pub(crate) fn own_at(at: IpAddr, sandbox: &Sandbox, home: &Home) -> Self {
+        Self::own_on(free_port_at(at), sandbox, home, &[])
+    }
+
+    fn own_on(address: SocketAddr, sandbox: &Sandbox, home: &Home, arguments: &[&str]) -> Self {
         let root = tempfile::Builder::new()
             .prefix("own-registry-")
             .tempdir_in(sandbox.path())
             .map_or_else(|_| sandbox.path().join("own-registry"), tempfile::TempDir::keep);
         let root = root.display().to_string();
-        Self::serving(sandbox, home, &[&["--root", &root], arguments].concat())
+        Self::serving_on(address, sandbox, home, &[&["--root", &root], arguments].concat())
     }
 
     /// `registry serve` with these arguments.
@@ -69,7 +78,10 @@ impl Registry {
     /// # Panics
     /// When it does not come up.
     pub fn serving(sandbox: &Sandbox, home: &Home, arguments: &[&str]) -> Self {
-        let address = free_port();
+        Self::serving_on(free_port(), sandbox, home, arguments)
+    }
+
+    fn serving_on(address: SocketAddr, sandbox: &Sandbox, home: &Home, arguments: &[&str]) -> Self {
         let listen = address.to_string();
         let mut command = home.command(["registry", "serve", "--listen", &listen]);
         command.args(arguments);
@@ -120,9 +132,14 @@ pub(crate) fn quiet(command: &mut Command, log: &std::path::Path) {
     }
 }
 
-/// A port that was free a moment ago.
-#[expect(clippy::panic, reason = "a machine without a loopback port cannot run tests")]
+/// A port of the loopback that was free a moment ago.
 pub(crate) fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+    free_port_at(Ipv4Addr::LOCALHOST.into())
+}
+
+/// A port that was free a moment ago.
+#[expect(clippy::panic, reason = "a machine without a free port cannot run tests")]
+fn free_port_at(at: IpAddr) -> SocketAddr {
+    let listener = TcpListener::bind((at, 0)).and_then(|listener| listener.local_addr());
     listener.unwrap_or_else(|error| panic!("no free port: {error}"))
 }

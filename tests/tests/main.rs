@@ -12,6 +12,7 @@ mod approvals;
 mod bench;
 mod budget;
 mod clients;
+mod cluster;
 mod cnab;
 mod comparing;
 mod concurrency;
@@ -63,6 +64,7 @@ fn main() -> std::process::ExitCode {
         bench::TESTS,
         budget::TESTS,
         clients::TESTS,
+        cluster::TESTS,
         cnab::TESTS,
         comparing::TESTS,
         concurrency::TESTS,
