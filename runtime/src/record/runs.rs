@@ -87,7 +87,8 @@ impl<'a> Runs<'a> {
         Ok(log)
     }
 
-    /// Reads one by its full id. The record of a run that is still running is the fold of its events until now.
+    /// Reads one by its full id. The record of a run that has not ended is the fold of its events until now: a decision about one
+    /// that waits is in the log before it is in the record.
     ///
     /// # Errors
     /// [`RecordError::NoRun`] if there is none; otherwise why it cannot be read.
@@ -97,7 +98,7 @@ impl<'a> Runs<'a> {
             near: None,
         };
         match self.written(id)? {
-            Some(run) if run.status != RunStatus::Running => Ok(run),
+            Some(run) if !matches!(run.status, RunStatus::Running | RunStatus::Suspended) => Ok(run),
             written => match lines::prefix(&self.folder(id).join(EVENTS))? {
                 Some(prefix) => Ok(prefix.run),
                 None => written.ok_or_else(no_run),

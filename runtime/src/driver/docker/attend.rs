@@ -105,7 +105,7 @@ impl DockerDriver {
                 }
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
@@ -129,10 +129,10 @@ async fn feed(from: OwnedFd, mut to: Pin<Box<dyn AsyncWrite + Send>>) {
             }
             let _ = to.shutdown().await;
             let _open = taken;
-            return std::future::pending().await;
+            return std::future::pending::<()>().await;
         }
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Prints what the container does.
