@@ -149,11 +149,7 @@ impl<'a> Runs<'a> {
     /// If it cannot be read.
     pub fn abandoned(&self, context: &Context, id: &RunId) -> Result<Option<RunLog>, RecordError> {
         let folder = self.folder(id);
-        let open = match self.written(id)? {
-            Some(run) => run.status == RunStatus::Running,
-            None => folder.join(EVENTS).exists(),
-        };
-        if !open {
+        if !self.is_open(id)? {
             return Ok(None);
         }
         let path = folder.join(LOCK);
@@ -164,11 +160,19 @@ impl<'a> Runs<'a> {
         };
         let Some(lock) = lock else { return Ok(None) };
         // The run may have ended after it was read and before the lock was taken.
-        let run = self.written(id)?;
-        match run.as_ref().is_none_or(|run| run.status == RunStatus::Running) {
-            true => RunLog::resume(folder, lock, context, run),
+        match self.is_open(id)? {
+            true => RunLog::resume(folder, lock, context, self.written(id)?),
             false => Ok(None),
         }
+    }
+
+    /// Tells whether the record has not the end of the run. Of one that waited, the log may say that it went on.
+    fn is_open(&self, id: &RunId) -> Result<bool, RecordError> {
+        Ok(match self.written(id)? {
+            Some(run) if run.status == RunStatus::Suspended => self.get(id)?.status != RunStatus::Suspended,
+            Some(run) => run.status == RunStatus::Running,
+            None => self.folder(id).join(EVENTS).exists(),
+        })
     }
 
     /// Tells whether a process holds the lock of a run.
