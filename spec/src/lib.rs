@@ -20,6 +20,8 @@
 //! | [`exit`] | exit codes and the kind of an error | `spec/600-exit-codes.md` |
 
 #[cfg(feature = "full")]
+pub mod approval;
+#[cfg(feature = "full")]
 pub mod authoring;
 #[cfg(feature = "full")]
 pub mod bundle;
@@ -36,6 +38,8 @@ pub mod limits;
 pub mod manifest;
 pub mod media_type;
 pub mod name;
+#[cfg(feature = "full")]
+pub mod parameter_type;
 #[cfg(feature = "full")]
 pub mod pipeline;
 #[cfg(feature = "full")]

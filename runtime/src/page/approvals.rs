@@ -4,8 +4,8 @@
 //! anybody trusts the key.
 
 use maud::{Markup, html};
+use samebundle_spec::approval::{Asked, Ruling};
 use samebundle_spec::record::{Run, SignedApproval, TaskRecord};
-use samebundle_spec::signing::{Asked, Ruling};
 
 use super::{run::lines, text};
 

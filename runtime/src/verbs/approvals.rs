@@ -3,11 +3,12 @@
 
 use std::collections::BTreeMap;
 
+use samebundle_spec::approval::{Asked, Ruling, Standing, standing};
 use samebundle_spec::pipeline::coerce;
 use samebundle_spec::record::{
     Installation, OutputRecord, Run, RunStatus, SignedApproval, TaskQuestion, TaskRecord, Verification,
 };
-use samebundle_spec::signing::{Approvers, Asked, BundleOrigin, KeyId, Ruling, Scope, Standing, standing};
+use samebundle_spec::signing::{Approvers, BundleOrigin, KeyId, Scope};
 use samebundle_spec::{BundleName, Reference, Timestamp};
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use samebundle_spec::BundleName;
+use samebundle_spec::approval::{Approval, Asked, Ruling, Standing, standing};
 use samebundle_spec::record::{Run, SignedApproval, TaskDecided, TaskQuestion, TaskRecord};
-use samebundle_spec::signing::{Approval, Approvers, Asked, KeyId, Ruling, Standing, standing};
+use samebundle_spec::signing::{Approvers, KeyId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -10,13 +10,14 @@ use samebundle_registry::remote::profile::ProfileError;
 use samebundle_registry::remote::registries::RegistriesError;
 use samebundle_registry::trust::{KeyFileError, TrustError, TrustStoreError};
 use samebundle_registry::{PathError, StoreError};
+use samebundle_spec::approval::AnswerError;
 use samebundle_spec::bundle::BundleError;
 use samebundle_spec::bundle::definition::DefinitionError;
 use samebundle_spec::bundle::parameter::nearest;
 use samebundle_spec::name::NameError;
 use samebundle_spec::record::Run;
 use samebundle_spec::reference::ReferenceError;
-use samebundle_spec::signing::{AnswerError, PolicyError, Refusal, Scope, ScopeError, SignatureFault};
+use samebundle_spec::signing::{PolicyError, Refusal, Scope, ScopeError, SignatureFault};
 use samebundle_spec::{BundleName, Classify, Digest, ErrorKind, Repository, Timestamp, Version};
 
 use super::{LocationError, PassphraseError};

@@ -40,6 +40,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+pub use crate::parameter_type::ParameterType;
 pub use check::made_by_compiler;
 pub use expression::{Expression, ExpressionError};
 pub use inspect::{Input, Output, OutputKind};
@@ -53,8 +54,8 @@ pub use position::{Located, PipelineError, PipelineFault, Position, is_cell};
 pub use types::{
     ArtifactInput, ArtifactSource, ArtifactSpec, ArtifactType, Caching, Component, Container, Dag, DagOutput,
     Executor, ExecutorKind, Implementation, ImportedUri, Importer, Interface, Iteration, IterationOver,
-    OutputOf, ParameterInput, ParameterSource, ParameterSpec, ParameterType, Question, QuestionAnswer,
-    Resources, Retry, Task, Trigger,
+    OutputOf, ParameterInput, ParameterSource, ParameterSpec, Question, QuestionAnswer, Resources, Retry,
+    Task, Trigger,
 };
 pub use unsupported::Unsupported;
 pub use value::{ValueError, coerce, conform, from_text, text_of};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::pipeline::ParameterType;
+use crate::parameter_type::ParameterType;
 use crate::{Digest, Timestamp};
 
 /// What a suspended task asks.

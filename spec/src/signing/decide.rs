@@ -93,7 +93,7 @@ pub fn examine_with(document: &[u8], key: &PublicKey) -> Result<Signed, Signatur
 }
 
 /// Reads a sigstore bundle and returns the statement in it, not parsed, and the trusted key that signed it.
-pub(super) fn open(document: &[u8], keys: &KeyRing) -> Result<(KeyId, Vec<u8>), SignatureFault> {
+pub(crate) fn open(document: &[u8], keys: &KeyRing) -> Result<(KeyId, Vec<u8>), SignatureFault> {
     let bundle = Bundle::from_bytes(document).map_err(|error| match error {
         BundleError::OtherMaterial { what } => SignatureFault::OtherMaterial { what },
         BundleError::Form { why } => SignatureFault::Unreadable { why },

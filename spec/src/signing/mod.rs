@@ -10,13 +10,12 @@
 //! | [`notation`], [`certificate`] | the form for notation | Notary Project signature specification, RFC 5280 |
 //! | [`foreign`] | signatures that others made, which name a digest alone | |
 //! | [`attestation`] | other statements about a bundle: provenance, bill of materials | SLSA v1, SPDX 2.3 |
-//! | [`approval`] | what a person decides about a task that waits | |
 //! | [`receipt`] | the statement of a site about a bundle that reached it | SLSA verification summary v1 |
 //! | [`scope`], [`policy`] | whose signatures are trusted for which origin | |
 //! | [`source`] | what git signs: tags and commits | OpenSSH PROTOCOL.sshsig |
 //! | [`decide()`], [`refusal`] | the decision | |
 
-pub mod approval;
+pub mod approvers;
 pub mod attestation;
 pub mod certificate;
 pub mod cosign;
@@ -35,9 +34,7 @@ pub mod statement;
 #[cfg(test)]
 mod vectors;
 
-pub use approval::{
-    APPROVAL_TYPE, AnswerError, Approval, ApprovalFault, Approvers, Asked, Ruling, Standing, standing,
-};
+pub use approvers::Approvers;
 pub use attestation::{Attestation, Predicate, attested};
 pub use decide::{Decision, Expected, Question, Signed, decide, examine, examine_with};
 pub use dsse::Envelope;

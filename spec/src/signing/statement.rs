@@ -10,7 +10,7 @@ use crate::{Algorithm, BundleName, Digest, MediaType, Repository, Timestamp, Ver
 /// The predicate type of a release, and its version.
 pub const RELEASE_TYPE: &str = "https://samebundle.dev/release/v1";
 /// The type of every in-toto statement of version 1.
-pub(super) const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
+pub(crate) const STATEMENT_TYPE: &str = "https://in-toto.io/Statement/v1";
 
 /// A signed release: this index is that version of that bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,45 +64,45 @@ pub enum StatementError {
     },
 }
 
-pub(super) fn form(why: impl ToString) -> StatementError {
+pub(crate) fn form(why: impl ToString) -> StatementError {
     StatementError::Form { why: why.to_string() }
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(super) struct Wire<P> {
+pub(crate) struct Wire<P> {
     #[serde(rename = "_type")]
-    pub(super) kind: String,
-    pub(super) subject: Vec<WireSubject>,
-    pub(super) predicate_type: String,
-    pub(super) predicate: P,
+    pub(crate) kind: String,
+    pub(crate) subject: Vec<WireSubject>,
+    pub(crate) predicate_type: String,
+    pub(crate) predicate: P,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WireSubject {
+pub(crate) struct WireSubject {
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub(super) name: String,
-    pub(super) digest: WireDigest,
+    pub(crate) name: String,
+    pub(crate) digest: WireDigest,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WireDigest {
-    pub(super) sha256: String,
+pub(crate) struct WireDigest {
+    pub(crate) sha256: String,
 }
 
 /// A statement of any writer, read as in-toto's parsing rules want: fields that are not known here are passed over. Ours is
 /// strict ([`Wire`]), because no other tool writes releases.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct AnyStatement {
+pub(crate) struct AnyStatement {
     #[serde(rename = "_type")]
     kind: String,
     subject: Vec<AnySubject>,
-    pub(super) predicate_type: String,
+    pub(crate) predicate_type: String,
     #[serde(default)]
-    pub(super) predicate: Value,
+    pub(crate) predicate: Value,
 }
 
 #[derive(Deserialize)]
@@ -115,7 +115,7 @@ struct AnySubject {
 
 impl AnyStatement {
     /// Reads a statement of any predicate; its type is for the caller to look at.
-    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, StatementError> {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, StatementError> {
         let any: Self = crate::json::from_slice(bytes, limits::ATTESTATION_BYTES).map_err(form)?;
         if any.kind == STATEMENT_TYPE {
             Ok(any)
@@ -125,7 +125,7 @@ impl AnyStatement {
     }
 
     /// The SHA-256 digest of the one thing that the statement is about.
-    pub(super) fn only_subject(&self) -> Result<Digest, StatementError> {
+    pub(crate) fn only_subject(&self) -> Result<Digest, StatementError> {
         let [subject] = self.subject.as_slice() else {
             return Err(form("it must have exactly one subject"));
         };
@@ -136,12 +136,12 @@ impl AnyStatement {
     }
 
     /// The name of the one thing that the statement is about; empty if it has none.
-    pub(super) fn only_name(&self) -> &str {
+    pub(crate) fn only_name(&self) -> &str {
         self.subject.first().map_or("", |subject| &subject.name)
     }
 
     /// The predicate type as a message shows it.
-    pub(super) fn shown_type(&self) -> String {
+    pub(crate) fn shown_type(&self) -> String {
         self.predicate_type.chars().take(100).collect()
     }
 }
@@ -206,7 +206,7 @@ impl Statement {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     pub(in crate::signing) fn statement() -> Statement {

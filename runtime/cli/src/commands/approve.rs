@@ -8,8 +8,8 @@ use samebundle_runtime::verbs::{
     self, ApproveRequest, CheckedApproval, CheckedTask, DecisionReport, RunReport,
 };
 use samebundle_spec::BundleName;
+use samebundle_spec::approval::Ruling;
 use samebundle_spec::record::TaskQuestion;
-use samebundle_spec::signing::Ruling;
 use serde_json::Value;
 
 use super::run;

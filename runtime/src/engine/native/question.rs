@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use samebundle_spec::approval::{Asked, Standing, standing};
 use samebundle_spec::pipeline::{Component, ParameterSpec, Question, QuestionAnswer, coerce};
 use samebundle_spec::record::{AnswerForm, RunEventKind, TaskQuestion, TaskSuspended};
-use samebundle_spec::signing::{Asked, Standing, standing};
 use samebundle_spec::time::Timestamp;
 
 use super::Execution;

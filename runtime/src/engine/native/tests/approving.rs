@@ -1,7 +1,8 @@
 //! Tasks that ask a person.
 
+use samebundle_spec::approval::{Approval, Ruling};
 use samebundle_spec::record::{RunId, SignedApproval, TaskDecided, TaskQuestion};
-use samebundle_spec::signing::{Approval, Approvers, Ruling, SigningKey};
+use samebundle_spec::signing::{Approvers, SigningKey};
 use zeroize::Zeroizing;
 
 use super::*;

@@ -9,10 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::statement::{AnyStatement, STATEMENT_TYPE, Wire, WireDigest, WireSubject, form};
-use super::{Bundle, KeyId, KeyRing, PublicKey, SigningKey, StatementError, decide, dsse::Envelope};
 use crate::pipeline::{ValueError, conform, from_text};
 use crate::record::{Run, RunId, SignedApproval, TaskQuestion, TaskRecord};
+use crate::signing::statement::{AnyStatement, STATEMENT_TYPE, Wire, WireDigest, WireSubject, form};
+use crate::signing::{
+    Approvers, Bundle, Envelope, KeyId, KeyRing, PublicKey, SigningKey, StatementError, decide,
+};
 use crate::{Digest, MediaType, Timestamp, limits};
 
 /// The predicate type of a decision.
@@ -90,24 +92,6 @@ impl<'a> Asked<'a> {
             attempt: task.attempts,
             question: task.question.as_ref()?,
         })
-    }
-}
-
-/// Who may decide, and how many of them must approve.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Approvers {
-    /// The keys.
-    pub keys: KeyRing,
-    /// How many different keys must approve with the same answers.
-    pub threshold: usize,
-}
-
-impl Default for Approvers {
-    fn default() -> Self {
-        Self {
-            keys: KeyRing::new(),
-            threshold: 1,
-        }
     }
 }
 
@@ -347,13 +331,6 @@ impl SignedApproval {
             asked.question.check(&approval.answers)?;
         }
         Ok(approval)
-    }
-}
-
-impl Approvers {
-    /// Tells whether a key may decide.
-    pub fn may(&self, key: KeyId) -> bool {
-        self.keys.values().any(|one| one.id() == key)
     }
 }
 
