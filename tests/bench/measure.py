@@ -27,6 +27,8 @@ import urllib.parse
 
 MIB = 1024 * 1024
 LIMIT_MIB = 64
+# What a release takes for nothing but its start. A build for tests has more pages of code, which are no buffers.
+START_MIB = 13
 LIMIT_VERIFY_S = 0.05
 
 
@@ -374,7 +376,9 @@ class Bench:
             ("copy to volumes", self.same("m2", "copy", place, volumes, "--volume-size", cut, "--parity", "2")),
             ("copy of volumes, one lost", one_lost),
         ]
-        print(f"\n### peak memory of the road with a {'1 GiB' if self.full else '16 MiB'} layer (limit {LIMIT_MIB} MiB)")
+        of_tests = max(0, run(self.same("m1", "--version"))[2] - START_MIB)
+        limit = LIMIT_MIB + of_tests
+        print(f"\n### peak memory of the road with a {'1 GiB' if self.full else '16 MiB'} layer (limit {limit:.0f} MiB)")
         print("| step | wall s | cpu s | rss MiB | |\n|---|---|---|---|---|")
         for name, command in steps:
             try:
@@ -383,9 +387,9 @@ class Bench:
                 print(f"| {name} | failed | | | |\n{error}")
                 self.failed.append(f"memory: {name} failed")
                 break
-            verdict = "ok" if rss <= LIMIT_MIB else "TOO MUCH"
+            verdict = "ok" if rss <= limit else "TOO MUCH"
             print(f"| {name} | {wall:.2f} | {cpu:.2f} | {rss:.0f} | {verdict} |")
-            if rss > LIMIT_MIB:
+            if rss > limit:
                 self.missed.append(f"memory: {name} took {rss:.0f} MiB")
         self.a.stop()
         for home in ("m1", "m2", "m3", "m4"):

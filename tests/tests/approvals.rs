@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[Test] = tests![
     a_run_waits_for_the_right_key_and_its_approval_is_checked_elsewhere,
     two_of_three_must_agree_and_one_rejects,
     a_question_ends_when_its_time_is_over,
+    a_run_that_waits_is_cancelled,
 ];
 
 const NONE: &str = "approvals: the busybox image was not made (tests/setup/images)";
@@ -324,4 +325,32 @@ fn a_question_ends_when_its_time_is_over() {
         "{}",
         ended.stderr
     );
+}
+
+fn a_run_that_waits_is_cancelled() {
+    let sandbox = Sandbox::new();
+    let Some(home) = home(&sandbox, &form(), &["alice"], 1) else {
+        return skip(NONE);
+    };
+    assert_eq!(run(&home)["status"], "suspended");
+    let ended = home.ok(["cancel", "last", "--output", "json"]).json();
+    assert_eq!(
+        (&ended["status"], &ended["cancelled"]),
+        (&json!("cancelled"), &json!(true))
+    );
+    let before = events(&home);
+    let late = [
+        "approve",
+        "last",
+        "gate",
+        "--key",
+        "alice",
+        "--set",
+        "decision=YES",
+    ];
+    let refused = home.run(late).exits(9);
+    assert!(refused.stderr.contains("cancelled"), "{}", refused.stderr);
+    assert_eq!(events(&home), before);
+    let shown = home.ok(["runs", "last"]).stdout;
+    assert!(!shown.contains("suspended"), "{shown}");
 }

@@ -8,7 +8,8 @@ use serde_json::Value;
 pub(crate) const TESTS: &[Test] = tests![
     a_push_never_replaces_a_released_version,
     the_runs_of_an_export_are_not_published,
-    the_version_of_an_export_is_said_everywhere
+    the_version_of_an_export_is_said_everywhere,
+    a_release_in_a_file_has_the_runs_of_its_folder
 ];
 
 const UNPREPARED: &str = "released: the busybox image was not made (tests/setup/images)";
@@ -168,4 +169,23 @@ fn the_version_of_an_export_is_said_everywhere() {
     assert_eq!(ran.stderr.matches("environment: ").count(), 1, "{}", ran.stderr);
     let run = reader.ok(["runs", "last", "-o", "json"]).json();
     assert_eq!(run["runs"][0]["version"], "3.0.0", "{run}");
+}
+
+/// Also if the folder was edited after its last run.
+fn a_release_in_a_file_has_the_runs_of_its_folder() {
+    let Some(greet) = greet() else {
+        return skip(UNPREPARED);
+    };
+    let sandbox = Sandbox::new();
+    let author = sandbox.home("author");
+    let _ = author.ok(["key", "generate", "--no-passphrase"]);
+    let sources = greet.sources(&sandbox);
+    let _ = author.ok(["run", text(&sources), "--who=you"]);
+    let file = sandbox.path().join("greet.tgz");
+    edited(&sources);
+    let published = author.ok(["publish", text(&file), text(&sources)]);
+    assert!(published.stdout.contains("1 run"), "{published:?}");
+    let colleague = sandbox.home("colleague");
+    let _ = colleague.ok(["import", text(&file), "--allow-unsigned"]);
+    assert_eq!(runs_of(&colleague), 1);
 }

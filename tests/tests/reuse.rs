@@ -15,6 +15,7 @@ pub(crate) const TESTS: &[Test] = tests![
     tasks_that_are_not_deterministic_are_named,
     a_run_that_was_killed_goes_on_where_it_was,
     a_killed_helper_fails_its_attempt_alone,
+    an_exit_handler_is_part_of_each_run,
 ];
 
 const NONE: &str = "reuse: the busybox image was not made (tests/setup/images)";
@@ -420,3 +421,24 @@ sdkVersion: kfp-2.17.0
 ---
 platforms: {kubernetes: {deploymentSpec: {executors: {exec-task: {pvcMount: [{constant: marks, mountPath: /data}]}}}}}
 "#;
+
+fn an_exit_handler_is_part_of_each_run() {
+    let sandbox = Sandbox::new();
+    let cached = WATCHED.replace(
+        "componentRef:",
+        "cachingOptions: {enableCache: true}, componentRef:",
+    );
+    let Some(folder) = program(&sandbox, "watched", &cached.replace("sleep 600", "true")) else {
+        return skip(NONE);
+    };
+    let home = sandbox.home("home");
+    let _ = home.ok(["run", text(&folder)]);
+    let _ = home.ok(["run", text(&folder)]);
+    let run = home.ok(["runs", "last", "--output", "json"]).json();
+    let exit = run["tasks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|task| task["name"] == "exit");
+    assert_eq!(exit.unwrap()["takenFrom"], Value::Null, "{run}");
+}

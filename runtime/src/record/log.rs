@@ -337,8 +337,10 @@ impl RunLog {
     /// # Errors
     /// If the record or the log cannot be written.
     pub fn finish(self, finished: RunFinished) -> Result<Run, RecordError> {
-        let open = self.writer().run.status == RunStatus::Running;
-        if open {
+        let status = self.writer().run.status;
+        // One that waits for a person is ended, and does not stop once more.
+        let waits = status == RunStatus::Suspended && finished.status != RunStatus::Suspended;
+        if status == RunStatus::Running || waits {
             self.append(RunEventKind::RunFinished(finished));
         }
         let mut writer = self.writer();

@@ -154,6 +154,15 @@ fn keep(
     key: &SigningKey,
     passphrase: Option<&Passphrase>,
 ) -> Result<KeyReport, VerbError> {
+    let mut trust = site.trust()?;
+    if trust
+        .keys()
+        .get(&name)
+        .is_some_and(|other| other.id() != key.public().id())
+    {
+        // It says whose name that is, and nothing is written.
+        trust.add(&name, &key.public(), &Scope::ANY)?;
+    }
     keys::save(&key_path(site, &name), key, passphrase)?;
     // The public half stays known when the key is no longer trusted.
     let public = public_path(site, &name);

@@ -1,6 +1,6 @@
 //! `publish`: a folder becomes a release: built, signed with an own key, and pushed to a registry or written to a file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use samebundle_spec::authoring::{RunFiles, RunMetadata, Runs};
 use samebundle_spec::{BundleName, Reference, Tag, Version};
@@ -8,10 +8,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::author::TagsBefore;
+use super::bring::{BringRequest, RunSource, bring};
 use super::copy::never_changes;
+use super::install::working_copy_of;
 use super::{
-    BuildReport, BuildRequest, CopyReport, CopyRequest, ExportReport, ExportRequest, LocalName, Location,
-    SignReport, SignRequest, Site, VerbError, build, copy, export, key, sign,
+    BuildReport, BuildRequest, Consent, CopyReport, CopyRequest, ExportReport, ExportRequest, LocalName,
+    Location, SignReport, SignRequest, Site, VerbError, build, copy, export, key, sign,
 };
 use crate::record::Installations;
 
@@ -75,8 +77,8 @@ pub async fn publish(site: &Site, request: PublishRequest) -> Result<PublishRepo
     let built = build(
         site,
         BuildRequest {
-            folder: request.folder,
-            pipeline: request.pipeline,
+            folder: request.folder.clone(),
+            pipeline: request.pipeline.clone(),
             tag: None,
         },
     )
@@ -101,7 +103,10 @@ pub async fn publish(site: &Site, request: PublishRequest) -> Result<PublishRepo
     let signed = signed(site, bundle.clone(), request.key).await?;
     let place = match to {
         Destination::Registry(to) => Published::Pushed(push(site, bundle, Location::Registry(to)).await?),
-        Destination::File(file) => write(site, bundle, &built, file).await?,
+        Destination::File(file) => {
+            renew(site, &built, request.folder, request.pipeline).await?;
+            write(site, bundle, &built, file).await?
+        }
     };
     Ok(PublishReport { built, signed, place })
 }
@@ -148,6 +153,27 @@ async fn push(site: &Site, bundle: LocalName, to: Location) -> Result<CopyReport
         volumes: None,
     };
     copy(site, request).await
+}
+
+/// Lets the working copy of the folder be what was built, so that its runs travel with the release.
+async fn renew(
+    site: &Site,
+    built: &BuildReport,
+    folder: PathBuf,
+    pipeline: Option<String>,
+) -> Result<(), VerbError> {
+    let place = folder.canonicalize().map_err(VerbError::io("read", &folder))?;
+    let installed = Installations::new(site.home()).find(&built.name)?;
+    let own = installed.filter(|one| working_copy_of(one).is_some_and(|folder| place == Path::new(folder)));
+    if own.is_none_or(|one| one.index.digest == built.digest) {
+        return Ok(());
+    }
+    let request = BringRequest {
+        source: RunSource::Folder(folder),
+        pipeline,
+        consent: Consent::default(),
+    };
+    Box::pin(bring(site, request)).await.map(drop)
 }
 
 /// Writes the release to a file, as an export with the runs that it had here; one that never ran here has none.

@@ -281,7 +281,7 @@ impl Run {
             _ => RunStatus::Interrupted,
         };
         for task in &mut self.tasks {
-            if task.status == RunStatus::Running {
+            if matches!(task.status, RunStatus::Running | RunStatus::Suspended) {
                 task.status = open;
             }
         }

@@ -132,7 +132,8 @@ impl Execution<'_> {
         key: Digest,
     ) -> Option<(TakenFrom, Values)> {
         let reuse = &self.plan.reuse;
-        if reuse.afresh.has(path) || self.halt.is_cancelled() {
+        // What follows a failure as well is to tidy up or to tell somebody: each run does it.
+        if reuse.afresh.has(path) || self.halt.is_cancelled() || task.trigger.always.is_some() {
             return None;
         }
         let mut candidates: Vec<TakenFrom> = Vec::new();
