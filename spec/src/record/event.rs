@@ -281,7 +281,9 @@ impl Run {
             _ => RunStatus::Interrupted,
         };
         for task in &mut self.tasks {
-            if matches!(task.status, RunStatus::Running | RunStatus::Suspended) {
+            // A question outlives its process, and ends with its run.
+            let asks = task.status == RunStatus::Suspended && finished.status != RunStatus::Interrupted;
+            if task.status == RunStatus::Running || asks {
                 task.status = open;
             }
         }
