@@ -9,14 +9,13 @@ use samebundle_spec::record::{Run, RunStatus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::resolve::open_installed;
-use super::resume::{check_bundle, parameters};
-use super::{CredentialsGiven, Given, Site, VerbError, credentials};
+use super::resume::planned;
+use super::{CredentialsGiven, Given, Site, VerbError};
 use crate::driver::{Outcome, Streams};
 use crate::engine::Again;
 use crate::lifecycle::{self, Debugging, Machine};
-use crate::plan::{self, Plan};
-use crate::record::{Installations, RUN_OUTPUTS, Runs};
+use crate::plan::Plan;
+use crate::record::{RUN_OUTPUTS, Runs};
 
 /// The shell that looks: the better one, if the image has it.
 const SHELL: [&str; 3] = [
@@ -139,23 +138,10 @@ async fn prepare(site: &Site, request: &DebugRequest) -> Result<Looked, VerbErro
     let run = runs.get(&runs.find_id(&request.run)?)?;
     check(&run)?;
     let task = task(&run, &request.task)?;
-    let installation = Installations::new(site.home()).get(&run.installation)?;
-    check_bundle(&run, &installation)?;
-    let bundle = open_installed(site, &store, &installation).await?;
-    let given = parameters(&run, request.parameters.clone(), bundle.get().bundle.view())?;
-    let credentials = credentials::choose(
-        site,
-        bundle.get(),
-        &run.action,
-        &request.credentials,
-        &installation.credentials,
-    )?;
     let here = run.imported_with.is_none().then_some(run.driver.as_str());
     let environment = request.environment.as_deref().or(here);
-    let machine = site.machine(&store, environment).await?;
-    let mut plan = plan::plan(bundle, &installation, &run.action, &given, &machine.offers)?;
-    plan.admit()?;
-    plan.secrets = credentials::read(site, credentials).await?;
+    let given = (request.parameters.clone(), &request.credentials);
+    let (_, machine, plan) = planned(site, &store, &run, given, environment).await?;
     Ok(Looked {
         run,
         task,

@@ -168,7 +168,7 @@ fn keep(
     let public = public_path(site, &name);
     durable::write(&public, key.public().to_pem().as_bytes(), 0o644)
         .map_err(VerbError::io("write", &public))?;
-    site.trust()?.add(&name, &key.public(), &Scope::ANY)?;
+    trust.add(&name, &key.public(), &Scope::ANY)?;
     Ok(KeyReport {
         key: name,
         id: key.public().id(),

@@ -65,24 +65,41 @@ pub(super) async fn ready(
     let run = runs.get(&runs.find_id(&request.run)?)?;
     check(&run)?;
     approvals::check_settled(site, &run)?;
+    let environment = Some(run.driver.as_str());
+    let given = (request.parameters, &request.credentials);
+    let (installation, machine, mut plan) = planned(site, &store, &run, given, environment).await?;
+    plan.outside = Arc::new(SiteOutside(site.clone()));
+    plan.approvers = approvals::approvers(site, Some(&installation))?;
+    Ok((run.id, (store, machine, plan)))
+}
+
+/// Plans what a run did, with the values that no record has, for an environment.
+///
+/// # Errors
+/// If the installation has another bundle by now, or something that is needed is missing.
+pub(super) async fn planned(
+    site: &Site,
+    store: &Layout,
+    run: &Run,
+    (parameters_given, credentials_given): (Given, &CredentialsGiven),
+    environment: Option<&str>,
+) -> Result<(Installation, Machine, Plan), VerbError> {
     let installation = Installations::new(site.home()).get(&run.installation)?;
-    check_bundle(&run, &installation)?;
-    let bundle = open_installed(site, &store, &installation).await?;
-    let given = parameters(&run, request.parameters, bundle.get().bundle.view())?;
+    check_bundle(run, &installation)?;
+    let bundle = open_installed(site, store, &installation).await?;
+    let given = parameters(run, parameters_given, bundle.get().bundle.view())?;
     let credentials = credentials::choose(
         site,
         bundle.get(),
         &run.action,
-        &request.credentials,
+        credentials_given,
         &installation.credentials,
     )?;
-    let machine = site.machine(&store, Some(&run.driver)).await?;
+    let machine = site.machine(store, environment).await?;
     let mut plan = plan::plan(bundle, &installation, &run.action, &given, &machine.offers)?;
     plan.admit()?;
     plan.secrets = credentials::read(site, credentials).await?;
-    plan.outside = Arc::new(SiteOutside(site.clone()));
-    plan.approvers = approvals::approvers(site, Some(&installation))?;
-    Ok((run.id, (store, machine, plan)))
+    Ok((installation, machine, plan))
 }
 
 /// Refuses a run that cannot go on.
@@ -113,7 +130,7 @@ fn check(run: &Run) -> Result<(), VerbError> {
     }
 }
 
-pub(super) fn check_bundle(run: &Run, installation: &Installation) -> Result<(), VerbError> {
+fn check_bundle(run: &Run, installation: &Installation) -> Result<(), VerbError> {
     match installation.index.digest == run.bundle_digest {
         true => Ok(()),
         false => Err(VerbError::OtherBundle {
@@ -125,7 +142,7 @@ pub(super) fn check_bundle(run: &Run, installation: &Installation) -> Result<(),
 }
 
 /// Returns the parameters with which the run began. Secret ones are in no record, so that they are given again.
-pub(super) fn parameters(run: &Run, given: Given, view: &View) -> Result<BTreeMap<String, Value>, VerbError> {
+fn parameters(run: &Run, given: Given, view: &View) -> Result<BTreeMap<String, Value>, VerbError> {
     let given = given.typed(view)?;
     let secret = |name: &String| run.parameters.get(name).is_some_and(|one| one.secret);
     if let Some(name) = given.keys().find(|name| !secret(name)) {

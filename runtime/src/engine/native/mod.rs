@@ -276,7 +276,10 @@ impl Execution<'_> {
             TaskEnd::Cancelled if error.is_some() => failed(None),
             TaskEnd::Cancelled => (RunStatus::Cancelled, Produced::default(), None),
         };
-        let first = || self.log.run().message.filter(|_| status == RunStatus::Failed);
+        let first = || {
+            let message = self.log.look(|run| run.message.clone());
+            message.filter(|_| status == RunStatus::Failed)
+        };
         ProgramOutcome {
             status,
             message: error.as_ref().map(ToString::to_string).or(message).or_else(first),

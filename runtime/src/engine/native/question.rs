@@ -32,10 +32,10 @@ impl Execution<'_> {
             }));
             return Ok(TaskEnd::Suspended);
         };
-        let run = self.log.run();
+        let (bundle, run) = self.log.look(|run| (run.bundle_digest, run.id.clone()));
         let asked = Asked {
-            bundle: run.bundle_digest,
-            run: &run.id,
+            bundle,
+            run: &run,
             task: path,
             attempt,
             question: &asked,
